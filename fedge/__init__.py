@@ -1,7 +1,7 @@
 """Fedge: federated learning for fleets of small devices, over MQTT.
 
-The public API: to describe a task, to let a federation learn it in this process (`simulate`), to use a model
-that was learnt (`load_model`), to look at rounds (`read_rounds`), and to run a device (`Agent`).
+The public API: describe a task, simulate a federation in this process (`simulate`), use a trained model
+(`load_model`), read the history of rounds (`read_rounds`), run a device (`Agent`).
 """
 
 import warnings
@@ -64,15 +64,15 @@ _MODULES = {
     "read_rounds": "fleet.library.history",
     "simulate": "fleet.library.simulation",
 }
-"""Where a name is; what is not here is in `fedge.errors`. Those of higher layers are known by name alone
-(docs/adr/0024-the-library-is-named-below.md)."""
+"""The module of each name; the others are in `fedge.errors`. Modules of higher layers are only named here,
+not imported (docs/adr/0024-the-library-is-named-below.md)."""
 _NEEDS_AGGREGATOR = {"Result", "simulate"}
 _RENAMED = {"GaveWay": "Conflict"}
-"""Names of 0.2.0, and what they are called now."""
+"""Names of 0.2.0, and their present names."""
 
 
 def __getattr__(name: str) -> object:
-    """Import a name of the API when it is asked for: what installs Fedge runs where NumPy is not yet.
+    """Import a name of the API on first use: the installer imports `fedge` before NumPy is installed.
 
     Raises:
         ConfigError: the name needs a package of the extra `aggregator`, which is not installed.
@@ -98,5 +98,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The API, for who looks around in it."""
+    """The names of the API, for `dir()` and completion."""
     return sorted(__all__)

@@ -6,7 +6,7 @@
 | 69   | `Unanswered`      | try again later: no answer came                                      |
 | 69   | `DeploymentError` | nothing: it ends an installation, which says what to do              |
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
-| 75   | `Conflict`         | restart later: somebody else already does this work                  |
+| 75   | `Conflict`        | restart later: somebody else already does this work                  |
 | 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
 | 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; services end with 0 then           |
@@ -57,7 +57,7 @@ class StateError(FedgeError):
 
 
 class DamagedState(StateError):  # noqa: N818 (a state of the disk)
-    """A file in the state folder is damaged: it is put aside, and the program begins without it."""
+    """A file in the state folder is damaged: it is set aside, and the program starts without it."""
 
 
 class DeploymentError(FedgeError):
@@ -85,4 +85,4 @@ class ProtocolError(FedgeError, ValueError):
     def __init__(self, text: str, reason: Reason = Reason.MALFORMED) -> None:
         super().__init__(text)
         self.reason = reason
-        """What the sender is told; the text says the rest."""
+        """The reason that is sent back to the sender; the text explains it."""

@@ -197,7 +197,7 @@ def test_what_a_link_points_at_is_not_told_to_everybody(folder: FederationFolder
     refused = attempt(lambda: found(folder, NEW))
     assert refused is not None
     assert "ca.pem is a link" in refused
-    assert "look who put it there" in refused
+    assert "find out who put it there" in refused
     assert not folder.ca.exists()
 
 
@@ -301,7 +301,7 @@ def test_a_backup_into_a_folder_of_the_service_is_written_there_or_nowhere(
     plant(inner, "folder", outside)
     refused = attempt(lambda: backup(settings, inner / "new.backup"))
     assert refused is not None
-    assert "inner is a link of user 41001's, which root does not follow" in refused
+    assert "inner is a link of user 41001, which root does not follow" in refused
     assert outside.is_as_it_was()
 
 

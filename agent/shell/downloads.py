@@ -10,8 +10,8 @@ from agent.shell.model_file import StoredModel
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
+from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.capabilities import unknown_in_model, unknown_in_task
-from fedge.wire.frames import Assembler, Limits
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.rules.columns import Columns, Outlying, exact, outlying, pooled, robust
+from fedge.algorithms.rules.columns import Columns, exact, pooled, robust
+from fedge.algorithms.rules.outlying import Outlying, outlying
 from fedge.data.moments import ROUNDING_UNITS, Moments, is_constant
 from fedge.errors import ProtocolError
 from fedge.nn.spec import LayerSpec, Rescale, Standardize

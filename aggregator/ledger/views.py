@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
-from fedge.algorithms.rules.columns import Outlying
+from fedge.algorithms.rules.outlying import Outlying
 from fedge.wire.freshness import RoundId
 
 

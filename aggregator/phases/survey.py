@@ -17,7 +17,7 @@ from aggregator.core.stopping import Progress
 from aggregator.core.usual import Usual
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry
-from fedge.algorithms.rules.columns import Outlying
+from fedge.algorithms.rules.outlying import Outlying
 from fedge.nn.spec import fine_columns, takes_float64
 from fedge.wire.messages import survey as wire
 from fedge.wire.messages.frame import Blob

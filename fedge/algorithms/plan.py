@@ -1,4 +1,4 @@
-"""What the aggregator asks of a chosen device in one training round."""
+"""The plan: what the aggregator asks of a chosen device in one training round."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from fedge.wire.names import WireName, mark_unknown, tidy
 
 MAX_EPOCHS = 1_000
 MAX_OPTIONS = 32
-"""Options of one part."""
+"""The most options of one part."""
 
 OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Option = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=200)]
 PartOptions = Annotated[dict[OptionName, Option], Field(max_length=MAX_OPTIONS)]
-"""What one part of an algorithm is told; what the names mean only the part knows."""
+"""Options of one part of an algorithm, by name; only the part knows what they mean."""
 
 
 class Plan(BaseModel):
@@ -23,9 +23,8 @@ class Plan(BaseModel):
     Decentralized Data", AISTATS, Algorithm 1). FedSGD is its smallest case, one step on all samples at once
     (`epochs=1, batch_size=0`): averaging w - α·g_k by n_k is one step along the fleet's average gradient.
 
-    Each field changes what is computed, so a field that is not known is kept, to be refused by its name. A
-    field that is added later is None where it asks for nothing: it is not sent then, and older devices can
-    take part.
+    Each field changes the result, so an unknown field is kept, and the device declines by its name. A field
+    that was added later is None by default and then not sent, so that older devices can take part.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, defer_build=True)
@@ -35,24 +34,24 @@ class Plan(BaseModel):
     batch_size: int = Field(default=16, ge=0, le=1_000_000)
     """B, samples a step; 0 means all of them at once."""
     learning_rate: float = Field(default=0.05, gt=0, le=1e3, allow_inf_nan=False)
-    """α of w ← w - α v: how far each step goes."""
+    """α of w ← w - α v: the size of each step."""
     momentum: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    """μ of v ← μ v + g, where g is the gradient: how much of the steps before is in a step."""
+    """μ of v ← μ v + g, where g is the gradient: the share of earlier steps in a step."""
     weight_decay: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """λ of g ← g + λ w: how strongly weights are drawn to zero."""
     codec: WireName = "float32"
-    """How the update's vectors become bytes: a file in `fedge.algorithms.codecs`."""
+    """How an update's vectors are encoded as bytes: a file in `fedge.algorithms.codecs`."""
     codec_options: PartOptions | None = None
-    """What the codec is told, by its own names."""
+    """The codec's options, by name."""
     local: WireName | None = None
-    """The local algorithm: a file in `fedge.algorithms.local`; none: `sgd`."""
+    """The local algorithm: a file in `fedge.algorithms.local`; without it `sgd`."""
     local_options: PartOptions | None = None
-    """What the local algorithm is told, by its own names."""
+    """The local algorithm's options, by name."""
 
     _settled = model_validator(mode="after")(mark_unknown)
 
     def __hash__(self) -> int:
-        """Equal plans have equal ones; options are maps, which have none."""
+        """Equal plans have equal hashes; options are maps, which have no hash of their own."""
         return hash((self.epochs, self.batch_size, self.learning_rate, self.codec, self.local))
 
     @property
@@ -66,7 +65,7 @@ class Plan(BaseModel):
         return tidy(self.model_extra or ())
 
     def steps(self, samples: int) -> int:
-        """How often so many samples change the weights.
+        """The number of steps with this many samples.
 
         >>> Plan(epochs=2, batch_size=16).steps(40)
         6

@@ -1,9 +1,9 @@
-"""Where the parts of an algorithm are found by their names.
+"""Registries: find the parts of an algorithm by their names.
 
-The built-in parts of a kind are the modules of one folder; each says `ENTRY = Entry(…)`. Others are added by
-whoever runs the program: an operator in `federation.toml`, a device's owner in `agent.toml`, as
-`extensions = ["module:attribute"]` or by the name of an entry point in the group `fedge.extensions`. What
-comes over the network names a part and gives it options; it can never name code.
+The built-in parts of a kind are the modules of one folder; each ends with `ENTRY = Entry(…)`. Others are
+added by whoever runs the program: an operator in `federation.toml`, a device's owner in `agent.toml`, as
+`extensions = ["module:attribute"]` or by the name of an entry point in the group `fedge.extensions`. The
+network can name a part and give it options; it can never name code.
 """
 
 import pkgutil
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedge.errors import ConfigError
 
-if TYPE_CHECKING:  # they speak of what the parts are made of
+if TYPE_CHECKING:  # these modules import this one
     from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
     from fedge.nn.layer import LayerSpec
 
@@ -28,29 +28,29 @@ P = TypeVar("P")
 
 
 class Options(BaseModel):
-    """What a part can be told, each with its default; a part with options has its own."""
+    """The options of a part, each with a default; a part with options derives its own class."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 @dataclass(frozen=True)
 class Entry(Generic[P]):
-    """One part: its kind, its name on the wire and in settings, and how it is made."""
+    """One part: its kind, its name on the wire and in settings, and its constructor."""
 
     kind: str
-    """Of which registry: `codec`, `local`, `rule`, `server`, `layer`; or `phase` and `schedule`, which are
-    no extensions."""
+    """The registry: `codec`, `local`, `rule`, `server`, `layer`; or `phase` and `schedule`, which cannot be
+    extensions."""
     name: str
     make: Callable[..., P]
-    """Takes an instance of `options`, or nothing where there are none to give."""
+    """Called with an instance of `options`, or without arguments if the part has none."""
     options: type[Options] = Options
-    """What can be said to it."""
+    """The class of its options."""
 
     def made(self, given: Mapping[str, Any] | None = None) -> P:
-        """The part with these options; those that are not given have their defaults.
+        """Make the part with these options; the others have their defaults.
 
         Raises:
-            ValueError: an option is unknown, or its value is; the text says which.
+            ValueError: an option is unknown, or its value is wrong; the text says which.
         """
         try:
             options = self.options.model_validate(dict(given or {}))
@@ -66,7 +66,7 @@ class Entry(Generic[P]):
 
 @dataclass
 class Registry(Generic[P]):
-    """All parts of one kind, the built-in ones and those that were added."""
+    """All parts of one kind: the built-in ones and those that were added."""
 
     kind: str
     folder: str
@@ -75,7 +75,7 @@ class Registry(Generic[P]):
     _added: dict[str, Entry[P]] = field(default_factory=dict, repr=False)
 
     def entries(self) -> Mapping[str, Entry[P]]:
-        """By name."""
+        """The entries by name."""
         if self._built_in is None:
             package = import_module(self.folder)
             modules = (
@@ -86,14 +86,14 @@ class Registry(Generic[P]):
         return {**self._built_in, **self._added} if self._added else self._built_in
 
     def names(self) -> tuple[str, ...]:
-        """Of all parts, in order."""
+        """The names of all parts, in order."""
         return tuple(sorted(self.entries()))
 
     def make(self, name: str, options: Mapping[str, Any] | None = None) -> P:
-        """The part of this name with these options.
+        """Make the part of this name with these options.
 
         Raises:
-            ValueError: there is none of this name, or it does not know an option; the text says which.
+            ValueError: the name is unknown, or an option is wrong; the text says which.
         """
         entry = self.entries().get(name)
         if entry is None:
@@ -104,15 +104,15 @@ class Registry(Generic[P]):
         """Add a part from outside.
 
         Raises:
-            ConfigError: another part has its name: what a name means must not depend on what is installed.
+            ConfigError: another part has its name. What a name means must not depend on what is installed.
         """
         present = self.entries().get(entry.name)
         if present is not None and present != entry:
-            raise ConfigError(f"{self.kind} {entry.name!r} is there already; give yours another name")
+            raise ConfigError(f"{self.kind} {entry.name!r} exists already; give yours another name")
         self._added[entry.name] = entry
 
     def remove(self, name: str) -> None:
-        """Take out a part that was added."""
+        """Remove a part that was added."""
         self._added.pop(name, None)
 
 
@@ -121,12 +121,12 @@ LOCAL: "Registry[LocalAlgorithm]" = Registry("local", "fedge.algorithms.local")
 RULES: "Registry[Rule]" = Registry("rule", "fedge.algorithms.rules")
 SERVER: "Registry[ServerOptimizer]" = Registry("server", "fedge.algorithms.server")
 LAYERS: "Registry[LayerSpec]" = Registry("layer", "fedge.nn.layers")
-"""What a layer's entry makes is its spec, which says all of it (`fedge.nn.layer`)."""
+"""A layer's entry makes its spec, which defines everything about it (`fedge.nn.layer`)."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry for registry in (CODECS, LOCAL, RULES, SERVER, LAYERS)
 }
-"""By kind."""
+"""The registries by kind."""
 
 
 def register(entry: Entry[Any]) -> None:
@@ -143,7 +143,7 @@ def register(entry: Entry[Any]) -> None:
 
 @contextmanager
 def registered(*entries: Entry[Any]) -> Iterator[None]:
-    """Have parts from outside for a while, as a test or a notebook wants it."""
+    """Register parts from outside within a block, for tests and notebooks."""
     new = [entry for entry in entries if entry.name not in REGISTRIES[entry.kind].entries()]
     for entry in entries:
         register(entry)
@@ -158,10 +158,10 @@ def load(extension: str) -> Entry[Any]:
     """Find a part by `module:attribute`, or by the name of an entry point, and register it.
 
     Raises:
-        ConfigError: it is not there, cannot be imported, or is no `Entry`.
+        ConfigError: it does not exist, cannot be imported, or is no `Entry`.
     """
     module, colon, attribute = extension.partition(":")
-    from importlib.metadata import entry_points  # a device that lists none spares the memory of it
+    from importlib.metadata import entry_points  # only here: it costs memory that most devices can save
 
     try:
         if colon:
@@ -177,7 +177,7 @@ def load(extension: str) -> Entry[Any]:
             found = points[0].load()
     except ConfigError:
         raise
-    except Exception as error:  # whatever code from outside raises while it is imported
+    except Exception as error:  # an import of foreign code may raise anything
         raise ConfigError(f"extensions: {extension!r} cannot be loaded: {error!r}") from error
     if not isinstance(found, Entry):
         raise ConfigError(f"extensions: {extension!r} is {type(found).__name__}, expected an Entry")

@@ -1,8 +1,7 @@
-"""What the agent needs of whoever trains on its device: `Trainer`.
+"""`Trainer`: the interface of whatever trains on a device.
 
-`agent.trainers.built_in.BuiltIn` is the one that comes with the agent: it runs
-the plan's local algorithm. The owner of a device chooses, never the federation: it sends
-data, a model and a plan, and cannot name code.
+`agent.trainers.built_in.BuiltIn` comes with the agent and runs the plan's local algorithm. Only the owner of
+a device chooses the trainer. The federation sends data, a model and a plan; it cannot name code.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,26 +23,26 @@ class Diverged(Exception):  # noqa: N818 (what happened, as the runtime reports 
 
     Args:
         what: what happened.
-        remedy: what to do about it, if nothing more is known.
+        remedy: what the owner or operator should do.
     """
 
     def __init__(self, what: Public, remedy: Public) -> None:
         self.public = public("{what}: {remedy}", what=what, remedy=remedy)
-        """The text: it may be told to others."""
+        """The text; it may leave the device."""
         super().__init__(self.public)
         self.what = what
 
 
 class Cancelled(Exception):  # noqa: N818 (what happened, as the runtime reports it)
-    """Training was asked to stop; what it had learnt is dropped."""
+    """Training was cancelled; its result is dropped."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One round's training on this device. Its arrays are not to be changed."""
+    """One round's training on this device. Do not change its arrays."""
 
     network: Network
-    """What is trained: p parameters in one flat vector."""
+    """The network to train: p parameters in one flat vector."""
     received: Mapping[str, Array]
     """The announced model: `weights`, of shape (p,), float32, and the further vectors of the algorithm."""
     X: Array
@@ -53,9 +52,9 @@ class Job:
     plan: Plan
     """Epochs, batch size, learning rate and more, within the owner's limits."""
     rng: "np.random.Generator"
-    """For all that is random: seeded by round and device, so that the same job gives the same weights."""
+    """The source of all randomness, seeded by round and device: the same job gives the same weights."""
     state: Mapping[str, Array] = field(default_factory=dict)
-    """What the algorithm remembers of this device's last admitted round; at first that of its `init`."""
+    """The algorithm's state after this device's last admitted round; at first that of `init`."""
 
     @property
     def weights(self) -> Array:
@@ -65,18 +64,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """What local training leads to."""
+    """The result of local training."""
 
     vectors: Mapping[str, Array]
-    """The new `weights`, of shape (p,), and what else the algorithm sends."""
+    """The new `weights`, of shape (p,), and the further vectors that the algorithm sends."""
     steps: int
-    """How many times the weights were changed."""
+    """The number of steps taken."""
     loss_before: float
-    """Mean over the training samples, at the weights that training began from."""
+    """The mean loss over the training samples, before training."""
     loss_after: float
-    """Mean over the training samples, at the new weights."""
+    """The mean loss over the training samples, at the new weights."""
     state: Mapping[str, Array] = field(default_factory=dict)
-    """What is to be remembered if the update is admitted."""
+    """The next state, which becomes current if the update is admitted."""
 
     @property
     def vector(self) -> Array:
@@ -85,22 +84,22 @@ class Trained:
 
 
 class Trainer(Protocol):
-    """Trains, one job after the other, on a thread of its own."""
+    """Trains, one job after another, on a thread of its own."""
 
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Train from `job.weights` on all n samples.
 
         Args:
-            job: what to train on what.
-            cancelled: ask it before each step, and at least once in `[trainer] patience_s`: the question is
-                the sign of life that the watchdog waits for. It keeps the owner's `[limits] seconds`: what
-                it raises is not to be caught.
+            job: network, data and plan.
+            cancelled: call it before each step, and at least once in `[trainer] patience_s`: the watchdog
+                takes the call as the sign of life. It enforces the owner's `[limits] seconds` by raising;
+                do not catch what it raises.
 
         Returns:
             Finite weights of shape (p,), whose difference from `job.weights` counts n times in the mean.
 
         Raises:
-            Cancelled: `cancelled` said yes; nobody waits for the outcome any more.
-            Diverged: the loss or the weights are not finite; the text is told to the federation.
-            Exception: anything else declines the round too. Its text stays in the device's own log.
+            Cancelled: `cancelled` returned True; nobody waits for the result any more.
+            Diverged: the loss or the weights are not finite; the text is sent to the federation.
+            Exception: the device declines the round. The text stays in the device's own log.
         """

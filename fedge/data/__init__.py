@@ -1,1 +1,1 @@
-"""Data, as far as devices and aggregator must agree: rules, moments of columns, scores, disclosure."""
+"""What devices and aggregator must agree on about data: rules, moments of columns, scores, disclosure."""

@@ -38,15 +38,15 @@ class Known:
 
 
 class Agreed(Known):
-    """Names of classes that were read from the data, and that the owner allows to be told."""
+    """Names of classes that were read from the data, and that the owner allows the device to send."""
 
 
 def public(sentence: str, /, **values: SupportsIndex | float | Known | Public) -> Public:
     """A text that may leave the device.
 
     Args:
-        sentence: a literal with `{name}` for each value, never composed of other texts.
-        values: numbers, names that are known, and texts that may leave the device already.
+        sentence: a literal with `{name}` for each value, never composed from other texts.
+        values: numbers, known names, and texts that may already leave the device.
 
     Raises:
         TypeError: a value is something else, for example a text.
@@ -58,7 +58,7 @@ def public(sentence: str, /, **values: SupportsIndex | float | Known | Public) -
 
 
 def withheld(reason: Reason) -> Public:
-    """The text for a reason, where nothing more may be told."""
+    """The text for a reason, if nothing more may be sent."""
     match reason:
         case Reason.BAD_DATA:
             return public("the data of this device cannot be used as they are; its own log says why")

@@ -18,21 +18,20 @@ Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 FEWEST = 20
-"""The fewest values of a column of which a device tells anything."""
+"""The fewest values of a column; with fewer a device sends nothing about it."""
 BLOCK_ROWS = 4_096
 """Rows measured at once, so that the float64 copies stay small, however many samples a device has."""
 ROUNDING_UNITS = 8
 """A column that spreads over fewer float32 units of its mean is constant up to rounding, see
 `is_constant`."""
 FINE = 2.0**15
-"""How many times its spread a mean may be: float32 still has at least 256 steps in a spread, see
-`is_fine`."""
+"""The largest mean in units of its spread at which float32 still has 256 steps in a spread, see `is_fine`."""
 RARE = 0.01
 """The largest share of a column's values, on each side of the median, that can be faults of the sensor."""
 GAP = 5.0
 """A fault is at least this many times as far from the median as the next value."""
 SURPRISE = 7.0
-"""A gap that the tail of a column has by itself with a probability of more than e⁻⁷ is no fault."""
+"""A gap is no fault if the column's own tail has such a gap with a probability of more than e⁻⁷."""
 FEWEST_APART = 10
 """The fewest values that differ from the median; with fewer, the weight of the tail is unknown."""
 CODES = 3
@@ -41,10 +40,10 @@ CODES = 3
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Per column of d columns, each array of shape (d,) and float64."""
+    """Moments of d columns; each array has shape (d,) and float64."""
 
     count: Vector
-    """Values measured: a whole number."""
+    """The number of measured values."""
     mean: Vector
     """In the column's own units; 0 where the count is 0."""
     m2: Vector
@@ -77,8 +76,7 @@ def withhold(moments: Moments, fewest: int) -> Moments:
 
 
 def as_if_of(moments: Moments, samples: int, cap: int) -> Moments:
-    """The moments of `samples` rows, reported as those of `cap` rows if that is fewer; means and spreads
-    stay.
+    """The moments of `samples` rows, with counts as of `cap` rows if that is fewer; means and spreads stay.
 
     If fewer rows were measured instead, whoever chooses the cap could have two sets measured that differ in
     one row.
@@ -90,7 +88,7 @@ def as_if_of(moments: Moments, samples: int, cap: int) -> Moments:
 
 
 def is_constant(mean: Vector, spread: Vector, kept_as: type[np.floating[Any]] = np.float32) -> Mask:
-    """Whether a column's spread is nothing but the rounding of its values to the type they are kept as.
+    """Whether a column's spread comes only from rounding its values to the type they are kept as.
 
     In float32 a value of about `mean` is off by up to 2⁻²⁴ |mean|; with a spread of 8 units, 8 · 2⁻²³ |mean|,
     this is an error of 1/8 in a standardized value. In float64 the unit is 2⁻⁵² |mean|. Below the smallest
@@ -114,12 +112,12 @@ def rounded(moments: Moments, kept_as: type[np.floating[Any]] = np.float32) -> M
 
     The spread is rounded to two significant digits, the mean to the last digit of that: to a step between a
     tenth and a hundredth of the spread, so that a standardized value is off by 0.05, and by a share of 0.05,
-    at most. One row more of n moves the mean by 1/n of its distance from it: what two surveys tell of that
-    row is hidden in steps that are n times as wide. A column that is constant is told as it is, as float32.
+    at most. One more row of n moves the mean by 1/n of its distance from the mean, so n-times wider steps
+    hide it from two surveys. A constant column is reported as it is, as float32.
 
     Args:
-        moments: as they were measured.
-        kept_as: the type of the measured values, which decides what is constant.
+        moments: the measured moments.
+        kept_as: the type of the measured values, which decides whether a column is constant.
     """
     spread = np.sqrt(moments.m2 / np.maximum(moments.count, 1))
     constant = is_constant(moments.mean, spread, kept_as)
@@ -144,18 +142,19 @@ class Bounds:
 
 
 def bounds(X: NDArray[Any]) -> Bounds:
-    """The range of each column, without values that only a fault of a sensor explains.
+    """The range of each column, without values that only a faulty sensor explains.
 
     A -99999 among good values is *rare*: of no more than 1 % of the values, or the only one; it is one of at
     most three different values on its side of the median; and it is *isolated*. A heavy tail is not
     isolated: of m distances from the median that have a tail of the power α, the logarithm of the farthest
     over the next one is exponential with mean 1/α (Rényi, "On the theory of order statistics", Acta
     Mathematica Hungarica 4 (1953), 191-231), and that of the next one over their median about ln(m) / α. So
-    the first is more than 7 / ln(m) times the second with a probability of e⁻⁷; with a lighter tail it is
-    less probable. What lies farther away than that, and five times as far as the next one, is isolated.
+    the first is more than 7 / ln(m) times the second with a probability of e⁻⁷, and a smaller one for lighter
+    tails. A value that is farther away than that, and five times as far as the next one, is isolated.
 
-    The tail is judged by the values on the same side of the median, or on both where fewer than ten lie on
-    that. Where fewer than ten differ from the median, a rare event and a fault look alike, and all stays.
+    The tail is estimated from the values on the same side of the median, or on both sides if there are fewer
+    than ten. If fewer than ten values differ from the median, a rare event and a fault look alike, and all
+    values stay.
 
     Args:
         X: of shape (n, d); NaN is missing.
@@ -179,7 +178,7 @@ def bounds(X: NDArray[Any]) -> Bounds:
 
 
 def _faults(far: Vector, other: Vector, rare: int) -> int:
-    """How many of the values on one side of the median are faults: the farthest ones.
+    """The number of faults on one side of the median; they are the farthest values.
 
     Args:
         far: their distances from the median, ascending.
@@ -229,7 +228,7 @@ def _measure_block(X: NDArray[Any], start: int, within: Bounds | None) -> Moment
     mean = X.sum(axis=0) / divisor
     X -= mean
     X[missing] = 0.0
-    # In exact arithmetic the deviations sum to zero; what they do sum to is the rounding of the mean.
+    # In exact arithmetic the deviations sum to zero; their actual sum is the rounding error of the mean.
     rest = X.sum(axis=0)
     m2 = np.maximum(np.square(X, out=X).sum(axis=0) - rest * rest / divisor, 0.0)
     return Moments(count, mean + rest / divisor, np.where(count > 1, m2, 0.0))

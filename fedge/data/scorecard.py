@@ -1,4 +1,4 @@
-"""Scores as people and programs read them."""
+"""Show scores as text for people and as JSON for programs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class LeftOut:
 
 
 def as_json(scores: Classification | Regression, left_out: LeftOut) -> dict[str, Any]:
-    """The figures by names that scripts may rely on; null where a figure is undefined.
+    """The figures by stable names for scripts; null if a figure is undefined.
 
     `rows` is the number of counted rows. `unlabelled` and `incomplete` rows are not counted, and in a
     regression neither are `unanswered` ones.
@@ -60,7 +60,7 @@ def as_json(scores: Classification | Regression, left_out: LeftOut) -> dict[str,
 
 
 def as_text(scores: Classification | Regression, left_out: LeftOut) -> str:
-    """The figures as lines of text; characters in names that a terminal would obey are escaped."""
+    """The figures as lines of text; control characters in names are escaped."""
     lines = _regression(scores) if isinstance(scores, Regression) else _classification(scores)
     counted = "counted as wrong" if isinstance(scores, Classification) else "not counted"
     for what, count in (

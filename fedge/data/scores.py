@@ -18,11 +18,11 @@ class Classification:
     accuracy: float
     """The share of rows that got their own class; a row without an answer did not."""
     confusion: NDArray[np.int64]
-    """Shape (k, k): row i, column j counts rows of class i that were taken for class j."""
+    """Shape (k, k): row i, column j counts rows of class i that were predicted as class j."""
     precision: tuple[float | None, ...]
-    """By class: the share of the rows taken for it that belong to it; None: no row was taken for it."""
+    """By class: the share of the rows predicted as it that belong to it; None: no row was predicted as it."""
     recall: tuple[float | None, ...]
-    """By class: the share of its rows that were taken for it; None: there is no such row."""
+    """By class: the share of its rows that were predicted as it; None: the class has no row."""
     counts: tuple[int, ...]
     """By class: the number of its rows."""
     unanswered: int

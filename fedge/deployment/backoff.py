@@ -1,4 +1,4 @@
-"""Wait before a service that failed is started again: longer each time, up to five minutes.
+"""Wait before a failed service is started again: longer each time, up to five minutes.
 
 systemd does this itself from version 254 on (RestartSteps=); Debian 12 has 252. So the unit counts its
 failures with `ExecStopPost=… count` and waits with `ExecStartPre=… wait`, in a RuntimeDirectory= kept by
@@ -12,11 +12,11 @@ from pathlib import Path
 
 FIRST_S, LONGEST_S = 5.0, 300.0
 FORGOTTEN_AFTER_S = 1800.0
-"""A failure longer ago than this does not count any more."""
+"""A failure that is older than this no longer counts."""
 
 
 def pause_s(failures: int) -> float:
-    """How long to wait before a start after so many failures in a row: 0, 5, 10, 20, … 300 s."""
+    """The pause before a start after this many failures in a row: 0, 5, 10, 20, … 300 s."""
     return 0.0 if failures == 0 else min(LONGEST_S, FIRST_S * 2.0 ** min(failures - 1, 30))
 
 

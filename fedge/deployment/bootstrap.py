@@ -23,7 +23,7 @@ def take_over(program: Program, wheel: Path, arguments: list[str]) -> int:
     command = program.commands[0]
     if arguments[:1] != ["install"] or {"-h", "--help"} & set(arguments):
         print(f"usage: sudo python3 {wheel}/{Path(sys.argv[0]).name} install …", file=sys.stderr)
-        print(f"Out of the wheel itself only this can be done; it installs {command}.", file=sys.stderr)
+        print(f"The wheel itself can only do this; it installs {command}.", file=sys.stderr)
         return os.EX_USAGE
     try:
         require_root(f"{command} install")

@@ -19,11 +19,11 @@ def change_over(
     """Put an environment into use and start its services; go back to the old one if they do not start.
 
     Args:
-        program: whose environment it is.
+        program: the program of the environment.
         environment: the one to use from now on; it may be the one in use.
         start: starts the services; with True it also restarts those that run already.
         changed: whether something else has changed that needs a restart.
-        prepare: what is to be done before they start.
+        prepare: called before they start.
 
     Raises:
         DeploymentError: it does not start. The old environment is in use again.
@@ -37,7 +37,7 @@ def change_over(
         start(changed or environment != before)
     except DeploymentError:
         if before is not None and environment != before:
-            say(f"it does not start: go back to {before}")
+            say(f"it does not start: going back to {before}")
             program.switch(before)
             start(True)
         raise

@@ -76,7 +76,7 @@ def need_package(package: str) -> None:
     command += ["--no-install-recommends", package]
     try:
         run(command)
-    except DeploymentError:  # a new machine's list of packages is empty or old
+    except DeploymentError:  # the list of packages on a new machine may be empty or old
         run(["apt-get", "update", "--quiet"])
         run(command)
 

@@ -156,5 +156,5 @@ def _point(link: Path, target: Path) -> None:
         DeploymentError: something else stands in its place.
     """
     if link.exists() and not link.is_symlink():
-        raise DeploymentError(f"{link}: is no link of ours; move it away")
+        raise DeploymentError(f"{link}: is not a link made by Fedge; move it away")
     point(link, target)

@@ -36,4 +36,4 @@ def _look_into(state: Path) -> None:
     except PermissionError:
         raise StateError(f"{state}: only root and the service itself may look into it: use sudo") from None
     except OSError:
-        pass  # the service has not run yet; whatever else it is, who reads a file there says
+        pass  # the service has not run yet; other errors show when a file there is read

@@ -1,4 +1,4 @@
-"""How a device gets its certificate: its requests to the registrar, and the answers.
+"""Certificates of devices: requests to the registrar, and its answers.
 
 A device makes its key itself and asks for a certificate with a PKCS #10 request (RFC 2986, here "CSR"):
 either with a claim, which it got as a token, or, to renew, with the certificate it has. It uses a listener
@@ -19,12 +19,12 @@ from fedge.wire.messages.message import Message, Part
 from fedge.wire.topics import DEVICE_ID
 
 PORT = 8884
-"""The listener for clients that have no certificate yet, or whose certificate will end."""
+"""The port for clients without a certificate, and for renewals."""
 CLAIM = r"^claim-[0-9a-f]{8}$"
 """The pattern of the names of claims."""
 SALT_BYTES, HASH_BYTES = 12, 64
 ITERATIONS = 101
-"""As `mosquitto_passwd` has it. More would only slow the broker: passwords here are 256 random bits."""
+"""The number that `mosquitto_passwd` uses. More would only slow the broker: passwords are 256 random bits."""
 MAX_COMMON_NAME = 64
 """The longest common name of a certificate (RFC 5280, ub-common-name)."""
 MAX_CSR = 4_096
@@ -43,7 +43,7 @@ Refused = Literal[
     "certificate_expired",
     "too_often",
 ]
-"""Why the registrar signs nothing."""
+"""Reasons of the registrar for a refusal."""
 
 
 def identity(federation: str, device: str) -> str:
@@ -56,7 +56,7 @@ def identity(federation: str, device: str) -> str:
 
 
 def claim_user(federation: str, claim: str) -> str:
-    """The user that joins with a claim.
+    """The user name for joining with a claim.
 
     >>> claim_user("greenhouse", "claim-0a1b2c3d")
     'greenhouse__claim-0a1b2c3d'
@@ -65,7 +65,7 @@ def claim_user(federation: str, claim: str) -> str:
 
 
 def renewal_user(federation: str, device: str) -> str:
-    """The user that a device renews its certificate as.
+    """The user name with which a device renews its certificate.
 
     >>> renewal_user("greenhouse", "pi-1")
     'greenhouse_pi-1__renew'
@@ -96,7 +96,7 @@ class Verifier(Part):
 
     @classmethod
     def of(cls, password: str, salt: bytes) -> Self:
-        """Of a password; `salt` is random."""
+        """The verifier of a password; `salt` must be random."""
         return cls(salt=salt, hash=hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS))
 
 
@@ -142,7 +142,7 @@ class Issued(Message):
     @model_validator(mode="after")
     def _check(self) -> "Issued":
         if (self.certificate is None) == (self.refused is None):
-            raise ValueError("an answer holds either a certificate or why there is none")
+            raise ValueError("an answer holds either a certificate or the reason why there is none")
         return self
 
 
@@ -155,7 +155,7 @@ def enrolment_proof(key: bytes, federation: str, device: str, csr: bytes, renewa
 
 
 def renewal_statement(federation: str, device: str, csr: bytes) -> bytes:
-    """What the present key signs to renew its certificate."""
+    """The bytes that the present key signs to renew its certificate."""
     return f"fedge/v1/{federation}/renew/{device}".encode() + b"\0" + digest(csr)
 
 

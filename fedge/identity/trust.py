@@ -1,8 +1,8 @@
-"""Check signed announcements: an envelope is authentic if the newest key that the device knows has signed it.
+"""Check signed announcements: an envelope is authentic if the newest key known to the device has signed it.
 
 Pure over a verifier: `verify(public key, signature, data) -> bool`; `fedge.identity.ed25519` has the real
-one. A signature covers `fedge/v1/{federation}/{topic kind}` + NUL + the body as it came. So a signature for
-another federation or another topic is not valid here, and nothing is encoded anew to check it.
+one. A signature covers `fedge/v1/{federation}/{topic kind}` + NUL + the body as it arrived. So a signature
+for another federation or another topic is not valid here, and checking does not encode anything again.
 
 A key names its successor by signing it. These successions travel with the envelope. A device follows them
 from the last key that it knows, and no longer believes the older ones.
@@ -26,7 +26,7 @@ Sign = Callable[[bytes], bytes]
 SignedKind = Literal["round", "export"]
 
 Signers = tuple[bytes, ...]
-"""Public keys in the order of succession: the pinned one first, the one that is believed last."""
+"""Public keys in the order of succession: first the pinned one, last the believed one."""
 
 
 def authenticate(
@@ -37,7 +37,7 @@ def authenticate(
     Args:
         envelope: the envelope that arrived.
         kind: the kind of topic that it arrived on.
-        topics: those of the federation.
+        topics: the federation's topics.
         signers: the keys known so far, at least the pinned one; only the last of them is believed.
         verify: of `fedge.identity.ed25519`.
 
@@ -49,7 +49,7 @@ def authenticate(
             that was replaced (REVOKED_SIGNER), or its successions do not follow each other (MALFORMED).
     """
     if not envelope.sigs:
-        raise ProtocolError("not signed, and this device only takes what is", Reason.UNSIGNED)
+        raise ProtocolError("not signed, and this device accepts only signed announcements", Reason.UNSIGNED)
     followed = _follow(envelope.chain or (), topics, signers, verify)
     data = topics.signing_context(kind) + envelope.body
     if any(verify(followed[-1], signature, data) for signature in envelope.sigs):
@@ -99,12 +99,12 @@ class Signer:
 
 
 def fingerprint(public: bytes) -> str:
-    """The first digits of a public key, for people."""
+    """The first digits of a public key, for messages."""
     return public.hex()[:16]
 
 
 def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verify: Verify) -> Signers:
-    """Follow the chain from the key that is believed to its end; earlier successions are ignored."""
+    """Follow the chain from the believed key to its end; earlier successions are ignored."""
     for earlier, later in pairwise(chain):
         if earlier.new != later.old:
             raise ProtocolError("its changes of the signing key do not follow each other")
@@ -123,6 +123,6 @@ def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verif
 
 
 def _bounded(signers: Signers) -> Signers:
-    """The pinned key and the newest one; keys in between are only needed to report that they were
+    """Keep the pinned key and the newest ones; the keys between only help to report that they were
     replaced."""
     return signers if len(signers) <= MAX_SUCCESSIONS else (signers[0], *signers[-MAX_SUCCESSIONS + 1 :])

@@ -1,4 +1,4 @@
-"""What the layers have in common that are a function of each number, without weights."""
+"""The parent of layers that apply a function to each number and have no weights."""
 
 from collections.abc import Iterable
 from math import prod
@@ -11,7 +11,7 @@ from fedge.nn.schema import Shape
 
 
 class Activation:
-    """A function of each number, whose derivative is a function of y alone: the parent of a `Layer`."""
+    """A function of each number, whose derivative depends on y alone."""
 
     def __init__(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> None:
         shape = (rows, prod(inputs))

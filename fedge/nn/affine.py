@@ -1,6 +1,7 @@
-"""What the frozen layers have in common: a shift and a scale for each column, which the survey has fixed.
+"""The parent of frozen layers: a shift and a scale for each column, fixed by the survey.
 
-They are not trained: one may stand before all others (`stands = "first"`), one behind them (`"last"`).
+Frozen layers are not trained. One may come before all others (`stands = "first"`), one after them
+(`"last"`).
 """
 
 from collections.abc import Mapping
@@ -20,13 +21,13 @@ class Transform(Protocol):
     """A frozen layer's arithmetic."""
 
     dtype: np.dtype[Any]
-    """Of what it takes."""
+    """The dtype of its inputs."""
 
     def forward(self, x: Array) -> Array:
-        """Return a new array of the shape of x, (n, d), in the network's precision; any n will do."""
+        """Return a new array of the shape of x, (n, d), in the network's precision; n may vary."""
 
     def invert(self, y: Array) -> Array:
-        """Return a new array x of shape (n, d), so that `forward` makes y of it."""
+        """Return a new array x of shape (n, d) for which `forward` returns y."""
 
 
 class Affine(LayerSpec):
@@ -68,17 +69,17 @@ class Affine(LayerSpec):
 
     @property
     def exact_means(self) -> NDArray[np.float64]:
-        """The shift of each column as exactly as it is known, of shape (d,)."""
+        """The shift of each column in full precision, of shape (d,)."""
         return self.means.astype(np.float64)
 
     @property
     def bound(self) -> float | None:
-        """Beyond how many standard deviations inputs are clipped; None: they are not."""
+        """The number of standard deviations at which inputs are clipped; None: no clipping."""
         return None
 
     @property
     def takes_float64(self) -> bool:
-        """Whether inputs are to be handed over in float64."""
+        """Whether inputs must be float64."""
         return False
 
     @property
@@ -87,21 +88,21 @@ class Affine(LayerSpec):
         return {"mean": self.means, "scale": self.scales}
 
     def output(self, inputs: Shape) -> Shape:
-        """As it is.
+        """The same shape.
 
         Raises:
-            ValueError: there are more or fewer columns than it was fixed for.
+            ValueError: the number of columns differs from the survey's.
         """
         if inputs != (len(self.means),):
             raise ValueError(f"{self.name} holds {len(self.means)} columns for {'×'.join(map(str, inputs))}")
         return inputs
 
     def transform(self, dtype: np.dtype[Any]) -> Transform:
-        """Make what computes it in a network of this precision."""
+        """Make the object that computes the layer in a network of this precision."""
         raise NotImplementedError(f"layer {self.name!r} computes nothing")
 
     def operators(self, inputs: Shape, fills: bool = False) -> Operators:
-        """The same function in ONNX's operators.
+        """The same function as ONNX operators.
 
         Args:
             inputs: the shape of a sample.

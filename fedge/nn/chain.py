@@ -1,4 +1,4 @@
-"""The trained layers and the loss of a network, for one number of rows: where the buffers live."""
+"""The trained layers and the loss of a network for a fixed number of rows, with their buffers."""
 
 from collections.abc import Iterator
 from math import prod
@@ -17,8 +17,8 @@ Array = NDArray[Any]
 class Chain:
     """Forward and backward through all trained layers, without allocating: for batches of exactly n rows.
 
-    Views of the last vector are kept, and made again only when another array comes: an optimizer that works
-    in place pays for them once.
+    Views of the last vector are kept, and made again only for another array. So an optimizer that works in
+    place pays for them once.
     """
 
     def __init__(self, spec: NetworkSpec, rows: int, dtype: np.dtype[Any]) -> None:
@@ -64,7 +64,7 @@ class Chain:
     def gradients(self, w: Array, X: Array, y: Array, scale: float) -> Iterator[Piece]:
         """Yield scale · ∂total/∂w piece by piece, from the last layer to the first.
 
-        No weight is read again once its piece is out, so it may be changed at once.
+        The weights of a piece are not read again once it is yielded, so they may be changed at once.
         """
         dy = self._loss.gradient(self.forward(w, X), y, scale)
         for layer in self._above_lowest:

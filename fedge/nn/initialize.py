@@ -1,4 +1,4 @@
-"""The weights that learning starts from."""
+"""The weights that training starts from."""
 
 from hashlib import sha256
 from typing import Any
@@ -10,7 +10,7 @@ from fedge.nn.spec import NetworkSpec
 
 
 def initialize(spec: NetworkSpec, rng: "np.random.Generator", dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Draw a new flat vector of shape (p,): the same weights in every `dtype`, but for rounding.
+    """Draw a new flat vector of shape (p,): the same weights in every `dtype`, except for rounding.
 
     Each layer draws its own, in order (`fedge.nn.layer.LayerSpec.initialize`).
     """
@@ -22,7 +22,7 @@ def initialize(spec: NetworkSpec, rng: "np.random.Generator", dtype: DTypeLike =
 
 
 def first_weights(spec: NetworkSpec, seed: int, generation: int) -> NDArray[np.float32]:
-    """The model that the training of a generation begins with, of shape (p,): a function of its arguments."""
+    """The first model of a generation, of shape (p,): it depends only on the arguments."""
     digest = sha256(f"first weights|{seed}|{generation}".encode()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     return initialize(spec, generator).astype(np.float32, copy=False)

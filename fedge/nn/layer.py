@@ -1,18 +1,18 @@
-"""What a layer is. One file holds all of it: its spec, its arithmetic, and its operators for ONNX.
+"""The protocols of a layer. One file defines a whole layer: spec, arithmetic, and ONNX operators.
 
-The built-in layers are the files in `fedge/nn/layers`; `dense.py` is a good one to begin with, and
-`examples/extend/conv1d.py` is one that was added from outside. A file has
+The built-in layers are the files in `fedge/nn/layers`; read `dense.py` first. `examples/extend/conv1d.py` is
+one from outside. A file has
 
-* a spec, a `LayerSpec` with the fields that travel in the task and stand in `federation.toml`,
+* a spec, a `LayerSpec` with the fields that are sent in the task and set in `federation.toml`,
 * a `Layer`, which computes with it for a fixed number of samples,
 * `ENTRY = entry(Spec)`, by which `fedge.algorithms.registry` finds it.
 
-Between layers a batch is a matrix of shape (n, width), one sample a row, contiguous. What the numbers of a
-row mean is the layer's *shape*: (features,) for a table, (length, channels) behind a convolution over time.
-A row holds them in C order, so the width is the product of the shape, and a layer that does not care for the
-shape, as a dense one, takes any.
+Between layers a batch is a contiguous matrix of shape (n, width), one sample a row. A *shape* gives the
+meaning of a row's numbers: (features,) for a table, (length, channels) after a convolution over time. A row
+holds them in C order, so the width is the product of the shape. A layer that ignores the shape, like a dense
+one, accepts any.
 
-`fedge.testing.check_layer` checks what each docstring here says.
+`fedge.testing.check_layer` checks what the docstrings here say.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,9 +46,10 @@ __all__ = [
 
 Array = NDArray[Any]
 Piece = tuple[slice, Array]
-"""A part of a flat gradient: its place in the vector and its values, in a buffer that the next one reuses."""
+"""A part of a flat gradient: its slice of the vector and its values, in a buffer that the next piece
+reuses."""
 Views = Mapping[str, Array]
-"""The parameters of one layer by their names in it, as views of the flat vector."""
+"""The parameters of one layer by name, as views of the flat vector."""
 
 
 class Layer(Protocol):
@@ -68,13 +69,13 @@ class Layer(Protocol):
     def bind(self, vector: Array) -> None:
         """Compute with the weights in this flat vector, of shape (p,), from now on.
 
-        They are changed in place between steps: views are kept, and not copies.
+        Keep views and not copies: the weights change in place between steps.
         """
 
     def forward(self, x: Array) -> Array:
-        """Compute y from x, of shape (n, width), which does not change until the gradients are taken.
+        """Compute y from x, of shape (n, width); x does not change until the gradients are computed.
 
-        A row of y depends on the same row of x alone.
+        Each row of y depends only on the same row of x.
         """
 
     def backward(self, dy: Array) -> Array:
@@ -83,30 +84,30 @@ class Layer(Protocol):
     def gradients(self, dy: Array) -> Iterable[Piece]:
         """Compute the gradient of the layer's weights.
 
-        The pieces cover the layer's place in the flat vector, each entry once. The weights of a piece may
-        change as soon as it is out, so they are not read again.
+        The pieces cover the layer's slice of the flat vector, each entry once. The weights of a piece may
+        change as soon as it is yielded, so do not read them again.
         """
 
 
 class LayerSpec(Options):
-    """What a network's description says of one layer: plain checked data, the same on all devices.
+    """The description of one layer in a network: plain checked data, the same on all devices.
 
     The first field is called `type` and is the layer's name: `type: Literal["dense"] = "dense"`. A field that
-    is added after a layer's first version stands in `added` and is None where it asks for nothing: it is not
-    sent then, so older devices can take part. It is declared by each layer, for the order of the fields is
-    the order of the bytes on the wire.
+    is added after a layer's first version is listed in `added` and is None by default. None is not sent, so
+    older devices can take part. Each layer declares its fields itself, because their order is the order of
+    the bytes on the wire.
     """
 
     added: ClassVar[tuple[str, ...]] = ()
-    """The fields that came after the layer's first version."""
+    """The fields added after the layer's first version."""
     example: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """The fields of a small one, as far as they have no defaults: what it is checked with."""
+    """Values for the fields without defaults, which make a small layer for the checks."""
     stands: ClassVar[Literal["first", "between", "last"]] = "between"
-    """`between`: it is trained. `first` and `last`: a frozen layer (`fedge.nn.affine`)."""
+    """`between`: a trained layer; `first`, `last`: a frozen layer (`fedge.nn.affine`)."""
     ends: ClassVar[bool] = False
     """Whether it can be the last trained layer, whose outputs are the network's."""
     rectifies: ClassVar[bool] = False
-    """Whether it zeroes about half of its inputs, so that the layer before it begins with larger weights."""
+    """Whether it zeroes about half of its inputs, so that the layer before it starts with larger weights."""
 
     @model_validator(mode="before")
     @classmethod
@@ -115,7 +116,7 @@ class LayerSpec(Options):
 
     @classmethod
     def choices(cls) -> tuple[type[BaseModel], ...]:
-        """The layers that a federation can be told to train, for whoever explains its settings."""
+        """The layers that a federation can train, for explanations of the settings."""
         return tuple(kind for kind in kinds() if kind.stands == "between")
 
     @classmethod
@@ -125,7 +126,7 @@ class LayerSpec(Options):
 
     @classmethod
     def later(cls) -> tuple[str, ...]:
-        """What a program must know besides, for the fields that came later, as `NAME.FIELD`."""
+        """The names of the fields added later, as `NAME.FIELD`: a program must know those that are set."""
         return tuple(f"{cls.named()}.{field}" for field in cls.added)
 
     @property
@@ -144,65 +145,65 @@ class LayerSpec(Options):
         return {}
 
     def output(self, inputs: Shape) -> Shape:
-        """The shape of one sample behind the layer, from that before it; as it is, unless said otherwise.
+        """The shape of one sample after the layer, from that before it; by default the same.
 
         Raises:
-            ValueError: the layer cannot take such samples; the text says why.
+            ValueError: the layer does not accept this shape; the text says why.
         """
         return inputs
 
     def parameters(self, inputs: Shape) -> tuple[tuple[str, Shape], ...]:
-        """Names and shapes of what is trained, in the order in which they lie in the flat vector."""
+        """Names and shapes of the trained parameters, in their order in the flat vector."""
         return ()
 
     def initialize(
         self, weights: Views, inputs: Shape, following: "LayerSpec | None", rng: "np.random.Generator"
     ) -> None:
-        """Write the weights that learning starts from into `weights`, which are zero.
+        """Write the first weights into `weights`, which are zero.
 
-        Unless said otherwise a parameter of two or more sides, the last of them that of the outputs, is drawn
-        by `fedge.nn.draws.draw`, and one of a single side stays zero.
+        By default `fedge.nn.draws.draw` draws each parameter with two or more dimensions, the last of which
+        is that of the outputs; one-dimensional parameters stay zero.
 
         Args:
             weights: the layer's parameters.
             inputs: the shape of a sample before the layer.
-            following: the layer behind this one, if there is one.
-            rng: for all that is random; what is drawn does not depend on the precision of `weights`.
+            following: the next layer, if there is one.
+            rng: the source of randomness; the draws do not depend on the precision of `weights`.
         """
         for weight in weights.values():
             if weight.ndim > 1:
                 draw(weight, rng, rectified=following is not None and following.rectifies)
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> Layer:
-        """Make what computes the layer, with buffers for `rows` samples.
+        """Make the object that computes the layer, with buffers for `rows` samples.
 
         Args:
             inputs: the shape of a sample before the layer.
-            rows: n, how many samples a batch has.
-            place: where the layer's parameters lie in the flat vector.
+            rows: n, the number of samples in a batch.
+            place: the layer's slice of the flat vector.
             dtype: the precision of all arrays.
         """
         raise NotImplementedError(f"layer {self.name!r} computes nothing")
 
     def operators(self, inputs: Shape) -> Operators:
-        """The same function in ONNX's operators; parameters are called by their names."""
+        """The same function as ONNX operators; they refer to parameters by name."""
         raise NotImplementedError(f"layer {self.name!r} has no ONNX operators")
 
     def take_before(self, weights: Views, factor: Array, shift: Array) -> bool:
-        """Change the parameters so that the output for x is what it was for x · factor + shift.
+        """Change the parameters so that the output for x is the former output for x · factor + shift.
 
         Args:
             weights: the layer's parameters in float64.
             factor: of shape (width of the input,).
-            shift: likewise.
+            shift: of the same shape.
 
         Returns:
-            False, if the layer cannot take up such a change; the weights are as they were then.
+            False if the layer cannot do that; the weights are then unchanged.
         """
         return False
 
     def take_behind(self, weights: Views, scale: Array, shift: Array, by: Array) -> bool:
-        """Change the parameters so that the output is (y · scale + shift) / by where it was y.
+        """Change the parameters so that the output is (y · scale + shift) / by, where y is the former output.
 
         As `take_before`; scale, shift and by are of shape (width of the output,).
         """
@@ -210,23 +211,23 @@ class LayerSpec(Options):
 
 
 def asked(layer: dict[str, Any]) -> dict[str, Any]:
-    """A layer without the fields that ask for nothing: None is what they are where they do not stand."""
+    """A layer without the fields that are None, which is their default."""
     return {name: value for name, value in layer.items() if value is not None}
 
 
 def kind_of(name: str) -> type[LayerSpec] | None:
-    """The layer of this name; None: this program has none."""
+    """The layer of this name; None: this program does not have it."""
     found = LAYERS.entries().get(name)
     return None if found is None else cast("type[LayerSpec]", found.options)
 
 
 def kinds() -> tuple[type[LayerSpec], ...]:
-    """All layers that this program has, in the order of their names."""
+    """All layers of this program, sorted by name."""
     return tuple(kind for name in LAYERS.names() if (kind := kind_of(name)) is not None)
 
 
 def entry(spec: type[LayerSpec]) -> Entry[LayerSpec]:
-    """The entry of a layer in the registry, by the name that is its spec's `type`."""
+    """The registry entry of a layer; its name is the spec's `type`."""
     return Entry("layer", spec.named(), _itself, spec)
 
 

@@ -1,7 +1,7 @@
-"""What training makes small, and its derivative in the network's outputs z, of shape (n, outputs).
+"""Losses, and their derivatives with respect to the network's outputs z, of shape (n, outputs).
 
-A loss works on a fixed number of rows n and owns the buffers it writes into. Both its methods are about the
-*sum* over rows, so that the mean over many samples can be taken in blocks.
+A loss works on a fixed number of rows n and owns the buffers it writes into. Its methods compute the *sum*
+over rows, so that a mean over many samples can be computed in blocks.
 """
 
 from typing import Any, Protocol
@@ -28,8 +28,8 @@ class CrossEntropy:
     """L = log Σⱼ exp zⱼ - z_y: the negative log-likelihood of class y under softmax z, with y of shape (n,).
 
     ∂L/∂zⱼ = softmax(z)ⱼ - [j = y] (Bridle 1990, "Probabilistic Interpretation of Feedforward Classification
-    Network Outputs", Neurocomputing, NATO ASI 68). A row's largest output is subtracted from it first, which
-    changes nothing and cannot overflow.
+    Network Outputs", Neurocomputing, NATO ASI 68). Each row's largest output is subtracted first, which does
+    not change the result and prevents overflow.
     """
 
     def __init__(self, rows: int, outputs: int, dtype: DTypeLike) -> None:
@@ -60,7 +60,7 @@ class CrossEntropy:
         sums = delta.dot(self._ones, self._sums)
         np.divide(sums, self._scale, sums)
         np.divide(delta, sums, delta)
-        # Only one entry a row differs from scale · softmax: to change it costs less than a one-hot matrix.
+        # Only one entry a row differs from scale · softmax; changing it costs less than a one-hot matrix.
         at = self._locate(y)
         delta.take(at, None, self._of_row, "clip")
         np.subtract(self._of_row, self._scale, self._of_row)
@@ -68,7 +68,7 @@ class CrossEntropy:
         return delta
 
     def _shift(self, z: Array) -> Array:
-        # For few columns an argmax and a take cost less than half of a reduction.
+        # For few columns argmax and take cost less than half of a reduction.
         largest = self._locate(z.argmax(1, self._column))
         z.take(largest, None, self._of_row, "clip")
         return np.subtract(z, self._of_row_column, self._delta)
@@ -80,7 +80,7 @@ class CrossEntropy:
 class MeanSquaredError:
     """L = 1/t Σⱼ (zⱼ - yⱼ)² over the t targets, with y of shape (n, t); ∂L/∂zⱼ = 2/t (zⱼ - yⱼ).
 
-    Without the factor ½ that some texts carry: it is the mean squared error that the name promises.
+    There is no factor ½ as in some texts: this is the mean squared error of its name.
     """
 
     def __init__(self, rows: int, outputs: int, dtype: DTypeLike) -> None:

@@ -1,4 +1,4 @@
-"""A network: spec and flat vector in, predictions, losses and gradients out."""
+"""A network: computes predictions, losses and gradients from a spec and a flat vector of weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from fedge.nn.spec import NetworkSpec
 Array = NDArray[Any]
 
 BLOCK_ENTRIES = 2**20
-"""No layer's output holds more numbers than this (or one row), however many samples there are."""
-_CHAINS_KEPT = 4  # a batch and a block, each with a shorter last one
+"""The most numbers in a layer's output at a time, whatever the number of samples; at least one row."""
+_CHAINS_KEPT = 4  # for a batch and a block, and a shorter last one of each
 
 
 @dataclass(frozen=True)
 class Errors:
     """How far a regression's outputs are from the targets, in the targets' own units.
 
-    With several targets each figure is the mean of theirs, which says something where they share a unit.
+    With several targets each figure is the mean over the targets, which is meaningful if they share a unit.
     """
 
     rmse: float
@@ -35,10 +35,10 @@ class Errors:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well given weights do on given samples."""
+    """How good given weights are on given samples."""
 
     loss: float
-    """Mean over samples, in the units that training uses (for a regression: standard units)."""
+    """The mean over samples, in the units of training (for a regression: standard units)."""
     accuracy: float | None
     """The share of samples whose class has the largest output; None for a regression."""
     samples: int
@@ -47,7 +47,7 @@ class Evaluation:
 
 
 class Network:
-    """The functions of a spec, of a flat vector w of shape (p,) each time.
+    """The functions of a spec; each takes the flat vector w of shape (p,).
 
     >>> from fedge.nn import Dense, Network, NetworkSpec, ReLU, initialize
     >>> spec = NetworkSpec(inputs=4, layers=(Dense(units=8), ReLU(), Dense(units=3)), loss="cross-entropy")
@@ -56,12 +56,11 @@ class Network:
     >>> w.shape, network.predict(w, np.zeros((2, 4))).shape
     ((67,), (2, 3))
 
-    `predict`, `forward` and `evaluate` take raw samples and targets; `loss`, `loss_and_grad` and `gradients`,
-    which are called many times, take what `prepare` and `prepare_targets` have made of them.
+    `predict`, `forward` and `evaluate` take raw samples and targets. `loss`, `loss_and_grad` and `gradients`,
+    which are called many times, take samples and targets that `prepare` and `prepare_targets` have taken
+    through the frozen layers once.
 
-    Samples come raw, or prepared once for many passes: `prepare` and `prepare_targets` take a whole data set
-    through the frozen layers. Buffers are kept between calls and so are views of the last w:
-    one network serves one thread at a time.
+    Buffers are kept between calls, and so are views of the last w: use one network on one thread at a time.
     """
 
     def __init__(self, spec: NetworkSpec, dtype: DTypeLike = np.float32) -> None:
@@ -79,7 +78,7 @@ class Network:
     def prepare(self, X: ArrayLike) -> Array:
         """Return raw samples X of shape (n, d) as the trained layers take them: in `dtype`, standardized.
 
-        Where the first layer takes float64, X should be that.
+        If the first layer takes float64, X should be float64.
 
         Raises:
             ValueError: X is not of shape (n, d).
@@ -91,7 +90,7 @@ class Network:
         return prepared if self._first is None else self._first.forward(prepared)
 
     def prepare_targets(self, y: ArrayLike) -> Array:
-        """Return what the loss compares with.
+        """Return the targets as the loss takes them.
 
         For a classifier: class indices, int64 of shape (n,), checked to be 0 … classes - 1. For a regression:
         targets in standard units, of shape (n, t), in `dtype`; y may be of shape (n,) if there is one target.
@@ -132,9 +131,9 @@ class Network:
     def gradients(self, w: Array, X: Array, y: Array, scale: float = 1.0) -> Iterator[Piece]:
         """Yield scale · ∂loss/∂w piece by piece, each with its place in w; X and y are prepared, n ≥ 1.
 
-        A piece lies in a buffer that the next one overwrites. The weights in its place may be changed as soon
-        as it is out: an optimizer that does so works in the cache, and needs no room for a whole gradient.
-        The scale costs nothing here: it is applied to the few outputs, and not to the many weights.
+        The next piece overwrites the buffer. The weights of a piece may be changed as soon as it is yielded:
+        an optimizer that does so works in the cache, and needs no memory for a whole gradient. The scale
+        costs little, because it is applied to the few outputs and not to the many weights.
         """
         samples = len(X)
         if samples <= self._block:
@@ -195,7 +194,7 @@ class Network:
         return Evaluation(total / samples, None, samples, self._errors(sums / samples))
 
     def _errors(self, means: Array) -> Errors:
-        """Errors of mean squares and mean distances in standard units, of shape (2, t)."""
+        """The errors, from mean squares and mean distances in standard units, of shape (2, t)."""
         last = self.spec.last
         scales = 1.0 if last is None else last.scales.astype(np.float64)
         squares, distances = means

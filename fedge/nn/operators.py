@@ -1,4 +1,4 @@
-"""What a layer computes in ONNX's words, as plain data: `aggregator.export` makes the file of it.
+"""ONNX operators of a layer as plain data, from which `aggregator.export` makes the file.
 
 Operators and their attributes: https://onnx.ai/onnx/operators, opset 17.
 """
@@ -13,9 +13,9 @@ OPSET = 17
 IR_VERSION = 8
 """Pinned: the defaults of the onnx package are newer than what released runtimes load."""
 FLOAT = 1
-"""float32 in onnx.proto, `TensorProto.DataType`: what `Cast` is told."""
+"""float32 in onnx.proto (`TensorProto.DataType`), the argument of `Cast`."""
 INPUT = "x"
-"""What a layer's operators call the layer's input."""
+"""The name of the layer's input in its operators."""
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]
 
@@ -25,11 +25,11 @@ class Node:
     """One operator."""
 
     operator: str
-    """Its name in ONNX: `Gemm`."""
+    """The ONNX name: `Gemm`."""
     inputs: tuple[str, ...]
     """`INPUT`, or the name of a parameter or a constant of the layer, or of an earlier node's output."""
     output: str
-    """How the layer calls what comes out."""
+    """The name of the output within the layer."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
@@ -38,28 +38,28 @@ class Operators:
     """The operators of one layer, in order: the output of the last one is the layer's.
 
     Input and output are matrices of float32, of shape (batch, width), as they are in `fedge.nn.layer.Layer`;
-    an operator that wants another shape has a `Reshape` before and behind it. Names are the layer's own: the
-    export makes them unique in the file.
+    an operator that needs another shape gets a `Reshape` before and after it. Names are local to the layer;
+    the export makes them unique in the file.
     """
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """What the nodes need besides the layer's parameters: float32, float64 or int64."""
+    """The constants that the nodes use: float32, float64 or int64."""
 
 
 def step(operator: str, *others: str, **attributes: Attribute) -> Node:
-    """One operator of a `chain`: its first input is what comes out of the step before.
+    """One operator of a `chain`: its first input is the output of the step before.
 
     Args:
         operator: its name in ONNX.
         others: further inputs: names of parameters and constants of the layer.
-        attributes: of the operator.
+        attributes: the operator's attributes.
     """
     return Node(operator, (INPUT, *others), operator.lower(), attributes)
 
 
 def chain(*steps: Node, **constants: NDArray[Any]) -> Operators:
-    """Operators one behind the other, the first of which takes the layer's input.
+    """Operators one after another; the first takes the layer's input.
 
     >>> [(node.inputs, node.output) for node in chain(step("Mul", "scale"), step("Add", "mean")).nodes]
     [(('x', 'scale'), 'mul'), (('mul', 'mean'), 'add')]

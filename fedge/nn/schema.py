@@ -1,8 +1,8 @@
 """Named shapes and their slices of one flat vector (law 3).
 
-A model's weights are one flat vector of p numbers; a `Schema` says which slice of it is which parameter.
-Layers and gradients are views, so an SGD step is one axpy, the wire carries one buffer, and averaging,
-clipping, noise and masks work on `(p,)` or `(n, p)` arrays and never on trees.
+A model's weights are one flat vector of p numbers; a `Schema` maps each parameter to a slice of it. Layers
+and gradients are views. So an SGD step is one axpy, a message holds one buffer, and averaging, clipping,
+noise and masks work on `(p,)` or `(n, p)` arrays and never on trees.
 """
 
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ class Schema:
 
     @cached_property
     def slices(self) -> dict[str, slice]:
-        """Where each parameter lies in the flat vector."""
+        """The slice of each parameter in the flat vector."""
         slices, start = {}, 0
         for name, shape in self.parameters:
             slices[name] = slice(start, start + prod(shape))
@@ -58,7 +58,7 @@ class Schema:
         return slices
 
     def views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Name the parts of `vector`, of shape (p,), as views of their own shapes: no copy is made.
+        """The parameters in `vector`, of shape (p,), by name, as views of their own shapes, without copies.
 
         Raises:
             ValueError: `vector` is not a contiguous array of shape (p,).
@@ -73,7 +73,7 @@ class Schema:
         """Copy named arrays into one new flat float32 vector: the inverse of `views`.
 
         Raises:
-            ValueError: a name is missing or too many, or a shape differs.
+            ValueError: a name is missing or unknown, or a shape differs.
         """
         expected = dict(self.parameters)
         if parameters.keys() != expected.keys():

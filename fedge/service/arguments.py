@@ -9,7 +9,7 @@ from fedge import __version__
 
 
 class Parser(argparse.ArgumentParser):
-    """Ends with EX_USAGE (64) after a wrong call, as sysexits.h has it."""
+    """A parser that exits with EX_USAGE (64 in sysexits.h) after a wrong call."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print the usage and what is wrong, and end."""
@@ -22,10 +22,10 @@ def program(name: str, description: str, epilog: str, config: str, *, check: str
     --json, --verbose.
 
     Args:
-        name: of the program.
+        name: the program's name.
         description: one sentence.
         epilog: examples, printed as they are.
-        config: the configuration that is read unless another one is named.
+        config: the default configuration file.
         check: the help of --check.
         json: the help of --json.
     """
@@ -44,6 +44,5 @@ def program(name: str, description: str, epilog: str, config: str, *, check: str
 
 
 def accept_config(command: argparse.ArgumentParser) -> None:
-    """Accept --config after the command too; it has no default there, which would replace one given
-    before."""
+    """Accept --config after the command too, without a default, which would replace one given before it."""
     command.add_argument("--config", type=Path, default=argparse.SUPPRESS)

@@ -31,7 +31,7 @@ def collisions() -> list[str]:
 def _others() -> dict[str, set[str]]:
     """The other distributions that have a package or a module with one of our names.
 
-    This searches the text of their file lists. `packages_distributions` makes a path object of each of the
+    This searches the text of their file lists. `packages_distributions` creates a path object for each of
     thousands of installed files, which takes seconds on a small machine.
     """
     found: dict[str, set[str]] = {name: set() for name in NAMES}

@@ -5,9 +5,9 @@ import re
 OBEYED = (
     r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
-"""Characters that a terminal or a log would obey instead of showing, as ranges of a pattern."""
+"""Characters that a terminal or a log interprets instead of showing, as ranges of a pattern."""
 _ESCAPED = re.compile(rf"[{OBEYED}\ud800-\udfff]")
-"""The same, and bytes of a path that are not UTF-8."""
+"""These characters, and bytes of a path that are not UTF-8."""
 
 
 def printable(text: str) -> str:

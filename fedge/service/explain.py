@@ -32,7 +32,7 @@ def explain(settings: type[BaseModel], path: Path, variables: Variables, error: 
         keys, table, inner, message = [*keys, head], inner[0], [], rest  # a check names the key to change
     value = error.get("input")
     got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
-    if kind == "value_error" and got:  # a table, for which a value may be written too
+    if kind == "value_error" and got:  # a table that may also be written as a value
         inner = []
     about = _about(table, keys)
     match kind:
@@ -59,7 +59,7 @@ def explain(settings: type[BaseModel], path: Path, variables: Variables, error: 
 
 
 def _follow(settings: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
-    """Pydantic's location as keys of the file, the section that holds the last key, and what that key holds.
+    """Translate pydantic's location into keys of the file, the section of the last key, and that key's types.
 
     Pydantic puts the chosen member of a union into the location, which is no key of the file.
     """
@@ -68,7 +68,7 @@ def _follow(settings: type[BaseModel], location: tuple[int | str, ...]) -> _Plac
     for part in location:
         if isinstance(part, int):
             keys[-1] += f"[{part}]"
-        elif named:  # a table's name is its owner's choice, and no key of ours
+        elif named:  # the owner chooses the table's name; it is no key of ours
             keys.append(part)
             named = False
         elif len(inner) > 1:
@@ -89,13 +89,13 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def members(model: type[BaseModel]) -> tuple[type[BaseModel], ...]:
-    """The models that a key of this type holds: those of a registry, where the type itself has `choices`."""
+    """The models that a key of this type may hold; a type with `choices` has those of a registry."""
     choices = vars(model).get("choices")
     return (model,) if choices is None else tuple(choices.__get__(None, model)())
 
 
 def _marks(model: type[BaseModel]) -> set[str]:
-    """How pydantic names a member of a union: by its name, or by the texts of its Literal keys."""
+    """The names that pydantic uses for a member of a union: its name, or the texts of its Literal keys."""
     kinds = [field.annotation for field in model.model_fields.values()]
     return {
         model.__name__,

@@ -1,11 +1,11 @@
 """Failpoints: named moments at which a test kills the program, as a power cut would.
 
-Every effect of a program is one before it is performed and one after: `FEDGE_FAILPOINT=SaveUpdate.before`, or
-`SendReceipt.after:3` for the third time it comes to pass. See docs/state.md for the names.
+Every effect has one before and one after it is performed: `FEDGE_FAILPOINT=SaveUpdate.before`, or
+`SendReceipt.after:3` for the third time. docs/state.md lists the names.
 
-One watcher is told of every moment. With that variable it is the one that kills this process; in the
-simulated world it is the power of the host at work, which may fail there. Without one a moment costs a
-comparison.
+One watcher is called at every moment. With that variable set, the watcher kills this process; in the
+simulated world it is the power of the running host, which may fail there. Without a watcher a moment costs
+one comparison.
 """
 
 import os
@@ -21,18 +21,17 @@ from fedge.errors import ConfigError
 
 VARIABLE = "FEDGE_FAILPOINT"
 LINGER_S = 0.05
-"""How long to wait before the kill, so that the network thread sends what it has: the worst case for law
-4."""
+"""The wait before the kill, so that the network thread sends what it has: the worst case for law 4."""
 
 
 When = Literal["before", "after"]
 
 
 class Watcher(Protocol):
-    """Who is told of every moment, and may end the program there."""
+    """Called at every moment; it may end the program there."""
 
     def reach(self, what: object, when: When) -> None:
-        """The program is before or after an effect, or what has this name."""
+        """Called before or after an effect, or a moment with this name."""
 
 
 @dataclass
@@ -80,7 +79,7 @@ def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> No
 
 @contextmanager
 def watched_by(watcher: Watcher | None) -> Iterator[None]:
-    """Let it be told of every moment within, and whoever was before from then on."""
+    """Use this watcher within the block, and the earlier one afterwards."""
     global _watcher
     earlier, _watcher = _watcher, watcher
     try:
@@ -90,12 +89,12 @@ def watched_by(watcher: Watcher | None) -> Iterator[None]:
 
 
 def before(what: object) -> None:
-    """The moment before an effect is performed, or before what has this name."""
+    """Report the moment before an effect, or before the moment with this name."""
     if _watcher is not None:
         _watcher.reach(what, "before")
 
 
 def after(what: object) -> None:
-    """The moment after it."""
+    """Report the moment after it."""
     if _watcher is not None:
         _watcher.reach(what, "after")

@@ -2,8 +2,8 @@
 
 Each program imports this before anything else, so that only Python's own start comes before it. Until the
 program begins its work there is nothing to clean up, and SIGINT ends it at once. From then on SIGINT raises
-KeyboardInterrupt, so that the program cleans up. It never does so in the middle of an import, because modules
-mistake it for all kinds of errors. A second SIGINT ends the program at once. Agent and aggregator stop in an
+KeyboardInterrupt, so that the program cleans up. It never does so during an import, because modules mistake
+it for other errors. A second SIGINT ends the program at once. Agent and aggregator stop in an
 orderly way once they serve; they set handlers of their own.
 """
 
@@ -108,7 +108,7 @@ def _unraisable(unraisable: Any) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Handle an interrupt that came just when `run` itself begins or ends."""
+    """Handle an interrupt that comes while `run` itself begins or ends."""
     if issubclass(kind, KeyboardInterrupt):
         _end()
     sys.__excepthook__(kind, error, trace)

@@ -1,7 +1,7 @@
-"""Signs of life: each part of a program announces when it will report next; one that misses it is stuck.
+"""Signs of life: each part announces when it will report next; one that misses that moment is stuck.
 
-A thread that died misses its announcement too, so nothing has to check whether it still exists. A part that
-waits for work announces nothing. Whoever gives it work announces in its place.
+A thread that died misses its announcement too, so no check for its existence is needed. A part that waits for
+work announces nothing; whoever gives it work announces for it.
 """
 
 import math
@@ -27,7 +27,7 @@ class Pulse:
         self._due_s = self._now_s() + seconds
 
     def expect(self, seconds: float) -> None:
-        """Promise for a part that is given work; a promise that it has made itself and not kept yet stays."""
+        """Promise for a part that is given work; its own open promise stays."""
         if self._due_s == math.inf:
             self.within(seconds)
 

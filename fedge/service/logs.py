@@ -1,7 +1,7 @@
 """Logs: one line for each event, to stderr, with journald's priorities if journald reads it.
 
-What a record quotes may come from the network. It is escaped: it cannot begin a line of its own, choose a
-line's priority, or control a terminal.
+Records may quote text from the network. It is escaped, so it cannot begin a line of its own, choose a line's
+priority, or control a terminal.
 """
 
 import logging

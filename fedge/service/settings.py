@@ -1,9 +1,9 @@
 """Read a program's settings from a TOML file and the environment, and say clearly what is wrong in them.
 
 A key `url` of the table `[broker]` in `agent.toml` is overridden by the variable `FEDGE_AGENT_BROKER__URL`;
-an empty variable counts as unset, and one that names no key is an error like a misspelt key. A variable is
-read as what its key takes: a text, a number, true or false; a list or a table is written as JSON. Relative
-paths are relative to the folder of the file, wherever the program is started, in variables too.
+an empty variable counts as unset, and a variable that names no key is an error, like a misspelt key. A
+variable is read as the type of its key: a text, a number, true or false; write a list or a table as JSON.
+Relative paths, also in variables, are relative to the folder of the file, wherever the program is started.
 """
 
 import ipaddress
@@ -190,7 +190,7 @@ class FileSettings(Section):
     """The parent of a program's settings: `load` reads a TOML file, then the environment over it."""
 
     ENV_PREFIX: ClassVar[str]
-    """How the names of this program's variables begin."""
+    """The prefix of this program's variables."""
     FORMER: ClassVar[Mapping[str, str]] = {}
     """Former names of tables, which are still read, and their names today."""
 
@@ -199,8 +199,8 @@ class FileSettings(Section):
         """Read `path`, and the variables of `environment` that begin with `ENV_PREFIX`.
 
         Raises:
-            ConfigError: the file is missing or not TOML, or a value is wrong: one line each, which names the
-                file or variable, the key, and what would be right.
+            ConfigError: the file is missing or not TOML, or values are wrong: one line each, with the file or
+                variable, the key, and what is accepted.
         """
         content = _read(path)
         _rename(content, cls.FORMER, path)
@@ -247,7 +247,7 @@ def _rename(content: dict[str, Any], former: Mapping[str, str], path: Path) -> N
 def _overlay(
     content: dict[str, Any], prefix: str, environment: Mapping[str, str], former: Mapping[str, str]
 ) -> Variables:
-    """Write the values of the environment into `content`; return which variable gave which key."""
+    """Write the values of the environment into `content`; return the variable of each overridden key."""
     variables = {}
     for name, text in sorted(environment.items()):
         if not name.upper().startswith(prefix) or not text:

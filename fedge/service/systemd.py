@@ -31,11 +31,11 @@ class ServiceManager:
         """The watchdog's limit in seconds; None: there is no watchdog."""
 
     def ready(self) -> None:
-        """The program has begun its work."""
+        """Tell the manager that the program is ready."""
         self._notify("READY=1")
 
     def stopping(self) -> None:
-        """The program is coming to its end."""
+        """Tell the manager that the program is stopping."""
         self._notify("STOPPING=1")
 
     def feed(self) -> None:
@@ -45,13 +45,13 @@ class ServiceManager:
     def _notify(self, message: str) -> None:
         if not self._address:
             return
-        # A name in the kernel's own namespace is written with @ for the NUL it begins with.
+        # A name in the abstract namespace begins with NUL, which is written as @.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
                 connection.sendto(message.encode(), socket.MSG_DONTWAIT, address)
         except OSError as error:
-            log.debug("the service manager was not told %r: %s", message, error)
+            log.debug("could not send %r to the service manager: %s", message, error)
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
@@ -63,9 +63,9 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 class Watchdog:
     """Feeds the service manager's watchdog as long as every part keeps its promise.
 
-    The loop calls `look` in each turn and waits at most `period_s` for the next. So a loop that hangs feeds
-    nothing, and needs no promise of its own. Before the manager restarts the program it sends a signal, at
-    which faulthandler logs where each thread is.
+    The loop calls `look` in each turn and waits at most `period_s` for the next. So a hanging loop stops
+    feeding, and needs no promise of its own. Before the manager restarts the program it sends a signal, on
+    which faulthandler logs the stack of each thread.
 
     Args:
         manager: whose watchdog it is.

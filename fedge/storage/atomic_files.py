@@ -24,9 +24,9 @@ def atomic_write(
     Args:
         path: the file; it need not exist.
         data: its whole new content.
-        mode: its permissions, reduced by the mask of the process.
-        exact: use the permissions as they are, whatever the mask.
-        owner: user and group id, if root writes the file of another user; without it those of the process.
+        mode: its permissions, reduced by the process's mask (umask).
+        exact: ignore the mask of the process.
+        owner: user and group id for a file that root writes for another user; default: those of the process.
 
     Raises:
         StateError: the disk is full, read-only or failing; the old file is untouched.
@@ -46,7 +46,7 @@ def remove(path: Path) -> None:
             if folder.unlink(path.name):
                 folder.sync()
     except FileNotFoundError:
-        pass  # with its folder
+        pass  # its folder is gone too
     except OSError as error:
         raise StateError(f"{path}: cannot be removed: {error.strerror or error}") from error
 
@@ -97,7 +97,7 @@ def move(path: Path, to: Path) -> None:
 
 
 def quarantine(path: Path) -> Path:
-    """Put a damaged file aside under the next free name `*.quarantine-N`, with its WAL if it is a database.
+    """Rename a damaged file to the next free name `*.quarantine-N`, with its WAL if it is a database.
 
     Returns:
         Its new path, for whoever wants to look at it or to restore it.
@@ -110,13 +110,13 @@ def quarantine(path: Path) -> Path:
             number = 1
             while folder.find(aside := f"{path.name}.quarantine-{number}") is not None:
                 number += 1
-            # The WAL goes first: left alone beside a new database it would be played into that one.
+            # The WAL is moved first: beside a new database it would be replayed into that one.
             for suffix in ("-wal", "-shm", ""):
                 if folder.find(path.name + suffix) is not None:
                     folder.rename(path.name + suffix, aside + suffix)
             folder.sync()
     except OSError as error:
-        raise StateError(f"{path}: cannot be put aside: {error.strerror or error}") from error
+        raise StateError(f"{path}: cannot be set aside: {error.strerror or error}") from error
     return path.with_name(aside)
 
 

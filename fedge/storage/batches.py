@@ -23,10 +23,10 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
     Thousands of files cost one fsync each and no search, because in a new folder all names are free.
 
     Args:
-        place: where.
-        prefix: what the drawn name of the folder begins with.
-        contents: each file's, by name.
-        mode: their permissions.
+        place: the parent folder.
+        prefix: the beginning of the folder's random name.
+        contents: the content of each file, by name.
+        mode: the files' permissions.
 
     Raises:
         StateError: the disk is full, read-only or failing.
@@ -42,11 +42,11 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
                         try:
                             descriptor = os.open(path.name, _FOLDER, dir_fd=around.descriptor)
                         except FileNotFoundError:
-                            continue  # swept away already, as that of a run that was cut off
+                            continue  # another process removed it as a leftover
                         fcntl.flock(descriptor, fcntl.LOCK_EX)
                         found = around.find(path.name)
                         if found is None or found.st_ino != os.fstat(descriptor).st_ino:
-                            os.close(descriptor)  # or in the moment before it was locked
+                            os.close(descriptor)  # or just before it was locked
                             descriptor = -1
                     for name, content in contents.items():
                         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,7 +56,7 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
                             os.fsync(file.fileno())
                     os.fsync(descriptor)
                     around.sync()
-                except BaseException:  # Ctrl-C too: nobody would come to clear it
+                except BaseException:  # Ctrl-C too: nobody else would remove it
                     with suppress(OSError):
                         for name in contents if descriptor >= 0 else ():
                             with suppress(FileNotFoundError):
@@ -118,6 +118,6 @@ def move_out(folder: Path, names: Iterable[str], to: Path) -> None:
             os.rmdir(folder.name, dir_fd=around.descriptor)
             around.sync()
     except FileNotFoundError:
-        pass  # somebody else has cleared it
+        pass  # another process has removed it
     except OSError as error:
         raise StateError(f"{folder}: cannot be moved to {to}: {error.strerror or error}") from error

@@ -15,7 +15,7 @@ from fedge.storage.folders import adopt, opened
 from fedge.storage.pinning import pinned
 
 READ_TEXT = partial(str, encoding="utf-8", errors="replace")
-"""How text is decoded: a flipped bit gives other text, and no error of the database."""
+"""Decodes text so that a flipped bit gives other text, and no database error."""
 
 
 def open_database(path: Path, migrations: Sequence[str], *, patience_s: float = 5.0) -> sqlite3.Connection:
@@ -25,10 +25,10 @@ def open_database(path: Path, migrations: Sequence[str], *, patience_s: float = 
         path: the file; its WAL lies beside it.
         migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1.
             Those that are missing are one transaction: a power cut leaves the layout that was there.
-        patience_s: how long another process's transaction is waited for, now and later.
+        patience_s: how long to wait for another process's transaction, now and later.
 
     Raises:
-        DamagedState: the file is no database of ours, or its pages do not hold together.
+        DamagedState: the file is not one of our databases, or its pages are inconsistent.
         StateError: it cannot be opened or written, or a newer program made it.
     """
     try:
@@ -81,30 +81,30 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def wipe(path: Path, db: sqlite3.Connection) -> None:
-    """Write a database's whole file anew, so that what was removed is nowhere in it; not in a transaction.
+    """Rewrite a database's whole file, so that removed rows are nowhere in it; call it outside a transaction.
 
     Raises:
-        sqlite3.Error: it cannot be written: a second copy of it finds no room, or somebody else writes.
-        StateError: somebody reads it, so that its write-ahead log, which has all of it, could not be emptied.
+        sqlite3.Error: it cannot be written: there is no room for a second copy, or somebody else writes.
+        StateError: somebody reads it, so its write-ahead log, which holds everything, could not be emptied.
     """
     db.execute("VACUUM")
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise StateError(
-            f"{path}: what was removed is still in its write-ahead log, as somebody reads it: end that, a "
-            "backup or a program that shows it, and run this again"
+            f"{path}: removed rows are still in its write-ahead log, because another program reads it: end "
+            "that program (a backup, a dashboard), and run this again"
         )
 
 
 Connect = Callable[[Path, Sequence[str]], sqlite3.Connection]
-"""How a store opens its database: by `open_database`, or by a stand-in for a disk."""
+"""Opens a store's database: `open_database`, or a stand-in for a disk."""
 
 
 def database_error(path: Path, error: sqlite3.Error) -> StateError:
-    """What an error of SQLite means for the file: it is damaged, or it only cannot be used now."""
+    """The error for a file after an error of SQLite: it is damaged, or only cannot be used now."""
     code = (
         getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    )  # what is above tells more of the same
+    )  # the extended code refines the primary one
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DamagedState(f"{path}: is damaged ({error})")
     return StateError(f"{path}: {error}")
@@ -122,13 +122,13 @@ def _examine(connection: sqlite3.Connection, path: Path) -> int:
         (mark,) = connection.execute("PRAGMA application_id").fetchone()
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        # Some builds overwrite what is deleted with zeros, and so write everything twice: SD cards wear out.
+        # Some builds overwrite deleted data with zeros, and so write everything twice: SD cards wear out.
         connection.execute("PRAGMA secure_delete=OFF")
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(f"PRAGMA user_version={found}")  # a write, of which nothing reaches the disk
+        connection.execute(f"PRAGMA user_version={found}")  # a write that does not reach the disk
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
-        # SQLite takes damage to a header for a format of the future, which it only reads or not even that.
+        # SQLite takes a damaged header for a future format, and opens it read-only or not at all.
         code = error.sqlite_errorcode & 0xFF
         of_the_future = code == sqlite3.SQLITE_ERROR or (
             code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
@@ -152,19 +152,19 @@ def transaction(
     Args:
         connection: as `open_database` makes it.
         path: its file, for messages.
-        begin: "BEGIN" takes no lock before something is written, for a database that nobody else writes.
+        begin: "BEGIN" takes no lock until the first write, for a database that only this process writes.
 
     Raises:
         DamagedState: the file is damaged.
-        StateError: the disk is full, read-only or failing, or the database busy. Nothing has changed then,
-            nor if anything else is raised inside.
+        StateError: the disk is full, read-only or failing, or the database is busy. Then nothing has changed;
+            nor has it if anything else is raised inside.
     """
     try:
         connection.execute(begin)
         yield
         connection.execute("COMMIT")
     except BaseException as error:
-        with suppress(sqlite3.Error):  # what failed first is told
+        with suppress(sqlite3.Error):  # the first error is reported
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):
@@ -177,7 +177,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations:
     if found == len(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
-    # Another process that was started at the same moment may have done it since we looked.
+    # Another process that started at the same moment may have migrated it meanwhile.
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > len(migrations):
         raise StateError(
@@ -202,4 +202,4 @@ def _statements(script: str) -> Iterator[str]:
             yield statement
             statement = ""
     if statement:
-        yield statement  # SQLite says what is wrong with it
+        yield statement  # incomplete: SQLite reports it

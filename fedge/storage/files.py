@@ -83,7 +83,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: as `read_file`.
     """
-    if os.geteuid() != 0:  # who cannot read more than its owner needs no care
+    if os.geteuid() != 0:  # other users can read only what is theirs
         with path.open("rb") as file:
             yield file
         return
@@ -96,7 +96,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
 
 
 def describe_file(path: Path) -> os.stat_result:
-    """Owner, mode and so on of a file that is no link, for a caller that replaces it.
+    """The status (owner, mode, …) of a file that is no link, for a caller that replaces it.
 
     Raises:
         StateError: it is not there, or is a link.

@@ -1,8 +1,8 @@
 """Folders held by a descriptor: how root works safely where a service's user may have placed links.
 
-A file is written under a random name, gets owner and mode by its descriptor, and its place by one rename. So
-nothing outside the folder is written, given away or read. Other users can lose only what is theirs: for them
-the system resolves paths as usual (`fedge.storage.paths`).
+A file is written under a random name, gets owner and mode by its descriptor, and is moved to its place by one
+rename. So nothing outside the folder is written, given away or read. Other users can lose only what is
+theirs: for them the system resolves paths as usual (`fedge.storage.paths`).
 """
 
 import errno
@@ -57,7 +57,7 @@ class Folder:
     def file(self, name: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[int]:
         """Open a regular file or a folder in here; for root, only one that was not hard-linked here.
 
-        A pipe does not block. `O_TRUNC` has no place in `flags`: what was opened is examined first.
+        A pipe does not block. Do not put `O_TRUNC` into `flags`: the opened file is examined first.
         """
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
@@ -80,7 +80,9 @@ class Folder:
             raise Misplaced(f"{name} is {kind}, which is not followed")
         second = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
         if second and os.geteuid() == ROOT and self.is_shared and found.st_uid != self.owner[0]:
-            raise Misplaced(f"{name} is also a file elsewhere (a hard link), and not its folder's owner's")
+            raise Misplaced(
+                f"{name} is also a file elsewhere (a hard link), and does not belong to its folder's owner"
+            )
 
     def give(self, name: str, user: int, group: int) -> None:
         """Change the owner of a file or folder (-1: keep it); the owner of a link does not change."""
@@ -93,7 +95,7 @@ class Folder:
             except OSError:
                 found = os.fstat(descriptor)
                 if user not in (found.st_uid, -1) or group not in (found.st_gid, -1):
-                    raise  # else it is right, and an owner that root of this container cannot name
+                    raise  # otherwise it has that owner, whom root of this container cannot name
 
     def permit(self, name: str, mode: int) -> None:
         """Set the permissions of a file or folder."""
@@ -112,7 +114,7 @@ class Folder:
             name: its final name.
             mode: its permissions, reduced by the mask of the process unless they are `exact`.
             exact: see `mode`.
-            owner: for root.
+            owner: user and group id, for root.
         """
         self._sweep(name)
         temporary, descriptor = self._draw(name, mode)
@@ -133,12 +135,12 @@ class Folder:
         while True:
             temporary = f".{name}.{secrets.token_hex(8)}.new"
             descriptor = os.open(temporary, flags, mode, dir_fd=self.descriptor)
-            with suppress(OSError):  # on a disk that knows no locks nobody can sweep either
+            with suppress(OSError):  # on a disk without locks no leftovers are removed either
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             found = self.find(temporary)
             if found is not None and found.st_ino == os.fstat(descriptor).st_ino:
                 return temporary, descriptor
-            os.close(descriptor)  # swept away in the moment before it was locked
+            os.close(descriptor)  # another process removed it just before it was locked
 
     def _sweep(self, name: str) -> None:
         """Remove temporary files that interrupted runs have left, in a folder that nobody else can write
@@ -210,7 +212,7 @@ class Folder:
 
 
 def adopt(folder: Folder, descriptor: int) -> None:
-    """Give a file that root has opened in a folder to the owner of the folder, who has to work with it."""
+    """Give a file that root has opened in a folder to the owner of the folder, who works with it."""
     if os.geteuid() == ROOT:
         with suppress(OSError):  # in a container without that right, or without that user
             os.fchown(descriptor, *folder.owner)

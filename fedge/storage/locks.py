@@ -1,4 +1,4 @@
-"""Locks: which process works with a folder, or with what lies in it."""
+"""Locks: one process at a time works with a folder, or with a file in it."""
 
 import fcntl
 import os
@@ -48,7 +48,7 @@ def lock(folder: Path) -> int:
     try:
         _take(descriptor)
         os.ftruncate(descriptor, 0)
-        with suppress(OSError):  # on a full disk the lock holds without a name
+        with suppress(OSError):  # on a full disk the lock holds without the process id
             os.write(descriptor, str(os.getpid()).encode())
     except BlockingIOError:
         holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
@@ -76,7 +76,7 @@ def is_locked(folder: Path) -> bool | None:
     """Whether a process works with a state folder (`lock`); None: this user may not find out."""
     try:
         with opened(folder) as held, held.file("lock") as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go when it is closed, at once
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released at once, when it is closed
     except (FileNotFoundError, NotADirectoryError):
         return False
     except BlockingIOError:
@@ -118,13 +118,13 @@ def waiting_lock(path: Path, patience_s: float) -> Iterator[int]:
 
 
 LONGEST_LOOK_S = 0.2
-"""How long a process that only checks a lock may block others: a moment, on a busy machine."""
+"""How long a process that only checks a lock may block others, on a busy machine."""
 LOOK_AGAIN_S = 0.02
-"""How often a lock that is held is tried again: the system can wait for it, but not with a limit."""
+"""The pause between two tries of a held lock: the system cannot wait for it with a limit."""
 
 
 def _open_lock(folder: Folder, name: str) -> int:
     """Open the file that is locked; it belongs to the owner of the folder, also if root creates it."""
     with folder.file(name, os.O_RDWR | os.O_CREAT) as descriptor:
         adopt(folder, descriptor)
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)  # which holds the same lock
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)  # it holds the same lock

@@ -1,4 +1,4 @@
-"""How root resolves a path, name by name: it follows only links of root in folders of root.
+"""Resolve a path for root, name by name: follow only links of root in folders of root.
 
 For other users the system resolves paths as usual.
 """
@@ -20,7 +20,7 @@ class Misplaced(OSError):  # noqa: N818 (a state of the disk)
     """An entry that a service's user may have placed to mislead root; the text says what to do."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(errno.ELOOP, f"{what}; look who put it there, and move it away")
+        super().__init__(errno.ELOOP, f"{what}; find out who put it there, and move it away")
 
 
 def walk(path: Path, make: int | None) -> int:
@@ -49,7 +49,9 @@ def walk(path: Path, make: int | None) -> int:
             os.close(here)
             here = there
             if not stat.S_ISDIR(found.st_mode):
-                number = errno.ENOTDIR if make is None or names else errno.EEXIST  # as the system says it
+                number = (
+                    errno.ENOTDIR if make is None or names else errno.EEXIST
+                )  # the error that the system would give
                 raise OSError(number, os.strerror(number))
     except BaseException:
         os.close(here)
@@ -73,7 +75,7 @@ def judge(here: int, name: str, found: os.stat_result) -> None:
     """Make sure that a link is root's and in a folder of root's, before root follows it."""
     owners = {found.st_uid, os.fstat(here).st_uid} - {ROOT}
     if os.geteuid() == ROOT and owners:
-        raise Misplaced(f"{name} is a link of {_name(owners.pop())}'s, which root does not follow")
+        raise Misplaced(f"{name} is a link of {_name(owners.pop())}, which root does not follow")
 
 
 def _name(user: int) -> str:

@@ -10,7 +10,7 @@ from fedge.storage.folders import adopt, located
 from fedge.storage.paths import Misplaced
 
 MOST_LOOKED_AT = 4_096
-"""Descriptors, where they are not listed."""
+"""The number of descriptors to check if they cannot be listed."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def pinned(path: Path, *, make: bool) -> Iterator[str]:
             with folder.pin(name) as place:
                 before = _times_open(place)
                 yield f"{address}?mode={'rw' if make else 'ro'}"
-                # SQLite opens none anew while it still keeps a descriptor of this file that it did not close.
+                # SQLite reuses a descriptor of this file that it has not closed yet.
                 found = folder.find(name)
                 kept = before > 1 and found is not None and os.path.samestat(found, os.fstat(place))
                 if _times_open(place) == before and not kept:
@@ -60,7 +60,7 @@ def _times_open(place: int) -> int:
     this, count = os.fstat(place), 0
     try:
         numbers: Iterable[int] = map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208 (names are numbers)
-    except OSError:  # an image that is being made has no /proc; the lowest number that is free comes next
+    except OSError:  # an image under construction has no /proc; descriptors have the lowest free numbers
         numbers = range(MOST_LOOKED_AT)
     for number in numbers:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""How the programs communicate: the protocol `Transport` and its events; only `mqtt` knows MQTT."""
+"""Communication: the protocol `Transport` and its events; only the package `mqtt` uses MQTT."""
 
 from fedge.transport.events import (
     Answered,

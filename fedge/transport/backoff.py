@@ -1,4 +1,4 @@
-"""When to connect again after a loss, so that a fleet does not reconnect all at once. Pure."""
+"""Decide when to reconnect after a loss, so that a fleet does not reconnect all at once. Pure."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Backoff:
     failures: int = 0
 
     def pause_s(self, lasted_s: float | None, spread_s: float, draw: float) -> float:
-        """How long to wait after a connection has ended.
+        """The pause after a connection has ended, in seconds.
 
         Args:
             lasted_s: seconds since the broker accepted us; None: it never did.
@@ -27,7 +27,7 @@ class Backoff:
 
 
 def pause_s(failures: int, spread_s: float, draw: float, *, lost: bool) -> float:
-    """How long to wait before the next attempt to connect, so that a fleet does not reconnect all at once.
+    """The pause before the next attempt to connect, so that a fleet does not reconnect all at once.
 
     When all clients lose the broker at the same moment, each tries again at a random moment within the
     spread. While the broker stays away, each tries once per spread, at about the moment that it drew first.

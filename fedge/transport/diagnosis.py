@@ -1,11 +1,12 @@
 """Explain why a connection failed or ended: name the broker, the cause, and the remedy. Pure.
 
-A port of another kind is recognised. A TLS server that gets plain MQTT answers with an alert or ends the
-connection; a server without TLS ends the handshake. A broker with MQTT 3.1.1 alone answers a client of MQTT 5
-with CONNACK 1 (MQTT 3.1.1, section 3.2.2.3), ends the connection, or says nothing; real brokers do each.
+It recognises a port of another kind. A TLS server that gets plain MQTT answers with an alert or closes the
+connection; a server without TLS closes it during the handshake. A broker that only speaks MQTT 3.1.1 answers
+a client of MQTT 5 with CONNACK 1 (MQTT 3.1.1, section 3.2.2.3), closes the connection, or does not answer;
+real brokers do each of these.
 
-`Losses` decides which of these texts are logged. A broker that is away for a day, or ends each connection at
-once, causes some thirty warnings and not thousands.
+`Losses` decides which of these texts are logged. A broker that is away for a day, or closes each connection
+at once, causes some thirty warnings and not thousands.
 """
 
 import re
@@ -25,9 +26,9 @@ LARGE = 16_384
 AGAIN_S, LONGEST_AGAIN_S = 30.0, 3_600.0
 """A reason is repeated after the first of these times, then after twice as long, up to the longest."""
 RETURNS, RETURN_AGAIN_S = 20, 600.0
-"""How many reconnections without a logged loss are logged at once, and after how long one more is."""
+"""How many reconnections without a logged loss are logged at first, and the time until one more is logged."""
 KINDS = 16
-"""How many different reasons are remembered."""
+"""The most reasons that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,16 @@ class Peer:
 def refused(peer: Peer, code: int, name: str) -> str:
     """The broker refused the CONNECT with this reason code (MQTT 5, section 3.2.2.2)."""
     if code == UNSUPPORTED_VERSION or name == "Unsupported protocol version":
-        return f"{peer} speaks an older MQTT only ({name}): Fedge needs a broker with MQTT 5"
+        return f"{peer} speaks only an older MQTT ({name}): Fedge needs a broker with MQTT 5"
     return f"{peer} refuses this client: {name}"
 
 
 def unanswered(peer: Peer, first: bytes | None, name: str, patience_s: float) -> str:
-    """The connection ended before the broker had answered the CONNECT.
+    """The connection ended before the broker answered the CONNECT.
 
     Args:
         peer: the broker.
-        first: the first bytes that arrived, if they were inspected; empty: it ended the connection.
+        first: the first bytes that arrived, if they were inspected; empty: the broker closed the connection.
         name: the client library's name of the reason.
         patience_s: how long we waited for an answer.
     """
@@ -64,21 +65,23 @@ def unanswered(peer: Peer, first: bytes | None, name: str, patience_s: float) ->
         return f"{peer} speaks TLS: [broker] url is mqtts:// for this port, or the port is another"
     if name == "Keep alive timeout":
         return (
-            f"{peer} took the connection and said nothing for {patience_s:.0f} s: does it speak MQTT 5, and "
-            f"{'is TLS right for this port' if peer.tls else 'is this its port for mqtt:// and not for TLS'}?"
+            f"{peer} accepted the connection and sent nothing for {patience_s:.0f} s: does it speak MQTT 5, "
+            f"and is {'TLS right for this port' if peer.tls else 'this its port for mqtt://, not for TLS'}?"
         )
     if peer.certificate is not None:
         return (
-            f"{peer} ended the connection without a word: does it trust our certificate "
-            f"{peer.certificate}? It may have been revoked, or be over, or not have begun by its clock"
+            f"{peer} closed the connection without a reason: does it trust our certificate "
+            f"{peer.certificate}? It may be revoked, or expired, or not yet valid by the broker's clock"
         )
     if first and not peer.tls:
-        return f"{peer} answered with what is no MQTT ({first[:8].hex(' ')}): is it a broker's port?"
+        return f"{peer} answered with something else than MQTT ({first[:8].hex(' ')}): is it a broker's port?"
     if peer.tls:
-        return f"{peer} ended the connection without a word: does it speak MQTT 5, or ask for a certificate?"
+        return (
+            f"{peer} closed the connection without a reason: does it speak MQTT 5, or ask for a certificate?"
+        )
     return (
-        f"{peer} ended the connection without a word: does it speak MQTT 5, and is this its port for mqtt:// "
-        "and not for TLS (mqtts://)?"
+        f"{peer} closed the connection without a reason: does it speak MQTT 5, and is this its port for "
+        "mqtt:// and not for TLS (mqtts://)?"
     )
 
 
@@ -90,10 +93,10 @@ def no_handshake(peer: Peer, error: ssl.SSLError | OSError) -> str:
         return f"{peer} speaks no TLS: [broker] url is mqtt:// for this port, or the port is another"
     if isinstance(error, ssl.SSLEOFError | ConnectionError) or reason == "UNEXPECTED_EOF_WHILE_READING":
         return (
-            f"{peer} ended the connection when TLS was to begin: is this its port for mqtts://, or one "
+            f"{peer} closed the connection before TLS began: is this its port for mqtts://, or one "
             "without TLS (mqtt://)?"
         )
-    return f"{peer}: TLS did not come about: {what}"
+    return f"{peer}: the TLS handshake failed: {what}"
 
 
 def lost(peer: Peer, name: str, patience_s: float, last_bytes: int, *, said: bool) -> str:
@@ -102,22 +105,22 @@ def lost(peer: Peer, name: str, patience_s: float, last_bytes: int, *, said: boo
     Args:
         peer: the broker.
         name: the client library's name of the reason.
-        patience_s: after this time without a sign of the broker a connection counts as lost.
+        patience_s: the time without a packet from the broker after which a connection counts as lost.
         last_bytes: the size of the last packet that was sent.
         said: the broker itself gave the reason (MQTT 5, section 3.14).
     """
     if name == "Keep alive timeout" and not said:
-        return f"nothing was heard of {peer} for {patience_s:.0f} s: is it, or the network, away?"
+        return f"{peer} sent nothing for {patience_s:.0f} s: is the broker or the network down?"
     if name not in _UNSAID:
-        return f"{peer} ended the connection: {name}"
+        return f"{peer} closed the connection: {name}"
     if said:
-        return f"{peer} ended the connection and gave no reason"
+        return f"{peer} closed the connection and gave no reason"
     large = (
         f"; the last packet sent had {last_bytes:,} bytes: is that over its limit?"
         if last_bytes >= LARGE
         else ""
     )
-    return f"the connection to {peer} was lost without a word{large}"
+    return f"the connection to {peer} was lost without a reason{large}"
 
 
 @dataclass
@@ -152,7 +155,7 @@ class Losses:
         if self._silent:
             told.unsaid += 1
             return None
-        more = f" (and {told.unsaid:,} more times since this was said last)" if told.unsaid else ""
+        more = f" (and {told.unsaid:,} more times since this was last logged)" if told.unsaid else ""
         told.pause_s = min(LONGEST_AGAIN_S, 2 * told.pause_s)
         told.due_s, told.unsaid = now_s + told.pause_s, 0
         return reason + more

@@ -32,7 +32,7 @@ class LinkDown:
     taken_over: bool = False
     """Another client came with our client id."""
     unauthorized: bool = False
-    """The broker does not let us in: the name, or its password or certificate, is no longer valid."""
+    """The broker refuses us: the name, or its password or certificate, is not valid any more."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MessageArrived:
     retained: bool
     expiry_left_s: int | None
     connection: int
-    """The connection that it arrived on; it is acknowledged there, or comes again on another one."""
+    """The connection it arrived on; acknowledged only there, otherwise it comes again on another one."""
     mid: int
     """Its packet identifier, which is valid only on that connection."""
 

@@ -1,7 +1,7 @@
 """Outgoing messages on the current connection; nothing is sent without one. Pure.
 
-Every transport has the same account of it: a `Window` of publications, the subscriptions that are not
-answered, and which messages can still be acknowledged. Only how a packet reaches the broker differs.
+Every transport uses the same accounting: a `Window` of publications, the unanswered subscriptions, and which
+messages can still be acknowledged. Transports differ only in how a packet reaches the broker.
 """
 
 from collections.abc import Callable, Iterable

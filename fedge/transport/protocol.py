@@ -1,8 +1,8 @@
-"""`Transport`: what the programs need from a network.
+"""`Transport`: the interface to a network.
 
 `fedge.transport.mqtt.MqttTransport` implements it over MQTT 5, `fleet.simulator.link.VirtualLink` on the
-virtual network of the simulated world. `tests/transport` runs the same checks on both; a third implementation
-is done when it passes them.
+virtual network of the simulated world. `tests/transport` runs the same checks on both; another implementation
+must pass them too.
 """
 
 from collections.abc import Iterable
@@ -22,23 +22,24 @@ class Traffic:
 
 
 class Transport(Protocol):
-    """One client of one broker, which comes back by itself after each loss.
+    """One client of one broker, which reconnects by itself after each loss.
 
     **Events.** A transport is made with an inbox, a callable. It calls the inbox with each `LinkEvent`, from
-    any thread, in the order in which things happened; the inbox only enqueues. The owner passes each event
+    any thread, in the order of the events; the inbox only enqueues. The owner passes each event
     to `handle` before it acts on it. Events from before a `close` may be passed or dropped: they change
     nothing.
 
     **One thread.** Every method is called by the one thread that empties the inbox, so an implementation
     needs no lock for what only they use.
 
-    **Nothing waits for a connection.** While `up` is false, all that would send does nothing, and what is
-    under way when a connection is lost is forgotten. The owner sends again on `LinkUp`, from durable state.
+    **Nothing waits for a connection.** While `up` is false, methods that send do nothing. What is in flight
+    when a connection is lost is forgotten. The owner sends again on `LinkUp`, from durable state.
 
     **Delivery** is MQTT's QoS 1: at least once, and in order on each topic. A message that is not
     acknowledged comes again on the next connection, if the broker keeps the session.
 
-    No method raises for what a broker or a network does: that arrives as `LinkDown`, or as a `refusal`.
+    No method raises because of the broker or the network: such errors arrive as `LinkDown`, or as a
+    `refusal`.
     """
 
     @property
@@ -69,7 +70,7 @@ class Transport(Protocol):
         """Account for an event.
 
         A `LinkUp` begins its connection, unless that has ended already; a `LinkDown` ends it; an `Answered`
-        makes room for messages that wait. Other events change nothing.
+        makes room for waiting messages. Other events change nothing.
         """
 
     def send(self, publications: Iterable[Publication], token: object = None) -> None:
@@ -84,15 +85,15 @@ class Transport(Protocol):
     def reply(self, publication: Publication) -> None:
         """Send when nothing else waits; until then a newer reply on the same topic replaces it.
 
-        Use it for answers that others can cause at any rate, and repeat their question for if none comes. A
-        reply never delays a `send`. Beyond `MOST_REPLIES` on different topics a reply is dropped.
+        Use it for answers to messages that may arrive at any rate, and that the sender repeats without an
+        answer. A reply never delays a `send`. Beyond `MOST_REPLIES` on different topics a reply is dropped.
         """
 
     def subscribe(self, *filters: str) -> None:
         """Subscribe at QoS 1; retained messages come at once. `Answered(subscription=True)` follows.
 
-        The subscription lasts as long as the session: a transport whose session is not kept subscribes again
-        on each `LinkUp` that says `session_present=False`.
+        The subscription lasts as long as the session. After a `LinkUp` with `session_present=False` the
+        owner must subscribe again.
         """
 
     def unsubscribe(self, *filters: str) -> None:

@@ -1,4 +1,4 @@
-"""Unacknowledged publications: how many at once, in which order, and which are too large. Pure.
+"""The window of unacknowledged publications: its size, their order, and the largest packet. Pure.
 
 Batches go first, in their order; replies go when nothing else waits.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fedge.transport.events import Answered, Publication, Sent
 
 WINDOW = 16
-"""Unacknowledged publications at once: Mosquitto stops a client at 20."""
+"""The most unacknowledged publications: Mosquitto stops a client at 20."""
 MOST_REPLIES = 4_096
 """The largest number of waiting replies."""
 PACKET_OVERHEAD = 64
@@ -45,7 +45,7 @@ class Window:
         self._max_packet = max_packet
         self._batches: deque[_Batch] = deque()
         self._replies: OrderedDict[str, Publication] = OrderedDict()
-        """By topic, the one that has waited longest first."""
+        """By topic; the one that has waited longest comes first."""
         self._under_way: dict[int, _Batch] = {}
 
     def send(self, publications: Iterable[Publication], token: object) -> None:
@@ -83,7 +83,7 @@ class Window:
                 self._finish(batch)
                 continue
             size = len(piece.topic.encode()) + len(piece.payload) + PACKET_OVERHEAD
-            if size > self._max_packet:  # the broker would cut the connection, again at each attempt
+            if size > self._max_packet:  # the broker would close the connection at each attempt
                 batch.refusal = (
                     f"{piece.topic}: a packet of {size} bytes is over the broker's limit of "
                     f"{self._max_packet}: raise its maximum packet size"

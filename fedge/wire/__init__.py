@@ -1,1 +1,1 @@
-"""The wire between devices and aggregator: topics, envelopes, messages, frames, and their bytes."""
+"""The messages between devices and aggregator: topics, envelopes, types, frames, and their bytes."""

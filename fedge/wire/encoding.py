@@ -1,9 +1,9 @@
 """msgpack with every limit set: one map of plain values ↔ bytes; hostile bytes → `ProtocolError`.
 
-The decoder allocates an array before it has read the elements, and a list or a map takes 60 times the
-byte it is written in. So a first pass looks at the structure alone, allocating nothing, and only what
-passes it is decoded. The limits on structure do not grow with `max_bytes`: a big message is big by one
-value, its `body`, and so what is built beside the bytes themselves stays below some 15 MB.
+The decoder allocates an array before it has read its elements, and a list or a map takes 60 times the byte
+it is written in. So a first pass checks the structure alone, without allocating, and only a message that
+passes is decoded. The limits on structure do not grow with `max_bytes`: a big message is big because of one
+value, its `body`. So the decoded values besides the bytes themselves take less than some 15 MB.
 
 Format: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
@@ -22,7 +22,7 @@ MAX_PAYLOAD = 131_072
 MAX_DEPTH = 8
 """Containers within containers; our deepest message, a task, has 4."""
 MAX_CONTAINERS = 256
-"""Maps and arrays in a message; our richest, a task of 64 layers, has some 70."""
+"""Maps and arrays in a message; our largest, a task of 64 layers, has some 70."""
 MAX_LENGTH = 65_536
 """Elements of an array, pairs of a map, bytes of a text; our longest list is the names of the features."""
 MAX_VALUES = 2 * MAX_LENGTH + 4_096
@@ -64,19 +64,19 @@ def _header(first: int) -> _Header:
 
 
 _HEADERS = tuple((kind, width, length) for kind, width, length in map(_header, range(256)))
-"""Plain tuples: they are taken apart twice as fast as named ones."""
+"""Plain tuples, which unpack twice as fast as named ones."""
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
     """Write one map of plain values.
 
     Raises:
-        ProtocolError: a value that the wire cannot carry: an integer beyond 64 bits, or no plain value.
+        ProtocolError: a value that cannot be encoded: an integer beyond 64 bits, or no plain value.
     """
     try:
         payload: bytes = msgpack.packb(fields, use_bin_type=True)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ProtocolError(f"cannot be written to the wire: {error}") from None
+        raise ProtocolError(f"cannot be encoded: {error}") from None
     return payload
 
 
@@ -85,11 +85,11 @@ def decode(payload: bytes | bytearray | memoryview, *, max_bytes: int = MAX_PAYL
 
     Args:
         payload: what arrived.
-        max_bytes: the most to look at; more than `MAX_PAYLOAD` only for messages put together from frames.
+        max_bytes: the largest payload accepted; above `MAX_PAYLOAD` only for messages assembled from frames.
 
     Raises:
         ProtocolError: more than `max_bytes` (reason OVERSIZE); otherwise MALFORMED: cut short, trailing
-            bytes, not a map, keys that are not text or stand twice, text that is not UTF-8, extension
+            bytes, not a map, keys that are not text or occur twice, text that is not UTF-8, extension
             types, or more structure than any message has.
     """
     if len(payload) > max_bytes:
@@ -135,11 +135,11 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _check_structure(payload: bytes | bytearray | memoryview) -> None:
-    """Walk over the headers of all values; nothing is allocated for what they announce."""
+    """Walk over the headers of all values, without allocating what they announce."""
     end = len(payload)
     at = values = containers = 0
-    left = 1  # values still to come in the container we are in; the message itself is the first
-    around: list[int] = []  # and in those around it
+    left = 1  # values still to come in this container; the message itself is the first
+    around: list[int] = []  # and in the containers around it
     while left or around:
         if not left:
             left = around.pop()

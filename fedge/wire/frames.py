@@ -1,17 +1,16 @@
-"""A big message ↔ frames that fit any broker: pure, resumable, digest-checked.
+"""Cut a big message into frames that fit any broker, and put it together again: pure, resumable, checked.
 
-The id of a message, and of all its frames, is the SHA-256 of its bytes. Every frame but the last holds the
-same number of bytes, so a single frame tells how the whole is cut, and any frame that would overlap or
-leave a gap contradicts it. Frames may come in any order and more than once.
+The id of a message, and of all its frames, is the SHA-256 of its bytes. All frames but the last hold the same
+number of bytes. So a single frame shows how the whole is cut, and a frame that would overlap or leave a gap
+contradicts it. Frames may arrive in any order and more than once.
 
-Receiving has two layers. `offer` records which frames of one message have come, and holds no bytes: it is for
-a receiver that spools frames to disk. `Assembler` holds the bytes too, within limits.
+`offer` records which frames of one message have arrived, and keeps no bytes: it is for a receiver that spools
+frames to disk. `fedge.wire.assembly` keeps the bytes too, within limits.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
 
@@ -25,9 +24,12 @@ from fedge.wire.reasons import Reason, Rejection
 FRAME_BYTES = encoding.MAX_PAYLOAD - 2_048
 """Data bytes in a frame; the rest of the payload is for the frame's own fields (82 bytes) and future ones."""
 
+FRAME_COST = 512
+"""Bytes charged for a frame besides its data, so that a flood of tiny frames is bounded too."""
+
 
 def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
-    """How many frames a message of `size` bytes takes.
+    """The number of frames of a message of `size` bytes.
 
     Raises:
         ValueError: the message is empty, or takes more frames than a message may have.
@@ -91,14 +93,14 @@ def frame(message: bytes, i: int, frame_bytes: int = FRAME_BYTES) -> bytes:
 
 
 def asking(frame: bytes, round_id: RoundId) -> bytes:
-    """A packed frame of an update, which asks what became of that in a round which is over."""
+    """A packed frame of an update, with the question for its verdict in a round that is over."""
     asked = Asked(generation=round_id.generation, round=round_id.round)
     return pack(unpack(frame, Frame).model_copy(update={"asks": asked}))
 
 
 @dataclass(frozen=True)
 class Partial:
-    """The record of a message of which some frames have come, without its bytes."""
+    """The record of a message some of whose frames have arrived, without its bytes."""
 
     id: bytes
     n: int
@@ -106,11 +108,11 @@ class Partial:
     frame_bytes: int
     """Bytes in each frame but the last."""
     have: int = 0
-    """Bit i is set when frame i has come."""
+    """Bit i is set when frame i has arrived."""
 
     @property
     def complete(self) -> bool:
-        """Whether every frame has come; only `join` checks the bytes."""
+        """Whether every frame has arrived; only `join` checks the bytes."""
         return self.have == (1 << self.n) - 1
 
     @property
@@ -120,9 +122,9 @@ class Partial:
 
 
 def offer(partial: Partial | None, frame: Frame) -> Partial | Rejection:
-    """Enter a frame in the books: `partial` is what its message had before, None if nothing.
+    """Record a frame; `partial` is the record of its message so far, None if there is none.
 
-    A frame that has come already changes nothing, and the same `partial` is returned.
+    A frame that has already arrived changes nothing, and the same `partial` is returned.
     """
     frame_bytes = _frame_bytes(frame)
     if frame_bytes is None:
@@ -157,7 +159,7 @@ def _frame_bytes(frame: Frame) -> int | None:
 
 
 def join(id: bytes, pieces: Iterable[bytes]) -> bytes | Rejection:  # noqa: A002
-    """Put the data of all frames together, in their order, and check the digest before anybody reads it."""
+    """Join the data of all frames, in their order, and check the digest before anything reads the message."""
     message = b"".join(pieces)
     if hashlib.sha256(message).digest() == id:
         return message
@@ -167,102 +169,6 @@ def join(id: bytes, pieces: Iterable[bytes]) -> bytes | Rejection:  # noqa: A002
     )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What an `Assembler` may hold of messages that are not complete, in bytes."""
-
-    per_key: int
-    total: int
-
-
-FRAME_COST = 512
-"""Bytes charged for a frame besides its data, so that a flood of tiny frames is bounded too."""
-
-
-@dataclass
-class _Held:
-    books: Partial
-    pieces: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def cost(self) -> int:
-        return cost(self.books.size, self.books.n)
-
-
 def cost(size: int, n: int) -> int:
     """The charge for an incomplete message of `size` bytes in `n` frames, from its first frame on."""
     return size + n * FRAME_COST
-
-
-class Assembler:
-    """Assembles messages in memory, from mixed frames of several senders or topics (`key`).
-
-    The first frame reserves the room for the whole message. So every message that was begun can be completed,
-    and one that does not fit is refused at once and not half-way.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._held: dict[Hashable, dict[bytes, _Held]] = {}
-        self._room_taken: Counter[Hashable] = Counter()
-
-    @property
-    def held(self) -> int:
-        """Bytes reserved, for all keys."""
-        return self._room_taken.total()
-
-    def offer(self, key: Hashable, frame: Frame) -> bytes | Rejection | None:
-        """Take a frame: the whole message if this was the last missing one and the digest is right.
-
-        None means that frames are still missing. With a wrong digest the whole message is dropped, and the
-        refusal says so: one of its frames was forged, and nobody can say which.
-        """
-        held = self._held.get(key, {}).get(frame.id)
-        books = offer(held.books if held is not None else None, frame)
-        if isinstance(books, Rejection):
-            return books
-        if held is None:
-            held = _Held(books)
-            if (refused := self._no_room(key, held.cost)) is not None:
-                return refused
-            self._held.setdefault(key, {})[frame.id] = held
-            self._room_taken[key] += held.cost
-        held.books = books
-        held.pieces.setdefault(frame.i, frame.data)
-        if not books.complete:
-            return None
-        self._forget(key, frame.id)
-        return join(books.id, (held.pieces[i] for i in range(books.n)))
-
-    def count(self, key: Hashable, id: bytes) -> int:  # noqa: A002
-        """How many frames of a message are held while others are missing."""
-        held = self._held.get(key, {}).get(id)
-        return len(held.pieces) if held is not None else 0
-
-    def missing(self, key: Hashable, id: bytes) -> tuple[int, ...] | None:  # noqa: A002
-        """The frames still to come of a message; None if nothing of it is held."""
-        held = self._held.get(key, {}).get(id)
-        return held.books.missing if held is not None else None
-
-    def drop(self, key: Hashable) -> None:
-        """Drop everything that is held for `key`: its round has closed, or something newer is wanted."""
-        self._held.pop(key, None)
-        del self._room_taken[key]
-
-    def _forget(self, key: Hashable, id: bytes) -> None:  # noqa: A002
-        self._room_taken[key] -= self._held[key].pop(id).cost
-        if not self._held[key]:
-            self.drop(key)
-
-    def _no_room(self, key: Hashable, needed: int) -> Rejection | None:
-        for whose, room in (("one sender", self._limits.per_key), ("all senders", self._limits.total)):
-            if needed > room:
-                return Rejection(
-                    Reason.OVERSIZE, f"a message that takes {needed} bytes; {whose} may hold {room}"
-                )
-        if self._room_taken[key] + needed > self._limits.per_key or self.held + needed > self._limits.total:
-            return Rejection(
-                Reason.TOO_MANY_PARTIAL,
-                f"no room for {needed} bytes while {self.held} are held for messages that are not complete",
-            )
-        return None

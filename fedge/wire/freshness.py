@@ -7,15 +7,14 @@ round, attempt). The age follows from the rest of a retained message's expiry (M
 from typing import NamedTuple, Protocol
 
 MANIFEST_EXPIRY_S = 10 * 365 * 86_400
-"""The fixed MessageExpiry of `round` messages: the part that has run down is the age of the message."""
+"""The fixed MessageExpiry of `round` messages: the expired part is the age of the message."""
 SERVICE_EXPIRY_S = 25
-"""The expiry of an aggregator's "online": each beat renews it, so a dead aggregator is not online for
-ever."""
+"""The expiry of an aggregator's "online"; each beat renews it, so a dead aggregator does not stay online."""
 RECEIPT_EXPIRY_S = 3_600
 
 
 class RoundId(NamedTuple):
-    """A round of one generation; compares by age."""
+    """A round of one generation; ordered by age."""
 
     generation: int
     round: int
@@ -25,7 +24,7 @@ class RoundId(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One attempt of a round, the first being 0; compares by age."""
+    """One attempt of a round, counted from 0; ordered by age."""
 
     round: RoundId
     number: int
@@ -49,7 +48,7 @@ def round_of(message: Dated) -> RoundId:
 
 
 def age_s(expiry_s: int, expiry_left_s: int | None) -> int:
-    """How long a message was stored at the broker, in whole seconds, at most one too many.
+    """How long a message was stored at the broker, in whole seconds, at most one second too much.
 
     Args:
         expiry_s: the expiry it was published with.
@@ -59,5 +58,5 @@ def age_s(expiry_s: int, expiry_left_s: int | None) -> int:
 
 
 def seconds_left(announced_s: float, expiry_left_s: int | None) -> float:
-    """How long a round still lasts, from its `seconds_left` and what is left of its message's expiry."""
+    """The seconds that a round still lasts, from its `seconds_left` and the rest of its message's expiry."""
     return max(0.0, announced_s - age_s(MANIFEST_EXPIRY_S, expiry_left_s))

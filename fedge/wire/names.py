@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, Field
 
 MAX_NAMES = 256
-"""Names in one list."""
+"""The most names in one list."""
 
 WireName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
 """One name: `float32`, `train`, `dense`."""

@@ -1,4 +1,4 @@
-"""Why something was refused: one list for the aggregator's refusals, the devices' own and the kernel's."""
+"""Reasons of refusals: one list for the aggregator, the devices and the kernel."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,28 +18,28 @@ class Reason(StrEnum):
     STALE_ROUND = "stale_round"
     FUTURE_ROUND = "future_round"
     FORGOTTEN = "forgotten"
-    """It belongs to a round whose verdicts the ledger no longer has; it may have counted."""
+    """The update belongs to a round whose verdicts the ledger no longer has; it may have counted."""
     ROUND_CLOSED = "round_closed"
     WRONG_KIND = "wrong_kind"
     WRONG_BASE = "wrong_base"
     WRONG_LENGTH = "wrong_length"
     NOT_FINITE = "not_finite"
     TOO_FAR = "too_far"
-    """Further from the model that it began from than an update may be."""
+    """The update is farther from its base than allowed."""
     SET_ASIDE = "set_aside"
-    """It was admitted, and would have made the mean unusable."""
+    """The update was admitted, but would have made the mean unusable."""
     BAD_SAMPLE_COUNT = "bad_sample_count"
     IMPLAUSIBLE = "implausible"
     ALREADY_ANSWERED = "already_answered"
     UNSUPPORTED = "unsupported"
     """The round requires a name that this program, or this device, does not know."""
     QUARANTINED = "quarantined"
-    """Its operator has set the device aside: `fedge quarantine`."""
-    # Of what claims to come from the aggregator (see fedge/identity/trust.py):
+    """The operator has quarantined the device: `fedge quarantine`."""
+    # A device refuses an announcement (see fedge/identity/trust.py):
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad_signature"
     REVOKED_SIGNER = "revoked_signer"
-    # What a device says of itself:
+    # A device declines:
     TOO_FEW_SAMPLES = "too_few_samples"
     WRONG_INPUT = "wrong_input"
     BAD_DATA = "bad_data"
@@ -47,12 +47,12 @@ class Reason(StrEnum):
     FAILED = "failed"
     OTHER = "other"
     """A reason of a newer program that this one does not know; the text beside it explains it."""
-    # What its owner does not allow:
+    # A device's owner does not allow it:
     TOO_MANY_EPOCHS = "too_many_epochs"
     TOO_LONG = "too_long"
     UNKNOWN_SOURCE = "unknown_source"
     FORBIDDEN_SOURCE = "forbidden_source"
-    # What its owner does not allow at this moment:
+    # A device's owner does not allow it now:
     OUTSIDE_HOURS = "outside_hours"
     CLOCK_NOT_SYNCHRONISED = "clock_not_synchronised"
     ON_BATTERY = "on_battery"
@@ -71,12 +71,12 @@ PASSING = frozenset(
         Reason.OVER_BYTE_BUDGET,
     }
 )
-"""What passes by itself: nobody has to mend it."""
+"""Reasons that pass by themselves, without anybody's action."""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why something is not taken; `detail` says what was found, and what would be right."""
+    """A refusal; `detail` says what was found, and what is accepted."""
 
     reason: Reason
     detail: str

@@ -1,6 +1,6 @@
-"""Typed address ↔ topic string, exact inverses: the only place that knows how a topic is spelt.
+"""Convert between typed addresses and topic strings: the only module that knows how a topic is spelt.
 
-Everything a federation says lies under `fedge/v1/{federation}/`, at most seven slashes deep.
+All topics of a federation are below `fedge/v1/{federation}/`, with at most seven slashes.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class Address:
     federation: str
     device: str | None = None
     slot: int | None = None
-    """Which of the two places of a retained, framed message: 0 or 1."""
+    """The slot of a retained, framed message: 0 or 1."""
     i: int | None = None
     """The number of the frame."""
     petitioner: str | None = None
@@ -58,8 +58,7 @@ class Address:
     side: Side | None = None
     """Whether requests or answers of the registrar are published here."""
     version: str = VERSION
-    """Only a status may have another one than `v1`, so that a device of another version is noticed and
-    named."""
+    """Only a status may have another version than `v1`, so that its device is noticed and named."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Topics:
         return self._frame("export", slot, i)
 
     def update(self, device: str) -> str:
-        """Where a device sends its updates and surveys."""
+        """The topic of a device's updates and surveys."""
         _check_id("device", device)
         return f"{self._prefix}/update/{lane_of(device):02x}/{device}"
 
@@ -128,7 +127,7 @@ class Topics:
         return f"{self._prefix}/status/{device}"
 
     def provision(self, petitioner: str, side: Side) -> str:
-        """Where a claim or a device asks the registrar for a certificate, and where it is answered.
+        """The topic on which a claim or a device asks the registrar for a certificate, or is answered.
 
         >>> Topics("greenhouse").provision("pi-1", "request")
         'fedge/v1/greenhouse/provision/pi-1/request'
@@ -138,7 +137,7 @@ class Topics:
 
     @property
     def all_provision_requests(self) -> str:
-        """The filter of everything the registrar is asked."""
+        """The filter of all requests to the registrar."""
         return f"{self._prefix}/provision/+/request"
 
     def signing_context(self, what: Literal["round", "export", "key"]) -> bytes:
@@ -150,7 +149,7 @@ class Topics:
 
     @property
     def all_provision_answers(self) -> str:
-        """The filter of everything the registrar answers."""
+        """The filter of all answers of the registrar."""
         return f"{self._prefix}/provision/+/answer"
 
     @property

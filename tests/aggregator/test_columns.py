@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedge.algorithms.rules.columns import (
-    BLOCK_COLUMNS,
-    FAR,
-    NORMAL,
-    Columns,
-    outlying,
-    pooled,
-    robust,
-)
+from fedge.algorithms.rules.columns import BLOCK_COLUMNS, NORMAL, Columns, pooled, robust
+from fedge.algorithms.rules.outlying import FAR, outlying
 from fedge.data.moments import Moments, measure, merge
 from tests.wording import assert_tells
 

@@ -15,7 +15,8 @@ from aggregator.ledger.writing import Ledger
 from aggregator.shell.announcements import ExportSent
 from aggregator.shell.runtime import Runtime
 from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Transport
-from fedge.wire.frames import FRAME_BYTES, Assembler, Limits
+from fedge.wire.assembly import Assembler, Limits
+from fedge.wire.frames import FRAME_BYTES
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.envelope import unseal
 from fedge.wire.messages.export import Export

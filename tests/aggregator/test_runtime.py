@@ -267,10 +267,10 @@ def test_a_broker_that_ends_each_connection_is_told_of_once(
     """10 s up and down for an hour is 360 times: said after 0, 30, 90, 210, 450, 930 and 1,890 s."""
     caplog.set_level(logging.INFO, "fedge.aggregator")
     for number in range(360):
-        served.runtime.turn([LinkDown("b:1883 ended the connection"), LinkUp(number, True, 1_000)])
+        served.runtime.turn([LinkDown("b:1883 closed the connection"), LinkUp(number, True, 1_000)])
         served.now_s += 10.0
     lines = [record.getMessage() for record in caplog.records]
-    lost = [line for line in lines if "b:1883 ended" in line]
+    lost = [line for line in lines if "b:1883 closed" in line]
     assert len(lost) == 7
     assert_tells(lost[-1], "95 more times")
     assert len(lines) - len(lost) < 40, "and not 360"

@@ -58,7 +58,7 @@ PLAIN, SECURE = Peer("broker.example", 1883, tls=False), Peer("broker.example", 
         ),
         (
             diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=True),
-            "1883 ended",
+            "1883 closed",
         ),
         (diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=False), "1883 was lost"),
         (
@@ -100,12 +100,12 @@ def test_a_broker_that_is_away_for_a_day_costs_some_thirty_lines() -> None:
     told = lines(lambda _: "no broker answers", 10.0, 86_400.0)
     assert told[:3] == [
         "no broker answers",
-        "no broker answers (and 2 more times since this was said last)",
-        "no broker answers (and 5 more times since this was said last)",
+        "no broker answers (and 2 more times since this was last logged)",
+        "no broker answers (and 5 more times since this was last logged)",
     ]
     assert len(told) == 30
     assert lines(lambda k: f"the last packet had {k} bytes", 10.0, 86_400.0)[1:2] == [
-        "the last packet had 3 bytes (and 2 more times since this was said last)"
+        "the last packet had 3 bytes (and 2 more times since this was last logged)"
     ], "a number does not make it another reason"
 
 
@@ -236,9 +236,9 @@ def server(answer: bytes | None) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"\x20\x02\x00\x01", "speaks an older MQTT only (Unsupported protocol version)"),
-        (b"", "ended the connection without a word: does it speak MQTT 5"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered with what is no MQTT"),
+        (b"\x20\x02\x00\x01", "speaks only an older MQTT (Unsupported protocol version)"),
+        (b"", "closed the connection without a reason: does it speak MQTT 5"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered with something else than MQTT"),
     ],
 )
 def test_a_server_that_speaks_no_mqtt_5_is_named(
@@ -261,4 +261,4 @@ def test_a_server_that_stays_silent_is_named(
         monkeypatch.setattr(pi.link, "broker", pi.link.broker.model_copy(update={"keepalive_s": 1}))
         pi.link.open()
         reason = pi.wait_for(LinkDown).reason
-    assert reason.startswith(f"127.0.0.1:{port} took the connection and said nothing for 1 s")
+    assert reason.startswith(f"127.0.0.1:{port} accepted the connection and sent nothing for 1 s")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fedge.errors import ProtocolError
 from fedge.wire import encoding, frames
-from fedge.wire.frames import FRAME_BYTES, Assembler, Limits, Partial, asking
+from fedge.wire.assembly import Assembler, Limits
+from fedge.wire.frames import FRAME_BYTES, Partial, asking
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SIZE
 from fedge.wire.messages.frame import Frame

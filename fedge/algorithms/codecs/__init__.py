@@ -1,1 +1,1 @@
-"""Codecs: how a vector becomes bytes, one file a method (`fedge.algorithms.protocols.Codec`)."""
+"""Codecs: encode a vector as bytes, one file a method (`fedge.algorithms.protocols.Codec`)."""

@@ -11,18 +11,18 @@ from fedge.wire.reasons import Reason
 
 
 class Float32:
-    """Four bytes a weight, and nothing is lost."""
+    """Lossless: four bytes a weight."""
 
     encodes: ClassVar[Literal["weights", "change"]] = "weights"
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
-        """Nothing is remembered."""
+        """No state."""
         return {}
 
     def encode(
         self, vector: NDArray[Any], state: object = None, rng: object = None
     ) -> tuple[bytes, dict[str, NDArray[Any]]]:
-        """As `encode` below; nothing is remembered and nothing is random."""
+        """As `encode` below, without state or randomness."""
         return encode(vector), {}
 
     def decode(self, body: bytes, size: int) -> NDArray[np.float32]:
@@ -35,7 +35,7 @@ class Float32:
 
 
 def encode(vector: NDArray[Any]) -> bytes:
-    """Write a float32 vector of shape (p,), in whatever byte order it is held: 4 p bytes.
+    """Write a float32 vector of shape (p,) of any byte order as 4 p little-endian bytes.
 
     Raises:
         ValueError: not a vector of float32; a silent cast would hide where precision was lost.
@@ -48,7 +48,7 @@ def encode(vector: NDArray[Any]) -> bytes:
 def decode(body: bytes, size: int) -> NDArray[np.float32]:
     """Read `size` weights: a read-only view of `body`, of shape (size,), where the machine is little-endian.
 
-    Values are not judged here: NaN and infinities are admission's to refuse.
+    Values are not checked here: admission refuses NaN and infinities.
 
     Raises:
         ProtocolError: `body` is not 4 · size bytes long (reason WRONG_LENGTH).

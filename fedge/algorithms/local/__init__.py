@@ -1,1 +1,1 @@
-"""Local algorithms: how a device learns from its own samples, as functions on flat vectors."""
+"""Local algorithms: how a device trains on its own samples, as functions on flat vectors."""

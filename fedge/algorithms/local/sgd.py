@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 def never() -> bool:
-    """Say no: training that nobody cancels."""
+    """Return False: for training that nobody cancels."""
     return False
 
 
@@ -40,23 +40,23 @@ def train(
     A step with the mean gradient g of a batch is v ← μ v + g + λ w, w ← w - α v, and v begins at 0.
 
     Args:
-        network: what is trained.
-        w: the weights to begin from.
+        network: the network to train.
+        w: the weights to start from.
         X: prepared samples, of shape (n, d), n ≥ 1.
         y: prepared targets of these samples.
         plan: epochs, batch size, α, μ, λ.
         rng: shuffles the samples anew in each epoch; not used when one batch holds them all.
-        cancelled: asked before each step.
+        cancelled: called before each step.
 
     Raises:
         Diverged: the loss or the weights are not finite.
-        Cancelled: `cancelled` said yes.
+        Cancelled: `cancelled` returned True.
         ValueError: there are no samples, or not one target for each.
     """
     if len(X) != len(y) or len(X) == 0:
         raise ValueError(f"expected at least one sample and a target for each, got {len(X)} and {len(y)}")
     vector = np.array(w, network.dtype)
-    with np.errstate(all="ignore"):  # what is infinite or undefined is looked for here, and once an epoch
+    with np.errstate(all="ignore"):  # infinities and NaN are checked for here and after each epoch
         loss_before = network.loss(vector, X, y)
         if not isfinite(loss_before):
             raise Diverged(
@@ -89,14 +89,14 @@ def descend(
     rng: "np.random.Generator",
     cancelled: Callable[[], bool] = never,
 ) -> int:
-    """Take the steps of `train`, changing `vector` in place, and return how many they were.
+    """Take the steps of `train` on `vector`, in place; return their number.
 
     Raises:
         Diverged: after an epoch the weights are not finite.
-        Cancelled: `cancelled` said yes.
+        Cancelled: `cancelled` returned True.
     """
     rate, steps = plan.learning_rate, 0
-    # What is kept is α v, so that a step subtracts it as it is: α v ← μ (α v) + α g + α λ w.
+    # This keeps α v, which a step subtracts as it is: α v ← μ (α v) + α g + α λ w.
     velocity = np.zeros_like(vector) if plan.momentum else None
     decay = np.empty_like(vector) if plan.weight_decay else None
     for _ in range(plan.epochs):
@@ -125,8 +125,8 @@ def descend(
 def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterator[tuple[Array, Array]]:
     """Yield one epoch's batches: a random order cut into pieces of `size` rows, the last may be shorter.
 
-    Each batch lies in the same buffer as the one before. All samples in one batch (`size` 0, or at least n)
-    come as they are, in their own order.
+    All batches use the same buffer. If one batch holds all samples (`size` 0, or at least n), it is X and y
+    themselves, in their own order.
     """
     samples = len(X)
     if size == 0 or size >= samples:
@@ -136,20 +136,20 @@ def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterat
     X_batch, y_batch = np.empty((size, *X.shape[1:]), X.dtype), np.empty((size, *y.shape[1:]), y.dtype)
     for start in range(0, samples - size + 1, size):
         rows = order[start : start + size]
-        # mode "clip" is the one that writes to `out` without a buffer in between
+        # only mode "clip" writes to `out` without a temporary buffer
         yield X.take(rows, 0, X_batch, "clip"), y.take(rows, 0, y_batch, "clip")
     if rest := samples % size:
         yield X[order[-rest:]], y[order[-rest:]]
 
 
 class Sgd:
-    """`train` by the plan: nothing is remembered from one round to the next."""
+    """Stochastic gradient descent with momentum and weight decay, by the plan's keys; no state."""
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
 
     def init(self, size: int) -> dict[str, Array]:
-        """Nothing is remembered."""
+        """No state."""
         return {}
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:

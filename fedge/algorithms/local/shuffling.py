@@ -1,4 +1,4 @@
-"""The order in which a device shuffles its samples: the same whenever and wherever a round is repeated."""
+"""The random generator of a device's round: the same whenever and wherever the round is repeated."""
 
 import hashlib
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def generator(seed: int, generation: int, round: int, device: str) -> "np.random.Generator":  # noqa: A002
-    """Return the generator of a device's round: a function of the arguments alone, on every platform.
+    """Return the generator of a device's round: it depends only on the arguments, on every platform.
 
     Args:
-        seed: the federation's.
-        generation: of the federation.
-        round: whose training is shuffled.
+        seed: the federation's seed.
+        generation: the round's generation.
+        round: the round's number.
         device: the device's id, so that no two devices shuffle alike.
     """
     digest = hashlib.sha256(f"{generation}|{round}|{seed}|{device}".encode()).digest()

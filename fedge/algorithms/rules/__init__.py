@@ -1,1 +1,2 @@
-"""How the admitted updates of a round, (n, p), become one vector (p,): one rule a file, with its paper."""
+"""Rules: make one vector (p,) from the admitted updates of a round, (n, p). One file a rule, with its
+paper."""

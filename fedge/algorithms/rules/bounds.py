@@ -1,22 +1,21 @@
-"""How far one update can move the mean: bounds on its difference from the base and on its n_k. Pure.
+"""Bound how far one update can move the mean, by its difference from the base and its n_k. Pure.
 
-The updates are bounded before any rule sees them (law 7); what follows here for the mean is the least.
+The updates are bounded before any rule sees them (law 7), so these bounds hold for every rule.
 
-Both are relative to the round's own median, which one liar cannot place:
+Both bounds are relative to the round's own median, which one liar cannot choose:
 
 * a difference w_k - base longer than `clip_norm` times the median norm is shortened to that length;
-* an n_k counts up to `max_weight` times the median n_k, and not so much that n_k times length is more than
-  `clip_norm` times the product of the medians; as one median it counts in any case. So no update pulls the
-  mean harder than `clip_norm` usual ones.
+* an n_k counts as at most `max_weight` times the median n_k. It is reduced further until n_k times length is
+  at most `clip_norm` times the product of the medians, but not below one median. So no update pulls the mean
+  harder than `clip_norm` usual ones.
 
-What depends on lengths is bounded from five updates on: of fewer, one liar would be too large a part to tell
-what is usual.
+Bounds on lengths apply from five updates on. Among fewer, one liar would be too large a part of the median.
 
 The median is the *lower* one, the element (K - 1) // 2 of the sorted K, unweighted: with an even number it is
 the smaller of the two in the middle and not their average, so an extreme value never enters it. With one liar
 among K ≥ 3 it lies between the smallest and the largest of the honest; of two it is the smaller, so that a
-liar can lower it and never raise it. A median norm of 0 says that most did not move: then nobody moves the
-model.
+liar can lower it and never raise it. If the median norm is 0, most devices did not move; then nobody moves
+the model.
 
 So with one liar among K updates, M their median norm, c = `clip_norm` and m = `max_weight`:
 
@@ -43,16 +42,16 @@ from numpy.typing import NDArray
 from fedge.algorithms.rules.mean import MAX_SAMPLES
 
 FEWEST = 5
-"""Of fewer updates no difference is clipped."""
+"""With fewer updates no difference is clipped."""
 BLOCK = 16_384
-"""Entries of a vector whose squares are added by a tree; a power of two."""
+"""The number of entries whose squares are added by a binary tree; a power of two."""
 
 Vector = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Factors:
-    """Of which multiples of the medians the bounds are; 0: there is none."""
+    """The bounds as multiples of the medians; 0: no bound."""
 
     clip_norm: float = 2.5
     max_weight: float = 10.0
@@ -60,14 +59,14 @@ class Factors:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a round's updates count with, in the order in which their norms and n_k were given."""
+    """How much each update of a round counts, in the order of the given norms and n_k."""
 
     median_norm: float
     median_samples: int
     scales: tuple[float, ...]
-    """What each difference is multiplied with; 1: it counts as it is."""
+    """The factor of each difference; 1: it counts unchanged."""
     weights: tuple[int, ...]
-    """What each n_k counts as."""
+    """The n_k that counts, for each update."""
 
 
 def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
@@ -76,7 +75,7 @@ def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> 
     Args:
         norms: ‖w_k - base‖ of each update, as `distance` measures it; at least one.
         samples: n_k of each, in the same order; each at least 1.
-        factors: of the federation, or those stored with a round that is computed again.
+        factors: the federation's, or those stored with a round that is computed again.
     """
     norm, count = median_low(norms), median_low(samples)
     clip = factors.clip_norm * norm if factors.clip_norm and len(norms) >= FEWEST else math.inf
@@ -99,11 +98,11 @@ def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> 
 def distance(base: Vector, vector: Vector) -> float:
     """‖vector - base‖ of two vectors (p,), in float64, the same bits on every machine.
 
-    Neither BLAS nor NumPy promises an order of its sums, so this has its own: squares are added by halves
-    within blocks of 16,384, and the blocks one after the other. Float32 entries neither over- nor underflow.
+    Neither BLAS nor NumPy guarantees the order of a sum, so this has its own: squares are added pairwise
+    within blocks of 16,384, and the blocks one after another. Float32 entries neither overflow nor underflow.
     """
     total = 0.0
-    rows = min(BLOCK, 1 << max(0, len(vector) - 1).bit_length())  # zeros beyond would change nothing
+    rows = min(BLOCK, 1 << max(0, len(vector) - 1).bit_length())  # more zeros would change nothing
     squares = np.empty(rows)
     for start in range(0, len(vector), rows):
         stop = min(start + rows, len(vector))

@@ -1,19 +1,19 @@
-"""How the devices' counts, means and deviations of their columns become one mean and spread for each column.
+"""Merge the devices' counts, means and deviations into one mean and one spread for each column.
 
-`pooled` is what closed the surveys of before (`survey/1`): the moments of all samples together, where one
-device is as strong as what it claims. `robust` (`survey/2`) counts devices, not samples:
+`pooled` closed earlier surveys (`survey/1`): it pools the moments of all samples, so a device weighs as much
+as the count that it claims. `robust` (`survey/2`) counts devices, not samples:
 
 * **A column that varies on most devices that measured it:** over those on which it varies, the mean is the
-  winsorised mean of their means, and spread² = the median of their variances + B², B being how far the means
-  of all lie apart.
+  winsorised mean of their means, and spread² = the median of their variances + B², where B measures how far
+  apart all means lie.
 * **One that is constant on most devices** (a rare event, one bit of a one-hot code, the level of a station):
-  the mean is the median of all, and spread² the trimmed mean of the mean square deviations from it, over
-  those devices that do deviate: a median would be 0. Where fewer than `FEWEST` deviate there is nothing to
-  trim; see `_rare` for what holds then.
+  the mean is the median of all means, and spread² the trimmed mean of the mean square deviations from it,
+  over the devices that do deviate (over all, a median would be 0). If fewer than `FEWEST` deviate, there is
+  nothing to trim, and `_rare` applies.
 
-`exact` (`survey/4`) is the same for columns that float32 does for. One that is too fine for it, with a mean
-of more than 2¹⁵ spreads, is merged once more, with what is constant judged as float64 has it: to `robust` it
-is constant on devices whose spread is below 8 units of float32.
+`exact` (`survey/4`) gives the same for columns that float32 can hold. A column too fine for that, with a mean
+of more than 2¹⁵ spreads, is merged again by the limits of float64: `robust` takes it as constant on devices
+whose spread is below 8 units of float32.
 
 B is 1.4826 times the median distance of the means from their median, which is the standard deviation of
 normally distributed ones (Rousseeuw and Croux, "Alternatives to the Median Absolute Deviation", Journal of
@@ -22,15 +22,15 @@ Medians and trimmed means as robust rules for averaging: Yin, Chen, Ramchandran 
 Robust Distributed Learning", ICML 2018, https://arxiv.org/abs/1803.01498.
 
 Winsorised: the outer tenth of the values at each end, and one at least, counts as the next value inwards. A
-median of the means would resist more liars, and cost an honest fleet more: where a third of twelve stations
-stands at another level, four of a hundred samples are taken for another class then
+median of the means would resist more liars, but cost an honest fleet more: if a third of twelve stations
+stands at another level, it misclassifies four of a hundred samples
 (`tests/aggregator/test_survey_accuracy.py`).
 
-**Bound.** Whatever one device says, from three devices on (that vary in the column), the mean lies between
-the means that the others told, and the variance next to the median of theirs; B is at most 1.5 times what
-their means span. Of twenty devices that are alike but for their levels, one moves the mean by less than half
-a spread, and the spread by a factor between 2/3 and 3/2 (`tests/aggregator/test_columns.py`). With one device
-or two nothing of this holds.
+**Bound.** Whatever one device sends, if three or more devices vary in the column, the mean lies between the
+means of the others, and the variance next to the median of theirs; B is at most 1.5 times the range of their
+means. Among twenty devices that differ only in their levels, one moves the mean by less than half a spread,
+and the spread by a factor between 2/3 and 3/2 (`tests/aggregator/test_columns.py`). With one or two devices
+none of this holds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,40 +47,40 @@ from fedge.data.moments import Mask, Moments, is_constant, is_fine, merge
 Vector = NDArray[np.float64]
 
 FEWEST = 3
-"""From so many values on there is one that is neither the lowest nor the highest."""
+"""The fewest values of which one is neither the lowest nor the highest."""
 TRIMMED = 0.1
-"""Of the values at each end: two of twenty, and one at least."""
+"""The share of values trimmed at each end: two of twenty, and at least one."""
 NORMAL = 1.4826
-"""1 / Φ⁻¹(3/4): from a median distance to a standard deviation."""
+"""1 / Φ⁻¹(3/4): the factor from a median distance to a standard deviation."""
 BINARY_TOLERANCE = 0.25
-"""How well m must be the mean square of zeros and ones; what devices tell is rounded."""
+"""How far m may be from the mean square of zeros and ones, relatively: devices round what they send."""
 BLOCK_COLUMNS = 256
-"""Columns that are laid side by side at a time, so that few numbers are held twice."""
+"""The number of columns stacked at a time, so that few numbers are copied at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Per column of d columns, each array of shape (d,) and float64."""
+    """Moments of d columns; each array has shape (d,) and float64."""
 
     count: Vector
     """Values measured by all devices together; 0: nobody measured it."""
     mean: Vector
-    """In the column's own units."""
+    """The mean, in the column's own units."""
     spread: Vector
     """The standard deviation, in the column's own units; 0: it is constant."""
     fine: Mask | None = None
-    """Which columns vary and are too fine for float32; None: none, or it was not looked for."""
+    """Which columns vary and are too fine for float32; None: not determined."""
 
 
 def pooled(devices: Sequence[Moments]) -> Columns:
-    """Columns of all samples together: the rule `survey/1`. The order of the devices is part of the
-    result."""
+    """Columns of all samples together: the rule `survey/1`. The result depends on the order of the
+    devices."""
     together = reduce(merge, devices)
     return Columns(together.count, together.mean, np.sqrt(together.m2 / np.maximum(together.count, 1)))
 
 
 def robust(devices: Sequence[Moments]) -> Columns:
-    """Columns in which no single device decides: the rule `survey/2`. A function of the set."""
+    """Columns that no single device decides: the rule `survey/2`. A function of the set of devices."""
     counts = np.sum([moments.count for moments in devices], axis=0)
     merged = [_merge(means, variances) for means, variances in _columns(devices)]
     mean, spread = np.array(merged, dtype=np.float64).reshape(-1, 2).T
@@ -105,7 +105,7 @@ def exact(devices: Sequence[Moments]) -> Columns:
 
 
 def _columns(devices: Sequence[Moments]) -> Iterator[tuple[Vector, Vector]]:
-    """Of each column the means and the variances, both of shape (n,), of the n devices that measured it."""
+    """Yield for each column the means and variances, of shape (n,), of the n devices that measured it."""
     width = len(devices[0].mean)
     for start in range(0, width, BLOCK_COLUMNS):
         block = slice(start, start + BLOCK_COLUMNS)
@@ -121,7 +121,7 @@ def _columns(devices: Sequence[Moments]) -> Iterator[tuple[Vector, Vector]]:
 def _merge(
     means: Vector, variances: Vector, kept_as: type[np.floating[Any]] = np.float32
 ) -> tuple[float, float]:
-    """Mean and spread of one column of values that were kept as such numbers."""
+    """Mean and spread of one column whose values were kept as numbers of this type."""
     if not len(means):
         return 0.0, 0.0
     varies = ~is_constant(means, np.sqrt(variances), kept_as)
@@ -139,11 +139,11 @@ def _merge(
 def _rare(mean: float, means: Vector, deviations: Vector, deviates: NDArray[np.bool_]) -> float:
     """The spread of a column that is the same constant on all devices but one or two.
 
-    Of two devices nobody can tell which one lies, so the spread is such that no honest value is blown up: at
-    least 1/√2 of the deviation that either tells. One device can make it so large that the column says
-    nothing any more; it says something of one other device only. Not so where the column is a bit of a one-
-    hot code, which shows: it is 0 or 1 wherever it is constant, and the mean square of zeros and ones is
-    their mean. No value of such a column deviates by more than 1, so what is told beyond counts as that.
+    Of two devices nobody can tell which one lies. So the spread is at least 1/√2 of the deviation that either
+    one reports, and no honest value is inflated. One device can make the spread so large that the column
+    becomes useless; it was useful for one other device only. A bit of a one-hot code is protected from that.
+    It is recognised because it is 0 or 1 wherever it is constant, and the mean square of zeros and ones is
+    their mean. No value of such a column deviates by more than 1, so larger deviations count as 1.
     """
     if not deviates.any():
         return 0.0
@@ -156,14 +156,14 @@ def _rare(mean: float, means: Vector, deviations: Vector, deviates: NDArray[np.b
 
 
 def _between(means: Vector) -> float:
-    """How far the devices' means lie apart, as a standard deviation."""
+    """How far apart the devices' means lie, as a standard deviation."""
     if len(means) < 2:
         return 0.0
     far = NORMAL * float(np.median(np.abs(means - np.median(means))))
     if len(means) < FEWEST:
         return far
     near = _winsorised(means) - np.median(means)
-    # In units of the largest, whose square may be 1e60; the sums are exact, so the order is none of theirs.
+    # In units of the largest, whose square may be 1e60. The sums are exact, so the order does not matter.
     unit = float(np.abs(near).max())
     if unit == 0.0:
         return far
@@ -173,9 +173,9 @@ def _between(means: Vector) -> float:
 
 
 def _winsorised_mean(values: Vector) -> float:
-    """The mean, if the outer tenth at each end counted as the next value inwards."""
+    """The mean with the outer tenth at each end counted as the next value inwards."""
     inner = _winsorised(values)
-    mean = fsum(inner) / len(inner)  # of equal values it may be off by a rounding
+    mean = fsum(inner) / len(inner)  # may be off by one rounding if all values are equal
     return min(max(mean, float(inner[0])), float(inner[-1]))
 
 
@@ -185,7 +185,7 @@ def _winsorised(values: Vector) -> Vector:
 
 
 def _trimmed_mean(values: Vector) -> float:
-    """The mean without the lowest and the highest tenth, and without one at least at each end."""
+    """The mean without the lowest and the highest tenth, at least one value at each end."""
     cut = _cut(len(values))
     middle = np.sort(values)[cut : len(values) - cut]
     return fsum(middle) / len(middle)
@@ -193,89 +193,3 @@ def _trimmed_mean(values: Vector) -> float:
 
 def _cut(number: int) -> int:
     return min(max(1, ceil(TRIMMED * number)), (number - 1) // 2)
-
-
-# ── who lies outside ───────────────────────────────────────────────────────────────────────────────
-
-FAR = 10.0
-"""Spreads from the mean; the levels of honest stations lie within 3 or 4."""
-ALMOST_ALL = 0.9
-"""Of the devices: what they have in common is missed in one that has it not."""
-ENOUGH = 10
-"""Devices, for that."""
-SHOWN = 3
-"""Columns of one device."""
-
-
-@dataclass(frozen=True)
-class Outlying:
-    """What one device tells of one column, and hardly any other does."""
-
-    device: str
-    column: str
-    what: str
-    """`mean`, `spread`: `far` spreads of the fleet; `constant`, `missing`: where almost no other's is."""
-    far: float = 0.0
-
-    def __str__(self) -> str:
-        where = f"{self.device}: column {self.column!r}"
-        match self.what:
-            case "mean":
-                return f"{where}: its mean lies {self.far:.3g} spreads from the fleet's"
-            case "spread":
-                return f"{where}: it spreads {self.far:.3g} times as far as the fleet's"
-            case "constant":
-                return f"{where}: it is constant, and varies on almost all others"
-            case _:
-                return f"{where}: it is missing, and almost all others measured it"
-
-
-def outlying(
-    devices: Sequence[tuple[str, Moments]], names: Sequence[str], mean: Vector, scale: Vector
-) -> tuple[Outlying, ...]:
-    """The devices that lie outside: they are named, and count as far as `robust` lets them.
-
-    Args:
-        devices: with their moments.
-        names: of the d columns.
-        mean: of the fleet, shape (d,).
-        scale: what the frozen layer divides by, shape (d,).
-
-    Returns:
-        The farthest columns of each device, `SHOWN` at most, the farthest devices first.
-    """
-    worst: dict[str, list[Outlying]] = {}
-    for start in range(0, len(names), BLOCK_COLUMNS):
-        block = slice(start, start + BLOCK_COLUMNS)
-        count, means, m2 = (
-            np.stack([getattr(moments, part)[block] for _, moments in devices])
-            for part in ("count", "mean", "m2")
-        )
-        spreads = np.sqrt(m2 / np.maximum(count, 1))
-        measured = count > 0
-        varies = measured & ~is_constant(means, spreads)
-        offset = np.where(measured, np.abs(means - mean[block]) / scale[block], 0.0)
-        marks = {
-            "missing": _lacking(measured, ~measured),
-            "constant": np.where(offset > FAR, 0.0, _lacking(varies, measured & ~varies)),
-            "mean": offset,
-            "spread": np.where(measured, spreads / scale[block], 0.0),
-        }
-        for what, far in marks.items():
-            for k, j in np.argwhere(far > FAR):
-                device = devices[k][0]
-                shown = far[k, j] if np.isfinite(far[k, j]) else 0.0
-                found = Outlying(device, names[start + j], what, float(shown))
-                worst[device] = sorted([*worst.get(device, ()), found], key=_farthest)[:SHOWN]
-    return tuple(one for some in sorted(worst.values(), key=lambda some: _farthest(some[0])) for one in some)
-
-
-def _lacking(others: NDArray[np.bool_], lacks: NDArray[np.bool_]) -> Vector:
-    """Infinitely far where a device lacks what almost all others have; both of shape (n, d), as the
-    result."""
-    usual = (others.sum(axis=0) >= ALMOST_ALL * len(others)) & (len(others) >= ENOUGH)
-    return np.where(lacks & usual, np.inf, 0.0)
-
-
-def _farthest(one: Outlying) -> tuple[float, str, str, str]:
-    return -one.far, one.device, one.column, one.what

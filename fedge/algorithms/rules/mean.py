@@ -1,4 +1,4 @@
-"""The mean of the devices' weights by their sample counts, Σ n_k w_k / Σ n_k: FedAvg's rule.
+"""The mean of the devices' weights by sample count, Σ n_k w_k / Σ n_k: FedAvg's rule.
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-Efficient Learning of Deep Networks from
 Decentralized Data", AISTATS 2017, https://arxiv.org/abs/1602.05629, Algorithm 1.
@@ -7,15 +7,15 @@ Float addition is not associative, so the *shape of the sum* is part of the resu
 
 1. n_k · w_k in float64;
 2. within a lane, added one after the other in the order of the device ids;
-3. the 256 lanes added by a binary tree over their numbers, an empty lane being no summand at all;
+3. the 256 lanes added by a binary tree over their numbers; an empty lane is no summand;
 4. divided by Σ n_k, and only then rounded, once, to float32.
 
 So the mean is a function of the *set* of contributions. The sum over an aligned range of lanes is a node of
-that tree, and a node is the sum of its two halves, whoever has computed them.
+that tree, and a node is the sum of its two halves, whichever process computed them.
 
-It is within one float32 unit of the exact mean unless the summands cancel: in float64 each of the K sums
-may err by 2⁻⁵³ of Σ n_k |w_k|. For the same reason a common factor of all n_k may show in the last bit (each
-product is rounded anew), except for a power of two.
+The result is within one float32 unit of the exact mean unless the summands cancel: in float64 each of the K
+sums may err by 2⁻⁵³ of Σ n_k |w_k|. For the same reason a common factor of all n_k may change the last bit,
+because each product is rounded again; a power of two does not.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,27 +28,27 @@ from numpy.typing import DTypeLike, NDArray
 from fedge.algorithms.registry import Entry
 from fedge.wire.topics import lane_of
 
-if TYPE_CHECKING:  # it speaks of contributions
+if TYPE_CHECKING:  # protocols imports this module
     from fedge.algorithms.protocols import Updates
 
 Vector = NDArray[np.float64]
 
 UNBOUNDED = "mean/1"
-"""What rounds of 0.2.0 name: this mean, of updates that nothing bounds."""
+"""The rule of rounds closed by 0.2.0: this mean, of unbounded updates."""
 RULE = "mean/2"
-"""What a closed round names: this mean, of updates within `fedge.algorithms.rules.bounds`. Whatever gives
-another bit of any mean is another version."""
+"""The rule that a closed round records: this mean, of updates within `fedge.algorithms.rules.bounds`. A
+change of any bit of any mean needs a new version."""
 LANES = range(256)
 MAX_SAMPLES = 2**53
-"""The largest n_k: up to here every whole number is a float64."""
+"""The largest n_k: float64 represents every whole number up to here."""
 
 BLOCK = 16_384
-"""Entries multiplied at a time: 128 KiB of products, which the cache still holds when they are added."""
+"""Entries multiplied at a time: 128 KiB of products, still in the cache when they are added."""
 
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """What one device adds to the mean: n_k and w_k, of shape (p,)."""
+    """One device's part of the mean: n_k and w_k, of shape (p,)."""
 
     device: str
     samples: int
@@ -59,33 +59,33 @@ class Contribution:
 class Partial:
     """A node of the tree: the sum over all devices of an aligned range of lanes.
 
-    Aligned means 2^j lanes that begin at a multiple of 2^j. It is a value: nothing writes to `total`.
+    Aligned means 2^j lanes that begin at a multiple of 2^j. It is a value: nothing may write to `total`.
     """
 
     lanes: range
     samples: int
     """Σ n_k, exact."""
     total: Vector | None
-    """Σ n_k w_k of shape (p,); None if no device contributed: that adds nothing, not even +0.0."""
+    """Σ n_k w_k of shape (p,); None if no device contributed, which adds nothing, not even +0.0."""
 
     def __post_init__(self) -> None:
         _require_aligned(self.lanes)
 
 
 def order(device: str) -> tuple[int, str]:
-    """The key that contributions are sorted by: lane, then device id."""
+    """The sort key of contributions: lane, then device id."""
     return lane_of(device), device
 
 
 def partial(contributions: Iterable[Contribution], lanes: range = LANES) -> Partial:
     """Add up the contributions of all devices of `lanes`, an aligned range, in one pass.
 
-    They come in the `order` of their devices and may be made one at a time: besides the one at hand, at
+    They must come in the `order` of their devices, and may be made one at a time: besides the current one, at
     most log2(len(lanes)) + 1 vectors are held, however many there are.
 
     Raises:
-        ValueError: a device is out of order, twice there or in another lane, its n_k is not a whole number in
-            0…2^53, or the lengths of the vectors differ.
+        ValueError: a device is out of order, occurs twice or is in another lane; its n_k is not a whole
+            number in 0…2^53; or the lengths of the vectors differ.
     """
     _require_aligned(lanes)
     stream = _Sum(contributions, lanes)
@@ -108,7 +108,7 @@ def finish(whole: Partial, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any],
 
 
 class _Sum:
-    """One pass over the contributions; spent vectors are used again for later lanes."""
+    """One pass over the contributions; vectors that are no longer needed are reused for later lanes."""
 
     def __init__(self, contributions: Iterable[Contribution], lanes: range) -> None:
         self.samples = 0
@@ -119,7 +119,7 @@ class _Sum:
         self._products = np.empty(BLOCK)
 
     def tree(self, lanes: range) -> Vector | None:
-        """The sum over `lanes`, the next in the stream. The recursion is the tree."""
+        """The sum over `lanes`, the next ones in the stream. The recursion forms the tree."""
         if self._next is None or self._next[0] >= lanes.stop:
             return None
         if len(lanes) == 1:
@@ -177,7 +177,7 @@ class _Sum:
 
 
 def _multiply(vector: NDArray[np.floating[Any]], samples: int, out: Vector) -> None:
-    # The dtype is said because NumPy 1 would choose a float32 product for a float32 array and a number.
+    # The dtype is explicit because NumPy 1 gives a float32 product of a float32 array and a number.
     np.multiply(vector, samples, out=out, dtype=np.float64)
 
 
@@ -194,7 +194,7 @@ def _require_aligned(lanes: range) -> None:
 
 
 class Mean:
-    """The weighted mean of the bounded updates; it asks for no base."""
+    """The weighted mean of the bounded updates; it does not use the base."""
 
     version = RULE
 

@@ -1,1 +1,1 @@
-"""Server optimizers: how a round's aggregate becomes the next model, one file a method."""
+"""Server optimizers: make the next model from a round's aggregate, one file a method."""

@@ -1,1 +1,1 @@
-"""The layers of a network, one a file: `fedge.nn.layer` says what is in it."""
+"""The layers of a network, one a file; `fedge.nn.layer` describes such a file."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from fedge.nn.layer import Array, LayerSpec, Operators, Piece, Shape, Views, chain, entry, step
 
 MAX_UNITS = 65_536
-PIECE_ENTRIES = 24_576  # 96 KiB of float32: a piece is used while it is still in the core's own cache
+PIECE_ENTRIES = 24_576  # 96 KiB of float32: a piece is used while it is still in the core's cache
 
 
 class Dense(LayerSpec):
@@ -24,7 +24,7 @@ class Dense(LayerSpec):
     example: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 3})
 
     def output(self, inputs: Shape) -> Shape:
-        """One number a unit."""
+        """One output for each unit."""
         return (self.units,)
 
     def parameters(self, inputs: Shape) -> tuple[tuple[str, Shape], ...]:
@@ -32,17 +32,17 @@ class Dense(LayerSpec):
         return ("weight", (prod(inputs), self.units)), ("bias", (self.units,))
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> "_Dense":
-        """Make what computes it."""
+        """Make the object that computes it."""
         return _Dense(prod(inputs), self.units, rows, place, dtype)
 
     def operators(self, inputs: Shape) -> Operators:
-        """One matrix product with what is added."""
+        """One matrix product and a sum."""
         return chain(step("Gemm", "weight", "bias"))
 
     def take_before(self, weights: Views, factor: Array, shift: Array) -> bool:
         """(x f + s) W + b = x (f W) + (s W + b), by rows of W."""
         weight, bias = weights["weight"], weights["bias"]
-        # In this order on every machine, as no BLAS promises.
+        # In this order on every machine, which BLAS does not guarantee.
         for each, row in zip(shift, weight, strict=True):
             bias += each * row
         weight *= factor[:, None]
@@ -57,7 +57,7 @@ class Dense(LayerSpec):
 
 
 class _Cut(NamedTuple):
-    """Some rows of a dense layer's W, with b after the last of them, and the buffer for their gradient."""
+    """Some rows of a dense layer's W, followed by b in the last cut, and the buffer for their gradient."""
 
     rows: slice
     weight: Array

@@ -19,7 +19,7 @@ class ReLU(LayerSpec):
     rectifies: ClassVar[bool] = True
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> "_ReLU":
-        """Make what computes it."""
+        """Make the object that computes it."""
         return _ReLU(inputs, rows, place, dtype)
 
     def operators(self, inputs: Shape) -> Operators:

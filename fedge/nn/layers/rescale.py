@@ -18,16 +18,16 @@ class Rescale(Affine):
     stands: ClassVar[Literal["first", "between", "last"]] = "last"
 
     def transform(self, dtype: np.dtype[Any]) -> "_Rescale":
-        """Make what computes it."""
+        """Make the object that computes it."""
         return _Rescale(self, dtype)
 
     def operators(self, inputs: Shape, fills: bool = False) -> Operators:
-        """Multiply and add; there are no gaps to fill."""
+        """Multiply and add; outputs have no missing values."""
         return chain(step("Mul", "scale"), step("Add", "mean"), **self.tensors)
 
 
 class _Rescale:
-    """y = x · scale + mean, frozen: it stands behind the loss, which is measured before it."""
+    """y = x · scale + mean, frozen; it comes after the loss."""
 
     def __init__(self, frozen: Rescale, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype

@@ -14,7 +14,7 @@ class Sigmoid(LayerSpec):
     type: Literal["sigmoid"] = "sigmoid"
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> "_Sigmoid":
-        """Make what computes it."""
+        """Make the object that computes it."""
         return _Sigmoid(inputs, rows, place, dtype)
 
     def operators(self, inputs: Shape) -> Operators:

@@ -1,4 +1,4 @@
-"""Inputs in standard units: the survey's constants, first in the network, so that it takes raw features."""
+"""Standardize inputs with the survey's constants, first in the network, so that it takes raw features."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -13,9 +13,9 @@ from fedge.nn.operators import FLOAT, INPUT, Node, Operators
 from fedge.nn.schema import Shape
 
 LEAST_CLIP, MOST_CLIP = 1.0, 1e6
-"""Of the bound on standardized inputs, in standard deviations."""
+"""The limits of the bound on standardized inputs, in standard deviations."""
 BLOCK_ROWS = 4_096
-"""Rows standardized at once, so that copies in float64 stay small."""
+"""Rows standardized at a time, so that copies in float64 stay small."""
 
 
 class Standardize(Affine):
@@ -23,10 +23,11 @@ class Standardize(Affine):
 
     type: Literal["standardize"] = "standardize"
     clip: float | None = Field(default=None, ge=LEAST_CLIP, le=MOST_CLIP, allow_inf_nan=False)
-    """In standard deviations; None: no input is clipped, as 0.2.0 does it."""
+    """The bound in standard deviations; None: no clipping, as in 0.2.0."""
     rest: bytes | None = Field(default=None, min_length=4)
-    """What float32 leaves of the means, little-endian float32: inputs are float64, subtracted and divided in
-    it, for a column is too fine for float32. None: all is float32, as 0.2.0 does it."""
+    """The part of the means that float32 cannot hold, as little-endian float32. It is set if a column is too
+    fine for float32: inputs are then float64, and subtracted and divided in float64. None: all is float32,
+    as in 0.2.0."""
 
     added: ClassVar[tuple[str, ...]] = ("clip", "rest")
     stands: ClassVar[Literal["first", "between", "last"]] = "first"
@@ -63,14 +64,14 @@ class Standardize(Affine):
         return {**super().tensors, **rest}
 
     def transform(self, dtype: np.dtype[Any]) -> "_Standardize":
-        """Make what computes it."""
+        """Make the object that computes it."""
         return _Standardize(self, dtype)
 
     def operators(self, inputs: Shape, fills: bool = False) -> Operators:
         """Subtract, divide, and clip, in the order of `transform`.
 
-        Where inputs are float64, gaps are filled behind the division, with 0, which is the mean: tract 0.23
-        has no `IsNaN` for float64. Else they are filled first.
+        If inputs are float64, missing values are filled after the division, with 0, which is the mean: tract
+        0.23 has no `IsNaN` for float64. Otherwise they are filled first.
         """
         last, nodes = INPUT, []
 
@@ -102,15 +103,15 @@ class Standardize(Affine):
 
 
 class _Standardize:
-    """y = (x - mean) / scale within ± clip, frozen: it stands before all weights, so no gradient passes it.
+    """y = (x - mean) / scale within ± clip, frozen: it comes before all weights, so it needs no gradient.
 
-    The arithmetic is done in `dtype`, x included, as an exported network does it; where the layer takes
-    float64, subtracting and dividing are done in that, and the result is rounded. NaN stays NaN.
+    The arithmetic is in `dtype`, x included, as in an exported network. If the layer takes float64, it
+    subtracts and divides in float64, and rounds the result. NaN stays NaN.
     """
 
     def __init__(self, frozen: Standardize, dtype: np.dtype[Any]) -> None:
         self.dtype: np.dtype[Any] = np.dtype(np.float64) if frozen.takes_float64 else dtype
-        """Of the inputs."""
+        """The dtype of the inputs."""
         self._result = dtype
         self._mean: Array = frozen.exact_means.astype(self.dtype)
         self._scale: Array = frozen.scales.astype(self.dtype)
@@ -118,7 +119,7 @@ class _Standardize:
 
     def forward(self, x: Array) -> Array:
         """Return a new array of shape (n, d)."""
-        with np.errstate(over="ignore"):  # what is infinite is clipped, or shows in the loss
+        with np.errstate(over="ignore"):  # infinities are clipped, or show in the loss
             if self.dtype == self._result:
                 y = self._divided(x)
             else:

@@ -14,7 +14,7 @@ class Tanh(LayerSpec):
     type: Literal["tanh"] = "tanh"
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> "_Tanh":
-        """Make what computes it."""
+        """Make the object that computes it."""
         return _Tanh(inputs, rows, place, dtype)
 
     def operators(self, inputs: Shape) -> Operators:

@@ -1,7 +1,7 @@
 """One connection to a broker, with its own paho client. This is the only import of paho.
 
-paho's callbacks run on the network thread. They only put values into the inbox: an exception in one of them
-would end that thread.
+paho's callbacks run on the network thread. They only put values into the inbox, because an exception in one
+of them would end that thread.
 """
 
 import logging
@@ -34,12 +34,12 @@ SESSION_TAKEN_OVER = 0x8E
 LARGEST_PACKET = 2**28 - 1
 """The largest packet of a broker that names no limit (MQTT 5, section 2.1.4)."""
 LOOK_S = 0.2
-"""How long to wait for the first answer on a connection before paho runs again."""
+"""How long to wait at a time for the first answer on a connection, between turns of paho."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options that all connections of a transport share."""
+    """The options of all connections of a transport."""
 
     broker: BrokerSettings
     client_id: str
@@ -121,7 +121,7 @@ class PahoConnection:
         try:
             receipt.wait_for_publish(timeout_s)
         except (RuntimeError, ValueError):
-            log.debug("the last words were not acknowledged")
+            log.debug("the offline status was not acknowledged")
 
     def subscribe(self, filters: tuple[str, ...]) -> int | None:
         """As `Connection.subscribe`."""
@@ -159,13 +159,13 @@ class PahoConnection:
             while self._client.loop() == mqtt.MQTT_ERR_SUCCESS:
                 self._alive()
                 self._look()
-        except Exception as error:  # whatever it is must not end the thread
+        except Exception as error:  # no error may end the thread
             if not isinstance(error, FORESEEN):  # an answer that paho cannot read
                 log.exception("the connection failed")
             self._reason = failure(self._peer, error)
         finally:
             open_still = self._client.socket()
-            if open_still is not None:  # paho closes it where it tells an end, and not where it raises
+            if open_still is not None:  # paho does not close it when it raises
                 open_still.close()
         return LinkDown(self._reason, self._taken_over, self._unauthorized)
 
@@ -201,7 +201,7 @@ class PahoConnection:
             if not select.select([self._socket], [], [], LOOK_S)[0]:
                 return
             self._first = self._socket.recv(8, socket.MSG_PEEK)
-        except (OSError, ValueError):  # it is gone: the loop says so
+        except (OSError, ValueError):  # it is gone; the loop reports that
             pass
         self._socket = None
 
@@ -247,7 +247,7 @@ class PahoConnection:
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            topic = ""  # no topic of ours: refused and acknowledged like any other stranger
+            topic = ""  # no topic of ours: refused and acknowledged like any foreign message
         expiry = getattr(message.properties, "MessageExpiryInterval", None)
         self._traffic.received += len(topic) + len(message.payload)
         self._tell(
@@ -267,9 +267,9 @@ class PahoConnection:
 
 
 def _leave_it_to_the_loop(*_: object) -> None:
-    """Without this, paho writes from the thread that publishes; its loop is woken up anyway."""
+    """Keep paho from writing on the thread that publishes; its loop is woken up anyway."""
 
 
 def _no_delay(connection: Any) -> None:
-    """Send small packets at once; waiting for the acknowledgement of earlier ones would cost 40 ms each."""
+    """Send small packets at once; waiting for earlier acknowledgements would cost 40 ms each."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -27,8 +27,8 @@ def failure(peer: Peer, error: Exception) -> str:
             f"{peer} cannot be reached: this program, or this machine, has too many files and "
             f"connections open (`ulimit -n`, LimitNOFILE=): {error}"
         )
-    if peer.tls and isinstance(error, ConnectionResetError):  # it was there, and ended TLS
+    if peer.tls and isinstance(error, ConnectionResetError):  # a server is there, and ended TLS
         return no_handshake(peer, error)
     if isinstance(error, OSError | ValueError):
         return f"no broker answers at {peer}: {error}"
-    return f"{peer} answered what cannot be read: {type(error).__name__}: {error}"
+    return f"{peer} sent an answer that cannot be read: {type(error).__name__}: {error}"

@@ -21,7 +21,7 @@ def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     """Read the files of `broker` and make a context for TLS 1.2 or newer.
 
     Raises:
-        ConfigError: a file cannot be used; names it.
+        ConfigError: a file cannot be used; the text names it.
     """
     try:
         context = ssl.create_default_context(cafile=str(broker.ca) if broker.ca else None)

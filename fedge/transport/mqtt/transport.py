@@ -29,11 +29,12 @@ end."""
 
 @dataclass(eq=False)
 class _Life:
-    """From one `open` to its `close`; a thread that outlasts it can touch no later one."""
+    """The time from one `open` to its `close`; a thread that outlasts it cannot affect a later one."""
 
     closed: Event = field(default_factory=Event)
     newest: PahoConnection | None = None
-    """Set by the network thread; that of `_outbound` is the one whose `LinkUp` has been handled."""
+    """The newest connection, set by the network thread; `_outbound` has the one whose `LinkUp` was
+    handled."""
     thread: Thread | None = None
 
 
@@ -53,7 +54,7 @@ class MqttTransport:
         manual_ack: acknowledge with `acknowledge` once handled, instead of on arrival.
 
     Raises:
-        ConfigError: the password or a TLS file cannot be used; names it.
+        ConfigError: the password or a TLS file cannot be used; the text names it.
     """
 
     broker: BrokerSettings
@@ -65,15 +66,15 @@ class MqttTransport:
     spread_s: float = 0.0
     traffic: Traffic = field(default_factory=Traffic)
     pulse: Pulse = field(default_factory=lambda: Pulse("the network thread"))
-    """Promises for as long as the transport is open."""
+    """The sign of life of the network thread while the transport is open."""
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    """Of connections, over all lives."""
+    """The numbers of connections, over all lives."""
     _life: _Life = field(default_factory=_Life)
 
     def __post_init__(self) -> None:
         self._outbound = Outbound(self.inbox)
-        # Files that cannot be used are told at the start; each connection reads them anew, so that a renewed
-        # certificate counts from the next one on.
+        # Reading the files here reports unusable ones at the start. Each connection reads them again, so that
+        # a renewed certificate is used from the next connection on.
         _ = self.broker.password
         if self.broker.tls:
             tls_context(self.broker)
@@ -109,7 +110,7 @@ class MqttTransport:
         """As `Transport.handle`."""
         match event:
             case LinkUp():
-                # It may be gone by now, or the transport closed: then nothing is sent on it.
+                # It may have ended by now, or the transport be closed: then nothing is sent on it.
                 newest, closed = self._life.newest, self._life.closed
                 here = newest is not None and newest.number == event.connection and not closed.is_set()
                 self._outbound.begin(newest if here else None, event.max_packet)

@@ -20,7 +20,7 @@ class Succession(Part):
 
 
 class Signed(Message):
-    """An envelope; signatures cover `fedge/v1/{federation}/{topic kind}` + NUL + body as it stands."""
+    """An envelope; signatures cover `fedge/v1/{federation}/{topic kind}` + NUL + body, byte for byte."""
 
     TYPE: ClassVar[str] = "signed"
 
@@ -28,7 +28,7 @@ class Signed(Message):
     sigs: tuple[bytes, ...] = Field(default=(), max_length=8, strict=False)
     """One valid signature is enough: others may be by keys, or of kinds, that this program does not know."""
     chain: tuple[Succession, ...] | None = Field(default=None, max_length=MAX_SUCCESSIONS, strict=False)
-    """The changes that led to the key that signs, the oldest first; none: it was never changed."""
+    """The changes that led to the signing key, oldest first; None: it was never changed."""
 
 
 def seal(message: Message) -> bytes:
@@ -40,6 +40,6 @@ def unseal(payload: bytes, kind: type[M]) -> M:
     """Take one message of the expected kind out of the signed envelope.
 
     Raises:
-        ProtocolError: as `unpack`, of the envelope or of what is in it.
+        ProtocolError: as `unpack`, for the envelope or its content.
     """
     return unpack(unpack(payload, Signed).body, kind)

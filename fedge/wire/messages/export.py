@@ -10,7 +10,7 @@ from fedge.wire.messages.message import Message
 
 
 class Export(Message):
-    """The ONNX file of a round, or why there is none."""
+    """The ONNX file of a round, or the reason why there is none."""
 
     TYPE: ClassVar[str] = "export"
 
@@ -18,7 +18,7 @@ class Export(Message):
     round: Counter
     model: Digest
     file: Blob | None = None
-    """SHA-256 and place of the ONNX file; none: it was withheld."""
+    """SHA-256 and slot of the ONNX file; None: it was withheld."""
     withheld: Detail = ""
     """Why there is no file."""
 

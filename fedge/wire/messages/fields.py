@@ -14,23 +14,23 @@ MAX_COUNTER = 2**31 - 1
 MAX_SIZE = 2**31 - 1
 MAX_SEED = 2**63 - 1
 MAX_REASON = 40
-"""Characters of a reason's name."""
+"""The most characters of a reason's name."""
 MAX_DETAIL = 500
-"""Characters of the text that explains a reason."""
+"""The most characters of the text that explains a reason."""
 _REASONS = frozenset(Reason)
 SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
 """The pattern of a source's name."""
 
 
 def unique(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, none of them twice."""
+    """Check that no name occurs twice."""
     if len(set(names)) != len(names):
         raise ValueError("names must differ")
     return names
 
 
 def _known(reason: object) -> object:
-    """A reason from its text; an unknown name is no error, because later programs of v1 may add names."""
+    """Read a reason; an unknown name is no error, because later programs of v1 may add names."""
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         return reason
     return Reason(reason) if reason in _REASONS else Reason.OTHER
@@ -38,7 +38,7 @@ def _known(reason: object) -> object:
 
 Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 PublicKey = Annotated[bytes, Field(min_length=32, max_length=32)]
-"""Ed25519."""
+"""An Ed25519 public key."""
 Ident = Annotated[bytes, Field(min_length=16, max_length=16)]
 DeviceId = Annotated[str, Field(pattern=DEVICE_ID)]
 SourceName = Annotated[str, Field(pattern=SOURCE_NAME)]
@@ -60,7 +60,7 @@ def detail_of(text: str) -> str:
 Detail = Annotated[str, Field(max_length=MAX_DETAIL), AfterValidator(detail_of)]
 """One line of text, whatever the sender wrote."""
 Version = Annotated[str, Field(max_length=40, pattern=r"^[0-9A-Za-z.+!_-]*$")]
-"""Of a program."""
+"""The version of a program."""
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Metrics = Annotated[
     dict[MetricName, Annotated[float, Field(allow_inf_nan=False)]],
@@ -68,7 +68,7 @@ Metrics = Annotated[
 ]
 
 MAX_VECTORS = 8
-"""Vectors besides the weights in one message."""
+"""The most vectors besides the weights in one message."""
 VECTOR_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 VectorName = Annotated[str, Field(pattern=VECTOR_NAME)]
 MoreVectors = Annotated[dict[VectorName, bytes], Field(min_length=1, max_length=MAX_VECTORS)]

@@ -1,4 +1,4 @@
-"""A big message: the pieces that it is sent in, and where these lie."""
+"""The frames of a big message, and the place of a retained one."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from fedge.wire.messages.message import Message, Part
 
 
 class Blob(Part):
-    """Where a framed, retained message lies: its digest, its slot, and how many frames it has."""
+    """The place of a framed, retained message: its digest, slot, and number of frames."""
 
     digest: Digest
     slot: int = Field(ge=0, le=1)
@@ -41,7 +41,7 @@ class Frame(Message):
     size: int = Field(ge=1, le=MAX_SIZE)
     data: bytes = Field(min_length=1)
     asks: Asked | None = None
-    """Of an update of a round that is over: what became of it there? None: it is not asked."""
+    """Asks for the verdict on an update of a round that is over; None: no question."""
 
     @model_validator(mode="after")
     def _check(self) -> "Frame":

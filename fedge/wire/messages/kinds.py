@@ -22,4 +22,4 @@ _ALL: tuple[type[Message], ...] = (
     *(Enrol, Renew, Issued),
 )
 KINDS: Mapping[str, type[Message]] = {kind.TYPE: kind for kind in _ALL}
-"""By the `type` of each."""
+"""The classes of messages by their `type`."""

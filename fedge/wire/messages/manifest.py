@@ -1,4 +1,4 @@
-"""The manifest of a round: what it asks for, and of whom."""
+"""The manifest of a round: what it asks for, and which devices it asks."""
 
 from typing import ClassVar
 
@@ -12,14 +12,14 @@ from fedge.wire.names import Capabilities, WireName
 
 
 class Cohort(Part):
-    """Who is chosen: devices whose hash falls below `fraction` (`fedge.wire.selection`)."""
+    """The chosen devices: those whose hash is below `fraction` (`fedge.wire.selection`)."""
 
     fraction: float = Field(gt=0, le=1, allow_inf_nan=False)
     seed: int = Field(ge=0, le=MAX_SEED)
 
 
 class Manifest(Message):
-    """The retained `round` message: all a device needs to know to act, however long it slept."""
+    """The retained `round` message: all that a device needs to take part, however long it was off."""
 
     TYPE: ClassVar[str] = "round"
 
@@ -31,23 +31,24 @@ class Manifest(Message):
     state: WireName
     """`open` or `done` (`fedge.wire.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
-    """The federation's seed, from which a device derives the order it shuffles in."""
+    """The federation's seed, from which a device derives its shuffling."""
     task: Blob
     model: Blob | None = None
-    """The model to start from: none before the survey has fixed the task."""
+    """The model to start from; None until the survey has fixed the task."""
     plan: Plan | None = None
     cohort: Cohort
     seconds_left: Seconds
-    """True at the moment of publishing; subtract the age of the retained message."""
+    """Correct at the moment of publishing; subtract the age of the retained message."""
     requires: Capabilities | None = None
-    """What a device must be able to do, by names of `fedge.wire.capabilities`; without it: what 0.2.0 can."""
+    """The capabilities that a device needs (`fedge.wire.capabilities`); None: those of 0.2.0."""
     max_samples: int | None = Field(default=None, ge=20, le=2**53)
-    """The largest n_k that is admitted: who has more rows uses the newest so many. None: not told."""
+    """The largest admitted n_k; a device with more rows trains on this many of the newest. None: not
+    announced."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":
         if self.kind == "train" and (self.model is None or self.plan is None):
             raise ValueError("a training round names its model and its plan")
         if self.kind == "evaluate" and self.model is None:
-            raise ValueError("a round that measures names its model")
+            raise ValueError("a measuring round names its model")
         return self

@@ -1,4 +1,4 @@
-"""What all messages have in common: one msgpack map `{"v": 1, "type": ...}`, decoded strictly.
+"""The base of all messages: one msgpack map `{"v": 1, "type": ...}`, decoded strictly.
 
 Unknown fields are ignored, so fields may be added within v1; wrong types and values are refused.
 """
@@ -48,7 +48,7 @@ def unpack(payload: bytes, kind: type[M], *, max_bytes: int = encoding.MAX_PAYLO
 
 
 def unpack_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int = encoding.MAX_PAYLOAD) -> M:
-    """Decode one message of whichever of these kinds it says that it is.
+    """Decode one message of any of these kinds, by its `type`.
 
     Raises:
         ProtocolError: as `unpack`.
@@ -75,5 +75,5 @@ def _validated(kind: type[M], fields: dict[str, Any]) -> M:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
         what = first["msg"].removeprefix("Value error, ")
-        # A key of the sender's own may stand in `where`: the text goes into logs and receipts.
+        # `where` may contain a key chosen by the sender; the text goes into logs and receipts.
         raise ProtocolError(f"{kind.TYPE}: {where[:100]}: {what[:300]}") from None

@@ -17,4 +17,4 @@ class Model(Message):
     codec: WireName = "float32"
     body: bytes
     vectors: MoreVectors | None = None
-    """What the local algorithm receives besides the weights, each in the same codec; none: nothing."""
+    """The further vectors that the local algorithm receives, each in the same codec; None: none."""

@@ -1,4 +1,4 @@
-"""What the aggregator answers to an update."""
+"""The aggregator's answer to an update."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from fedge.wire.messages.message import Message
 
 
 class Receipt(Message):
-    """The aggregator's answer to one update: only this says that it counts."""
+    """The aggregator's answer to one update; only a receipt says that the update counts."""
 
     TYPE: ClassVar[str] = "receipt"
 
@@ -32,7 +32,7 @@ class Receipt(Message):
     missing: tuple[Annotated[int, Field(ge=0, lt=MAX_FRAMES)], ...] = Field(
         default=(), max_length=MAX_FRAMES, strict=False
     )
-    """With `retry`: the frames that are still to come; none named: frame 0 again, later."""
+    """With `retry`: the missing frames; if none are named, send frame 0 again later."""
 
     @model_validator(mode="after")
     def _check(self) -> "Receipt":

@@ -13,7 +13,7 @@ class Service(Message):
 
     online: bool
     ledger: Ident
-    """Made once with the ledger: which memory this aggregator has."""
+    """Made once with the ledger: identifies the ledger that this aggregator uses."""
     instance: Ident
     """Random, made at each start of the aggregator."""
     beat: Counter

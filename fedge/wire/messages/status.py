@@ -35,18 +35,18 @@ class Status(Message):
     boot: Ident
     """Random, made at each start of the agent."""
     connection: Counter
-    """Counts the connections of this boot, so that an old will is told from new presence."""
+    """Counts the connections of this boot, to tell an old will from a new status."""
     version: Version
     samples: Counter | None = None
     generation: Counter = 0
     """The highest (generation, round) this device has seen; generation 0: none yet."""
     round: Counter = 0
     holds: Digest | None = None
-    """The digest of the model it holds as a file."""
+    """The digest of the model it stores."""
     declined: Decline | None = None
     signer: PublicKey | None = None
-    """The signing key that it believes, and that has announced what it has seen; none: it pins no key."""
+    """The signing key that it believes, under which it has seen that round; None: it pins no key."""
     can: Capabilities | None = None
-    """What it can do, as names of `fedge.wire.capabilities`; none listed: what a device of 0.2.0 can."""
+    """Its capabilities (`fedge.wire.capabilities`); None: those of a device of 0.2.0."""
     uses: Digest | None = None
     """The digest of the model that it predicts with, if its owner's gate keeps that instead of `holds`."""

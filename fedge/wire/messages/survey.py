@@ -1,4 +1,4 @@
-"""What a device tells of its columns and classes."""
+"""The survey: what a device reports of its columns and classes."""
 
 from typing import Annotated, ClassVar
 
@@ -9,13 +9,13 @@ from fedge.wire.messages.fields import Counter, DeviceId, Digest, Generation, Me
 from fedge.wire.messages.message import Message, Part
 
 MAX_CLASSES_TOLD = 100
-"""Classes that a survey tells at most."""
+"""The most classes in a survey."""
 CLASS_TOLD = rf"^[^{OBEYED}]{{1,60}}$"
-"""What such a class may be called: what is shown as it is, 60 characters at most."""
+"""The pattern of a class's name: at most 60 characters that are shown as they are."""
 
 
 class ClassCount(Part):
-    """How many rows of its training part a device has of a class, rounded."""
+    """The number of training rows that a device has of a class, rounded."""
 
     name: Annotated[str, Field(pattern=CLASS_TOLD)]
     rows: Counter
@@ -32,14 +32,15 @@ ClassCounts = Annotated[
 
 
 class Survey(Message):
-    """Per column count, mean and M2 (the sum of squared deviations), as little-endian float64: no sample."""
+    """Count, mean and M2 (the sum of squared deviations) of each column, as little-endian float64; no
+    samples."""
 
     TYPE: ClassVar[str] = "survey"
 
     generation: Generation
     round: Counter
     base: Digest
-    """The digest of the task that was surveyed."""
+    """The digest of the surveyed task."""
     device: DeviceId
     samples: int
     features: bytes
@@ -47,5 +48,5 @@ class Survey(Message):
     targets: bytes = b""
     """float64 of shape (3, t) for a regression, else empty."""
     classes: ClassCounts | None = None
-    """Of a classification: what there is of each class; none: the device's owner does not let it tell."""
+    """Rows of each class, for a classification; None: the device's owner does not allow it."""
     metrics: Metrics = Field(default_factory=dict)

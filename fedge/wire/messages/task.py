@@ -1,4 +1,4 @@
-"""The task: what is learnt."""
+"""The task: what the federation learns."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from fedge.wire.messages.message import Message
 
 
 class Task(Message):
-    """What is learnt: the network, the meaning of its inputs and outputs."""
+    """What the federation learns: the network, and the meaning of its inputs and outputs."""
 
     TYPE: ClassVar[str] = "task"
 
@@ -23,11 +23,11 @@ class Task(Message):
     targets: Names | None = None
     """Target columns in the order of the outputs, for a regression."""
     source: SourceName | None = None
-    """Which of a device's sources of samples is meant; none named: the one it has as its default."""
+    """The name of the devices' source of samples; None: their default source."""
     reconnect_spread_s: Seconds = 1.0
-    """Devices come back within this many seconds of each other after the broker was away."""
+    """Devices reconnect within this many seconds of each other after an outage of the broker."""
     rules: Proposal | None = None
-    """How the devices are to read their data, where their owners leave it open; none: nothing is proposed."""
+    """Proposed rules for reading data, where owners leave them open; None: nothing is proposed."""
 
     @model_validator(mode="after")
     def _check(self) -> "Task":

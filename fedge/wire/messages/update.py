@@ -1,4 +1,4 @@
-"""What a device learnt in one round."""
+"""The update of a device in one round."""
 
 from typing import ClassVar
 
@@ -13,9 +13,9 @@ WEIGHTS, DELTA, FIGURES = "weights", "delta", "figures"
 
 
 class Update(Message):
-    """What a device learnt in one round: its weights (or their difference from `base`) and n_k.
+    """The result of a device's round: its weights (or their difference from `base`) and n_k.
 
-    Where a round only measures its model, no vector: the metrics are what is asked for.
+    A measuring round has no vector; it asks for the metrics alone.
     """
 
     TYPE: ClassVar[str] = "update"
@@ -25,14 +25,14 @@ class Update(Message):
     base: Digest
     device: DeviceId
     samples: int
-    """n_k, training samples without the held-out part; its bounds are admission's to judge."""
+    """n_k, the number of training samples without the held-out part; admission checks its bounds."""
     steps: int = Field(ge=0, le=2**63 - 1)
-    """How many times it changed its weights, as it says. 0.2.0 requires it, and nothing reads it: a rule that
-    weighs by steps would have to bound it first (docs/security.md)."""
+    """The claimed number of steps. 0.2.0 requires it, and nothing reads it: a rule that weighs by steps would
+    have to bound it first (docs/security.md)."""
     kind: WireName
-    """`weights`, `delta`: what the vector is; `figures`: there is none, and `body` is empty."""
+    """`weights` or `delta`: the content of the vector; `figures`: there is none, and `body` is empty."""
     codec: WireName
     body: bytes
     vectors: MoreVectors | None = None
-    """What the local algorithm sends besides, each in the same codec; none: nothing."""
+    """The further vectors of the local algorithm, each in the same codec; None: none."""
     metrics: Metrics = Field(default_factory=dict)

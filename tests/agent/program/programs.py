@@ -10,7 +10,8 @@ from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.transport import MessageArrived, Publication
-from fedge.wire.frames import Assembler, Limits, split
+from fedge.wire.assembly import Assembler, Limits
+from fedge.wire.frames import split
 from fedge.wire.freshness import MANIFEST_EXPIRY_S
 from fedge.wire.messages.envelope import seal
 from fedge.wire.messages.frame import Blob, Frame
