@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agent.data.assessment import assess
+from agent.data.finding import Finding
 from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
 from fedge.errors import DataError
@@ -20,19 +21,21 @@ def settings(path: Path, **more: Any) -> CsvSettings:
     return CsvSettings.model_validate({"source": "csv", "path": str(path), **more})
 
 
-def read(folder: Path, header: str, rows: list[str], **more: Any) -> tuple[Samples, list[str]]:
+def read(folder: Path, header: str, rows: list[str], **more: Any) -> tuple[Samples, list[Finding]]:
     """The samples, and what `--check` warns of."""
     file = folder / "a.csv"
     file.write_text("\n".join([header, *rows, ""]))
     data = settings(file, **more)
     samples = open_source(data).read()
-    return samples, [str(one) for one in assess(samples, data, None).warnings]
+    return samples, list(assess(samples, data, None).warnings)
 
 
 def test_a_column_that_may_be_torn_apart_is_told_with_both_settings(tmp_path: Path) -> None:
     samples, warned = read(tmp_path, "temp,", TEMPERATURES)
     assert samples.columns == ("temp", "")
-    (told,) = warned
+    (found,) = warned
+    assert found.kind == "decimal comma"
+    told = str(found)
     assert_tells(told, "column 'temp' ", "20,5", "20 and 5", "20.5", f"{tmp_path}/a.csv: line 2")
     assert_tells(told, '[data] separator = ";", skip = 1, columns = ["temp"]', '[data] separator = ","')
 
@@ -51,7 +54,8 @@ def test_each_of_the_settings_ends_it(tmp_path: Path) -> None:
 )
 def test_wherever_the_column_stands(tmp_path: Path, header: str, more: str) -> None:
     _, warned = read(tmp_path, header, [more.format(row) for row in TEMPERATURES])
-    assert any(re.search(telling("column 'temp'", "20,5", "20.5", "separator"), text) for text in warned)
+    pattern = telling("column 'temp'", "20,5", "20.5", "separator")
+    assert any(re.search(pattern, str(one)) for one in warned if one.kind == "decimal comma")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_wherever_the_column_stands(tmp_path: Path, header: str, more: str) -> N
 )
 def test_what_is_not_torn_is_left_in_peace(tmp_path: Path, header: str, row: str) -> None:
     _, warned = read(tmp_path, header, [row.format(20 + i) for i in range(30)])
-    assert not any("separator" in text for text in warned)
+    assert "decimal comma" not in {one.kind for one in warned}
 
 
 def test_a_header_without_the_comma_gets_the_setting(tmp_path: Path) -> None:

@@ -124,9 +124,7 @@ def test_the_command_and_its_help(settings: AgentSettings, tmp_path: Path) -> No
     done = run("--config", "agent.toml")
     assert (done.returncode, done.stderr) == (0, "")
     assert_tells(done.stdout, "round 1.5000")
-    help_ = " ".join(run("--help").stdout.split())
-    for words in ("never goes back", "Stop the agent", "while the aggregator serves", "`fedge rotate-key`"):
-        assert words in help_
+    assert "`fedge rotate-key`" in " ".join(run("--help").stdout.split())
     held = lock(settings.state.folder)
     try:
         refused = run()

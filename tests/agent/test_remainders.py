@@ -10,9 +10,8 @@ from agent.sources import CsvSource, NpzSource, Samples, open_source
 from agent.sources.remainders import CHUNK, PART, Remainders, remainders
 
 N = 1_000
-RNG = np.random.default_rng(0)
 EPOCH = 1.7e9 + np.arange(N) + 0.25
-ROOM = RNG.normal(20, 2, N).round(1)
+ROOM = np.random.default_rng(0).normal(20, 2, N).round(1)
 
 
 def kept(values: np.ndarray, step: int = N) -> bool:
@@ -33,7 +32,7 @@ JUMP = np.where(np.arange(N) < 30, np.arange(N) + 0.25, EPOCH)
 """A clock that is set after half a minute."""
 FINE = {
     "epoch": EPOCH,
-    "pressure": 101_325 + RNG.normal(0, 0.01, N),
+    "pressure": 101_325 + np.random.default_rng(1).normal(0, 0.01, N),
     "a set clock": JUMP,
     "with gaps": np.where(np.arange(N) % 3 == 0, np.nan, EPOCH),
     "constant": np.full(N, 0.1),

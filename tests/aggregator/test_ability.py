@@ -37,7 +37,11 @@ from tests.aggregator.stories import (
 )  # fmt: skip
 from tests.wording import assert_tells
 
-NEW = tuple(sorted(can() | {"codec:topk"}))
+
+def new_abilities() -> tuple[str, ...]:
+    return tuple(sorted(can() | {"codec:topk"}))
+
+
 TOPK = Plan(codec="topk")
 
 
@@ -49,7 +53,7 @@ def _known_here() -> Iterator[None]:
 
 
 def able(**changes: object) -> Status:
-    return status().model_copy(update={"can": NEW, **changes})
+    return status().model_copy(update={"can": new_abilities(), **changes})
 
 
 def with_answer(state: Federation, device: str) -> Federation:
@@ -157,7 +161,7 @@ def test_the_draw_of_a_cohort_counts_those_only_who_can() -> None:
     old = tuple(f"old-{i}" for i in range(50))
     new = tuple(f"new-{i}" for i in range(6))
     story = Story(federation(plan=TOPK, rules=rules(fraction=0.3, target=2), round=OPEN))
-    abilities = {**dict.fromkeys(old, BASE), **dict.fromkeys(new, frozenset(NEW))}
+    abilities = {**dict.fromkeys(old, BASE), **dict.fromkeys(new, frozenset(new_abilities()))}
     online = frozenset((*old, *new))
     story.state = having(story.state, online=online, abilities=abilities)
     story.start()
@@ -184,4 +188,4 @@ def test_what_a_device_can_is_known_after_a_restart(tmp_path: Path) -> None:
         ledger.save_status("old", status(), 0.0)
         ledger.count_refusals("stranger", 1, Reason.MALFORMED)
     ledger.close()
-    assert Ledger(path).abilities() == {"new": frozenset(NEW), "old": BASE}
+    assert Ledger(path).abilities() == {"new": frozenset(new_abilities()), "old": BASE}

@@ -45,11 +45,9 @@ classes = ["a", "b"]
 """
 SEED = 5
 DEVICES = ("pi-0", "pi-1", "pi-2", "rogue")
-NUMBERS = np.random.default_rng(8)
+BODIES = np.random.default_rng(8).normal(size=(6, len(DEVICES), 6)).astype(np.float32)
 UPDATES = {
-    (number, device): NUMBERS.normal(size=6).astype(np.float32)
-    for number in range(1, 7)
-    for device in DEVICES
+    (number, device): BODIES[number - 1, i] for number in range(1, 7) for i, device in enumerate(DEVICES)
 }
 SAMPLES = {device: 20 + 7 * k for k, device in enumerate(DEVICES)}
 LONG = 20, 2**40

@@ -1,6 +1,5 @@
 """One impossible number in the data cannot spoil a round: inputs are clipped, if all devices can."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from fedge.data.moments import measure
 from fedge.errors import ConfigError, DamagedState
 from fedge.nn import Network, initialize
 from fedge.nn.spec import clip_of
-from fedge.wire.capabilities import BASE, can
+from fedge.wire.capabilities import BASE
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
 from fleet.demo.baselines import held_out
@@ -34,7 +33,7 @@ from tests.aggregator.test_outcome import admit, warnings
 from tests.wording import assert_tells, telling
 
 SEED = 7
-ABLE = frozenset(can())
+ABLE = BASE | {"layer:standardize.clip", "layer:standardize.rest"}
 TASK_BLOB = blob_of(pack(TASK), 0)
 
 
@@ -103,13 +102,6 @@ def test_the_bound_is_20_deviations_and_0_switches_it_off(tmp_path: Path) -> Non
 
 
 # ── what is computed ───────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / "ledger.db")
-    yield ledger
-    ledger.close()
 
 
 def close(ledger: Ledger, **changes: object) -> Computed:

@@ -1,6 +1,5 @@
 """A column that is too fine for float32 is merged in float64 (`survey/4`), if all devices can take that."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,13 +150,6 @@ def test_one_device_that_cannot_keeps_it_out(clip: float | None) -> None:
     assert job_of(surveyed_by("a", "b", clip=clip, abilities={"a": ABLE, "b": before})).narrowing == ("b",)
     assert job_of(surveyed_by("a", "b", clip=clip, abilities={"a": BASE})).narrowing == ("a", "b")
     assert surveys.REST in can()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / "ledger.db")
-    yield ledger
-    ledger.close()
 
 
 def close(ledger: Ledger, fleet: dict[str, Measured], **changes: object) -> Computed:

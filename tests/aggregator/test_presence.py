@@ -8,6 +8,7 @@ from fedge.wire.capabilities import BASE
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 from tests.aggregator.stories import EVERYBODY, LARGER, MODEL, SMALLER, blob, service, status
+from tests.wording import assert_tells
 
 
 def manifest(round_id: RoundId) -> Manifest:
@@ -75,25 +76,27 @@ def test_who_is_online_is_what_was_said_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("announced", "done", "known", "expected"),
+    ("announced", "done", "known", "facts"),
     [
         (None, False, None, None),
-        (RoundId(1, 4), False, None, "round 1.4 was announced, and this ledger is new"),
-        (RoundId(1, 4), False, RoundId(1, 3), "round 1.4 was announced, this ledger only knows 1.3"),
+        (RoundId(1, 4), False, None, ("round 1.4 ", "ledger is new")),
+        (RoundId(1, 4), False, RoundId(1, 3), ("round 1.4 ", "1.3")),
         (RoundId(1, 4), False, RoundId(1, 4), None),
-        (RoundId(1, 4), True, RoundId(1, 4), "round 1.4 was announced as done, in this ledger it is open"),
+        (RoundId(1, 4), True, RoundId(1, 4), ("round 1.4 ", "done", "open")),
         (RoundId(1, 9), False, RoundId(2, 0), None),
-        (RoundId(2, 0), False, RoundId(1, 9), "round 2.0 was announced, this ledger only knows 1.9"),
+        (RoundId(2, 0), False, RoundId(1, 9), ("round 2.0 ", "1.9")),
     ],
 )
 def test_an_announcement_beyond_the_ledger_is_told(
-    announced: RoundId | None, done: bool, known: RoundId | None, expected: str | None
+    announced: RoundId | None, done: bool, known: RoundId | None, facts: tuple[str, ...] | None
 ) -> None:
     watch = LeaderCheck(0.0)
     if announced is not None:
         state = "done" if done else "open"
         watch = watch.manifest(manifest(announced).model_copy(update={"state": state}), 0.0)
-    assert watch.announced_beyond(known) == expected
+    found = watch.announced_beyond(known)
+    assert (found is None) == (facts is None)
+    assert_tells(found or "", *(facts or ()))
 
 
 @pytest.mark.parametrize(

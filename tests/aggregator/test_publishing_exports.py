@@ -1,6 +1,6 @@
 """The exported file that is announced can be read at any moment, whichever rounds are exported."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -10,7 +10,6 @@ import pytest
 
 from aggregator.config import FederationSettings
 from aggregator.export.job import Exported, Job
-from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.announcements import ExportSent
 from aggregator.shell.runtime import Runtime
@@ -82,13 +81,6 @@ def exported(round_id: RoundId) -> Exported:
     return Exported(
         Job(round_id, bytes(32), TASK, np.zeros(1, np.float32), {}, last=False), content(round_id), ""
     )
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / FILE)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> N
     state, effects = after(UP, SUBSCRIBED, on.ServiceSeen(10.3, service(SMALLER, beat=3), age_s=2.0))
     (_, said) = effects
     assert isinstance(said, Log)
-    assert said.level == "info"
+    assert (said.level, "another aggregator" in said.text) == ("info", True)
     assert due_s(state) == pytest.approx(8.3 + PATIENCE_S)
     again, effects = after(
         on.ServiceSeen(10.4, service(SMALLER, beat=3)),

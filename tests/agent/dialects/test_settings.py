@@ -111,5 +111,5 @@ def test_a_check_tells_how_files_are_understood(tmp_path: Path) -> None:
     assert_tells(told["unreadable"], "1 of 31 rows")
     text = StringIO()
     check(settings_of(tmp_path, ""), text, as_json=False)
-    for said in ("separated by a semicolon", "1 of 31 rows left out"):
+    for said in ("semicolon", "1 of 31 rows"):
         assert text.getvalue().count(said) == 1, "it is told once"
