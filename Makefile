@@ -26,10 +26,11 @@ help:
 demo: $(VENV)/demo.installed
 	$(BIN)/fedge demo $(DEMO)
 
-# What is pure runs on every core; then what starts programs and brokers, which mostly waits: two at a time.
+# Two workers for each core: what starts programs and brokers mostly waits, and what is pure computes meanwhile
+# (tests/order.py).
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 test: check
-	$(BIN)/pytest -m "not (system or slow or chaos or deploy or long)" --numprocesses auto --dist worksteal
-	$(BIN)/pytest -m "system and not (slow or chaos or deploy or long)" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "not (slow or chaos or deploy or long)" --numprocesses $(WORKERS) --dist worksteal
 
 # Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues, and what
 # `make test` leaves out because it takes its time; some need root.

@@ -14,6 +14,7 @@ from aggregator.config import FederationSettings
 from aggregator.core.prospects import hopeless
 from fedge.errors import ConfigError
 from fedge.nn.spec import Dense, ReLU
+from tests.called import call
 from tests.wording import assert_tells, telling
 
 ROOT = Path(__file__).parents[2]
@@ -261,7 +262,7 @@ def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_a_broken_file_ends_with_78_and_one_line_a_mistake(tmp_path: Path) -> None:
     text = GOOD.replace("greenhouse", "G") + "[rounds]\nquorum = 0\n"
-    ended = program("--config", str(write(tmp_path, text)), "--check", "--json")
+    ended = call(main, "--config", str(write(tmp_path, text)), "--check", "--json")
     assert (ended.returncode, ended.stdout) == (os.EX_CONFIG, "")
     lines = ended.stderr.splitlines()
     assert len(lines) == 2
@@ -278,7 +279,7 @@ def test_a_usage_error_ends_with_64(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_state_folder_that_cannot_be_used_ends_with_74(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
-    ended = program("--config", str(write(tmp_path, GOOD)))
+    ended = call(main, "--config", str(write(tmp_path, GOOD)))
     assert ended.returncode == os.EX_IOERR
     assert f"{tmp_path / 'state'}: " in ended.stderr
 
@@ -341,7 +342,7 @@ def test_a_quorum_that_the_quarantine_makes_impossible_is_said(tmp_path: Path) -
 
 def test_check_says_which_rules_cannot_come_true(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD + "[stopping]\nrounds = 3\npatience = 9\n")
-    ended = program("--config", str(path), "--check")
+    ended = call(main, "--config", str(path), "--check")
     assert ended.returncode == 0, "it may be meant so"
     assert "WARNING" in ended.stderr
     assert "[stopping] patience = 9" in ended.stderr

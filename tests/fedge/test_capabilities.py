@@ -61,7 +61,7 @@ def test_a_manifest_requires_what_it_lists_and_what_it_says() -> None:
 
 
 def test_a_model_in_an_unknown_codec_is_told_by_its_name() -> None:
-    assert unknown_in_model(unpack(changed("model", codec="topk"), Model)) == ("codec:topk",)
+    assert unknown_in_model(unpack(changed("model", codec="unheard-of"), Model)) == ("codec:unheard-of",)
     assert unknown_in_model(unpack(payloads["model"], Model)) == ()
 
 

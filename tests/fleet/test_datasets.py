@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from fedge.errors import ConfigError, DataError
 from fedge.wire.topics import DEVICE_ID
 from fleet.datasets import FederatedDataset, load_digits, load_watch, watch, write_csv
 
-pytest.importorskip("sklearn")
+# Only asked for here: each worker imports this module, and most of them need no sklearn.
+pytestmark = pytest.mark.skipif(find_spec("sklearn") is None, reason="sklearn is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import IO
 
 import pytest
 
+from agent.__main__ import main
 from agent.shell import model_file
 from fedge import __version__
 from fedge.identity.ed25519 import public_pem
@@ -17,6 +18,7 @@ from fedge.storage.atomic_files import make_folder
 from fedge.storage.locks import lock
 from fedge.wire.messages.message import pack
 from tests.agent.program.programs import PATIENCE_S, ROOT, configure, model, task
+from tests.called import call
 from tests.wording import assert_tells
 
 EXTRAS = ("onnx", "onnxruntime", "plotly", "starlette", "typer", "rich", "cryptography", "sklearn", "pandas")
@@ -56,7 +58,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "      rows  60: 48 for training" in done.stdout
     assert "valid" in done.stdout.splitlines()[-1]
-    done = run("--check", "--json", folder=tmp_path)
+    done = call(main, "--check", "--json", folder=tmp_path)
     understood = json.loads(done.stdout)
     assert understood.pop("zone")
     assert understood == {
@@ -109,17 +111,17 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
 def test_check_says_whose_models_are_taken(tmp_path: Path) -> None:
     path = configure(tmp_path)
     path.write_text(path.read_text() + '[trust]\nkey = "signing.pub"\n')
-    done = run("--check", folder=tmp_path)
+    done = call(main, "--check", folder=tmp_path)
     assert (done.returncode, done.stdout) == (78, "")
     assert_tells(done.stderr, "signing.pub: ", os.strerror(errno.ENOENT))
     public = bytes(range(32))
     (tmp_path / "signing.pub").write_bytes(public_pem(public))
-    done = run("--check", "--json", folder=tmp_path)
+    done = call(main, "--check", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["trust"] == public.hex()[:16]
 
 
 def test_version_and_help(tmp_path: Path) -> None:
-    assert run("--version", folder=tmp_path).stdout == f"fedge-agent {__version__}\n"
+    assert call(main, "--version", folder=tmp_path).stdout == f"fedge-agent {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,8 @@ def test_exit_codes(arguments: list[str], code: int, message: str, tmp_path: Pat
     (tmp_path / "wrong.toml").write_text(wrong)
     held_lock = lock(make_folder(tmp_path / "taken"))
     try:
-        done = run(*arguments, folder=tmp_path)
+        # The lock is held against other processes.
+        done = run(*arguments, folder=tmp_path) if code == 75 else call(main, *arguments, folder=tmp_path)
     finally:
         os.close(held_lock)
     assert done.returncode == code, done.stderr
@@ -160,11 +163,11 @@ def test_predict_needs_no_network(tmp_path: Path) -> None:
     done = run("predict", "new.csv", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["row", "0", "1"]
-    done = run("predict", "new.csv", "--json", folder=tmp_path)
+    done = call(main, "predict", "new.csv", "--json", folder=tmp_path)
     answer = json.loads(done.stdout)
     assert (answer["generation"], answer["round"], len(answer["predictions"])) == (1, 4, 2)
     (tmp_path / "new.csv").write_text("u\n1.0\n")
-    assert run("predict", "new.csv", folder=tmp_path).returncode == 65
+    assert call(main, "predict", "new.csv", folder=tmp_path).returncode == 65
 
 
 @pytest.mark.slow
