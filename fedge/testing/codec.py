@@ -26,15 +26,15 @@ from fedge.testing.laws import (
 
 SIZES = (1, 2, 7, 64, 1000)
 LARGE = 70_000
-"""Entries of the vector by which memory is measured: more than whole numbers of 16 bits can count."""
+"""Entries of the vector that memory is measured with; more than 16-bit indices can count."""
 MANY, FEW = 100, 5
-"""So many vectors tell whether small and large ones are carried."""
+"""Number of vectors that the law `carries` is tested with, of small and of large size."""
 VECTORS = 8
-"""So many vectors of float64 may be held while one is read, besides the bytes."""
+"""Memory that `decode` may use besides the bytes, in float64 vectors."""
 DRAINED = 1e-6
-"""Of the first vector's length: the rest that a residual may keep."""
+"""What a residual may keep, as a share of the first vector's length."""
 NEAR = 1e-2
-"""Of the first vector's length: how near what was sent in the end comes to it."""
+"""How far the sum of what was sent may be from the first vector, as a share of its length."""
 
 
 def check_codec(
@@ -65,15 +65,15 @@ def check_codec(
     * `memory`: no bytes make `decode` take more than a few vectors.
 
     Args:
-        codec: its entry, or what makes one.
-        options: what the entry is told.
+        codec: its entry, or a function that makes one.
+        options: the options of the entry.
         tolerance: ‖decoded - given‖ / ‖given‖ in one round at most; 0: to the bit; None: it promises nothing.
         accounts: whether it sends later what it lost; None: if its state holds an array of `size` entries.
         rounds: in how many rounds all has been sent.
-        seed: of the vectors.
+        seed: the seed of the vectors.
 
     Raises:
-        BrokenLaw: it breaks one; the text says which and how.
+        BrokenLaw: the codec breaks a law; the text says which and how.
     """
     make = maker(codec, options)
     encodes = getattr(make(), "encodes", None)
@@ -114,7 +114,7 @@ def _check_refusals(codec: Codec) -> None:
 
 
 def _encoded(codec: Codec, vector: Array, state: State, where: str) -> tuple[bytes, State]:
-    """Encode once with a generator of one seed, and look at what is to hold each time."""
+    """Encode once with a fixed seed, and check the laws of each call."""
     given, before = vector.copy(), copied(state)
     with law("length", f"{where}: encode"):
         body, after = codec.encode(vector, state, np.random.default_rng(5))
@@ -174,7 +174,7 @@ def _check_carries(make: Callable[[], Codec], size: int, tail: int, number: int,
 
 
 def _check_accounts(make: Callable[[], Codec], accounts: bool | None, rounds: int, seed: int) -> None:
-    """A vector, then zeros: in the end the sum of what was decoded is the vector."""
+    """Encode a vector, then zeros: in the end the sum of what was decoded must be the vector."""
     size = 200
     codec, rng = make(), np.random.default_rng([seed, 2])
     state = codec.init(size)

@@ -1,4 +1,4 @@
-"""Small rounds of training, and what holds for whatever trains in them: local algorithms and trainers."""
+"""Small training rounds, and the laws that local algorithms and trainers share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,12 +35,12 @@ REGRESSION = NetworkSpec(inputs=COLUMNS, layers=(Dense(units=1),), loss="mse")
 
 @dataclass(frozen=True)
 class Example:
-    """A round's training on one device, to be made anew as often as needed."""
+    """A round's training on one device, which can be made anew as often as needed."""
 
     network: NetworkSpec
     plan: Plan = PLAN
     state: Mapping[str, Array] = field(default_factory=dict)
-    """What the device remembers."""
+    """The state of the device."""
     receives: tuple[str, ...] = ()
     """The vectors that come with the model, besides the weights."""
     scale: float = 1.0
@@ -48,7 +48,7 @@ class Example:
     seed: int = 0
 
     def job(self) -> Job:
-        """The same job each time."""
+        """Make the same job each time."""
         network, rng = Network(self.network), np.random.default_rng([self.seed, 1])
         X = network.prepare(rng.normal(size=(SAMPLES, COLUMNS)))
         classes = self.network.loss == "cross-entropy"
@@ -111,7 +111,7 @@ def check_divergence(run: Callable[[], Run], example: Example, where: str) -> No
 
 
 def never() -> bool:
-    """Nobody cancels."""
+    """Never cancel."""
     return False
 
 
@@ -129,7 +129,7 @@ class _TimeIsUp(Exception):  # noqa: N818 (what the owner's limit says)
 
 
 def _arrays(job: Job) -> dict[str, Array]:
-    """Copies of all arrays of a job."""
+    """Copy all arrays of a job."""
     named: dict[str, Any] = {f"received[{name!r}]": array for name, array in job.received.items()}
     named |= {f"state[{name!r}]": array for name, array in job.state.items()}
     return copied({**named, "X": job.X, "y": job.y})
@@ -185,7 +185,7 @@ def _check_questions(
 
 
 def _yes(after: int, *, answer: bool) -> Callable[[], bool]:
-    """Say no so often, then yes, or raise what the owner's limit raises."""
+    """Answer no a number of times, then yes, or raise the exception of the owner's limit."""
     asked = _Asked()
 
     def cancelled() -> bool:

@@ -1,4 +1,4 @@
-"""What the checks have in common: the error that names a law, and how arrays and states are compared."""
+"""Shared by all checks: the error that names a law, comparisons of arrays and states, repeated steps."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class BrokenLaw(AssertionError):  # noqa: N818 (what a check has found)
-    """A part breaks a law of its protocol; the text says which, with what it was given and what it did.
+    """A part breaks a law of its protocol; the text names the law, the input and the result.
 
     Args:
         law: the short name of the law, as the docstring of the check lists it.
@@ -26,11 +26,11 @@ class BrokenLaw(AssertionError):  # noqa: N818 (what a check has found)
     def __init__(self, law: str, what: str) -> None:
         super().__init__(f"{law}: {what}")
         self.law = law
-        """The short name."""
+        """The short name of the law."""
 
 
 def require(holds: object, law: str, what: str) -> None:
-    """Say that a law is broken unless it holds.
+    """Raise unless a law holds.
 
     Raises:
         BrokenLaw: it does not hold.
@@ -41,7 +41,7 @@ def require(holds: object, law: str, what: str) -> None:
 
 @contextmanager
 def law(name: str, what: str) -> Iterator[None]:
-    """Let an exception of the part be the breach of this law."""
+    """Turn an exception of the part into a breach of this law."""
     try:
         yield
     except BrokenLaw:
@@ -51,7 +51,7 @@ def law(name: str, what: str) -> Iterator[None]:
 
 
 def maker(part: Entry[P] | Callable[[], P], options: Mapping[str, Any] | None) -> Callable[[], P]:
-    """What makes the part anew each time, of its entry and options; a callable makes it by itself."""
+    """Return a function that makes a new part each time, from an entry with options or by a callable."""
     if isinstance(part, Entry):
         return lambda: part.made(options)
     if options:
@@ -60,7 +60,7 @@ def maker(part: Entry[P] | Callable[[], P], options: Mapping[str, Any] | None) -
 
 
 def copied(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Named arrays that share no memory with these."""
+    """Copy named arrays."""
     return {name: np.array(array) for name, array in arrays.items()}
 
 
@@ -165,7 +165,7 @@ def require_vector(vector: object, size: int, law: str, whose: str) -> None:
 
 @contextmanager
 def other_randomness(seed: int) -> Iterator[None]:
-    """Give the process's own generators another seed meanwhile: nothing may depend on them."""
+    """Seed the global random generators within the block: no part may depend on them."""
     import random
 
     kept, kept_too = np.random.get_state(), random.getstate()  # noqa: NPY002

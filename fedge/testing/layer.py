@@ -20,7 +20,7 @@ SHAPES: tuple[Shape, ...] = (
     *((length, channels) for length in range(2, 9) for channels in range(1, 4)),
 )
 EACH = 3
-"""So many shapes of tables and so many with channels a layer is tried on."""
+"""Number of shapes that a layer is tested on, of tables and of inputs with channels."""
 
 
 def check_layer(

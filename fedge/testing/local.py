@@ -46,13 +46,13 @@ def check_local(
       after each round.
 
     Args:
-        local: its entry, or what makes one.
-        options: what the entry is told.
+        local: its entry, or a function that makes one.
+        options: the options of the entry.
         plan: epochs, batch size and learning rate of the rounds.
-        seed: of the samples.
+        seed: the seed of the samples.
 
     Raises:
-        BrokenLaw: it breaks one; the text says which and how.
+        BrokenLaw: the algorithm breaks a law; the text says which and how.
     """
     make = maker(local, options)
     receives, sends = (_names(make(), kind) for kind in ("receives", "sends"))

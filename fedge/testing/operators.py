@@ -14,12 +14,12 @@ NEAR = 1e-5
 
 
 def installed() -> bool:
-    """Whether they can be evaluated here."""
+    """Whether the package that evaluates them is installed."""
     return find_spec("onnx") is not None
 
 
 def evaluate(operators: Operators, parameters: Mapping[str, Array], x: Array) -> Array:
-    """What the operators make of x, of shape (n, width).
+    """Evaluate the operators on x, of shape (n, width).
 
     Args:
         operators: those of one layer.

@@ -16,7 +16,8 @@ from fedge.wire.topics import lane_of
 
 Vector = NDArray[np.float32]
 Twin = Callable[[NDArray[np.float64], Sequence[int], Vector], Array]
-"""The slow and obvious way: all updates of shape (n, p), their n_k, and the base, to the vector (p,)."""
+"""A slow and obvious function with the same result: from all updates (n, p), their n_k and the base, to the
+vector (p,)."""
 
 NUMBERS = (1, 2, 3, 5, 20)
 SIZES = (1, 7, 300)
@@ -25,7 +26,7 @@ FEW, MANY, WIDE = 64, 256, 2048
 
 
 class SomeUpdates:
-    """The admitted updates of a round, made anew each time they are gone through, one at a time.
+    """The admitted updates of a round; each iteration makes them anew, one at a time.
 
     Args:
         vectors: by device, what makes the vector, and n_k.
@@ -86,15 +87,15 @@ def check_rule(
     * `memory`: it does not hold all updates, and its memory does not grow with them.
 
     Args:
-        rule: its entry, or what makes one.
-        options: what the entry is told.
+        rule: its entry, or a function that makes one.
+        options: the options of the entry.
         twin: the slow and obvious way to the same result, if there is one.
         between: whether the laws `alone` and `between` hold; noise would break them.
         tolerance: what counts as rounding, relative to the largest entry.
-        seed: of the updates.
+        seed: the seed of the updates.
 
     Raises:
-        BrokenLaw: it breaks one; the text says which and how.
+        BrokenLaw: the rule breaks a law; the text says which and how.
     """
     make = maker(rule, options)
     version = getattr(make(), "version", None)
@@ -113,7 +114,7 @@ def check_rule(
 
 
 def _rounds(matrix: Vector, base: Vector) -> Iterator[tuple[str, Vector]]:
-    """Updates as they mostly are, and as they may be."""
+    """Ordinary updates, and degenerate ones."""
     yield "", matrix
     yield ", all the same", np.repeat(matrix[:1], len(matrix), axis=0)
     yield ", all as the base", np.repeat(base[None], len(matrix), axis=0)

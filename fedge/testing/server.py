@@ -23,7 +23,7 @@ from fedge.testing.laws import (
 
 SIZES = (1, 7, 1000)
 PULLED = 5
-"""Steps in one direction."""
+"""Number of steps in one direction."""
 
 
 def check_server(
@@ -46,13 +46,13 @@ def check_server(
     * `direction`: where aggregates stay on one side of the model, each entry goes to that side, and goes on.
 
     Args:
-        server: its entry, or what makes one.
-        options: what the entry is told.
+        server: its entry, or a function that makes one.
+        options: the options of the entry.
         still: whether the law `still` holds; weight decay on the server would break it.
-        seed: of the vectors.
+        seed: the seed of the vectors.
 
     Raises:
-        BrokenLaw: it breaks one; the text says which and how.
+        BrokenLaw: the optimizer breaks a law; the text says which and how.
     """
     make = maker(server, options)
     for size in SIZES:

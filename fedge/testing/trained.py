@@ -1,4 +1,4 @@
-"""The part of `check_layer` that is for layers that are trained."""
+"""The laws of `check_layer` for layers with parameters that are trained."""
 
 import re
 import tracemalloc
@@ -20,9 +20,9 @@ SLOPE = 1e-6
 The formula's own error is some 1e-10 here, and rounding adds 1e-16 / H.
 """
 LARGE = 1e3
-"""How far from 0 inputs lie that must not make a layer overflow."""
+"""Size of inputs that must not make a layer overflow."""
 LARGE_ENTRIES = 65_536
-"""Of a batch by which memory is measured: NumPy's own buffers, of 8,192 entries, are small beside it."""
+"""Entries of the batch that memory is measured with; NumPy's own buffers have 8,192 entries."""
 SPARE = 0.5
 """Of such a batch's bytes: what a step may allocate, which is room for views and no array of results."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -31,7 +31,7 @@ _START = 3
 
 
 class Trial:
-    """One layer on one shape."""
+    """Checks one layer on one input shape."""
 
     def __init__(self, spec: LayerSpec, inputs: Shape, rng: np.random.Generator) -> None:
         self.spec, self.inputs, self.rng = spec, inputs, rng
@@ -68,7 +68,7 @@ class Trial:
         return self.rng.uniform(0.5, 2, (width,)), self.rng.normal(size=(width,))
 
     def _weights(self, dtype: Any = np.float64) -> Array:
-        """A flat vector that is larger than the layer, with weights of some size in its place."""
+        """A flat vector that is larger than the layer, with random weights in the layer's place."""
         vector = self._first(dtype, 0)
         vector += self.rng.normal(0, 0.3, len(vector)).astype(dtype)
         return vector
@@ -85,7 +85,7 @@ class Trial:
         return layer
 
     def _gradient(self, layer: Layer, dy: Array, size: int) -> Array:
-        """The whole gradient as a vector, NaN where no piece was."""
+        """The whole gradient as a vector; NaN where no piece was given."""
         whole = np.full(size, np.nan, dy.dtype)
         for place, values in layer.gradients(dy):
             require(values.dtype == dy.dtype, "precision", f"a piece is {values.dtype} {self.where}")

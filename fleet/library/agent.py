@@ -1,4 +1,4 @@
-"""`Agent`: a device's agent in a program of its owner's, with a function as the source of samples."""
+"""`Agent`: runs a device's agent within another program, with a function as the source of samples."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +17,13 @@ class Agent:
     """The agent that `fedge-agent` runs.
 
     Args:
-        settings: `agent.toml`, or what it says.
+        settings: the path of an `agent.toml`, or the settings themselves.
         source: called without arguments before each round; returns (X, y) or (X, y, series), as
             `[data] source = "python"` wants it, and takes the place of what `[data]` names. None: the
-            settings say where samples are.
+            settings name the source.
 
     Raises:
-        ConfigError: the settings cannot be.
+        ConfigError: the settings are wrong.
         Conflict: another agent works with this state folder.
         StateError: the state folder cannot be used.
     """
@@ -44,7 +44,7 @@ class Agent:
         self._has_run = False
 
     def run(self) -> None:
-        """Work until `stop`, or until Ctrl-C: once, for it closes its files at the end.
+        """Run until `stop` or Ctrl-C; only once, because it closes its files at the end.
 
         Raises:
             RuntimeError: it has run already.
@@ -55,5 +55,5 @@ class Agent:
         self._loop.run()
 
     def stop(self) -> None:
-        """End `run` soon; from any thread."""
+        """End `run` soon; may be called from any thread."""
         self._loop.stop()

@@ -12,7 +12,7 @@ from fedge.errors import ConfigError
 USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "average"}
 """FedAvg's parts, by kind."""
 DOES = {"local": "run", "codec": "encode", "rule": "aggregate", "server": "step"}
-"""By which method a part of a kind is known."""
+"""The method by which a part's kind is recognized."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Algorithm:
     """
 
     local: "str | Entry[Any] | LocalAlgorithm" = "sgd"
-    """What a device does in a round."""
+    """The local algorithm: a device's training in a round."""
     codec: "str | Entry[Any] | Codec" = "float32"
-    """How an update becomes bytes."""
+    """The codec, which encodes an update as bytes."""
     rule: "str | Entry[Any] | Rule" = "mean"
-    """How the updates of a round become one."""
+    """The rule, which aggregates the updates of a round."""
     server: "str | Entry[Any] | ServerOptimizer" = "average"
-    """How that becomes the next model."""
+    """The server optimizer, which makes the next model of the aggregate."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What the parts are told, by kind: `{"codec": {"share": 0.01}}`."""
+    """The options of the parts, by kind: `{"codec": {"share": 0.01}}`."""
 
     def __post_init__(self) -> None:
         tables = [self.options]
@@ -43,11 +43,11 @@ class Algorithm:
             raise ConfigError(f"Algorithm: options of {unknown}: the kinds are {', '.join(USUAL)}")
 
     def entries(self) -> tuple[Entry[Any], ...]:
-        """Those that were not given by their names."""
+        """The parts that were not given by name."""
         return tuple(entry for kind in USUAL if isinstance(entry := self._part(kind), Entry))
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """What `federation.toml` says to learn with these parts, which have to be registered.
+        """The tables of `federation.toml` for these parts, which have to be registered.
 
         Raises:
             ConfigError: there is none of a name, or it does not know an option.

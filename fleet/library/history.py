@@ -1,4 +1,4 @@
-"""`read_rounds`: what became of the rounds of an aggregator."""
+"""`read_rounds`: the rounds in an aggregator's ledger."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A model that was learnt, with its task: what predicts, and the files that it is read from."""
+"""`Model`: weights with their task, which predict; and `load_model`, which reads them from files."""
 
 import json
 import struct
@@ -24,23 +24,23 @@ from fedge.wire.messages.model import Model as Message
 from fedge.wire.messages.task import Task
 
 SAFETENSORS, MANIFEST = "model.safetensors", "manifest.json"
-"""What an aggregator exports, beside the ONNX file."""
+"""The files that an aggregator exports beside the ONNX file."""
 FILLS = "a missing value"
-"""How the manifest begins to say that missing values are filled."""
+"""How the manifest's text begins if missing values are filled."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Weights and the task that they are for: enough to predict."""
+    """Weights and their task, which together can predict."""
 
     task: Task
-    """What was learnt: names of columns and outputs, and the network with the layers of the survey."""
+    """The names of columns and outputs, and the network with the layers of the survey."""
     weights: NDArray[np.float32]
-    """Of shape (p,)."""
+    """The weights, of shape (p,)."""
     generation: int = 1
-    """Of the federation."""
+    """The generation of the federation."""
     round: int = 0
-    """The round that it is of."""
+    """The round that made the model."""
 
     def outputs(self, X: ArrayLike) -> NDArray[Any]:
         """Probabilities of the classes (n, classes), or targets in their own units (n, t).
@@ -77,7 +77,7 @@ class Model:
         return np.where(np.isfinite(found).all(axis=1), best, "")
 
     def save(self, path: Path | str) -> None:
-        """Write the file that devices hold a model in, which `load_model` reads.
+        """Write the model as a device stores it, for `load_model`.
 
         Raises:
             StateError: it cannot be written.

@@ -1,7 +1,4 @@
-"""Programs on a virtual network: each turns whenever something is in its inbox, or is due.
-
-Nothing fails here and nothing waits: time is `fleet.simulator.clock`, the broker `fleet.simulator.broker`.
-"""
+"""Programs of a simulation, on the clock, network and broker of `fleet.simulator`, where nothing fails."""
 
 import random
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ from fleet.simulator.place import Place
 from fleet.simulator.turns import Turns
 
 QUEUE_LIMIT = 1_000_000
-"""Messages that wait for a client at the broker."""
+"""The most messages that wait for a client at the broker."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +19,11 @@ class Stage:
     clock: Clock
     broker: Broker
     rng: random.Random
-    """For the way of a packet alone: no model depends on it."""
+    """Only for the delay of packets; no model depends on it."""
 
     @classmethod
     def new(cls, seed: int) -> "Stage":
-        """A network on which nothing has happened yet."""
+        """Make a new network."""
         clock = Clock()
         broker = Broker(lambda: clock.now_s, clock.after, lambda _: None, QUEUE_LIMIT)
         return cls(clock, broker, random.Random(seed))  # nosec B311 # delays, not a secret
@@ -52,5 +49,5 @@ class Program(Turns):
         raise NotImplementedError
 
     def place(self) -> Place:
-        """Where its link is."""
+        """The place of its link."""
         return Place(self.stage.clock, self.stage.broker, self.stage.rng)

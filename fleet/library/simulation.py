@@ -1,8 +1,7 @@
 """`simulate`: a whole federation in this process, on production's own cores, messages and ledger.
 
-Only the network, the clocks and the threads are not real (`fleet.library.programs`, and the two beside it).
-So the same seed, task and data give, to the bit, the model that agents and an aggregator give with the same
-settings.
+Only the network, the clocks and the threads are simulated (`fleet.library.programs`). So the same seed, task
+and data give the same model, to the bit, as agents and an aggregator with the same settings.
 """
 
 import re
@@ -42,18 +41,18 @@ from fleet.library.warnings import held_back
 
 NAME, SOURCE = "simulation", "data"
 ATTEMPTS = 3
-"""Deadlines within which no round closes: none will any more."""
+"""A round that does not close within this number of deadlines never will."""
 SETTLE_S = 60.0
-"""Virtual seconds that it takes besides."""
+"""Virtual seconds for connecting and closing, besides the deadlines."""
 MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a simulated federation has learnt."""
+    """The result of a simulated federation."""
 
     model: Model
-    """The newest one."""
+    """The newest model."""
     history: tuple[RoundRow, ...]
     """The survey, every training round, and the one that measures the last model; oldest first."""
 
@@ -70,12 +69,12 @@ def simulate(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     folder: Path | str | None = None,
 ) -> Result:
-    """Let a federation learn in this process.
+    """Run a federation in this process.
 
     Each round waits for all devices, so the result is a function of the arguments, to the bit.
 
     Args:
-        task: what is learnt; the survey adds the layers that standardize.
+        task: the network, and the names of features and outputs; the survey adds the layers that standardize.
         devices: (X, y) of each, by device id: samples of shape (n, d), and answers of shape (n,) or (n, t);
             classes by their names or indices. Or (X, y, series), which says what recording each row is of.
         algorithm: the parts to learn with; FedAvg if None.
@@ -88,7 +87,7 @@ def simulate(
             holds at `devices/NAME`; None: they are dropped.
 
     Raises:
-        ConfigError: an argument, a device's name, a setting or a part cannot be.
+        ConfigError: an argument, a device's name, a setting or a part is wrong.
         FedgeError: a round cannot close; the text says which devices do not take part, and why.
     """
     for what, given, kind in (
@@ -131,7 +130,7 @@ def _run(stage: Stage, aggregator: Aggregator, fleet: list[Device], patience_s: 
 
 
 def _reasons(aggregator: Aggregator, fleet: list[Device]) -> str:
-    """Why too few updates were admitted: what devices could not do, or what the aggregator refused."""
+    """Why too few updates were admitted: failures of devices, or refusals of the aggregator."""
     failed = [f"{device.name}: {device.failed}" for device in fleet if device.failed is not None]
     rows = read_devices(aggregator.path)
     refused = [f"{row.device}: {row.last_refusal}" for row in rows if row.last_refusal is not None]
@@ -148,7 +147,7 @@ def _federation(
     further: Mapping[str, Mapping[str, Any]],
     home: Path,
 ) -> FederationSettings:
-    """The settings of the federation: those of `fedge demo`, where nothing else is said."""
+    """The settings of the federation; the defaults are those of `fedge demo`."""
     *hidden, last = task.network.layers
     if not isinstance(last, Dense):
         raise ConfigError("task: its network ends with a dense layer; the survey adds what stands around it")
@@ -176,7 +175,7 @@ def _federation(
 
 
 def _source(name: object, data: object) -> GivenArrays:
-    """What a device has, by its name."""
+    """The source of a device's samples."""
     if not isinstance(name, str) or not re.fullmatch(DEVICE_ID, name):
         raise ConfigError(f"simulate: {name!r} is no name of a device: it must match {DEVICE_ID}")
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
@@ -218,7 +217,7 @@ def _newest(ledger: LedgerReader) -> Model:
 
 @contextmanager
 def _folder(wanted: Path | str | None) -> Iterator[Path]:
-    """The folder that was wanted, made anew; or one in memory that is dropped in the end."""
+    """Make the wanted folder, or one in memory that is removed at the end."""
     if wanted is None:
         where = MEMORY if MEMORY.is_dir() else None
         with temporary_folder("fedge-simulation-", where) as folder:

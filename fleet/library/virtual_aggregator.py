@@ -1,4 +1,4 @@
-"""The aggregator of a simulation: production's, on a virtual network, which closes a round at once."""
+"""Production's aggregator on a virtual network, which closes a round at once."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -21,11 +21,11 @@ SESSION_S = 86_400
 
 
 class Aggregator(Program):
-    """Production's aggregator: it looks around first, then serves.
+    """Production's aggregator: it watches for another one first, then serves.
 
     Args:
-        stage: where it is.
-        settings: the federation's.
+        stage: what it shares with the other programs.
+        settings: the federation's settings.
     """
 
     def __init__(self, stage: Stage, settings: FederationSettings) -> None:
@@ -33,7 +33,7 @@ class Aggregator(Program):
         self._settings = settings
         settings.state.folder.mkdir(parents=True)
         self.path = settings.state.folder / LEDGER
-        """The file of the ledger."""
+        """The ledger's file."""
         self.ledger = Ledger(self.path)
         self._link = VirtualLink(self.place(), f"{settings.federation.name}__watch", self.post)
         self._watching = Watching(settings, self._link, known(settings, self.ledger), self.now_s)
@@ -41,12 +41,12 @@ class Aggregator(Program):
 
     @property
     def done(self) -> bool:
-        """Whether learning has ended, and all that is to be told of it is told."""
+        """Whether learning has ended, and the end is published."""
         return self._runtime is not None and self._runtime.has_nothing_left_to_say
 
     @property
     def round(self) -> RoundId | None:
-        """Which round it serves; None: it looks around."""
+        """The round that it serves; None: it still watches."""
         return self._runtime.now().state.round if self._runtime is not None else None
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class Aggregator(Program):
             self._serve(self._watching.seen)
 
     def due_s(self) -> float | None:
-        """When the watching is over, or what the runtime says."""
+        """The end of the watching, or the runtime's next deadline."""
         return self._watching.due_s() if self._runtime is None else self._runtime.due_s()
 
     def close(self) -> None:
@@ -95,5 +95,5 @@ class Aggregator(Program):
         self.stage.clock.after(0.0, lambda: self.post(close(lambda: nullcontext(ledger), job)))
 
     def _export(self, job: Job) -> None:
-        """Nobody takes files from a simulation, whose models are in the ledger: bytes stand for one."""
+        """Export no file: the models of a simulation are in its ledger."""
         self.stage.clock.after(0.0, lambda: self.post(Exported(job, b"no file", "")))

@@ -1,4 +1,4 @@
-"""A device of a simulation: production's agent on a virtual network, which trains at once."""
+"""Production's agent on a virtual network, which trains at once."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from fleet.simulator.link import VirtualLink
 
 
 class _InlineWorker(Worker):
-    """A worker that has no thread: what it is asked for is done next."""
+    """A worker without a thread: the clock runs an assignment next."""
 
     def __init__(self, program: Program, settings: AgentSettings, sources: Mapping[str, Source]) -> None:
         super().__init__(settings, sources, program.post)
@@ -44,9 +44,9 @@ class Device(Program):
     """A device with production's agent.
 
     Args:
-        stage: where it is.
-        settings: its owner's.
-        sources: of its samples, by name.
+        stage: what it shares with the other programs.
+        settings: the device's settings.
+        sources: the sources of its samples, by name.
     """
 
     def __init__(self, stage: Stage, settings: AgentSettings, sources: Mapping[str, Source]) -> None:
@@ -70,7 +70,7 @@ class Device(Program):
 
     @property
     def failed(self) -> str | None:
-        """Why it could not do what the last round that failed asked for."""
+        """The reason of the last assignment that failed."""
         return self._worker.failed.detail if self._worker.failed is not None else None
 
     def start(self) -> None:

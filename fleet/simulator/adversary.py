@@ -1,4 +1,4 @@
-"""A client with a device's name and nothing of a device: it says what no honest one does."""
+"""An attacker with a device's identity, who sends messages that no honest device sends."""
 
 import hashlib
 import random
@@ -24,11 +24,11 @@ from fleet.simulator.updates import update
 
 NAME = LIAR
 EXAGGERATIONS = 20
-"""So many extreme things are said at each visit."""
+"""Number of extreme messages at each visit."""
 
 
 class Liar:
-    """Connects, says a number of lies on its own topics, and leaves."""
+    """Connects, sends a number of lies on its own topics, and disconnects."""
 
     def __init__(
         self, place: Place, topics: Topics, rng: random.Random, made: Callable[[bytes, Made], None]
@@ -38,7 +38,7 @@ class Liar:
         self._link = VirtualLink(place, NAME, self._hear)
 
     def lie(self, manifest: Manifest | None, heard: list[bytes], number: int, forgeries: list[bytes]) -> None:
-        """Say lie `number` about the round of `manifest`, anything in any field, and announce what is forged.
+        """Send lie `number` about the round of `manifest`, extremes in any field, and forged announcements.
 
         `heard` are frames of others.
         """

@@ -12,9 +12,9 @@ from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.spare_disks import SpareDisks
 
 DARK_S = 60.0
-"""So long the first aggregator is cut off, when another one is started in its place."""
+"""How long the first aggregator is cut off when another one is started in its place."""
 GIVEN_WAY_S = 120.0
-"""Of two that hear each other, one has given way after so long."""
+"""The time within which one of two aggregators that hear each other gives way."""
 
 
 class Aggregators:
@@ -48,7 +48,7 @@ class Aggregators:
         Args:
             host: which.
             back: the model that the generation begins with; None: a new one.
-            far: how many models before the newest to go back; 0: the newest.
+            far: the number of that model among the kept ones; 0: the newest model.
         """
         self._stop(host)
         host.tell_new_generation(back, far)
@@ -79,7 +79,7 @@ class Aggregators:
         self._scene.clock.after(RESTART_S, host.start)
 
     def move(self, seconds: float) -> None:
-        """Another machine takes the ledger as it stands; the one before is off for good."""
+        """Let another machine continue with a copy of the ledger; the present one never starts again."""
         if self._signed:
             return
         before = self.main
@@ -90,7 +90,7 @@ class Aggregators:
         self._scene.clock.after(seconds, self.main.start)
 
     def start_second(self, fault: Fault) -> None:
-        """Another one beside the main one, which may be cut off meanwhile and be taken for lost."""
+        """Start another aggregator beside the main one, which may be cut off meanwhile."""
         if self._signed or len(self.hosts) > 3:
             return
         kind, main = fault.amount % 3, self.main
@@ -104,7 +104,7 @@ class Aggregators:
         self._scene.clock.after(fault.seconds, lambda: self._choose(main, second))
 
     def _choose(self, main: AggregatorHost, second: AggregatorHost) -> None:
-        """Let one of two go on: the one that serves."""
+        """Keep the one of two that serves, and switch the other off."""
         if main is self.main and self._heard_each_other_for_long(main, second):
             raise Violation(
                 Invariant.ONE_AGGREGATOR,
@@ -132,10 +132,10 @@ class Aggregators:
 
     def _stop(self, host: AggregatorHost) -> None:
         host.die(silently=False)
-        host.runtime = None  # the key stays what it is: who is shown an older ledger must know its own word
+        host.runtime = None  # the key stays, so that it recognizes its own announcements
 
     def _shelve(self, host: AggregatorHost) -> None:
-        """Its disk is kept; the machine is started no more."""
+        """Never start this host again; its disk is kept."""
         host.gone = True
         self._spare.copies.append(host.disk)
 

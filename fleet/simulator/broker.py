@@ -1,6 +1,6 @@
 """A virtual MQTT 5 broker: sessions, retained messages, wills, and the ways it loses them.
 
-It keeps what MQTT 5 promises and nothing more: QoS 1 at least once, in order on each topic, an
+It gives the guarantees of MQTT 5 and no more: QoS 1 at least once, in order on each topic, an
 acknowledgement only on the connection its message came on, at most `RECEIVE_MAXIMUM` unacknowledged, queues
 that are finite.
 """
@@ -16,7 +16,7 @@ RECEIVE_MAXIMUM = 20
 
 
 class Broker:
-    """The broker; `now_s` is its clock, `after` does something later, `heard` is told every publication."""
+    """The broker; `now_s` is its clock, `after` schedules an action, `heard` gets every publication."""
 
     def __init__(
         self,
@@ -30,24 +30,24 @@ class Broker:
         self.retained: dict[str, Message] = {}
         self.sessions: dict[str, Session] = {}
         self.will_delay_s = 0.0
-        """Wills are said so much later, whoever has come back meanwhile (a cluster's nodes disagree)."""
+        """Delay of wills, even of clients that have come back meanwhile (the nodes of a cluster disagree)."""
         self.says_twice: Callable[[], bool] = lambda: False
         self._now_s, self._after, self._heard = now_s, after, heard
         self._queue_limit = queue_limit
         self.wills_to_come = 0
-        """So many late wills are still to be said."""
+        """Number of delayed wills that are not yet published."""
         self._matches: dict[tuple[str, str], bool] = {}
         self._hears: dict[tuple[str, ...], dict[str, bool]] = {}
 
     # ── its own life ───────────────────────────────────────────────────────────────────────────────
 
     def save(self) -> BrokerDisk:
-        """What its disk holds at this moment."""
+        """The content of its disk at this moment."""
         sessions = {name: session.saved() for name, session in self.sessions.items() if session.keep_s}
         return BrokerDisk(dict(self.retained), sessions)
 
     def stop(self) -> None:
-        """Die; no will is said."""
+        """Die without publishing a will."""
         self.up = False
         for session in self.sessions.values():
             if session.line is not None:
@@ -56,7 +56,7 @@ class Broker:
                 session.line = None
 
     def start(self, disk: BrokerDisk | None) -> None:
-        """Come back with what the disk has; None: with nothing."""
+        """Start again with the content of this disk; None: an empty one."""
         disk = disk or BrokerDisk({}, {})
         self.up, self.up_since_s = True, self._now_s()
         self.retained, self.sessions = dict(disk.retained), dict(disk.sessions)
@@ -67,7 +67,7 @@ class Broker:
     # ── what clients do ────────────────────────────────────────────────────────────────────────────
 
     def connect(self, line: Line, client: str, keep_s: int, will: Publication | None) -> bool:
-        """Accept a client, in place of whoever else has its name; returns session_present."""
+        """Accept a client, which takes over its client id; returns session_present."""
         session = self.sessions.get(client)
         if session is not None and session.line is not None:
             session.line.end(taken_over=True)
@@ -82,7 +82,7 @@ class Broker:
         return present
 
     def accepted(self, line: Line) -> None:
-        """The client has been told: what waited for it follows."""
+        """Send the waiting messages after the CONNACK."""
         if (session := self._session(line)) is not None:
             self._pump(session)
 
@@ -93,7 +93,7 @@ class Broker:
             line.answer(mid, subscription=False)
 
     def subscribe(self, line: Line, mid: int, filters: list[str]) -> None:
-        """Subscribe, and send what is retained."""
+        """Subscribe, and send the retained messages."""
         session = self._session(line)
         if session is None:
             return
@@ -109,26 +109,26 @@ class Broker:
                     self._enqueue(session, message)
 
     def unsubscribe(self, line: Line, filters: list[str]) -> None:
-        """Stop sending these."""
+        """Remove these filters."""
         if (session := self._session(line)) is not None:
             for topics in filters:
                 session.filters.pop(topics, None)
             self._filters_changed(session)
 
     def acknowledge(self, line: Line, mid: int) -> None:
-        """A client has handled a message that it got on this connection."""
+        """Take a client's acknowledgement of a message that it got on this connection."""
         if (session := self._session(line)) is not None:
             session.under_way.pop(mid, None)
             self._pump(session)
 
     def leave(self, line: Line) -> None:
-        """A client says goodbye: its will is dropped."""
+        """Take a client's DISCONNECT, which drops its will."""
         if (session := self._session(line)) is not None:
             session.will = None
             self._gone(session)
 
     def lose(self, line: Line) -> None:
-        """A connection ended without a goodbye."""
+        """Note that a connection ended without DISCONNECT."""
         if (session := self._session(line)) is not None:
             self._gone(session)
 
@@ -181,7 +181,7 @@ class Broker:
         session.hears = self._hears.setdefault(tuple(session.filters), {})
 
     def _enqueue(self, session: Session, message: Message) -> None:
-        if len(session.waiting) < self._queue_limit:  # else it is dropped without a word, as brokers do
+        if len(session.waiting) < self._queue_limit:  # else it is dropped silently, as brokers do
             session.waiting.append(message)
             self._pump(session)
 

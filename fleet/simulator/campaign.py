@@ -1,4 +1,4 @@
-"""Many worlds: how many, how fast, and the first ones in which an invariant broke."""
+"""Run many worlds: count them, measure their speed, and report the first violations of invariants."""
 
 import gc
 import logging
@@ -17,14 +17,14 @@ from fleet.simulator.world import Outcome, World
 
 TRACE_SHOWN = 60
 MOST_VIOLATIONS = 3
-"""A campaign ends early after so many."""
+"""A campaign ends early after this number."""
 PORTION = 25
-"""Worlds that a process is given at a time."""
+"""Number of worlds that a process runs at a time."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What all worlds of a campaign share."""
+    """The size of all worlds of a campaign."""
 
     devices: int = 5
     rounds: int = 5
@@ -39,7 +39,7 @@ class Size:
 
 @dataclass
 class Tally:
-    """What a campaign has seen."""
+    """The counts of a campaign, and its violations."""
 
     worlds: int = 0
     events: int = 0
@@ -54,7 +54,7 @@ class Tally:
         return self.worlds / self.seconds if self.seconds else 0.0
 
     def add(self, other: "Tally") -> None:
-        """Add what another campaign has seen."""
+        """Add the tally of another campaign."""
         self.worlds += other.worlds
         self.events += other.events
         self.seconds += other.seconds
@@ -81,7 +81,7 @@ class Tally:
 
 
 def run(seeds: Iterable[int], size: Size | None = None, most_violations: int = MOST_VIOLATIONS) -> Tally:
-    """Run these worlds, one after the other; ends early after so many violations."""
+    """Run these worlds, one after the other; ends early after `most_violations`."""
     size = size or Size()
     tally = Tally()
     with quiet():
@@ -101,15 +101,15 @@ def run(seeds: Iterable[int], size: Size | None = None, most_violations: int = M
 
 
 def run_parallel(seeds: range, size: Size, jobs: int) -> Tally:
-    """Run these worlds in so many processes; the same tally as `run` gives, but for the seconds.
+    """Run these worlds in `jobs` processes; the tally is that of `run`, except for the seconds.
 
-    Ends early after `MOST_VIOLATIONS`, when what was begun is done.
+    Ends early after `MOST_VIOLATIONS`, when the portions under way are done.
     """
     portions = [seeds[start : start + PORTION] for start in range(0, len(seeds), PORTION)]
     if jobs == 1 or len(portions) == 1:
         return run(seeds, size)
     tally = Tally()
-    with terminable():  # else the other processes would wait for work without end
+    with terminable():  # otherwise the other processes would wait for work for ever
         pool = ProcessPoolExecutor(min(jobs, len(portions)), initializer=_leave_interrupts_to_the_parent)
         try:
             for part in pool.map(run, portions, [size] * len(portions)):
@@ -151,8 +151,8 @@ def story(outcome: Outcome) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The programs tell their owners of every refusal; here there are thousands, and nobody owns them."""
-    gc.disable()  # a world's rubbish goes with it, and looking for more takes a tenth of the time
+    """Switch off the logs of the programs, which report each of thousands of refusals."""
+    gc.disable()  # reference counts free a world; searching for cycles takes a tenth of the time
     loggers = [logging.getLogger(name) for name in ("fedge", "agent", "aggregator")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

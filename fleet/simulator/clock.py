@@ -1,30 +1,30 @@
-"""Virtual time: what happens next happens at once, however far away it is."""
+"""Virtual time: the clock jumps to the next action at once."""
 
 import heapq
 from collections.abc import Callable
 
 
 class Clock:
-    """A queue of things to do by virtual seconds; those of one instant in the order they were asked for."""
+    """A queue of actions by virtual seconds; actions of the same instant keep the order of scheduling."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.events = 0
-        """How many things have happened."""
+        """Number of actions that were run."""
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._asked = 0
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something that many seconds from now."""
+        """Schedule an action that many seconds from now."""
         self.at(self.now_s + seconds, action)
 
     def at(self, when_s: float, action: Callable[[], None]) -> None:
-        """Do something then, or now if that is past."""
+        """Schedule an action at this time, or now if it is past."""
         self._asked += 1
         heapq.heappush(self._queue, (max(when_s, self.now_s), self._asked, action))
 
     def step(self) -> bool:
-        """Let the next thing happen; whether there was one."""
+        """Run the next action; returns whether there was one."""
         if not self._queue:
             return False
         self.now_s, _, action = heapq.heappop(self._queue)

@@ -1,6 +1,7 @@
-"""What a host dies of: its power fails at the n-th thing it does from now, or its disk takes no more.
+"""Crashes of a host: its power fails at the n-th step from now, or writes to its disk fail.
 
-A thing is whatever leaves the program, and each of production's failpoints, before and after an effect.
+A step is a statement, publication or acknowledgement, and each of production's failpoints, which lie before
+and after an effect.
 """
 
 import sqlite3
@@ -19,21 +20,21 @@ _OF_ROUNDS = tuple(
 
 
 class PowerCut(BaseException):
-    """The host is dead; not an `Exception`, so that nothing on the way out handles it."""
+    """The host has lost its power; not an `Exception`, so that no handler in the program catches it."""
 
 
 class Power:
-    """Counts what a host does: statements, publications, acknowledgements, and failpoints that it reaches."""
+    """Counts the steps of a host: statements, publications, acknowledgements, and failpoints."""
 
     def __init__(self) -> None:
         self.effects_left: int | None = None
-        """The power fails after this many more of these; None: it does not."""
+        """The power fails after this many further steps; None: never."""
         self.writes_that_fail = 0
-        """So many of the next writes to the disk fail, as on a full one."""
+        """Number of the next writes that fail, as on a full disk."""
         self._spared = False
 
     def spare(self, look: Callable[[], T]) -> T:
-        """Look at the disk without being part of the world."""
+        """Read the disk for the oracle, without counting steps."""
         self._spared = True
         try:
             return look()
@@ -41,10 +42,10 @@ class Power:
             self._spared = False
 
     def use(self) -> None:
-        """Something is about to be done.
+        """Count a step that is about to be done.
 
         Raises:
-            PowerCut: it is not.
+            PowerCut: the power fails before it.
         """
         if self.effects_left is not None and not self._spared:
             self.effects_left -= 1
@@ -53,15 +54,15 @@ class Power:
                 raise PowerCut
 
     def reach(self, what: object, when: failpoints.When) -> None:
-        """The program is before or after an effect: as `fedge.service.failpoints.Watcher`.
+        """Count a failpoint before or after an effect, as a `fedge.service.failpoints.Watcher`.
 
         Raises:
-            PowerCut: it comes no further.
+            PowerCut: the power fails here.
         """
         self.use()
 
     def use_disk(self) -> bool:
-        """Something is about to be written; whether the disk takes it."""
+        """Count a write that is about to be done; returns whether the disk takes it."""
         self.use()
         if self.writes_that_fail:
             self.writes_that_fail -= 1
@@ -70,18 +71,18 @@ class Power:
 
 
 class Tripwire:
-    """A database connection, each of whose statements may be the host's last, or fail.
+    """A database connection at whose statements the power or the disk may fail.
 
-    What was not committed when the power fails is gone: SQLite's own rollback, as in production.
+    Whatever is not committed when the power fails is lost, by SQLite's own rollback, as in production.
     """
 
     def __init__(self, db: sqlite3.Connection, power: Power, *, in_memory: bool) -> None:
         self.db = db
         self._power, self._in_memory = power, in_memory
         self._begun = ""
-        """How a transaction was begun that has written nothing yet: a database in memory hears of it then."""
+        """The BEGIN of a transaction that has written nothing yet; it is executed at the first write."""
         self.rounds_written = True
-        """Something was written to what rounds there are, since this was set to False."""
+        """Whether the tables of rounds were written since this was set to False."""
 
     @property
     def in_transaction(self) -> bool:

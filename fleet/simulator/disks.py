@@ -1,8 +1,8 @@
-"""What hosts have written and committed: production's own databases, in memory, behind a tripwire.
+"""The disks of hosts: production's own databases in memory, whose statements may fail.
 
-A statement that was not committed when the power fails is rolled back, as on a real disk. A database in
-memory outlives the programs that open it, and in the end lies blank for a host of another world: to make it
-anew, and to prepare all its statements, would take a third of a world's time.
+A statement that is not committed when the power fails is rolled back, as on a real disk. A database in memory
+outlives the programs that open it. At the end of a world it is emptied and used again for another world,
+because making a new one and preparing its statements would take a third of a world's time.
 """
 
 import shutil
@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Memory | Ledger)
 class Disk:
     """One host's database; `path` is a real file, None keeps it in memory.
 
-    `book`: what was promised with it, if it is a ledger's.
+    `book`: the promises that were made with it, if it is a ledger's.
     """
 
     def __init__(self, power: Power, path: Path | None, book: Book | None = None) -> None:
@@ -54,7 +54,7 @@ class Disk:
         return store
 
     def unmount(self) -> None:
-        """The program is gone: what it had not committed is lost."""
+        """Close it at the end of the program; whatever was not committed is lost."""
         if self._store is not None:
             vars(self._store)["_db"] = None  # a program that goes on after its death breaks
             self._store = None
@@ -65,7 +65,7 @@ class Disk:
                 self._db = None
 
     def discard(self) -> None:
-        """The world is over."""
+        """Empty it at the end of the world, for another world."""
         self.unmount()
         if self._db is not None:
             _wipe(self._db)
@@ -73,7 +73,7 @@ class Disk:
             self._db = None
 
     def copy(self, power: Power, path: Path | None) -> "Disk":
-        """Another disk with the same content, as of a cloned SD card or a backup."""
+        """Make another disk with the same content, as when an SD card is cloned or a backup restored."""
         clone = Disk(power, path, self.book.copy())
         if self._db is None and path is not None and self._path is not None and self._path.exists():
             shutil.copy(self._path, path)
@@ -87,7 +87,7 @@ class Disk:
         return clone
 
     def plug_into(self, power: Power) -> None:
-        """It is in another machine from now on."""
+        """Move it to another machine, whose power counts from now on."""
         self._power = power
 
     def _connect(self, path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
@@ -101,7 +101,7 @@ class Disk:
 
 
 _BLANK: dict[tuple[str, ...], list[sqlite3.Connection]] = {}
-"""Databases of worlds that are over, by their layout, without a row."""
+"""Empty databases of earlier worlds, by their layout."""
 
 
 def _wipe(db: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""What the programs do the long way, and a world does so often that it takes a short one to the same result.
+"""Shortcuts for functions that a world calls very often, with the same results.
 
 One world in fifty takes none of them, and a test holds that a world goes the same way with and without them.
 """

@@ -1,4 +1,4 @@
-"""What goes wrong in a world, and when: a schedule drawn from the seed before anything runs.
+"""The faults of a world: a schedule that is drawn from the seed before anything runs.
 
 The numbers are cases of docs/reliability.md.
 """
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 DAY_S = 86_400.0
 LATEST_CUT_S = 15.0
-"""A program that is to die after so many effects and does not perform them is killed after so long."""
+"""When a program is killed that does not reach the effect at which it was to die."""
 SHORT_LIFE_S = 12.0
-"""Between two deaths of a crash loop."""
+"""The longest time between two deaths of a crash loop."""
 
 SECOND_S = 240.0
-"""Two aggregators are left to themselves for so long at most."""
+"""The longest time for which two aggregators run side by side."""
 
 KINDS = {
     "kill": 6,  # 24-27, 43, 44: a program dies between any two of its effects
@@ -46,20 +46,20 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong."""
+    """One fault."""
 
     at_s: float
     kind: str
     host: int
     """-1: the aggregator; else the number of a device."""
     seconds: float
-    """How long it lasts, or until what died is started again."""
+    """How long it lasts, or the time until the program is started again."""
     amount: int
-    """How many effects are still performed, how many writes fail, or which lie."""
+    """Number of effects before the death, number of writes that fail, or number of the lie."""
 
     @property
     def over_s(self) -> float:
-        """When it has passed."""
+        """When it is over."""
         return self.at_s + self.seconds + (LATEST_CUT_S if self.kind in ("kill", "power cut") else 0.0)
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Fault:
 
 
 def schedule(rng: random.Random, devices: int) -> list[Fault]:
-    """Draw what goes wrong, in the order of time."""
+    """Draw the faults, in the order of time."""
     window_s = rng.uniform(15.0, 120.0)
     kinds, weights = list(KINDS), list(KINDS.values())
     faults = []

@@ -1,4 +1,4 @@
-"""What goes wrong, as it was scheduled: programs and machines that die, lines, brokers, clones and liars."""
+"""Carry out the scheduled faults: on programs, machines, connections and brokers, by clones and liars."""
 
 import shutil
 from collections import Counter, deque
@@ -13,16 +13,16 @@ from fleet.simulator.signing import forgeries
 from fleet.simulator.terms import Terms
 
 LINES_LOST_S = 2.0
-"""Within so long after wills have begun to be late each device's line is reset."""
+"""Each device's connection is reset within this time after wills begin to be late."""
 
 
 class Injection:
-    """Lets faults happen.
+    """Carries out the faults of one world.
 
     Args:
         scene: of the world.
-        machines: everybody in it.
-        wanted: what it is like.
+        machines: its hosts.
+        wanted: the terms of the world.
     """
 
     def __init__(self, scene: Scene, machines: Machines, wanted: Terms) -> None:
@@ -30,15 +30,15 @@ class Injection:
         self.happened: Counter[str] = Counter()
         self._frames_heard: deque[bytes] = deque(maxlen=50)
         self._disk: BrokerDisk | None = None
-        """What the broker finds on its disk when it starts again."""
+        """The content of the broker's disk when it starts again."""
 
     def heard(self, message: Message) -> None:
-        """The broker has got a message: a liar may say it again."""
+        """Keep a frame that the broker has got, for a liar to replay."""
         if "/update/" in message.topic:
             self._frames_heard.append(message.payload)
 
     def happen(self, fault: Fault) -> None:
-        """One thing goes wrong."""
+        """Carry out one fault."""
         host = self._machines.aggregator if fault.host < 0 else self._machines.devices[fault.host]
         self.happened[fault.kind] += 1
         self._scene.tell("fault", str(fault))
@@ -83,7 +83,7 @@ class Injection:
                 self._machines.operator.happen(fault, self._machines.devices[fault.host])
 
     def end(self) -> None:
-        """Nothing goes wrong from now on, and what did is mended."""
+        """End all faults, and repair their effects."""
         self._scene.tell("world", "calm")
         for clone in self._machines.clones:
             clone.die(silently=False)

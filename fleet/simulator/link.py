@@ -1,4 +1,4 @@
-"""`Transport` on a virtual network: its window, accounts and back-off are production's own."""
+"""`Transport` on a virtual network, with production's own window, accounts and back-off."""
 
 from collections.abc import Callable, Iterable
 
@@ -96,13 +96,13 @@ class VirtualLink:
         self._outbound.acknowledge(message)
 
     def kill(self, *, noticed_s: float, lose_what_is_under_way: bool) -> None:
-        """The host is dead: the broker learns of it after a while."""
+        """Kill the host; the broker notices after `noticed_s`."""
         self._life.closed = True
         if self.wire is not None:
             self.wire.die(noticed_s, lose_what_is_under_way)
 
     def ended(self, wire: Wire, reason: str, *, taken_over: bool = False) -> None:
-        """A connection has ended; another one is tried soon."""
+        """Report that a connection has ended, and schedule the next attempt."""
         if wire.life.closed:
             return
         self.inbox(LinkDown(reason, taken_over))

@@ -1,4 +1,4 @@
-"""Everybody in one world: its devices and their clones, its aggregators, and who else is at the broker."""
+"""The hosts of one world: devices and their clones, aggregators, and other clients of the broker."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ class Machines:
 
     Args:
         scene: of the world.
-        wanted: what the world is like.
+        wanted: the terms of the world.
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
     """
@@ -35,22 +35,22 @@ class Machines:
         self.devices: list[DeviceHost] = []
         self.clones: list[DeviceHost] = []
         self.operator: Operator
-        """Who runs the aggregators, once they are built."""
+        """The operator of the aggregators; set by `build`."""
         self.awake_s = 0.0
-        """When the last device that slept has been started again."""
+        """When a host that was put away was last started again."""
 
     @property
     def hosts(self) -> list[Host]:
-        """All of them."""
+        """All hosts."""
         return [*self.devices, *self.clones, *self.operator.aggregators.hosts]
 
     @property
     def aggregator(self) -> AggregatorHost:
-        """The one that is meant to serve."""
+        """The aggregator that is meant to serve."""
         return self.operator.aggregators.main
 
     def build(self, folder: Path) -> None:
-        """Make them, with their files in this folder, and have them started soon."""
+        """Make all hosts, with their files in this folder, and schedule their start."""
         wanted, scene = self._terms, self._scene
         settings = federation_settings(wanted)
         self.operator = Operator(
@@ -72,11 +72,11 @@ class Machines:
             scene.clock.at(1.0, LyingMember(self.outside(), scene.topics, scene.rng, made).start)
 
     def outside(self) -> Place:
-        """Where a client is that is none of the hosts."""
+        """The place of a client that is none of the hosts."""
         return Place(self._scene.clock, self._scene.broker, self._scene.rng)
 
     def device(self, name: str, number: int, folder: Path) -> DeviceHost:
-        """A device of this name, with its files in this folder; a clone has the number of another one."""
+        """Make a device with its files in this folder; a clone has the number of its original."""
         folder.mkdir()
         real, wanted = self._terms.real, self._terms
         if real:
@@ -93,7 +93,7 @@ class Machines:
         return host
 
     def put_away(self, host: Host, seconds: float | None) -> None:
-        """Switch a host off for so long; None: for ever."""
+        """Switch a host off for this time; None: for ever."""
         host.die(silently=True)
         if seconds is None:
             host.gone = True

@@ -1,4 +1,4 @@
-"""Members of a fleet that are no devices: one that never answers, and one that lies in each round."""
+"""Members of a fleet that are no devices: one that never answers, and one that lies in every round."""
 
 import random
 from collections.abc import Callable
@@ -24,15 +24,15 @@ from fleet.simulator.place import Place
 
 SILENT = "silent"
 SLOWEST_S = 10.0
-"""The liar answers within so long, or not at all."""
+"""The longest time that the liar takes for an answer."""
 SILENT_ONE_IN = 4
-"""So many rounds to one that it leaves unanswered."""
+"""The liar leaves one round of this many unanswered."""
 BEFORE = 2
-"""So many extreme updates or frames it says at most before one that can count."""
+"""The most extreme updates or frames that it sends before one that can count."""
 
 
 class Member:
-    """Connects, and says that it is online; again, whenever its connection was lost."""
+    """Connects and publishes that it is online, also after each lost connection."""
 
     name = SILENT
 
@@ -45,12 +45,12 @@ class Member:
         self._link.open()
 
     def up(self) -> None:
-        """The connection is there."""
+        """Handle a new connection."""
         status = Status(online=True, boot=bytes(16), connection=1, version="0")
         self._link.send([Publication(self._topics.status(self.name), pack(status), retain=True)])
 
     def heard(self, message: MessageArrived) -> None:
-        """A message has come."""
+        """Handle a message."""
 
     def _hear(self, event: LinkEvent) -> None:
         self._link.handle(event)
@@ -61,7 +61,7 @@ class Member:
 
 
 class Silent(Member):
-    """It never says anything else."""
+    """A member that publishes nothing else."""
 
 
 class LyingMember(Member):
@@ -70,8 +70,8 @@ class LyingMember(Member):
     Args:
         place: where its link is.
         topics: the federation's.
-        rng: by which it chooses.
-        made: told each update and survey that may count.
+        rng: decides what it says.
+        made: called with each update and survey that may count.
     """
 
     name = LIAR
@@ -84,12 +84,12 @@ class LyingMember(Member):
         self._newest: Attempt | None = None
 
     def up(self) -> None:
-        """It listens for rounds as well."""
+        """Subscribe to the rounds as well."""
         super().up()
         self._link.subscribe(self._topics.round)
 
     def heard(self, message: MessageArrived) -> None:
-        """Something is announced."""
+        """Handle an announcement."""
         try:
             manifest = unpack(unpack(message.payload, Signed).body, Manifest)
         except ProtocolError:

@@ -1,8 +1,8 @@
-"""Who runs the aggregators of a world: he loses ledgers and restores copies, moves, and does what he is told.
+"""The operator of a world: starts generations, loses and restores ledgers and devices, moves aggregators.
 
-When an aggregator ends because its ledger is older than the fleet, the operator does what its message says:
-he restores the newest copy that there is, or starts it with `--new-generation`. An aggregator that ends so
-without such a reason is the programs' mistake.
+An aggregator ends when its ledger is older than the fleet. The operator then does what its message says:
+the newest copy is restored, or the aggregator is started with `--new-generation`. It is a violation if an
+aggregator ends in this way without that reason.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.spare_disks import SpareDisks
 
 MOST_DECISIONS = 30
-"""An aggregator that asks more often does not do what it was told, whatever it was."""
+"""An aggregator that asks more often does not carry out the operator's decisions."""
 
 
 class Operator:
-    """Whoever runs the aggregators of one world, and sometimes replaces a device's disk.
+    """The operator of one world's aggregators, who also replaces the disks of devices.
 
     Args:
         scene: of the world.
         folder: for ledgers in files; None: they are in memory.
-        make: an aggregator of this name, with a ledger there.
-        signed: announcements are signed; then nobody starts a second aggregator, which had the key of before.
+        make: makes an aggregator with this name, and its ledger at this path.
+        signed: announcements are signed; then nobody starts a second aggregator, which would have an old key.
     """
 
     def __init__(
@@ -46,22 +46,22 @@ class Operator:
         self.aggregators = Aggregators(scene, self._spare, make, self.must_decide, signed=signed)
         self._decisions = 0
         self.acted_s = 0.0
-        """When he did something last."""
+        """When the operator last decided for an aggregator."""
 
     @property
     def book(self) -> Book:
-        """What the main aggregator's ledger has promised."""
+        """The promises of the main aggregator's ledger."""
         return self.aggregators.main.disk.book
 
     @property
     def disks(self) -> list[Disk]:
-        """All that are not in a host."""
+        """The disks that are in no host."""
         return self._spare.all
 
     # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
 
     def happen(self, fault: Fault, device: DeviceHost) -> None:
-        """Let a fault of an operator's kind happen; at night nobody does anything."""
+        """Carry out a fault that is an operator's doing; nothing happens while the main aggregator is off."""
         after, aggregators = self._scene.clock.after, self.aggregators
         main = aggregators.main
         if main.asleep:
@@ -95,7 +95,11 @@ class Operator:
                 after(fault.seconds, lambda: self._restore_device(device, older, outbox, model))
 
     def must_decide(self, host: AggregatorHost, error: ConfigError) -> None:
-        """An aggregator has ended: its ledger is older than the fleet, or the programs are wrong."""
+        """Decide for an aggregator that has ended because its ledger is older than the fleet.
+
+        Raises:
+            Violation: the ledger is not older, or the aggregator asks too often.
+        """
         newest, (known, _) = self._scene.oracle.record.newest, host.known()
         done = newest is not None and newest.state == "done"
         ahead = newest is not None and (
@@ -121,10 +125,10 @@ class Operator:
         else:
             self.aggregators.begin_anew(host, Return() if self._scene.rng.random() < 0.5 else None)
 
-    # ── what he does ───────────────────────────────────────────────────────────────────────────────
+    # ── what the operator does ─────────────────────────────────────────────────────────────────────
 
     def _set_aside(self, device: str) -> None:
-        """Put it on the list, which is no ledger's."""
+        """Put a device into quarantine; the list belongs to no ledger."""
         for host in self.aggregators.hosts:
             self._scene.oracle.record.sets_aside(device, host.disk.book.newest)
         self._tell(f"sets {device} aside")

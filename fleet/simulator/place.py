@@ -10,23 +10,23 @@ from fleet.simulator.clock import Clock
 from fleet.simulator.crash import Power
 
 SLOW_S = 2.0
-"""A packet's way on a slow network."""
+"""Delay of a packet on a slow network."""
 
 
 @dataclass
 class Weather:
-    """What a host's packets go through."""
+    """The state of a host's network."""
 
     usual_s: float = 0.01
-    """A packet's way, when nothing slows it down."""
+    """Delay of a packet while no fault slows it down."""
     slowed: int = 0
-    """So many things slow it down."""
+    """Number of faults that slow the network down now."""
     dark_until_s: float = 0.0
-    """Until then packets go nowhere and nobody is told."""
+    """Until this time the network loses all packets, and neither side is told."""
 
     @property
     def delay_s(self) -> float:
-        """How long a packet takes now."""
+        """The present delay of a packet."""
         return SLOW_S if self.slowed else self.usual_s
 
 

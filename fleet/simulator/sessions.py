@@ -11,7 +11,7 @@ from fedge.transport import Publication
 
 @dataclass(frozen=True)
 class Message:
-    """A publication at the broker; `expires_s`: when its MessageExpiry has run out."""
+    """A publication at the broker; `expires_s` is the time at which its MessageExpiry runs out."""
 
     topic: str
     payload: bytes
@@ -19,7 +19,7 @@ class Message:
     expires_s: float
 
     def left_s(self, now_s: float) -> int | None:
-        """What is told of its expiry: it counts down while the message lies here."""
+        """The MessageExpiry to send: it counts down while the broker holds the message."""
         return None if math.isinf(self.expires_s) else max(0, math.floor(self.expires_s - now_s))
 
 
@@ -28,10 +28,10 @@ class Line(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether the client still holds it too; no broker knows that, those who watch the world do."""
+        """Whether the client still holds it too; only the oracle asks, no broker knows."""
 
     def deliver(self, mid: int, message: Message) -> None:
-        """Send a message down."""
+        """Send a message to the client."""
 
     def answer(self, mid: int, *, subscription: bool) -> None:
         """Acknowledge a publish or a subscribe."""
@@ -42,7 +42,7 @@ class Line(Protocol):
 
 @dataclass
 class Session:
-    """What a broker holds for one client id."""
+    """The broker's state for one client id."""
 
     client: str
     keep_s: int
@@ -51,15 +51,15 @@ class Session:
     """Whether a filter matches, by topic; shared by all sessions with the same filters."""
     waiting: deque[Message] = field(default_factory=deque)
     under_way: dict[int, Message] = field(default_factory=dict)
-    """Sent on this connection, or on the one before, and not acknowledged."""
+    """Messages that were sent on this connection or the one before, and are not acknowledged."""
     mid: int = 0
     line: Line | None = None
     will: Publication | None = None
     ends_s: float = math.inf
-    """When it is forgotten, while nobody is connected."""
+    """When the broker forgets the session, while no client is connected."""
 
     def saved(self) -> "Session":
-        """What the broker's disk has of it."""
+        """The part of the session that is on the broker's disk."""
         kept = copy(self)
         kept.filters, kept.hears, kept.waiting = dict(self.filters), {}, deque(self.waiting)
         kept.under_way, kept.line, kept.will = dict(self.under_way), None, None

@@ -1,4 +1,4 @@
-"""What the programs of a world are configured with, and the data of devices that really train."""
+"""The settings of a world's programs, and the data of devices that really train."""
 
 import random
 from functools import lru_cache
@@ -12,7 +12,7 @@ NAME = "world"
 
 
 def federation_settings(wanted: Terms) -> FederationSettings:
-    """Of the aggregators."""
+    """The settings of the aggregators."""
     quorum = wanted.quorum if wanted.share is None else wanted.share
     rounds = {"fraction": wanted.fraction, "quorum": quorum, "deadline_s": wanted.deadline_s}
     if wanted.target is not None:
@@ -33,14 +33,14 @@ def federation_settings(wanted: Terms) -> FederationSettings:
 
 @lru_cache(maxsize=256)
 def agent_settings(device: str, folder: Path | None, pin: Path | None) -> AgentSettings:
-    """Of a device; `folder`: where its data lie, `pin`: the public key of its federation."""
+    """The settings of a device; `folder` holds its data, `pin` is the public key of its federation."""
     data = {"source": "csv", "path": str((folder or Path()) / "data.csv")}
     trust = {"key": str(pin)} if pin is not None else {}
     return AgentSettings.model_validate({"federation": NAME, "device": device, "data": data, "trust": trust})
 
 
 def write_data(path: Path, number: int) -> None:
-    """Samples of the device with this number."""
+    """Write the samples of the device with this number."""
     rng = random.Random(number)  # nosec B311 # made-up samples, not a secret
     rows = [(rng.gauss(number % 3, 1.0), rng.choice(("low", "high"))) for _ in range(60)]
     path.write_text("x,label\n" + "".join(f"{x:.4f},{label}\n" for x, label in rows))

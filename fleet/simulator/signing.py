@@ -17,7 +17,7 @@ MOST_CHANGES = 8
 
 @cache
 def key(name: str) -> SigningKey:
-    """A key that follows from its name."""
+    """Make a key that is a function of its name."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return SigningKey(Ed25519PrivateKey.from_private_bytes(sha256(f"the key {name}".encode()).digest()))
@@ -25,7 +25,7 @@ def key(name: str) -> SigningKey:
 
 @cache
 def signer(topics: Topics, boots: int) -> Signer:
-    """Whom the aggregator signs as in its n-th life: with a key that the one before has named."""
+    """The aggregator's signer with key `n`, which the key before has named."""
     if boots <= 1:
         return Signer(topics, key("0").public, key("0").sign)
     if boots > MOST_CHANGES:

@@ -11,15 +11,15 @@ from fleet.simulator.sessions import Message
 
 BROKER = BrokerSettings()
 PATIENCE_S = 1.5 * BROKER.keepalive_s
-"""So long a broker waits for a silent client (MQTT 5, section 3.1.2.10)."""
+"""How long a broker waits for a silent client (MQTT 5, section 3.1.2.10)."""
 NOTICED_S = 2.0 * BROKER.keepalive_s
-"""So long a client waits for a silent broker."""
+"""How long a client waits for a silent broker."""
 MAX_PACKET = 2**20
 
 
 @dataclass(eq=False)
 class Life:
-    """From `open` to `close`."""
+    """The time of a link between `open` and `close`."""
 
     closed: bool = False
 
@@ -39,7 +39,7 @@ class Client(Protocol):
 
 
 class Wire:
-    """One connection: two queues of packets on their way, and who still holds which end."""
+    """One connection: two queues of packets under way, and whether each side still holds its end."""
 
     def __init__(self, link: Client, number: int, life: Life) -> None:
         self.number = number
@@ -53,14 +53,14 @@ class Wire:
 
     @property
     def whole(self) -> bool:
-        """Whether the client has been told that it is up, and both sides still hold it."""
+        """Whether the client knows that the connection is up, and both sides still hold it."""
         return self.up_s is not None and self._here and self._there
 
     # ── the client's side ──────────────────────────────────────────────────────────────────────────
 
     def connect(self, will: Publication | None) -> None:
-        """Reach the broker, or not."""
-        if self.life.closed or not self._here:  # reset on the way: another attempt has been asked for
+        """Connect to the broker, or fail because it is down or the network is dark."""
+        if self.life.closed or not self._here:  # it was reset meanwhile, and another attempt is scheduled
             return
         place, link = self._place, self._link
         if not place.broker.up or place.clock.now_s < place.weather.dark_until_s:
@@ -103,12 +103,12 @@ class Wire:
         self._up(lambda: self._place.broker.acknowledge(self, message.mid))
 
     def disconnect(self) -> None:
-        """Say goodbye."""
+        """Send DISCONNECT."""
         self._up(lambda: self._place.broker.leave(self))
         self._here = False
 
     def die(self, noticed_s: float, lose_what_is_under_way: bool) -> None:
-        """The process is gone; the broker learns of it after its last packets, and `noticed_s` of silence."""
+        """Kill the process: the broker notices after the last packets, or after `noticed_s` of silence."""
         self._here = False
         if lose_what_is_under_way:
             self._there, was_there = False, self._there
@@ -119,7 +119,7 @@ class Wire:
             self._place.clock.at(last_s, self._lost_there)
 
     def reset(self) -> None:
-        """The network ends the connection; what is under way is lost, and both sides learn of it."""
+        """Break the connection: packets under way are lost, and both sides are told."""
         if self._here:
             self._here = False
             self._place.clock.after(self._place.weather.delay_s, lambda: self._link.ended(self, "reset"))
@@ -128,7 +128,7 @@ class Wire:
             self._place.clock.after(self._place.weather.delay_s, self._lost_there)
 
     def darken(self, seconds: float) -> None:
-        """No packet comes through for so long: they wait, or both sides lose patience."""
+        """Let no packet through for this time: packets wait, or both sides give the connection up."""
         clock = self._place.clock
         if seconds < PATIENCE_S:
             self._last_up_s = max(self._last_up_s, clock.now_s + seconds)
@@ -159,7 +159,7 @@ class Wire:
 
     def _arrive(self, message: MessageArrived) -> None:
         self._link.traffic.received += len(message.topic) + len(message.payload)
-        if not self._link.manual_ack:  # paho's own thread does it, whatever becomes of the message
+        if not self._link.manual_ack:  # paho's own thread acknowledges, whatever happens to the message
             self._place.broker.acknowledge(self, message.mid)
         self._link.inbox(message)
 

@@ -37,18 +37,18 @@ MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one world."""
+    """The result of one world."""
 
     seed: int
     events: int
     faults: Counter[str]
     violation: str | None
     broken: Invariant | None
-    """Which invariant the violation is of."""
+    """The invariant that was broken."""
     trace: tuple[str, ...]
-    """Its last lines."""
+    """The last lines of the trace."""
     digest: str
-    """Of the whole trace: the same seed gives the same."""
+    """Digest of the whole trace, which is a function of the seed."""
     schedule: tuple[Fault, ...]
 
 
@@ -83,7 +83,7 @@ class World:
         everything = schedule(drawn, devices)
         self.schedule = tuple(everything if prefix is None else everything[:prefix])
         self._folder = ""
-        """Where its files lie: another place each time, so that the trace must not name it."""
+        """The folder of its files; the trace must not name it, because it differs each time."""
         self._trace: deque[str] = deque(maxlen=TRACE_LINES)
         self._digest = hashlib.sha256()
         self._clock = Clock()
@@ -105,7 +105,7 @@ class World:
         self._injection = Injection(self._scene, self.machines, self.terms)
 
     def run(self) -> Outcome:
-        """Let it happen."""
+        """Run the world."""
         violation, broken = None, None
         ways = fastpaths.taken() if self._short and not self.terms.real else nullcontext()
         with _folder(real=self.terms.real) as folder, _frames_of(self.terms.frame_bytes), ways:

@@ -42,12 +42,12 @@ class AggregatorHost(Host):
         self.runtime: Aggregator | None = None
         self.done = False
         self.serves_since_s = inf
-        """In the world's time; for ever to come, if it does not."""
+        """By the clock of the world; infinite while it does not serve."""
         self.orders = Orders()
         self.key_number = 1
-        """Which of its keys it signs with: another one after each life in which it served."""
+        """The number of its signing key, which changes after each life in which it served."""
         self.must_decide: Callable[[AggregatorHost, ConfigError], None] | None = None
-        """Whom it asks when a human has to decide."""
+        """Called when a human has to decide."""
         self._watching: Watching | None = None
         self._roused = False
 
@@ -79,12 +79,12 @@ class AggregatorHost(Host):
         self.link.open()
 
     def set_aside(self) -> None:
-        """The list of those in quarantine has changed."""
+        """Tell the program that the quarantine list has changed."""
         if self.alive and self.runtime is not None:
             self.post(on.Quarantined(self.now_s(), frozenset(self.scene.oracle.record.aside)))
 
     def tell_new_generation(self, back: Return | None, far: int = 0) -> None:
-        """Have it begin a generation when it starts next: once, however often it dies before it serves."""
+        """Let it begin a generation at its next start: once, however often it dies before it serves."""
         self.orders = Orders(new_generation=True, back=back, far=far)
         self.done = False
 
@@ -100,7 +100,7 @@ class AggregatorHost(Host):
             self.must_decide(self, error)
 
     def rouse(self) -> None:
-        """It takes what has come within a few milliseconds in one turn, as a busy program does."""
+        """Handle all events of a few milliseconds in one turn, as a busy program does."""
         if not self._roused:
             self._roused = True
             boot = self.boots
@@ -129,24 +129,24 @@ class AggregatorHost(Host):
             self.done = True
 
     def die(self, *, silently: bool) -> None:
-        """As any host, which may have watched until then."""
+        """As `Host.die`; ends the watching, if it still watched."""
         if self.alive:
             self._watched()
             self.scene.oracle.waits.linked(self.name, up=False)
         super().die(silently=silently)
 
     def end(self, why: str, offline_status: Publication | None = None) -> None:
-        """As any host."""
+        """As `Host.end`."""
         self.scene.oracle.waits.linked(self.name, up=False)
         super().end(why, offline_status)
 
     def stop(self) -> None:
-        """As when it is asked to exit once learning is done."""
+        """Exit, as an aggregator does that was asked to exit when learning is done."""
         if self.alive and self.runtime is not None:
             self.end("learning is done", self.runtime.offline_status())
 
     def due_s(self) -> float | None:
-        """When the watching is over, or what the runtime says."""
+        """The end of the watching, or the runtime's next deadline."""
         if self.runtime is not None:
             return self.runtime.due_s()
         return self._watching.due_s() if self._watching is not None else None
@@ -186,7 +186,7 @@ class AggregatorHost(Host):
         if not self.orders.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.takeovers.begins(self.scene.broker.retained, before)
         self.orders = Orders()
-        self.disk.book.over_s = inf  # nothing is announced yet: what a life before announced is over
+        self.disk.book.over_s = inf  # nothing is announced yet in this life
         self.disk.book.heard.clear()
         post = self.poster()
         self.link = VirtualLink(
@@ -205,7 +205,7 @@ class AggregatorHost(Host):
         self.link.open()
 
     def _wish(self) -> Return | None:
-        """What it is told, of what its ledger holds."""
+        """The model that its orders want, among those in its ledger."""
         ledger, aside = self.ledger, frozenset(self.scene.oracle.record.aside)
         assert ledger is not None
         return self.power.spare(lambda: self.orders.wish(ledger, aside))
@@ -217,7 +217,7 @@ class AggregatorHost(Host):
         return newest, newest is not None and newest.round > 0
 
     def _watched(self) -> None:
-        """It watched until now."""
+        """Tell the oracle until when it watched."""
         since_s = self._watching.subscribed_s if self._watching is not None else None
         if self._watching is not None and self.runtime is None and since_s is not None:
             since_s += self._watching.patience_s
@@ -235,5 +235,5 @@ class AggregatorHost(Host):
 
     @property
     def _signer(self) -> Signer | None:
-        """Its key is changed whenever it is off."""
+        """The signer with its present key."""
         return signer(self.scene.topics, self.key_number) if self.settings.signing.key is not None else None

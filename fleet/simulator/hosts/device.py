@@ -28,16 +28,16 @@ class DeviceHost(Host):
         self.device = settings.device
         self.number = number
         self.honest = True
-        """Nobody else has this identity, and had it."""
+        """Whether no other client ever had its identity."""
         self.willing = True
         self.training_s = 1.0
         self.odd: Odd = ""
         self.stateful = False
-        """Its algorithm remembers something."""
+        """Whether its algorithm has a state."""
         self.loses_verdicts = False
-        """It dies now and then just before it would learn what became of its update."""
+        """Whether it sometimes dies just before it learns the verdict on its update."""
         self._lost: set[bytes] = set()
-        """Of which updates it has not learnt that."""
+        """The updates whose verdict it has missed in this way."""
         self.tries = 0
         self.folder = folder
         self.runtime: Agent | None = None
@@ -108,7 +108,7 @@ class DeviceHost(Host):
         self.scene.oracle.devices.says(self.device, self.disk, piece, honest=self.honest)
 
     def _perhaps_die_of(self, message: MessageArrived) -> None:
-        """Die of one in three first verdicts, and come back when another round may be open."""
+        """Die at one in three first verdicts, and start again when another round may be open."""
         if message.topic != self.scene.topics.receipt(self.device):
             return
         receipt = decode(message.payload, Receipt)
@@ -119,7 +119,7 @@ class DeviceHost(Host):
         raise PowerCut
 
     def _begins(self, job: Assignment) -> None:
-        """The oracle looks at what it begins with; of a clone's two lives each knows half."""
+        """Let the oracle check the start of the work; the state of a cloned device is not checked."""
         self.scene.oracle.devices.work_begins(self.device, job.manifest)
         if self.stateful and self.honest and job.manifest.kind == "train":
             lineage = lineage_of(job.manifest)

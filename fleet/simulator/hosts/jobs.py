@@ -1,4 +1,4 @@
-"""What an aggregator does beside its loop: it closes rounds and exports models, and posts the results."""
+"""The jobs of an aggregator beside its loop: closing rounds and exporting models."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,29 +12,29 @@ from fleet.simulator.books import Book
 from fleet.simulator.hosts.machine import Host
 
 CLOSING_S = (0.0, 0.1, 1.0, 30.0)
-"""Until a job reads the ledger, and from then on until it is done: at most one of these each."""
+"""The longest delays of a job, before it reads the ledger and again before it is done."""
 
 
 class Jobs:
-    """The jobs of one life of an aggregator; with their host they are lost.
+    """The jobs of one life of an aggregator, which end with it.
 
     Args:
-        host: on which they run.
-        ledger: which they read.
-        book: what was promised with it.
-        post: into the inbox of the program that began them.
+        host: the host that they run on.
+        ledger: the ledger that they read.
+        book: the promises of this ledger.
+        post: puts a result into the inbox of the program.
     """
 
     def __init__(self, host: Host, ledger: LedgerReader, book: Book, post: Callable[[Any], None]) -> None:
         self._host, self._ledger, self._book, self._post = host, ledger, book, post
         self._boot = host.boots
         self._exported_s = 0.0
-        """When the last export is over."""
+        """The end of the last export."""
 
     def close(self, job: ClosingJob) -> None:
-        """Production's work: it reads the ledger some time later, and is done some time after that.
+        """Close a round with production's code, which reads the ledger later, and is done later still.
 
-        The power may fail at each of its looks into the ledger.
+        The power may fail at each read of the ledger.
         """
         scene = self._host.scene
         oracle, retained = scene.oracle, scene.broker.retained
@@ -42,7 +42,7 @@ class Jobs:
         self._later(lambda: self._begin(job))
 
     def export(self, job: Job) -> None:
-        """One at a time, as in production."""
+        """Export a model; one at a time, as in production."""
         clock = self._host.scene.clock
         exported = Exported(job, b"onnx of " + job.digest, "")
         self._exported_s = max(self._exported_s, clock.now_s) + self._host.scene.rng.random()

@@ -1,4 +1,4 @@
-"""A machine: it has power, a disk and a line to the broker, and dies and starts as real ones do."""
+"""A simulated machine with power, a disk and a connection, which crashes and starts as real ones do."""
 
 import traceback
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from fleet.simulator.turns import Turns
 from fleet.simulator.wire import PATIENCE_S
 
 RESTART_S = 2.0
-"""So long a service manager waits before it starts a program again."""
+"""How long the service manager waits before it starts a program again."""
 GAVE_WAY_S = 30.0
 
 
 class Host(Turns):
-    """One machine: power, a disk, a line to the broker, and the program that starts with it."""
+    """One machine: power, a disk, a connection to the broker, and the program that starts with it."""
 
     def __init__(self, name: str, scene: Scene, path: Path | None) -> None:
         super().__init__(scene.clock)
@@ -34,16 +34,16 @@ class Host(Turns):
         self.disk = Disk(self.power, path)
         self.link: VirtualLink | None = None
         self.asleep = False
-        """It has been put away for long: nothing but its alarm starts it."""
+        """Whether it is switched off for long; only its alarm starts it."""
         self.slept = False
         self.gone = False
-        """It is put away for good."""
+        """Whether it is switched off for ever."""
         self.restarts_after_s = RESTART_S
 
     # ── power ──────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Switch it on, unless it is."""
+        """Switch it on, unless it runs or is put away."""
         if self.alive or self.asleep or self.gone:
             return
         self.alive = True
@@ -57,7 +57,7 @@ class Host(Turns):
         self.guarded(self.begin)
 
     def die(self, *, silently: bool) -> None:
-        """The program is gone; `silently`: with its machine, so that the broker only misses it."""
+        """Kill the program; `silently`: with its machine, so that the connection stays half open."""
         if not self.alive:
             return
         self.alive = False
@@ -69,7 +69,7 @@ class Host(Turns):
         self.disk.unmount()
 
     def end(self, why: str, offline_status: Publication | None = None) -> None:
-        """The program ends by itself; nothing starts it again."""
+        """End the program by its own decision; nothing starts it again."""
         self.scene.tell(self.name, f"ends: {why}")
         if self.link is not None:
             self.link.close(offline_status)
@@ -78,19 +78,19 @@ class Host(Turns):
         self.disk.unmount()
 
     def reset_line(self) -> None:
-        """End its connection, if it has one."""
+        """Break its connection, if it has one."""
         if self.link is not None and self.link.wire is not None:
             self.link.wire.reset()
 
     def darken(self, seconds: float) -> None:
-        """Let none of its packets through for so long."""
+        """Let none of its packets through for this time."""
         self.weather.dark_until_s = self.scene.clock.now_s + seconds
         if self.link is not None and self.link.wire is not None:
             self.link.wire.darken(seconds)
 
     @property
     def connected(self) -> bool:
-        """Whether its program is at work and has a line to the broker."""
+        """Whether its program runs and is connected to the broker."""
         wire = self.link.wire if self.link is not None else None
         return self.alive and wire is not None and wire.whole
 
@@ -101,7 +101,7 @@ class Host(Turns):
         raise NotImplementedError
 
     def place(self) -> Place:
-        """Where its link is."""
+        """The place of its link."""
         boot = self.boots
         return Place(
             self.scene.clock,
@@ -115,40 +115,40 @@ class Host(Turns):
         )
 
     def offline_status(self) -> Publication | None:
-        """What the program says when it ends by itself."""
+        """The status that the program publishes when it ends by itself."""
         return None
 
     def gives_up(self, error: ConfigError) -> None:
-        """The program wants a human to decide."""
+        """Handle a program that ends because a human has to decide."""
         raise Violation(Invariant.GIVES_UP_WITH_REASON, f"{self.name} gives up: {error}") from error
 
     def says(self, piece: Publication) -> None:
-        """A publication leaves the host."""
+        """Observe a publication that leaves the host."""
 
     def handed(self, piece: Publication) -> None:
-        """A reply is handed to the link."""
+        """Observe a reply that is handed to the link."""
 
     def acknowledging(self, message: MessageArrived) -> None:
-        """An acknowledgement leaves the host."""
+        """Observe an acknowledgement that leaves the host."""
 
     def _said(self, piece: Publication) -> None:
         self.scene.tell(self.name, f"says {piece.topic} ({len(piece.payload)} bytes)")
         self.power.spare(lambda: self.says(piece))
 
     def run(self, action: Callable[[], None]) -> None:
-        """Run a part of the program, and let what it dies of happen."""
+        """Run a part of the program; a power cut kills the host."""
         try:
             if self.power.effects_left is None:
                 self._ending(action)
             else:
                 with failpoints.watched_by(self.power):
                     self._ending(action)
-        except PowerCut:  # in its last words, too
+        except PowerCut:  # also while it publishes its last status
             self.die(silently=self.scene.rng.random() < 0.5)
             self.scene.clock.after(self.restarts_after_s, self.start)
 
     def _ending(self, action: Callable[[], None]) -> None:
-        """Run a piece of the program, and let it end as it says."""
+        """Run a part of the program, and end it by the error that it raises."""
         try:
             action()
         except StateError as error:

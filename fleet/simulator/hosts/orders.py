@@ -1,4 +1,4 @@
-"""What an operator has told an aggregator to begin with."""
+"""The operator's orders for an aggregator's next start."""
 
 from dataclasses import dataclass, replace
 
@@ -10,19 +10,19 @@ from fedge.wire.freshness import RoundId
 
 @dataclass
 class Orders:
-    """They hold until the aggregator serves."""
+    """The orders, which hold until the aggregator serves."""
 
     new_generation: bool = False
-    """It is told to begin one when it starts next."""
+    """Whether it begins a generation at its next start."""
     back: Return | None = None
-    """To which model it is to go back then; None: it begins with a survey."""
+    """The model that the generation begins with; None: it begins with a survey."""
     far: int = 0
-    """How far, if not to the newest: which of the models that are there."""
+    """The number of the model among those that are kept; 0: the newest."""
     told_in: int | None = None
-    """The generation in which it was told so; it is told once."""
+    """The newest generation when the order was given."""
 
     def still_hold_in(self, generation: int) -> None:
-        """It starts, and this is the newest generation of its ledger: what began one since then is done."""
+        """Drop the order for a new generation if this newest generation of the ledger was begun since."""
         self.told_in = generation if self.told_in is None else self.told_in
         self.new_generation = generation == self.told_in
 
