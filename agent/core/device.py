@@ -18,13 +18,13 @@ NEVER = Attempt(RoundId(0, 0), 0)
 
 @dataclass(frozen=True)
 class Saved:
-    """The update on disk, and what became of it (`None`: not answered yet)."""
+    """The update on disk, and the verdict on it (`None`: not answered yet)."""
 
     round: RoundId
     digest: bytes
     verdict: str | None = None
     ours: bool = True
-    """Made since this program started; else an older one may have made it, which could less."""
+    """Made since this program started; else an older program, which could do less, may have made it."""
     pending: bool = False
     """A new state of the algorithm waits with it for its verdict."""
 
@@ -64,7 +64,7 @@ class Reporting:
 
 @dataclass(frozen=True)
 class Asking(Reporting):
-    """As `Reporting`, of an earlier round: what became of the update is learnt before another is made.
+    """As `Reporting`, of an earlier round: the verdict on its update must be known before another is made.
 
     Its verdict decides which state of the algorithm the next work begins with.
     """
@@ -91,7 +91,7 @@ class Device:
     can: frozenset[str] = field(default_factory=can)
     """What this program can do, as names of `fedge.wire.capabilities`."""
     own_boots: frozenset[bytes] = frozenset()
-    """Boot ids this state folder has had before: their wills and statuses are our own."""
+    """Earlier boot ids of this state folder: wills and statuses with them are this device's own."""
     link_up: bool = False
     connection: int = 0
     returned: bool = False
@@ -101,10 +101,10 @@ class Device:
     seen: Attempt = NEVER
     """The newest announcement."""
     passed_over: Attempt | None = None
-    """What it had seen when it last said that an announcement is older: it says so once."""
+    """The value of `seen` when an older announcement was last logged: it is logged once."""
     manifest: Manifest | None = None
     closes_s: float = 0.0
-    """When its round is over, unless it is announced anew."""
+    """When the announced round ends, unless it is announced again."""
     task: bytes | None = None
     """Digest of the task at hand."""
     source: str | None = None
@@ -124,9 +124,9 @@ class Device:
     judging: bytes | None = None
     """Digest of the model that is being measured for it."""
     unfit: bytes | None = None
-    """Digest of the one that was measured last and is not used."""
+    """Digest of the model that was measured last and was rejected."""
     followed_s: float = -inf
-    """When the model was followed last; a device that never did is late."""
+    """When the model was last downloaded or found on disk; -inf: never."""
     saved: Saved | None = None
     remembers: RoundId | None = None
     """The round whose admitted update the current state of the algorithm came with; None: it is at its

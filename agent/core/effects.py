@@ -1,4 +1,4 @@
-"""What a device does: the core lists these, the runtime performs them in that order."""
+"""Effects: the core returns them, and the runtime performs them in that order."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class PublishStatus:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Subscribe to the frames of what is lacking: `task`, `model` or both."""
+    """Subscribe to the frames of what is missing: `task`, `model` or both."""
 
     manifest: Manifest
     task: bool
@@ -45,7 +45,7 @@ class StartWork:
 
 @dataclass(frozen=True)
 class CancelWork:
-    """The work under way is no longer wanted."""
+    """Stop the work under way."""
 
     round: RoundId
 
@@ -73,7 +73,7 @@ class UseModel:
 
 @dataclass(frozen=True)
 class SaveSigners:
-    """Remember the keys known and what the last one announced, durably, and forget what those before have."""
+    """Remember the known keys and the last one's announcement, durably; forget those of earlier keys."""
 
     signers: Signers
     seen: Attempt
@@ -94,7 +94,7 @@ class SaveUpdate:
     digest: bytes
     payload: bytes
     snapshot: tuple[str, Snapshot] | None = None
-    """Of a survey: the source, and what is told of it from now on."""
+    """Of a survey: the source, and its snapshot, which later surveys send again."""
     pending: AlgorithmState | None = None
     """The algorithm's new state, which waits for the update's verdict."""
 
@@ -111,7 +111,7 @@ class PublishUpdate:
 
 @dataclass(frozen=True)
 class SaveVerdict:
-    """Remember what became of the saved update, and with it what becomes of the state, durably.
+    """Remember the verdict on the saved update, durably; it decides on the state too.
 
     The state that waits with an admitted update becomes the current one; that of a refused one is dropped.
     """
@@ -119,7 +119,7 @@ class SaveVerdict:
     digest: bytes
     verdict: str
     resets: bool = False
-    """Nobody knows whether it counted: the algorithm begins anew."""
+    """Nobody knows whether the update counted: the algorithm begins anew."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class ResetState:
 
 @dataclass(frozen=True)
 class Disconnect:
-    """Leave the broker for a while; `farewell`: not without saying that this device is offline."""
+    """Disconnect for some seconds; `farewell`: publish the offline status first."""
 
     seconds: float
     farewell: bool = False
@@ -137,7 +137,7 @@ class Disconnect:
 
 @dataclass(frozen=True)
 class Log:
-    """Tell the owner, in one line."""
+    """Write a line to the device's log."""
 
     level: str
     text: str

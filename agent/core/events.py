@@ -1,4 +1,4 @@
-"""What can happen to a device: everything that its decisions depend on comes in as one of these."""
+"""Events: everything that a device's decisions depend on comes in as one of these."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class RoundAnnounced:
 
 @dataclass(frozen=True)
 class FrameArrived:
-    """A frame of what is being fetched is here that was not; others of the same message are still to come."""
+    """A new frame of what is being fetched arrived; others of its message are still missing."""
 
     now_s: float
 
@@ -105,7 +105,7 @@ class ReceiptArrived:
 
 @dataclass(frozen=True)
 class StatusSeen:
-    """This device's own status topic spoke; `live`: just published, not retained from before."""
+    """A status arrived on this device's own topic; `live`: published now, not retained."""
 
     now_s: float
     status: Status
@@ -114,7 +114,7 @@ class StatusSeen:
 
 @dataclass(frozen=True)
 class KeepFailed:
-    """The model could not be written; it is tried again soon, and when a model is followed next."""
+    """The model could not be written; that is tried again soon, and when the next model is followed."""
 
     now_s: float
 

@@ -1,4 +1,4 @@
-"""The phase in which devices tell of their columns and classes, so that inputs are scaled alike."""
+"""The survey: devices describe their columns and classes, so that all scale their inputs alike."""
 
 from typing import ClassVar
 

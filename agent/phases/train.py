@@ -1,4 +1,4 @@
-"""The phase in which devices train on their rows and send what they have learnt."""
+"""Training: devices train on their rows and send an update."""
 
 from typing import ClassVar
 

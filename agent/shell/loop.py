@@ -90,7 +90,7 @@ class Loop:
             log.info("stopped")
 
     def _next(self) -> InboxEvent | Stop | None:
-        """Wait for the next event; None: the time has passed."""
+        """Wait for the next event; None: something is due before one arrives."""
         while True:
             self._watchdog.look(self._link.pulse, self._worker.pulse)
             due_s = self._runtime.due_s()

@@ -43,10 +43,10 @@ class Memory:
         self._reset_mark = path.with_suffix(".reset")
         """An empty file that is there while a reset of the states is due that the database has not taken."""
         self._to_reset = self._reset_mark.exists()
-        """What is remembered is to be dropped, and the disk has not taken it yet."""
+        """A reset of the states is due that the database has not taken yet."""
         try:
             self._has_states = examine(self._db, path)
-            """An algorithm may remember something: else nothing is looked for, and nothing dropped."""
+            """There may be states; if not, nothing is queried or deleted."""
         except BaseException:
             self._db.close()
             raise
@@ -63,13 +63,13 @@ class Memory:
             self._db.execute(_SAVE_SEEN, (*attempt.round, attempt.number, proof_of_seen(attempt)))
 
     def forget_rounds(self) -> None:
-        """Forget which announcement was seen, the update made for one, and what algorithms remember."""
+        """Forget the newest announcement, the update with its verdict, and the states of algorithms."""
         with transaction(self._db, self._path):
             for table in ("seen", "outbox", "verdict", "states"):
                 self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these four names
 
     def saved(self) -> Saved | None:
-        """What is known of the newest update."""
+        """The newest update without its bytes, and the verdict on it."""
         with self._clear_errors():
             row = self._db.execute(
                 "SELECT generation, round, digest, verdict,"
@@ -94,10 +94,10 @@ class Memory:
         snapshot: tuple[str, Snapshot] | None = None,
         pending: AlgorithmState | None = None,
     ) -> None:
-        """Keep an update, and that its attempt was seen; it takes the place of the one before.
+        """Keep an update instead of the former one, and its attempt as the newest seen.
 
-        `snapshot`: the source that a survey tells of, and what it tells, which is kept with it. `pending`:
-        the algorithm's new state, which waits with the update; one that waited with the one before is void.
+        `snapshot`: the source of a survey and its snapshot, which is kept too. `pending`: the algorithm's new
+        state, which waits for the update's verdict; a state that waited for the former one's is void.
         """
         round_id = attempt.round
         with transaction(self._db, self._path):
@@ -117,9 +117,9 @@ class Memory:
                 )
 
     def save_verdict(self, digest: bytes, verdict: str, *, resets: bool = False) -> None:
-        """Remember what became of the newest update, and so of the state that waits with it.
+        """Remember the verdict on the newest update, which decides on the state that waits for it.
 
-        `resets`: nobody knows whether it counted, and no state is kept.
+        `resets`: nobody knows whether the update counted, so all states are dropped.
         """
         save = "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?"
         if not resets:
@@ -132,7 +132,7 @@ class Memory:
         self._has_states = False
 
     def state(self) -> AlgorithmState | None:
-        """What the algorithm remembers of its last admitted update; None: it is at its beginning."""
+        """The algorithm's state after its last admitted update; None: it begins anew."""
         if self._to_reset:
             self.reset_state()
         if not self._has_states:
@@ -167,7 +167,7 @@ class Memory:
         self._to_reset = self._has_states = False
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """What was told in surveys, by source."""
+        """The snapshots that surveys have sent, by source."""
         with self._clear_errors():
             rows = self._db.execute("SELECT source, snapshot FROM told ORDER BY source").fetchall()
         return {source: Snapshot.from_bytes(content) for source, content in rows}
@@ -178,16 +178,16 @@ class Memory:
             self._db.execute("DELETE FROM told")
 
     def signers(self) -> Signers:
-        """The keys that are known, the pinned one first; empty if none was ever pinned."""
+        """The known signing keys, the pinned one first; empty if none was ever pinned."""
         with self._clear_errors():
             row = self._db.execute("SELECT keys FROM signers").fetchone()
         keys = bytes(row[0]) if row else b""
         return tuple(keys[at : at + PUBLIC_BYTES] for at in range(0, len(keys), PUBLIC_BYTES))
 
     def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
-        """Believe the last of these keys from now on; what an earlier one said of rounds counts no more.
+        """Trust the last of these keys from now on; forget the announcements that earlier keys signed.
 
-        `seen`: what the last one announced, which is the newest that this device has seen from now on.
+        `seen`: the attempt that the last key announced, which is the newest seen from now on.
         """
         keys = b"".join(signers)
         with transaction(self._db, self._path):
@@ -205,13 +205,13 @@ class Memory:
         return earlier
 
     def moved(self) -> tuple[str, int]:
-        """The day and its bytes, as `save_moved` had them; ("", 0) if nothing is written."""
+        """The day and its bytes, as `save_moved` stored them; ("", 0) if nothing is stored."""
         with self._clear_errors():
             row = self._db.execute("SELECT day, bytes FROM moved").fetchone()
         return (str(row[0]), int(row[1])) if row else ("", 0)
 
     def save_moved(self, day: str, count: int) -> None:
-        """Write down a day, as `agent.shell.traffic` spells it, and the bytes that count as moved on it."""
+        """Store a day, in the form of `agent.shell.traffic`, and the bytes that count as moved on it."""
         with self._clear_errors():
             self._db.execute("REPLACE INTO moved VALUES (1, ?, ?)", (day, count))
 

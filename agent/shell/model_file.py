@@ -1,4 +1,4 @@
-"""A model and its task in one file that changes as a whole: the newest, or behind a gate the one in use."""
+"""The file with a model and its task, replaced as a whole: the newest model, or the one in use."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from fedge.wire.messages.task import Task
 FILE = "model.held"
 """The name, in the state folder, of the file with the newest model that the device has followed."""
 USED = "model.used"
-"""The name of the file with the model that `predict` uses, where a gate may keep it from the newest one."""
+"""The name of the file with the model that `predict` uses, if that is not the newest one."""
 
 _VERSION = 1
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What the file holds: messages as they came, and what they say."""
+    """The content of the file: the messages as they came, and decoded."""
 
     task: bytes
     task_digest: bytes
@@ -33,20 +33,20 @@ class StoredModel:
     model_digest: bytes
     decoded_model: Model
     max_samples: int | None = None
-    """The most rows for training that the federation took of a device then; None: that was not told."""
+    """The federation's cap on a device's training rows at that time; None: it announced none."""
     untrained: bool = False
     """Whether the model holds the weights that a generation with a survey begins with."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What of it this program does not know, as names: a newer one wrote the file."""
+        """The names in it that this program does not know, because a newer one wrote the file."""
         return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
 
 
 def save(
     path: Path, task: bytes, model: bytes, max_samples: int | None = None, *, untrained: bool = False
 ) -> None:
-    """Replace the file by a task and a model made for it, as packed messages, and what was told with them.
+    """Replace the file by a task, its model (both as packed messages), and what was announced with them.
 
     Raises:
         StateError: it cannot be written; the one before is untouched.
@@ -68,7 +68,7 @@ def save(
 
 
 def set_apart(path: Path) -> None:
-    """Before the newest model takes its place: let the one that `predict` has read so far stay in use.
+    """Keep the model that `predict` reads in use, before the newest one replaces its file.
 
     Does nothing if there is none, or one is in use already.
 
@@ -84,10 +84,10 @@ def set_apart(path: Path) -> None:
 
 
 def release(path: Path) -> None:
-    """Let the newest model be the one in use.
+    """Use the newest model.
 
     Raises:
-        StateError: the file of the one before cannot be removed.
+        StateError: the file of the former model cannot be removed.
     """
     used = path.with_name(USED)
     if used.exists():
@@ -95,7 +95,7 @@ def release(path: Path) -> None:
 
 
 def waits(folder: Path) -> bool:
-    """Whether the model before stays in use, gate or not: nobody has trained the newest one yet.
+    """Whether the former model stays in use because nobody has trained the newest one yet.
 
     Its file says so, for a kept model that a generation begins with has the number of first weights too.
     """
@@ -164,7 +164,7 @@ def load(path: Path) -> tuple[Task, Model]:
 
 
 def require(path: Path) -> StoredModel:
-    """The file, of which this program can compute all.
+    """Read a file whose model this program can compute.
 
     Raises:
         StateError: there is none yet, it cannot be read, or is damaged.
@@ -183,7 +183,7 @@ def require(path: Path) -> StoredModel:
 
 
 def _told(fields: dict[str, object]) -> dict[str, object]:
-    """What was told with them; files of 0.2.0 hold nothing of the kind."""
+    """What was announced with task and model; files of 0.2.0 do not have it."""
     if not {"told", "told_digest"} & fields.keys():
         return {}
     beside = _checked(fields, "told")

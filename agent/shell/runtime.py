@@ -1,4 +1,4 @@
-"""The agent's shell: the core at work. Take an event, `step`, perform the effects in order."""
+"""The runtime of the agent: take an event, call `step`, perform the effects in order."""
 
 import logging
 import time
@@ -57,7 +57,7 @@ InboxEvent = Event | LinkEvent
 
 
 class Runtime:
-    """The core at work on real things: a memory, a link, a worker. It has no thread and never waits.
+    """Connects the core with a memory, a link and a worker. It has no thread and never waits.
 
     Args:
         settings: the configuration.
@@ -100,23 +100,23 @@ class Runtime:
         self._refusals = Refusals()
 
     def due_s(self) -> float | None:
-        """When `turn` wants to be called next, even if nothing happens; None: not before something does."""
+        """When `turn` must be called next, in monotonic seconds; None: only when an event arrives."""
         due = [due_s for due_s in (lifecycle.due_s(self._state), self._return_s) if due_s is not None]
         return min(due, default=None)
 
     def offline_status(self, connection: int | None = None) -> Publication:
-        """The status to stand at the broker when we are gone; the will of the n-th connection."""
+        """The retained status for the time when this device is offline; the will of the n-th connection."""
         state = self._state if connection is None else replace(self._state, connection=connection)
         return self._status_publication(lifecycle.status(state, online=False))
 
     # ── events ─────────────────────────────────────────────────────────────────────────────────────
 
     def turn(self, event: InboxEvent | None) -> None:
-        """Handle what happened, if anything, and what is due by now.
+        """Handle an event, if there is one, and what is due by now.
 
         Raises:
-            DamagedState: the memory is not what was written. A disk that is full or read-only raises nothing:
-                the round at hand is declined, and what could not be kept is not said.
+            DamagedState: the memory is damaged. A disk that is full or read-only raises nothing: the round is
+                declined, and what could not be saved is not published.
         """
         returning = self._return_s is not None and self._now_s() >= self._return_s
         if returning:
@@ -125,12 +125,12 @@ class Runtime:
             self._conditions.count(self._link.traffic.sent + self._link.traffic.received)
             if self._conditions.used_up and self._return_s is None:
                 self._step(on.ConditionsChanged(self._now_s(), self._readings()))
-        if returning and self._return_s is None:  # it has not been told to stay away for longer
+        if returning and self._return_s is None:  # no new pause has begun meanwhile
             self._link.open()
         if event is not None:
             self._take(event)
         due_s = self.due_s()
-        # Whatever has happened: whoever sends without a pause could else keep us from all that is due.
+        # After each event too: otherwise a sender without pauses could keep this device from what is due.
         if event is None or (due_s is not None and self._now_s() >= due_s):
             self._step(on.ConditionsChanged(self._now_s(), self._readings()))
             self._step(on.Tick(self._now_s()))
@@ -138,7 +138,7 @@ class Runtime:
     def _take(self, event: InboxEvent) -> None:
         match event:
             case LinkUp() | LinkDown() if self._return_s is not None:
-                pass  # it was said before we left the broker
+                pass  # it was queued before this device disconnected
             case LinkUp():
                 self._link.handle(event)
                 if self._losses.tells_return(self._now_s()):
@@ -182,7 +182,7 @@ class Runtime:
                 pass
 
     def _read_manifest(self, message: MessageArrived) -> None:
-        """Take an announcement, where a key is pinned only if it is signed with that or its successor."""
+        """Take an announcement; if a key is pinned, only one signed with that key or its successor."""
         envelope, signers = unpack(message.payload, Signed), self._state.signers
         if signers:
             signers = authenticate(envelope, "round", self._topics, signers, ed25519.verify)
@@ -193,7 +193,7 @@ class Runtime:
             self._refusals.begin_anew(self._now_s())
 
     def _read_frame(self, address: Address, frame: Frame) -> None:
-        """Take a frame of the task or model that is being fetched; others are left over from before."""
+        """Take a frame of the task or model that is being fetched; others belong to earlier requests."""
         if not isinstance(self._state.work, Fetching):
             return
         event = self._downloads.offer(address.kind, frame, self._state.manifest, self._now_s())
@@ -217,7 +217,7 @@ class Runtime:
                 self._perform(effect)
                 after(effect)
             except DamagedState:
-                raise  # the next start puts it aside
+                raise  # the next start quarantines the file
             except StateError as error:
                 log.error("%s", error)
                 given = give_up(former, self._state, effect, str(error), self._now_s())

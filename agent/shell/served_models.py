@@ -45,7 +45,7 @@ class ServedModels:
         task, model = self._downloads.task_bytes, self._downloads.model_bytes
         model_file.save(self._file, task, model, cap, untrained=untrained)
         if untrained and model_file.waits(self._file.parent):
-            log.info("nobody has trained the new model yet: `predict` goes on with the one before")
+            log.info("nobody has trained the new model yet: `predict` keeps using the former one")
         elif not gated:
             model_file.release(self._file)
 

@@ -1,4 +1,4 @@
-"""How a device begins: with what its disk has of the time before."""
+"""Start a device from the state on its disk."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ FOLLOW_S = 3_600.0
 
 @dataclass(frozen=True)
 class Opened:
-    """The state to start from, and the model it speaks of."""
+    """The state to start from, and the content of the model file."""
 
     state: Device
     held: StoredModel | None
 
 
 def open_memory(path: Path) -> Memory:
-    """The device's memory; a damaged one is put aside, and an empty one takes its place.
+    """Open the device's memory; a damaged one is quarantined and replaced by an empty one.
 
     Nothing is lost that the fleet needs: who this device is stands in its configuration, the newest round in
     the announcement. An update that had been sent is not known any more, so another may be made in its round:
@@ -48,7 +48,7 @@ def open_memory(path: Path) -> Memory:
 
 
 def _signers(settings: AgentSettings, memory: Memory) -> Signers:
-    """The keys to go on with: those that were followed from the pinned one, or that one alone."""
+    """The trusted keys: the pinned one and its successors, or the pinned one alone if it is new."""
     path, known = settings.trust.key, memory.signers()
     if path is None:
         pinned: Signers = ()
@@ -63,7 +63,7 @@ def _signers(settings: AgentSettings, memory: Memory) -> Signers:
 
 
 def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes, now_s: float) -> Opened:
-    """Remember: the newest round seen, the update that may not be answered yet, the model in `file`.
+    """Load the newest round seen, the update that may not be answered yet, and the model in `file`.
 
     Raises:
         ConfigError: the key that is pinned cannot be read or used.

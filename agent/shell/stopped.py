@@ -1,4 +1,4 @@
-"""The memory of an agent that does not run, for commands that change it."""
+"""The memory of a stopped agent, for commands that change it."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from fedge.storage.locks import lock
 
 @contextmanager
 def memory_of_a_stopped_agent(folder: Path) -> Iterator[Memory]:
-    """Open the memory in a state folder, and prevent that an agent starts meanwhile.
+    """Open the memory in a state folder, and keep an agent from starting meanwhile.
 
     Raises:
         Conflict: an agent works with this state folder.

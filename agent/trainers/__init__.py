@@ -1,1 +1,1 @@
-"""Who trains on a device, and what becomes of it: `protocol` is what a trainer of your own has to do."""
+"""Training on a device: the worker's thread, the trainer, and what a round contributes."""

@@ -1,4 +1,4 @@
-"""How two models do on this device's held-out rows, measured on the trainer's thread."""
+"""Compare the scores of two models on this device's held-out rows, on the worker's thread."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

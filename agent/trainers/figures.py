@@ -1,4 +1,4 @@
-"""Figures of a model on the rows that a device holds out."""
+"""Measure a model on the rows that a device holds out."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What a new announcement changes: which work goes on, and which is dropped."""
+"""A new announcement: which work goes on, and which is dropped."""
 
 from dataclasses import replace
 
@@ -15,20 +15,20 @@ from fedge.wire.messages.manifest import Manifest
 
 
 def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
-    """Take an announcement: of what is new, of what was said before, or of what this device has passed."""
+    """Take an announcement: of a new round or attempt, a repeated one, or an outdated one."""
     manifest, now_s = event.manifest, event.now_s
     announced = _attempt_of(manifest)
     effects: list[do.Effect] = []
     if event.signers != state.signers:
         text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
         effects += [do.SaveSigners(event.signers, announced), do.Log("warning", text)]
-        # The key before may have been stolen, and have signed a round or an attempt that none could ever
-        # follow, or another model under this one's number: what was begun under it begins anew.
+        # The former key may have been stolen. Its thief may have signed a round number that no later round
+        # exceeds, or another model under this number: what was begun under that key begins anew.
         state = replace(state, signers=event.signers, seen=announced, manifest=None)
         effects.append(do.PublishStatus(status(state)))
     if announced < state.seen:
         if state.passed_over == state.seen:
-            return state, []  # said already, and a replay is cheap to repeat
+            return state, []  # logged already, and a replay is cheap to repeat
         text = f"ignored an announcement of round {announced}: this device has seen round {state.seen}"
         state = replace(state, passed_over=state.seen)
         return state, [do.Log("warning", text), do.PublishStatus(status(state))]
@@ -38,13 +38,13 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     same_work = current is None or made_from(manifest) == made_from(current)
     same_state = current is not None and current.state == manifest.state
     if current is not None and same_state and round_of(current) == announced.round and not same_work:
-        # Another aggregator's round or end of that number, which has another history: what was made for the
-        # one before is no answer to this one, and its final model is not this one's.
+        # Another aggregator announces this number, with another history. The saved update does not answer it,
+        # and its final model differs.
         state = replace(state, saved=None)
     elif current is not None and announced == state.seen:
         if manifest.state != current.state:
             return state, effects
-        state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
+        state = replace(state, closes_s=closes_s)  # repeated by an aggregator that was restarted
         if _asks(manifest) != _asks(current):
             state, more = _take_changed_plan(state, manifest, now_s)
             return state, effects + more
@@ -58,7 +58,7 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     same_plan = current is not None and _asks(manifest) == _asks(current)
     state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
     match state.work:
-        # Another attempt of the round it works on: what it does stays right.
+        # Another attempt of the round that it works on: the work stays valid.
         case Fetching(to_work=True) | Working() if same_round and same_plan:
             return state, effects
         case Reporting() if same_round:
@@ -73,13 +73,13 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
             pass  # saved together with the update: one write to the SD card instead of two
         case _:
             effects.append(do.SaveSeen(announced))
-            if not more and holds_the_final_model(state):  # since it measured it, which nobody was told
+            if not more and holds_the_final_model(state):  # not reported yet
                 more.append(do.PublishStatus(status(state)))
     return state, effects + more
 
 
 def made_from(manifest: Manifest) -> tuple[bytes, bytes | None]:
-    """What the answers to an announcement are made from, wherever it lies."""
+    """The digests that an answer to an announcement depends on: those of task and model."""
     return manifest.task.digest, manifest.model.digest if manifest.model is not None else None
 
 

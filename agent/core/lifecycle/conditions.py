@@ -1,4 +1,4 @@
-"""Work that waits for its owner's conditions: when it is decided again, and when the device leaves."""
+"""The owner's conditions over time: when waiting work is decided again, and when the device disconnects."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from agent.core.lifecycle.outcome import Step
 from agent.core.policy import used_up
 
 MEASURE_AGAIN_S = 30.0
-"""How often conditions are looked at again, while nothing but they keeps the device from its work."""
+"""Seconds between two measurements while only conditions keep the device from its work."""
 
 
 def with_readings(state: Device, now_s: float, readings: Readings) -> Device:
@@ -20,7 +20,7 @@ def with_readings(state: Device, now_s: float, readings: Readings) -> Device:
 
 
 def waits(state: Device) -> bool:
-    """Whether a round it would work in is still open, and nothing but conditions speaks against it."""
+    """Whether a round is open that this device declined only because of conditions that may change."""
     return (
         isinstance(state.work, Idle)
         and state.link_up
@@ -33,7 +33,7 @@ def waits(state: Device) -> bool:
 
 
 def take_readings(state: Device, event: on.ConditionsChanged) -> Step:
-    """Decide again on what has waited for better ones, or leave because the day's bytes are used up."""
+    """Decide again on waiting work, or disconnect because the day's bytes are used up."""
     state = with_readings(state, event.now_s, event.readings)
     if used_up(state):
         return _leave(state)
@@ -41,7 +41,7 @@ def take_readings(state: Device, event: on.ConditionsChanged) -> Step:
 
 
 def _leave(state: Device) -> Step:
-    """Today's bytes are used up: to hear any more, of whomever, would use others."""
+    """Disconnect: today's bytes are used up, and every message received would use more."""
     effects: list[do.Effect] = [do.Disconnect(MEASURE_AGAIN_S, farewell=state.link_up)]
     if state.link_up:
         limit, spent = state.limits.bytes_per_day, state.readings.spent

@@ -1,4 +1,4 @@
-"""What to do about the newest announcement, from Idle."""
+"""Decide what an idle device does about the newest announcement."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from fedge.wire.selection import chosen
 
 
 def decide(state: Device, now_s: float) -> Step:
-    """What to do about the newest manifest, from Idle."""
+    """Work, report, ask, follow the model, decline, or stay idle."""
     manifest = state.manifest
     if manifest is None:
         return state, []
@@ -35,7 +35,7 @@ def decide(state: Device, now_s: float) -> Step:
             objection = next(objections_to_work(state, manifest), None)
             return _take_up(state, now_s) if objection is None else decline(state, manifest, objection)
     elif manifest.state not in STATES and not _refuses(state):
-        # A newer program asks for something: who is meant says that it will not come.
+        # A newer program asks for something unknown: a device that is chosen declines.
         objection = next(beyond_program(state, manifest), None)
         if objection is not None and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
             return decline(state, manifest, objection)
@@ -46,9 +46,9 @@ def decide(state: Device, now_s: float) -> Step:
 
 
 def _half_understood(state: Device, manifest: Manifest) -> bool:
-    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked.
+    """Whether an older program, before an upgrade, may have made the saved update without all that is asked.
 
-    One with a state is not: that program read all of a plan, and declined what it did not know.
+    An update with a state is not: programs with states read all of a plan and decline what they do not know.
     """
     saved = state.saved
     before = saved is not None and not saved.ours and saved.verdict != "admitted" and not saved.pending
@@ -56,7 +56,7 @@ def _half_understood(state: Device, manifest: Manifest) -> bool:
 
 
 def _refuses(state: Device) -> bool:
-    """Whether it has declined this attempt for a reason that stays."""
+    """Whether this device has declined this attempt for a reason that does not pass by itself."""
     return state.declined is not None and state.declined.reason not in PASSING
 
 
@@ -73,10 +73,10 @@ def _take_up(state: Device, now_s: float) -> Step:
 
 
 def _say_again(state: Device, manifest: Manifest, now_s: float) -> Step:
-    """A new attempt of a round that counted our update: ask whether it still knows it.
+    """In a new attempt of a round that admitted our update, check that the aggregator still has it.
 
-    One frame asks, and the first verdict comes again; an aggregator that was restored from a backup of this
-    round asks for the rest instead of waiting for ever.
+    One frame is sent. The aggregator repeats its verdict; one that was restored from a backup of this round
+    asks for the other frames instead of waiting for ever.
     """
     assert state.saved is not None
     if manifest.attempt == 0 or state.saved.verdict != "admitted":

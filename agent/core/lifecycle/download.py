@@ -1,4 +1,4 @@
-"""From an announcement to task and model at hand: what is fetched, asked for again, and kept in the file."""
+"""Download task and model: what is fetched, requested again, and kept in the model file."""
 
 from dataclasses import replace
 from itertools import chain
@@ -14,7 +14,7 @@ from fedge.wire.messages.manifest import Manifest
 
 FETCH_RETRY_S, LONGEST_FETCH_RETRY_S = 15.0, 240.0
 KEEP_AGAIN_S = 60.0
-"""So long after its disk did not take a model a device tries again."""
+"""Seconds until a device tries again to write a model that its disk did not take."""
 
 
 def may_follow(state: Device) -> bool:
@@ -33,7 +33,7 @@ def follow_due_s(state: Device) -> float:
 
 
 def fetch(state: Device, now_s: float, *, to_work: bool, tries: int = 0) -> Step:
-    """Ask for what is not at hand; with everything at hand, go on at once."""
+    """Request what is missing; if nothing is, go on at once."""
     assert state.manifest is not None
     task, model = state.lacks_task, state.lacks_model
     if not (task or model):
@@ -47,7 +47,7 @@ def _fetch_pause_s(tries: int) -> float:
 
 
 def take_frame(state: Device, now_s: float) -> Device:
-    """Go on waiting: asked again, the broker would send everything again, behind what is still under way."""
+    """Wait longer: a new request would make the broker send everything again, behind what is on its way."""
     if not isinstance(state.work, Fetching):
         return state
     return replace(state, work=replace(state.work, due_s=now_s + _fetch_pause_s(state.work.tries)))

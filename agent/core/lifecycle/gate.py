@@ -20,7 +20,7 @@ def may_judge(state: Device) -> bool:
 
 
 def judge(state: Device) -> Step:
-    """Have the kept model measured; the first one is used, as there is nothing that it could be worse than.
+    """Have the kept model measured; the first one is used at once, for there is none to compare it with.
 
     It waits for a tick of its own: an effect before this one may fail, and the model not be kept at all.
     """
@@ -32,7 +32,7 @@ def judge(state: Device) -> Step:
 
 
 def take_verdict(state: Device, event: on.Judged) -> Step:
-    """Use the model that was measured, or leave the one before in use; and say so."""
+    """Use the model that was measured or leave the former one in use, and log which."""
     if event.digest != state.judging:
         return state, []
     before = status(state).uses

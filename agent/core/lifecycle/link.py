@@ -1,4 +1,4 @@
-"""The link's machine: up or down, whoever else speaks in this device's name."""
+"""The connection: up or down, and others that use this device's identity."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ UNSAVED_PAUSE_S = 30.0
 
 
 def take_link_up(state: Device, event: on.LinkUp) -> Step:
-    """Begin a connection: subscribe, say the status, and ask again for what the work waits for."""
+    """Begin a connection: subscribe, publish the status, and request again what the work waits for."""
     returned = state.connection > 0
     state = replace(state, link_up=True, connection=event.connection, returned=returned)
     effects: list[do.Effect] = [do.Subscribe(), do.PublishStatus(status(state))]
@@ -31,19 +31,19 @@ def take_link_up(state: Device, event: on.LinkUp) -> Step:
 
 
 def take_status(state: Device, event: on.StatusSeen) -> Step:
-    """Look who else speaks in this device's name: an own life before, a late will, or a clone."""
+    """Judge a status on this device's topic: from an earlier boot, a late will, or a clone."""
     seen = event.status
     if not state.link_up:
         return state, []
     if event.live and not seen.online:
-        # A late will, perhaps of a boot that this state folder does not know, for it was wiped or is an older
-        # copy. Whoever's it is: its sender is gone and we are here, so it must not stand as the last word.
+        # A late will, perhaps of a boot that this state folder does not know because it was wiped or is an
+        # older copy. Its sender is gone and this device is online, so the retained status must say so.
         return state, [do.PublishStatus(status(state))]
     if seen.boot == state.boot or seen.boot in state.own_boots:
-        if event.live and seen.boot != state.boot:  # what an older boot said, late
+        if event.live and seen.boot != state.boot:  # a late message of an older boot
             return state, [do.PublishStatus(status(state))]
         return state, []
-    # A stranger's boot id can be left over from before this state folder, unless it spoke after we did.
+    # An unknown boot id may be retained from before this state folder, unless it was published after ours.
     if not (state.returned or event.live):
         return state, []
     pause_s = CLONE_PAUSE_S * (1 + fraction(state.boot, state.connection))
@@ -55,7 +55,7 @@ def take_status(state: Device, event: on.StatusSeen) -> Step:
 
 
 def take_unsaved_signers(state: Device) -> Step:
-    """Leave for a while: who comes back is told the announcement again. Until then answer no other."""
+    """Disconnect for a while: the broker repeats the announcement at the next connection."""
     effects: list[do.Effect] = [do.Disconnect(UNSAVED_PAUSE_S, farewell=state.link_up)]
     match state.work:
         case Working(round=unwanted):

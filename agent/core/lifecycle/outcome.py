@@ -1,4 +1,4 @@
-"""What a step leads to, and the jitter in it."""
+"""The result of a step, and the jitter of its pauses."""
 
 from hashlib import sha256
 

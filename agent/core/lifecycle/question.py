@@ -1,4 +1,4 @@
-"""The answer to a question: once the verdict on an earlier update is known, the newest round is decided."""
+"""The answer about an earlier update: once its verdict is known, the newest round is decided."""
 
 from agent.core import events as on
 from agent.core.device import Asking, Device, Idle
@@ -10,8 +10,8 @@ from agent.core.lifecycle.report import take_receipt, undecided
 def take_answer(state: Device, event: on.ReceiptArrived) -> Step:
     """Take a receipt; if it answers what was asked, go on with the round that has waited for it.
 
-    One that is no last word (this device is set aside, or that ledger is an older copy) leaves the question
-    to the next announcement.
+    A receipt that is not final (this device is quarantined, or that ledger is an older copy) leaves the
+    question to the next announcement.
     """
     asked = isinstance(state.work, Asking)
     state, effects = take_receipt(state, event)

@@ -1,8 +1,8 @@
-"""From the worker's result to the aggregator's verdict: what is saved, published again, asked, and forgotten.
+"""From the worker's result to the aggregator's verdict: save the update, send it, ask about it, drop it.
 
 An algorithm's new state waits with the update that it was made with. It becomes the current one with the
-verdict "admitted" and is dropped with a refusal, in the same step. So what became of the update must be known
-before the next one is made: it is asked (`Asking`), never guessed.
+verdict "admitted" and is dropped with a refusal, in the same step. So the verdict must be known before the
+next update is made: the device asks for it (`Asking`) and never guesses.
 """
 
 from dataclasses import replace
@@ -19,12 +19,12 @@ from fedge.wire.reasons import Reason
 
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
 NOT_KNOWN = frozenset({Reason.FORGOTTEN, Reason.ALREADY_ANSWERED, Reason.UNKNOWN_DEVICE, Reason.OTHER})
-"""Refusals after which nobody can say which states counted: that round is no longer kept, another update of
-this device was answered in it (its own, of before it lost its memory), or the ledger was not even asked."""
+"""Refusals that leave open whether the state counts: the ledger no longer has that round, another update of
+this device was answered in it (made before it lost its memory), or the ledger was not consulted."""
 
 
 def take_result(state: Device, event: on.Done) -> Step:
-    """Save what the worker made, then publish it, then keep the model it was made from."""
+    """Save the update, then send it, then keep the model that it was made from."""
     if state.work != Working(event.round):
         return state, []
     state = replace(
@@ -37,7 +37,7 @@ def take_result(state: Device, event: on.Done) -> Step:
         do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot, event.pending),
         do.PublishUpdate(event.digest, None),
     ]
-    state, keeping = keep(state, event.now_s)  # while the others are still at work
+    state, keeping = keep(state, event.now_s)  # there is time: other devices still train
     return state, effects + keeping
 
 
@@ -50,20 +50,20 @@ def undecided(state: Device, manifest: Manifest) -> bool:
 
 
 def ask(state: Device, now_s: float) -> Step:
-    """Ask what became of the saved update, of a round that is over; nothing else is done before."""
+    """Ask for the verdict on the saved update of an earlier round; nothing else is done before the answer."""
     state = replace(state, work=Asking((0,), now_s + REPORT_RETRY_S))
     return state, [publish_again(state, (0,))]
 
 
 def publish_again(state: Device, frames: tuple[int, ...]) -> do.PublishUpdate:
-    """Send these frames of the saved update once more; the first one asks, if there is a question."""
+    """Send these frames of the saved update again; while `Asking`, frame 0 carries the question."""
     assert state.saved is not None
     asks: RoundId | None = state.saved.round if isinstance(state.work, Asking) else None
     return do.PublishUpdate(state.saved.digest, frames, asks)
 
 
 def take_failure(state: Device, event: on.Failed) -> Step:
-    """Decline a round whose work, or the saving of it, has failed."""
+    """Decline a round whose work failed, or whose update could not be saved."""
     at_work = isinstance(state.work, Working) and state.work.round == event.round
     unsaved = (
         isinstance(state.work, Reporting) and state.saved is not None and state.saved.round == event.round
@@ -72,14 +72,14 @@ def take_failure(state: Device, event: on.Failed) -> Step:
         return state, []
     declined = make_decline(state.manifest, event.reason, event.told)
     state = replace(state, work=Idle(), declined=declined)
-    if unsaved:  # nor was the model kept, which comes after the update
+    if unsaved:  # the model was not kept either: that comes after the update
         state = replace(state, saved=None, kept=None)
     text = f"round {event.round}: declined ({event.reason}): {event.detail}"
     return state, [do.Log("warning", text), do.SaveSeen(state.seen), do.PublishStatus(status(state))]
 
 
 def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
-    """Take the aggregator's answer to the saved update: send again, come again, keep it, or be done."""
+    """Take the aggregator's answer to the saved update: send frames, retry, keep it, or finish."""
     receipt = event.receipt
     saved = state.saved
     if saved is None or receipt.update != saved.digest:
@@ -91,7 +91,7 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
         if receipt.missing and receipt.after_s == 0:
             work = replace(state.work, frames=(0,), due_s=event.now_s + REPORT_RETRY_S)
             return replace(state, work=work), [publish_again(state, receipt.missing)]
-        # Whoever else was told to come later was told the same number of seconds.
+        # Every device is told the same number of seconds: jitter spreads them.
         wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + fraction(saved.digest, tries) / 2)
         work = replace(state.work, frames=receipt.missing or (0,), due_s=event.now_s + wait_s)
         return replace(state, work=work), []
@@ -101,18 +101,18 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
     other_history = asked and receipt.verdict == "refused" and receipt.reason is Reason.WRONG_BASE
     if saved.verdict is not None and not other_history:
         return state, []
-    unasked = receipt.verdict == "refused" and not asked  # else whoever repeats it fills our log
+    unasked = receipt.verdict == "refused" and not asked  # logging it would let a sender fill our log
     if receipt.verdict == "refused" and round_of(receipt) < saved.round:
         if unasked:
             return state, []
-        # That ledger is an older copy, and may be replaced: only one that knows this round can judge.
+        # That ledger is an older copy and may be replaced: only one that has this round can judge.
         text = (
             f"round {saved.round}: an aggregator that only knows {round_of(receipt)} refused the update "
             f"({receipt.reason}): it is kept until that round is announced again"
         )
         return state, [do.Log("warning", text)]
     if receipt.reason is Reason.WRONG_BASE:
-        # Made from another aggregator's model: this round may still be answered, once it is announced again.
+        # It was made from another aggregator's model: a new update may still answer this round.
         text = f"round {saved.round}: the update was made from another model than is announced: forgotten"
         return replace(state, saved=None), [do.Log("warning", text)]
     if receipt.reason in (Reason.NOT_CHOSEN, Reason.QUARANTINED):

@@ -1,4 +1,4 @@
-"""When time alone changes something, and what."""
+"""What a device does when time passes, and when it wants to be called next."""
 
 from dataclasses import replace
 from math import inf
@@ -13,7 +13,7 @@ from agent.core.policy import can_follow
 
 
 def due_s(state: Device) -> float | None:
-    """When a `Tick` is wanted next."""
+    """When the next `Tick` is due, in monotonic seconds; None: only after another event."""
     if may_judge(state):
         return -inf
     if not state.link_up:
