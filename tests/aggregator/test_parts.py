@@ -18,13 +18,14 @@ from aggregator.aggregation.server_state import unpack as unpack_state
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted
-from aggregator.core.parts import PartError
+from aggregator.core.parts import Part, PartError, Parts
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
 from aggregator.core.updates import _terms
 from aggregator.core.usual import Usual
 from aggregator.core.vectors import judge
-from aggregator.ledger.layout import FILE
+from aggregator.core.workable import unworkable
+from aggregator.ledger.layout import FILE, MEASURES
 from aggregator.ledger.reading import read_only
 from aggregator.shell.closer import Cancelled, close
 from aggregator.shell.runtime import Runtime
@@ -181,13 +182,17 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def by_hand(
-    first: np.ndarray, rounds: Sequence[int], devices: Sequence[str] = DEVICES, v: np.ndarray | None = None
+    first: np.ndarray,
+    rounds: Sequence[int],
+    devices: Sequence[str] = DEVICES,
+    v: np.ndarray | None = None,
+    beta: float = BETA,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The weights after rounds that begin with `first`, and what the optimizer remembers then."""
     w, v = first, np.zeros(P) if v is None else v
     for number in rounds:
         sent = [w.astype(np.float64) + told(number, device) for device in devices]
-        v = BETA * v + (np.median(sent, axis=0) + 0.25).astype(np.float32).astype(np.float64) - w
+        v = beta * v + (np.median(sent, axis=0) + 0.25).astype(np.float32).astype(np.float64) - w
         w = (w + v).astype(np.float32)
     return w, v
 
@@ -280,6 +285,40 @@ def test_without_a_device_the_optimizer_goes_on_from_what_it_remembered(lab: Lab
     expected = (m2.astype(np.float64) + m3 - w[2]).astype(np.float32)
     assert lab.weights(RoundId(2, 0)).tobytes() == expected.tobytes()
     assert replay(lab.path, 0, SEED).same
+
+
+def test_without_a_device_another_optimizer_begins_at_init_as_it_did(lab: Lab) -> None:
+    """The options changed between the rounds that are computed again: then it remembered nothing, either."""
+    lab.survey()
+    lab.train(2)
+    lighter = {**ALL, "server": {"name": "toy-heavy", "beta": 0.25}}
+    lab.start(lighter)
+    lab.train(2)
+    w = {number: lab.weights(RoundId(1, number)) for number in range(5)}
+    left = DEVICES[:2]
+    _, v1 = by_hand(w[0], (1,))
+    lab.start(lighter, Return(round=1, without=(DEVICES[2],)), generation=2)
+    m2, _ = by_hand(w[1], (2,), left, v1)
+    m3, v3 = by_hand(w[2], (3,), left, beta=0.25)
+    m4, _ = by_hand(w[3], (4,), left, v3, beta=0.25)
+    expected = (m2.astype(np.float64) + m3 - w[2] + m4 - w[3]).astype(np.float32)
+    assert lab.weights(RoundId(2, 0)).tobytes() == expected.tobytes()
+
+
+def test_the_optimizer_goes_on_over_a_round_that_only_measured(lab: Lab) -> None:
+    lab.survey()
+    lab.train(2)
+    measured, model = RoundId(1, 3), lab.ledger.model_of(RoundId(1, 2))
+    assert model is not None
+    with lab.ledger.transaction():
+        lab.ledger._run("UPDATE rounds SET kind = ? WHERE round = 3", MEASURES)
+        lab.ledger.close_round(measured, model, 0, 0, {}, 0.0, None, None, lab.settings.parts().text())
+    lab.start(ALL)
+    assert lab.state.round == RoundId(1, 4)
+    lab.train(1)
+    w, _ = by_hand(lab.weights(RoundId(1, 0)), (1, 2, 4))
+    assert lab.weights(RoundId(1, 4)).tobytes() == w.tobytes()
+    assert replay(lab.path, 4, SEED).same
 
 
 def test_a_state_is_kept_as_long_as_the_model_that_it_belongs_to(lab: Lab) -> None:
@@ -530,6 +569,7 @@ def test_one_further_vector_counts_as_some_usual_ones_at_most(tmp_path: Path) ->
     others = np.mean(honest, axis=0, dtype=np.float64)
     pulled = np.linalg.norm(lab.control(RoundId(1, 1)) - others)
     assert pulled <= 2.5 * usual * 1.2 / 11 + np.linalg.norm(others) / 11 + 0.01
+    assert replay(lab.path, 1, SEED).same, "and is shortened alike when it is computed again"
     lab.ledger.close()
 
 
@@ -592,6 +632,8 @@ def test_what_is_read_in_another_way_than_it_was_sent_is_not_closed(lab: Lab) ->
     lab.send(DEVICES[0], lab.update(DEVICES[0]))
     with pytest.raises(ConfigError, match=r"toy-halves"):
         lab.start({**ALL, "plan": {"local": "toy-controlled"}})
+    with pytest.raises(ConfigError, match=r"toy-controlled"):
+        lab.start({**ALL, "plan": {"codec": "toy-halves"}})
     lab.start(ALL)
 
 
@@ -651,6 +693,15 @@ def test_what_cannot_work_is_refused_and_says_what_would(
         load(tmp_path, text)
     for name in names:
         assert name in str(error.value)
+
+
+def test_an_update_with_all_its_vectors_has_to_fit_into_a_message() -> None:
+    alone, both = Parts(), Parts(local=Part("toy-controlled"))
+    size = MAX_SIZE // 4 - 65_536  # of float32: four bytes each
+    assert unworkable(alone, size) is None
+    assert unworkable(both, size // 2) is None
+    assert "float32" in (unworkable(both, size // 2 + 65_536) or "")
+    assert "float32" in (unworkable(alone, size + 65_536) or "")
 
 
 @pytest.mark.parametrize("extension", ["tests.aggregator.toys:NOTHING", "no.such.module:X", "not-installed"])
