@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedge.algorithms.rules.columns import Columns, Outlying, exact, outlying, pooled, robust
 from fedge.data.moments import ROUNDING_UNITS, Moments, is_constant
 from fedge.errors import ProtocolError
-from fedge.nn.spec import LayerSpec, Rescale, Standardize
+from fedge.nn.spec import LayerSpec, Rescale, Standardize, fine_columns
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason, Rejection
@@ -176,6 +176,7 @@ def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying,
         surveyed.features,
         first.exact_means,
         first.scales.astype(np.float64),
+        fine_columns(surveyed.network),
     )
     if last is not None and surveyed.targets is not None:
         targets = [(device, one.targets) for device, one in ordered if one.targets is not None]

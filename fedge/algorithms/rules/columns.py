@@ -231,7 +231,11 @@ class Outlying:
 
 
 def outlying(
-    devices: Sequence[tuple[str, Moments]], names: Sequence[str], mean: Vector, scale: Vector
+    devices: Sequence[tuple[str, Moments]],
+    names: Sequence[str],
+    mean: Vector,
+    scale: Vector,
+    fine: Sequence[int] = (),
 ) -> tuple[Outlying, ...]:
     """The devices that lie outside: they are named, and count as far as `robust` lets them.
 
@@ -240,6 +244,7 @@ def outlying(
         names: of the d columns.
         mean: of the fleet, shape (d,).
         scale: what the frozen layer divides by, shape (d,).
+        fine: the columns that are kept in float64, by number: they vary where float32 would say they do not.
 
     Returns:
         The farthest columns of each device, `SHOWN` at most, the farthest devices first.
@@ -253,7 +258,9 @@ def outlying(
         )
         spreads = np.sqrt(m2 / np.maximum(count, 1))
         measured = count > 0
-        varies = measured & ~is_constant(means, spreads)
+        in_float64 = np.isin(np.arange(start, start + means.shape[1]), fine)
+        constant = np.where(in_float64, is_constant(means, spreads, np.float64), is_constant(means, spreads))
+        varies = measured & ~constant
         offset = np.where(measured, np.abs(means - mean[block]) / scale[block], 0.0)
         marks = {
             "missing": _lacking(measured, ~measured),
