@@ -1,4 +1,4 @@
-"""The admitted surveys of a round, and the frozen layers that they come to."""
+"""The admitted surveys of a round, and the frozen layers that they give."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -66,6 +66,6 @@ def measured(
 
 
 def mix_told(surveys: Mapping[str, Measured], task: Task) -> mixes.Mix | None:
-    """What the devices tell of their classes; None: no owner lets his tell."""
+    """The classes that the devices tell; None: no owner allows to tell."""
     told = {device: measured.classes for device, measured in surveys.items()}
     return mixes.mix_of(told, task.classes or ())

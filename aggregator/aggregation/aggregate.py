@@ -1,4 +1,4 @@
-"""What a rule makes of a round's admitted updates, each bounded first, whichever rule it is.
+"""The aggregate of a round's admitted updates by any rule; each update is bounded first.
 
 First the updates' distances from the base are measured. The rule then sees them within the bounds that follow
 from these (`fedge.algorithms.rules.bounds`). If what it makes is not usable, those who caused that are found.
@@ -27,21 +27,21 @@ MEAN = Mean()
 
 @dataclass(frozen=True)
 class Aggregate:
-    """What a rule made of a round's updates, and what each counted with."""
+    """A rule's result for a round's updates, and what each counted with."""
 
     vector: Vector
     devices: tuple[str, ...]
-    """Whose updates these are, in the order of the sum."""
+    """The devices, in the order of the sum."""
     norms: tuple[float, ...]
     """‖w_k - base‖ of each."""
     samples: tuple[int, ...]
-    """n_k of each, as it says."""
+    """n_k of each, as the device says."""
     bounds: Bounds
 
 
 @dataclass(frozen=True)
 class Unusable:
-    """What the rule makes of the admitted updates is not usable; without those of `devices` it is."""
+    """The rule's result for the admitted updates is not usable; without those of `devices` it is."""
 
     devices: tuple[str, ...]
     """In the order of the sum; never empty."""
@@ -52,7 +52,7 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Unmade:
-    """No model comes of the updates, and none of them is to blame; the text says why, and what to do."""
+    """The updates make no model, and none of them is the cause; the text says why, and what to do."""
 
     detail: str
 
@@ -61,7 +61,7 @@ class Unmade:
 
 
 class Bounded:
-    """Some of a round's updates as a rule sees them (`fedge.algorithms.protocols.Updates`).
+    """The view of some of a round's updates that a rule gets (`fedge.algorithms.protocols.Updates`).
 
     Args:
         updates: where they come from.
@@ -77,7 +77,7 @@ class Bounded:
         self._updates, self._base, self._counts, self._name = updates, base, counts, name
         self.size = len(base)
         self.error: BaseException | None = None
-        """What went wrong while one was read: not the rule's fault, even if the rule catches it."""
+        """The error while one was read: it is not the rule's fault, even if the rule catches it."""
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -123,7 +123,7 @@ def mean_of(
 def aggregate(
     updates: Updates, base: Vector, factors: Factors, rule: Rule = MEAN, name: str = WEIGHTS
 ) -> Aggregate:
-    """What the rule makes of one vector of the updates within their bounds; first all norms are measured.
+    """Apply the rule to one vector of the updates, within their bounds; all norms are measured first.
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
@@ -142,7 +142,7 @@ def usable(
     rule: Rule = MEAN,
     name: str = WEIGHTS,
 ) -> Aggregate | Unusable | Unmade:
-    """As `aggregate`; if that is not usable, who caused it: a function of the set of updates.
+    """As `aggregate`; if the result is not usable, find the devices that cause it: a function of the set.
 
     Those whose update, as it counts, is unusable by itself; if what the rule makes of the others is not
     usable either, more of them, the longest difference first (of equal ones the last in the order of the
@@ -182,7 +182,7 @@ def _spoils(
     name: str,
     one: Mapping[str, float],
 ) -> bool:
-    """Whether what the rule makes of one update, which is usable, is not; a rule may want more than one."""
+    """Whether the rule spoils one usable update by itself; a rule may need more than one."""
     try:
         return not passes(_of(updates, base, factors, rule, one, name).vector)
     except PartError:
@@ -192,7 +192,7 @@ def _spoils(
 def _of(
     updates: Updates, base: Vector, factors: Factors, rule: Rule, norms: Mapping[str, float], name: str
 ) -> Aggregate:
-    """What the rule makes of the updates whose norms these are, in the order of the sum."""
+    """Apply the rule to the updates with these norms, in the order of the sum."""
     samples = tuple(updates.answers[device].samples for device in norms)
     found = bounds(tuple(norms.values()), samples, factors)
     counts = dict(zip(norms, zip(found.scales, found.weights, strict=True), strict=True))

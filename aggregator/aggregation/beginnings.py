@@ -1,4 +1,4 @@
-"""What a generation begins with that asks for no survey: a kept model, or what is made of kept rounds.
+"""The beginning of a generation without a survey: a kept model, or one computed from kept rounds.
 
 A function of the ledger and of the `Beginning`, bit for bit, so that the new generation's round 0 can be
 computed again as any other round can, while the rounds that it is made of are kept.
@@ -44,12 +44,12 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.task import Task
 
 RULE = KEPT
-"""What the round 0 of such a generation names; what gives another bit of any of them is another version."""
+"""The rule that round 0 of such a generation names; any change of a bit needs another version."""
 
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """The model that a generation begins with, and what it belongs to."""
+    """The model that a generation begins with, and its task."""
 
     task: Task
     task_data: bytes
@@ -108,7 +108,7 @@ def require_kept(ledger: LedgerReader, beginning: Beginning) -> None:
 
 
 def _merges_surveys(ledger: LedgerReader, beginning: Beginning) -> bool:
-    """Whether the frozen layers are others than those of the source."""
+    """Whether the frozen layers differ from those of the source."""
     before = ledger.beginning(beginning.source.generation)
     return sorted(beginning.survey_without) != sorted(before.survey_without if before is not None else ())
 

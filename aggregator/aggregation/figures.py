@@ -1,4 +1,4 @@
-"""What devices tell of their own work: the range of each figure, and the fleet's figures made of them. Pure.
+"""The figures that devices tell: the range of each, and the fleet's figures made of them. Pure.
 
 A device tells what it likes. So a figure outside of its range is refused with the update that brings it, and
 one device's word counts for little in what the fleet's figures become (`merged`). They are shown and may end
@@ -15,7 +15,7 @@ from aggregator.core.verdicts import Verdict
 from fedge.wire.messages.fields import Metrics
 
 LARGEST_LOSS = 1e30
-"""A loss counts up to here; a device that diverges may tell more."""
+"""A loss counts as at most this; a device that diverges may tell more."""
 FEWEST = 3
 """From so many devices on, the lowest and the highest figure do not count. Of fewer nothing is made of a
 figure that others do not tell."""
@@ -25,12 +25,12 @@ FETCHES = 4
 """Task and model may be fetched again after a connection broke; so often they count in the bytes of a
 round."""
 SMALL_MESSAGES = 2**20
-"""Bytes of announcements and receipts that a device can need in a round."""
+"""The bytes of announcements and receipts that a device can need in a round."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Which values of a figure can be true."""
+    """The possible values of a figure."""
 
     high: float = sys.float_info.max
     whole: bool = False
@@ -65,11 +65,11 @@ RANGES: Mapping[str, Range] = {
     "sent_bytes": BYTES,
     "seconds": LOSS,
 }
-"""All figures that are read. Others, of a newer device, are neither kept nor shown."""
+"""All figures that are read. Others, from a newer device, are neither kept nor shown."""
 
 
 def fault(metrics: Metrics) -> str | None:
-    """What is wrong with the figures of an update or survey; None: all that are known are in their range."""
+    """The fault of an update's or survey's figures; None: all known ones are in their range."""
     for name, allowed in RANGES.items():
         if name in metrics and not allowed.holds(metrics[name]):
             return f"{name} = {metrics[name]:.10g}: it must be {allowed}"
@@ -79,7 +79,7 @@ def fault(metrics: Metrics) -> str | None:
 
 
 def known(metrics: Metrics) -> Metrics:
-    """The figures that are known and can be true: what is kept of them."""
+    """The known figures within their range, which are kept."""
     found = {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
     if found.get("held_unseen", 0) > found.get("held_out", 0):
         del found["held_unseen"]
@@ -87,7 +87,7 @@ def known(metrics: Metrics) -> Metrics:
 
 
 def bytes_needed(task: int, model: int) -> int:
-    """What one device can have to receive in a round, of the sizes of its task and its model."""
+    """A bound on the bytes that a device receives in a round, from the sizes of task and model."""
     return FETCHES * (task + model) + SMALL_MESSAGES
 
 
@@ -133,7 +133,7 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
 
 
 def suffice(telling: int, admitted: int) -> bool:
-    """Whether a figure that so many of the admitted devices tell is the fleet's."""
+    """Whether enough of the admitted devices tell a figure to make it the fleet's."""
     return telling >= FEWEST or telling == admitted
 
 
@@ -174,5 +174,5 @@ def _unseen(told: Sequence[tuple[int, Metrics]]) -> int:
 
 
 def _held_out(samples: int, metrics: Metrics) -> int:
-    """How many rows a device holds out, as far as its n_k can bear it out."""
+    """The rows that a device holds out, as far as its n_k makes them credible."""
     return min(int(metrics.get("held_out", 0)), HELD_PER_SAMPLE * samples)

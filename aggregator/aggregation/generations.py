@@ -1,4 +1,4 @@
-"""A generation begins: with a survey, or with a model of the rounds before it."""
+"""Begin a generation: with a survey, or with a model of earlier rounds."""
 
 import logging
 import time
@@ -28,7 +28,7 @@ def begin(
     announced: Blob | None = None,
     order: str | None = None,
 ) -> LedgerMeta:
-    """Begin a generation with a survey, in the ledger of that name; an order that it is by is noted.
+    """Begin a generation with a survey, in the ledger of that name; the id of the order is kept.
 
     `announced`: the task at the broker. It is not written over: a device that wakes now must be able to read
     it. Where none is known to be announced, the ledger's newest is taken for it.
@@ -47,7 +47,7 @@ def begin(
 
 
 def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
-    """Where the newest task or model of a generation lies, or is about to."""
+    """The slot of a generation's newest task or model, now or soon."""
     digest = ledger.newest(kind, generation)
     return next((blob for blob in ledger.slots().values() if blob.digest == digest), None)
 
@@ -61,13 +61,13 @@ def go_back(
     wish: Return,
     order: str | None = None,
 ) -> LedgerMeta:
-    """Begin a generation with a model of the kept rounds, in the place of its survey's.
+    """Begin a generation with a model of the kept rounds instead of a survey.
 
     `watch`: what is announced at the broker, and is not written over: the newest model may not have been.
 
     Raises:
         ConfigError: there is no model yet, or it is one of another network.
-        DataError: what is wished for cannot be computed: the text says why, and what could.
+        DataError: the requested model cannot be computed: the text says why, and what can be.
     """
     beginning = beginning_of(ledger, before, wish)
     require_wishable(settings, ledger, beginning, wish)
@@ -93,7 +93,7 @@ def go_back(
 def _places(
     ledger: LedgerReader, before: LedgerMeta, watch: LeaderCheck, task_data: bytes, model_data: bytes
 ) -> tuple[Blob, Blob]:
-    """The slots of a new task and model: never those of what is announced, for a device may wake and read it.
+    """The slots of a new task and model: never the announced ones, which a device may wake and read.
 
     Where nothing is known to be announced, the ledger's newest are taken for it.
     """

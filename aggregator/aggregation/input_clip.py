@@ -1,4 +1,4 @@
-"""Whether inputs are clipped, and whether they may be float64: decided once, at the survey's closing. Pure.
+"""Whether inputs are clipped, and may be float64: decided once, when the survey closes. Pure.
 
 The bound is part of the network (`fedge.nn.spec.Standardize`), and a device of 0.2.0 cannot compute it. So it
 is put in only if every device can that the federation knows: those whose surveys count, and all others that
@@ -15,18 +15,18 @@ if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
 
 NAMED = 5
-"""Devices that one line names at most."""
+"""The largest number of devices named in one line."""
 
 
 def unable(state: "Federation", name: str = CLIP) -> tuple[str, ...]:
-    """The devices of the federation that cannot do what this name means, in order: a function of sets."""
+    """The devices of the federation that lack this capability, in order: a function of sets."""
     known = (state.counted | state.abilities.keys()) - state.quarantined
     members = known if state.roster is None else known & state.roster
     return tuple(sorted(device for device in members if name not in state.abilities.get(device, BASE)))
 
 
 def left_out(devices: tuple[str, ...]) -> str:
-    """What an operator is told of inputs that are not clipped because of some devices."""
+    """The line for the operator on inputs that are not clipped because of some devices."""
     return (
         f"inputs are not clipped in this generation ([model] clip): {_names(devices)} cannot do {CLIP}, "
         "which came after Fedge 0.2.0. So one impossible number in the data can spoil a round. Upgrade them, "
@@ -36,7 +36,7 @@ def left_out(devices: tuple[str, ...]) -> str:
 
 
 def narrowed(columns: tuple[str, ...], devices: tuple[str, ...]) -> str:
-    """What an operator is told of columns that are too fine for float32, because of some devices."""
+    """The line for the operator on columns too fine for float32 that stay in it because of some devices."""
     return (
         "inputs are float32 in this generation, which keeps only a few different values of the columns "
         f"{_names(tuple(map(repr, columns)))}: {_names(devices)} cannot do {REST}, "

@@ -1,4 +1,4 @@
-"""One round to close, as a job off the loop's thread, and what can come of it."""
+"""The job of closing one round, off the loop's thread, and its possible outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.task import Task
 
 Remark = tuple[int, str]
-"""A line of the log, after its level."""
+"""A level and a line of the log."""
 
 
 @dataclass(frozen=True)
 class ClosingJob:
-    """One round to close: what its model is computed of, besides the updates in the ledger."""
+    """One round to close: what its model is computed from, besides the updates in the ledger."""
 
     round: RoundId
     kind: str
@@ -33,14 +33,14 @@ class ClosingJob:
     task: Task
     task_blob: Blob
     model: Blob | None
-    """What the round's updates began from; none before the survey is closed."""
+    """The base of the round's updates; none before the survey is closed."""
     seed: int
     chosen: float
-    """Which share of the fleet the round's last attempt has chosen."""
+    """The share of the fleet that the round's last attempt chose."""
     factors: Factors = field(default_factory=Factors)
-    """How far one update may move the mean."""
+    """The bounds on one update's influence."""
     parts: Parts = field(default_factory=Parts)
-    """By which rule, server optimizer, codec and local algorithm."""
+    """The rule, server optimizer, codec and local algorithm."""
     clip: float | None = None
     """Of a survey: the bound on standardized inputs, in standard deviations; None: they are not clipped."""
     unclipped: tuple[str, ...] = ()
@@ -48,14 +48,14 @@ class ClosingJob:
     narrowing: tuple[str, ...] = ()
     """Of a survey: the devices because of which inputs are float32, whatever the columns are."""
     participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
-    """Who took part, when it began to close; for people."""
+    """The participation when it began to close; for people."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
 
 @dataclass(frozen=True)
 class Computed:
-    """A round's new model as it is stored and announced, and what the round brought."""
+    """A round's new model as it is stored and announced, and the round's figures."""
 
     task: Task
     task_blob: Blob
@@ -72,16 +72,16 @@ class Computed:
     rule: str | None = None
     """Name and version of the rule that made the model; None: it made none."""
     told: Mapping[str, Any] = field(default_factory=dict)
-    """What the ledger's summary has besides numbers."""
+    """Entries of the ledger's summary that are not numbers."""
     before: tuple[Remark, ...] = ()
-    """What the log says before that the round is closed: who counts for less than it sent."""
+    """Log lines before the line on the closed round: devices that count for less than they sent."""
     after: tuple[Remark, ...] = ()
-    """What it says after that."""
+    """Log lines after it."""
     mix: Mix | None = None
-    """Of a survey: what owners let their devices tell of their classes; None: nothing."""
+    """For a survey: the classes that owners allow to tell; None: none."""
     state: State = field(default_factory=dict, compare=False, repr=False)
-    """Of the server optimizer, to be saved with the round."""
+    """The server optimizer's state, to be saved with the round."""
 
 
 Outcome = Computed | Unmeasured | Unusable | Unmade
-"""What closing a round comes to."""
+"""The outcomes of closing a round."""

@@ -1,4 +1,4 @@
-"""What weights mean, which may not change within a generation; as JSON in the ledger, to see a change."""
+"""The meaning of weights, kept as JSON in the ledger: it must not change within a generation."""
 
 import json
 from typing import Any
@@ -10,12 +10,12 @@ from fedge.wire.messages.task import Task
 
 
 def model_fingerprint(settings: FederationSettings) -> str:
-    """What weights mean under this configuration."""
+    """The meaning of weights under this configuration."""
     return fingerprint_of(settings.task())
 
 
 def fingerprint_of(task: Task) -> str:
-    """What weights of a task mean, whatever its survey has said."""
+    """The meaning of a task's weights; it does not depend on the survey."""
     meaning: dict[str, Any] = {
         "features": task.features,
         "classes": task.classes,

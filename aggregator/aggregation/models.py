@@ -1,4 +1,4 @@
-"""Models as they are announced, stored and hashed: their messages, and what is read of them."""
+"""Models as they are announced, stored and hashed: messages written and read."""
 
 from collections.abc import Mapping
 
@@ -28,7 +28,7 @@ def first_weights(task: Task, seed: int, generation: int) -> Vector:
 
 
 def first_vectors(names: tuple[str, ...], size: int) -> dict[str, Vector]:
-    """What the first model hands on besides its weights: zeros, of shape (size,) each."""
+    """The first model's vectors besides its weights: zeros, of shape (size,) each."""
     return {name: np.zeros(size, np.float32) for name in names}
 
 
@@ -56,7 +56,7 @@ def vector_of(ledger: LedgerReader, digest: bytes, size: int) -> Vector:
 
 
 def blob_of(data: bytes, slot: int) -> Blob:
-    """Where a framed message will lie."""
+    """The description of a framed message in a slot."""
     pieces = split(data)
     return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))
 

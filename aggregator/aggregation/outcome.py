@@ -1,7 +1,7 @@
-"""What closing a round comes to: computed by the round's phase, then saved with the closed round.
+"""The outcome of closing a round: computed by the round's phase, then saved with the closed round.
 
-The same ledger gives the same model, bit for bit. To compute only reads the ledger, and may take long
-(`aggregator.shell.closer` gives it a thread); to save what came of it is the loop's, and is done at once.
+The same ledger gives the same model, bit for bit. Computing only reads the ledger and may take long, so
+`aggregator.shell.closer` does it on a thread; the loop saves the outcome at once.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger("fedge.aggregator")
 
 
 def job_of(state: "Federation") -> ClosingJob:
-    """What closing the round of this state is about."""
+    """The job of closing the round of this state."""
     return ClosingJob(
         round=state.round,
         kind=state.kind,
@@ -46,7 +46,7 @@ def job_of(state: "Federation") -> ClosingJob:
 
 
 def compute(ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None] = lambda: None) -> Outcome:
-    """Compute what a round comes to of what is admitted in the ledger; nothing is changed there.
+    """Compute a round's outcome from the admitted updates in the ledger, which is only read.
 
     `go_on` is called before each update is read; what it raises ends the work.
 
@@ -108,7 +108,7 @@ def save(
 
 
 def _best(ledger: LedgerReader, round_id: RoundId, progress: Progress) -> RoundId | None:
-    """The best model, which is kept: it is exported."""
+    """The round of the best model, which is kept because it is exported."""
     generation, best = round_id.generation, progress.best
     if round_id.round == 0 and (before := ledger.trained_before(generation)) is not None:
         generation = before.generation

@@ -27,7 +27,7 @@ def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
 
 
 class Trial:
-    """Tells whether a model of this network is usable: for who predicts with it, and who trains from it.
+    """Decides whether a model of this network is usable, both to predict and to train from.
 
     It is, if its weights are finite in float32, and on each probe its outputs, and over them all loss and
     gradient, with the targets that it finds least likely (a regression's are the mean).

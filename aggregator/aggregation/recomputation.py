@@ -1,4 +1,4 @@
-"""A closed round of training, computed once more by the parts that it names, from the ledger alone."""
+"""A closed training round, computed again from the ledger by the parts that it names."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -20,19 +20,19 @@ from fedge.errors import DamagedState, DataError
 from fedge.wire.freshness import RoundId
 
 KEPT = "kept/1"
-"""What the round 0 of a generation names that began with a kept model (`beginnings` beside this file)."""
+"""The rule of round 0 in a generation that began with a kept model (`beginnings` beside this file)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What a training round comes to."""
+    """The result of a training round."""
 
     vector: Vector
     """The model's weights, of shape (p,)."""
     vectors: Mapping[str, Vector] = field(default_factory=dict)
-    """What it hands on besides."""
+    """Its further vectors, which are announced with the model."""
     state: State = field(default_factory=dict)
-    """Of the server optimizer, after it."""
+    """The server optimizer's state after it."""
 
 
 def made_by(
@@ -42,9 +42,9 @@ def made_by(
     without: Collection[str] = (),
     state: tuple[Part, State] | None = None,
 ) -> Made:
-    """What a training round's own parts make of its updates, of shape (size,); some devices may be left out.
+    """Compute a training round, of shape (size,), by its own parts; some devices may be left out.
 
-    `state`: what the server optimizer remembers before it, and which one; None: as the ledger has it.
+    `state`: the server optimizer before it, and its state; None: as the ledger has it.
 
     Raises:
         DataError: this program does not know one of the parts, the round's base is not kept, or nobody is
@@ -130,7 +130,7 @@ def _factors(ledger: LedgerReader, round_id: RoundId) -> Factors:
 
 
 def unknown_rule(round_id: RoundId, rule: str | None) -> str:
-    """What to say of a round whose rule is none of ours: another would give another model."""
+    """The message on a round whose rule is unknown here: another rule would give another model."""
     versions = [
         getattr(RULES.make(name), "version", name) for name in RULES.names() if not _has_required(name)
     ]
@@ -143,7 +143,7 @@ def unknown_rule(round_id: RoundId, rule: str | None) -> str:
 
 
 def _has_required(name: str) -> bool:
-    """Whether a rule cannot be made without being told something."""
+    """Whether a rule has a required option."""
     return any(field.is_required() for field in RULES.entries()[name].options.model_fields.values())
 
 

@@ -1,4 +1,4 @@
-"""A closed round computed once more from the ledger alone: is its model the same, bit for bit (law 5)?"""
+"""Compute a closed round again from the ledger alone, and compare the models bit for bit (law 5)."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a round's updates give, beside what was announced."""
+    """The model that a round's updates give, beside the announced one."""
 
     round: RoundId
     kind: str
@@ -35,7 +35,7 @@ class Replayed:
     computed: bytes
     """Digest of the model that its updates give."""
     samples: Mapping[str, int]
-    """n_k of each device that counts, in the order of the sum, as it says it."""
+    """n_k of each admitted device as it says it, in the order of the sum."""
     frozen: bool = True
     """Of a survey: whether the frozen layers are those of the task that was announced, to the bit."""
 
@@ -54,7 +54,7 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         seed: of the federation: the first weights, which the survey closes with, are a function of it.
 
     Raises:
-        DataError: there is no such round, it is still open, what it was computed of has been freed, or this
+        DataError: there is no such round, it is still open, its updates have been freed, or this
             program does not know the rule that closed it.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
@@ -94,7 +94,7 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
 
 
 def _announced_task(ledger: LedgerReader, generation: int) -> Task:
-    """The task with the frozen layers that the devices were told."""
+    """The announced task, with its frozen layers."""
     digest = ledger.newest("task", generation)
     assert digest is not None
     return unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
@@ -118,7 +118,7 @@ def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Begin
 
 
 def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> None:
-    """Raise a DataError if a part of what a round was computed of was removed at somebody's wish."""
+    """Raise a DataError if a device's part of a round was removed by request."""
     if (gone := ledger.forgotten(round_id)) > 0:
         of = "one device" if gone == 1 else f"{gone} devices"
         raise DataError(

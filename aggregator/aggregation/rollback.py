@@ -1,4 +1,4 @@
-"""To which kept model a new generation goes back: the operator's wish, checked against the ledger."""
+"""The rollback of a new generation to a kept model: the operator's request, checked against the ledger."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from fedge.errors import ConfigError, DataError
 from fedge.wire.freshness import RoundId
 
 MANY_ROUNDS = 3
-"""More rounds than these, computed again without some devices, may be no good model (docs/operations.md)."""
+"""More rounds than this, computed again without some devices, may give a bad model (docs/operations.md)."""
 
 
 @dataclass(frozen=True)
 class Return:
-    """To which kept model a new generation goes back, as an operator says it."""
+    """The kept model that a new generation goes back to, as an operator names it."""
 
     generation: int | None = None
     """None: the newest."""
@@ -33,7 +33,7 @@ class Return:
 
 
 def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Return) -> Beginning:
-    """What a wish comes to in this ledger.
+    """The beginning that a request means in this ledger.
 
     Raises:
         ConfigError: there is no model yet.
@@ -60,7 +60,7 @@ def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Return) -> Beginn
 def require_wishable(
     settings: FederationSettings, ledger: LedgerReader, beginning: Beginning, wish: Return
 ) -> None:
-    """Raise an error, before anything is computed, if a wish names who was not there, or leaves too few.
+    """Check a request before anything is computed: its devices took part, and enough others are left.
 
     Raises:
         ConfigError: the model is one of another network than the configuration's.
@@ -88,7 +88,7 @@ def require_wishable(
 def _require_left(
     option: str, ledger: LedgerReader, rounds: Iterable[RoundId], without: tuple[str, ...], fewest: int
 ) -> None:
-    """Each device is in one of the rounds, and each round has so many without them."""
+    """Require that each device is in one of the rounds, and that each round has enough others."""
     there: set[str] = set()
     for round_id in rounds:
         counted = set(admitted(ledger, round_id))
@@ -107,7 +107,7 @@ def _require_left(
 
 
 def story(beginning: Beginning) -> str:
-    """What a generation begins with, for people."""
+    """The text on what a generation begins with."""
     source, last = beginning.source, beginning.last
     text = f"the model of round {source}"
     if last > source.round:

@@ -1,4 +1,4 @@
-"""What a server optimizer remembers from round to round, as the ledger keeps it.
+"""The state of a server optimizer from round to round, as the ledger keeps it.
 
 A state belongs to one generation, and to one optimizer with its options: with another of these it begins at
 `init`. It is saved with the round that it comes of, so that a round can be computed again.
@@ -42,7 +42,7 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
     except ValueError as error:
         raise _damaged(last, str(error)) from None
     saved = ledger.state_of(last)
-    # Before it is said to be another optimizer's: a damaged name would else make it begin anew in silence.
+    # Check the digest first: else a damaged name would silently reset the state.
     if saved is not None and _digest(named, saved[0]) != saved[1]:
         raise _damaged(last, "it does not match its digest")
     if named != part:
@@ -57,7 +57,7 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
 def step(
     round_id: RoundId, part: Part, server: ServerOptimizer, base: Vector, aggregate: Vector, state: State
 ) -> tuple[Vector, State]:
-    """One step; whatever comes of it is looked at, for an optimizer may be anybody's.
+    """Make one step and check its result, because an optimizer may come from anybody.
 
     Raises:
         PartError: it raises, or makes something else than one vector of float32 of the base's length and a
@@ -76,7 +76,7 @@ def _name(part: Part) -> str:
 
 
 def _sound(part: Part, state: State) -> State:
-    """The state, if it can be kept.
+    """Check that a state can be kept.
 
     Raises:
         ValueError: it is no named arrays of numbers.
@@ -90,14 +90,14 @@ def _sound(part: Part, state: State) -> State:
 
 
 def save(ledger: Ledger, round_id: RoundId, part: Part, state: State) -> None:
-    """Save what is remembered after a round, inside the caller's transaction; nothing, if that is nothing."""
+    """Save the state after a round, inside the caller's transaction; an empty one is not saved."""
     if state:
         data = pack(state)
         ledger.save_state(round_id, part.name, data, _digest(part, data))
 
 
 def _digest(part: Part, data: bytes) -> bytes:
-    """Of a state and of whose it is."""
+    """The digest of a state and its optimizer."""
     return sha256(b"\n".join((str(part.name).encode(), str(part.options).encode(), data))).digest()
 
 

@@ -1,4 +1,4 @@
-"""What a closed round's summary says of what the devices told."""
+"""The figures of a closed round's summary."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Round 0: what the devices report of their columns is checked, merged, and becomes the frozen first layer.
+"""Round 0: the devices' column statistics are checked, merged, and become the frozen first layer.
 
 So nobody normalises by hand: the network takes raw features and, for a regression, gives raw targets.
 """
@@ -14,7 +14,7 @@ from fedge.algorithms.rules.columns import Columns, exact, pooled, robust
 from fedge.algorithms.rules.outlying import Outlying, outlying
 from fedge.data.moments import ROUNDING_UNITS, Moments, is_constant
 from fedge.errors import ProtocolError
-from fedge.nn.spec import LayerSpec, Rescale, Standardize
+from fedge.nn.spec import LayerSpec, Rescale, Standardize, fine_columns
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason, Rejection
@@ -28,26 +28,26 @@ RULES: Mapping[str, Callable[[Sequence[Moments]], Columns]] = {
     "survey/3": robust,
     "survey/4": exact,
 }
-"""By what a closed survey names; whatever gives another bit of a frozen layer is another version."""
+"""The rules by name; any change of a bit of a frozen layer needs another version."""
 RULE, CLIPPED = "survey/2", "survey/3"
-"""What surveys are closed by: without and with a bound on the standardized inputs."""
+"""The rules of surveys without and with a bound on the standardized inputs."""
 EXACT = "survey/4"
 """The same with or without a bound, where a column is too fine for float32, so that inputs are float64."""
 CLIP, REST = "layer:standardize.clip", "layer:standardize.rest"
-"""What a device must be able to do for the bound, and for float64, as names of `fedge.wire.capabilities`."""
+"""The capabilities needed for the bound and for float64, as names of `fedge.wire.capabilities`."""
 
 MIN_SAMPLES = 20
-"""Statistics of fewer samples would come close to telling a sample."""
+"""The fewest samples: statistics of fewer would nearly reveal a sample."""
 
 MOST_ROWS = 2
-"""Rows by class may come to so many times the samples: each count is rounded."""
+"""Rows by class may be up to this many times the samples, because each count is rounded."""
 MAX_MAGNITUDE = 1e30
-"""Of a mean and of a standard deviation, in the column's units: 1e8 below the largest float32."""
+"""The bound on a mean and a standard deviation, in the column's units: 1e8 below the largest float32."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A survey that can be true."""
+    """A plausible survey."""
 
     features: Moments
     targets: Moments | None
@@ -118,7 +118,7 @@ def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], r
 
 
 def rule_of(clip: float | None, exact: bool = False) -> str:
-    """By which rule a survey is closed.
+    """The rule that a survey is closed by.
 
     Args:
         clip: to how many deviations inputs are clipped; None: they are not.
@@ -168,7 +168,7 @@ def standardize(
 
 
 def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying, ...]:
-    """Which devices lie far from the frozen layers of `surveyed`, by column, the farthest devices first."""
+    """The devices that lie far from the frozen layers of `surveyed`, by column, the farthest first."""
     first, last = surveyed.network.first, surveyed.network.last
     assert first is not None
     ordered = _ordered(surveys)
@@ -177,6 +177,7 @@ def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying,
         surveyed.features,
         first.exact_means,
         first.scales.astype(np.float64),
+        fine_columns(surveyed.network),
     )
     if last is not None and surveyed.targets is not None:
         targets = [(device, one.targets) for device, one in ordered if one.targets is not None]

@@ -1,4 +1,4 @@
-"""What devices whose owners agreed told of their classes, as the ledger has it, for people."""
+"""The classes that devices tell whose owners agreed, from the ledger, for people."""
 
 from collections.abc import Mapping
 from contextlib import suppress

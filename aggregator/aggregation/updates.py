@@ -28,7 +28,7 @@ from fedge.wire.reasons import Rejection
 Vector = NDArray[np.floating[Any]]
 
 MENDED = "for the round's updates can be read by no other"
-"""What is left to do if the codec fails that they were written by."""
+"""Why the codec must be fixed if it fails to read them."""
 
 
 def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Rejection:
@@ -53,7 +53,7 @@ def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] =
 
 
 def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
-    """What a device was told counts.
+    """The admitted update of a device.
 
     Raises:
         DamagedState: it is not there any more, or another.
@@ -65,12 +65,12 @@ def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
 
 
 def damaged(device: str, found: str) -> DamagedState:
-    """The error that a promise cannot be kept."""
+    """The error that an admitted update is missing or damaged."""
     return DamagedState(f"{FILE} does not hold what {device} was told counts: {found}")
 
 
 class Updates:
-    """The admitted updates of one round: read anew, one at a time, whenever they are gone through.
+    """The admitted updates of one round: read one at a time, anew in each pass.
 
     Args:
         ledger: where they lie.
@@ -94,7 +94,7 @@ class Updates:
     ) -> None:
         self._ledger, self._go_on = ledger, go_on
         self.round = round_id
-        """Whose they are."""
+        """The round."""
         self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
         self._base = base
         self.size = size
@@ -122,7 +122,7 @@ class Updates:
             yield device, whole(codec, vector, self._base) if name == WEIGHTS else vector
 
     def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
-        """One vector, read as it was when it was admitted: what cannot be read now is the codec's fault."""
+        """Decode one vector as at admission; if that fails now, the codec is at fault."""
         who, where = f"the codec {name}", f"{self.round}, {device}"
         with blaming(who, where, MENDED):
             codec = self._codecs.get(name)

@@ -1,4 +1,4 @@
-"""Which devices may count in a round, and can do what it requires: no other is awaited or admitted. Pure."""
+"""Which devices can do what a round requires; no other is awaited or admitted. Pure."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from fedge.wire.capabilities import BASE, lacking, told
 from fedge.wire.reasons import Reason
 
 NAMED = 5
-"""Devices that one line names at most."""
+"""The largest number of devices named in one line."""
 
 
 def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
-    """What the open round requires and a device cannot; None: it has not told what it can, and it matters."""
+    """What the open round requires and a device lacks; None: its capabilities are unknown, and needed."""
     can = state.abilities.get(device)
     found = lacking(state.requires, BASE if can is None else can)
     return None if found and can is None else found
@@ -27,7 +27,7 @@ def may_count(state: Federation, device: str) -> bool:
 
 
 def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
-    """Take in what a device says that it can; where that is too little for the open round, say so."""
+    """Handle a device's capabilities; log it if they are too few for the open round."""
     can = told(said)
     before = state.abilities.get(device)
     if before == can:
@@ -42,7 +42,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
 
 
 def unable(state: Federation) -> list[do.Effect]:
-    """What to say at the beginning of a round of the devices online that cannot do what it requires."""
+    """The log line at the beginning of a round on online devices that cannot do what it requires."""
     found = {device: lack for device in state.online if (lack := lacks(state, device))}
     if not found or not phase_of(state.kind).needs_quorum:  # who cannot take part is not missed
         return []

@@ -1,4 +1,4 @@
-"""What one message must be to count: `admit(terms, device, message) -> Admitted | Rejection`. Pure.
+"""The admission of one message: `admit(terms, device, message) -> Admitted | Rejection`. Pure.
 
 What holds in every phase is judged here, what is a phase's own by its `judge` (`aggregator.phases`).
 
@@ -29,18 +29,18 @@ from fedge.wire.selection import chosen
 
 @dataclass(frozen=True)
 class Terms:
-    """What the round that is open asks for."""
+    """The terms of the open round."""
 
     round: RoundId
     kind: str
     """The name of its phase."""
     base: bytes
-    """Digest of what updates are made from: the model, or the surveyed task."""
+    """Digest of the base of updates: the model, or the surveyed task."""
     weights: int
     """p, the length of an update's vector."""
     task: Task
     cohorts: tuple[Cohort, ...]
-    """Who was chosen, by attempt: who was asked once may answer."""
+    """The cohorts by attempt: a device that was asked once may answer."""
     max_samples: int
     codec: str = "float32"
     """How the plan wants vectors to be encoded."""
@@ -57,11 +57,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Admitted:
-    """The update counts, with this weight."""
+    """The update is admitted, with this weight."""
 
     samples: int
     figures: Metrics = field(default_factory=dict)
-    """What it tells of its work, as far as that is known here: each within its range."""
+    """The device's figures that are known here, each within its range."""
 
 
 def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rejection:
@@ -70,7 +70,7 @@ def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rej
         return Rejection(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
     if refusal := _wrong_round(terms, message):
         return refusal
-    # First, for this is no answer in the round: another aggregator made another choice, of another model.
+    # First, because it is no answer in this round: another aggregator chose other devices for another model.
     if message.base != terms.base:
         return Rejection(
             Reason.WRONG_BASE,

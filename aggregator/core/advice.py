@@ -1,4 +1,4 @@
-"""Which plan to begin with, from what a survey tells: rows, and classes where owners agreed. Pure.
+"""A plan to begin with, from a survey's row counts, and its classes where owners agreed. Pure.
 
 A device that trains for long between two means goes its own way: the more its rows differ from the others',
 the sooner the mean of such models is worse than what a few steps more often would have made (client drift:
@@ -30,23 +30,23 @@ RATE = 0.1
 """For inputs that are standardised, as the survey has them."""
 MOST_EPOCHS = 20
 MUCH = 3.0
-"""A plan whose steps are so many times more or fewer than these is told of."""
+"""The factor by which a plan's steps must differ from these to be mentioned."""
 MORE = 1.5
-"""The same of more steps, where classes are known to differ much."""
+"""The same for more steps, where classes are known to differ much."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the survey tells of sizes, and of classes where owners agreed."""
+    """The sizes that the survey found, and classes where owners agreed."""
 
     rows: int
     """n_k of the median device, at least 1."""
     devices: int
-    """How many took part."""
+    """The number of devices."""
     weights: int
     """p of the network."""
     mix: Mix | None = None
-    """How far classes differ between devices; None: no owner lets his tell."""
+    """How far classes differ between devices; None: no owner allows to tell."""
 
     @classmethod
     def of(cls, rows: Collection[int], weights: int, mix: Mix | None = None) -> "Sizes":
@@ -67,13 +67,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A plan, and why this one."""
+    """A plan, and its reasons."""
 
     sizes: Sizes
     plan: Plan
 
     def against(self, configured: Plan) -> str:
-        """What to tell of it beside the plan that is configured, in one line."""
+        """A comparison with the configured plan, in one line."""
         rows, own, theirs = self.sizes.rows, self.plan, configured
         steps, theirs_steps = own.steps(rows), theirs.steps(rows)
         found = (
@@ -100,7 +100,7 @@ class Proposal:
         )
 
     def _next(self, plan: Plan) -> str:
-        """What to try next where classes differ much, if there is something."""
+        """The advice where classes differ much, if there is any."""
         if not self.sizes.skewed or plan.epochs == 1:
             return ""
         return "; where the held-out loss rises or stands, epochs = 1 and more rounds"

@@ -16,8 +16,8 @@ from fedge.wire.messages.manifest import Manifest
 
 def link_up(state: Federation, event: on.LinkUp) -> Step:
     """Subscribe, and publish everything again."""
-    # Everything again, even if our session is still there: a broker that died may have lost the last seconds
-    # before it, with frames that it had acknowledged.
+    # Publish everything even if our session still exists: a broker that crashed may have lost its last
+    # seconds, with frames that it had acknowledged.
     state = replace(state, link_up=True, exported=None, published=False)
     if state.announced and state.stage in (Stage.COLLECTING, Stage.CLOSING):
         state = _time_runs(state, event.now_s)  # it is retained: devices answer while the model is published
@@ -25,7 +25,7 @@ def link_up(state: Federation, event: on.LinkUp) -> Step:
 
 
 def link_down(state: Federation, event: on.LinkDown) -> Step:
-    """The round's time stands still: nobody can hear of it, or answer."""
+    """Stop the round's time: no device can hear of it or answer."""
     effects: list[do.Effect] = []
     if state.since_s is not None:
         state = replace(state, elapsed_s=state.elapsed(event.now_s), since_s=None)
@@ -35,7 +35,7 @@ def link_down(state: Federation, event: on.LinkDown) -> Step:
 
 
 def _time_runs(state: Federation, now_s: float) -> Federation:
-    """From now on the round's time runs, and devices are waited for over this connection."""
+    """Start the round's time, and the waiting for devices over this connection."""
     return replace(
         state,
         since_s=now_s,
@@ -47,12 +47,12 @@ def _time_runs(state: Federation, now_s: float) -> Federation:
 
 
 def blobs_of(state: Federation) -> do.PublishBlobs:
-    """What has to be at the broker before the round is announced."""
+    """Publish what the broker must hold before the round is announced."""
     return do.PublishBlobs(state.round, state.task, state.model)
 
 
 def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
-    """The broker holds task and model, or refuses them: announce the round."""
+    """Announce the round once the broker holds task and model; log it if it refuses them."""
     if event.round != state.round or not state.link_up:
         return state, []
     if event.refusal is not None:

@@ -1,4 +1,4 @@
-"""The attempts of a round: whom each asks, how many updates it takes, and what follows one in vain. Pure."""
+"""The attempts of a round: which devices each asks, how many updates it needs, and the next one. Pure."""
 
 import hashlib
 from dataclasses import replace
@@ -17,7 +17,7 @@ from fedge.wire.reasons import Reason
 from fedge.wire.selection import chosen
 
 DRAWS = 32
-"""How often the cohort's seed is drawn to find enough devices that are online."""
+"""The largest number of draws of the cohort's seed, to find enough devices that are online."""
 
 
 def draw(state: Federation) -> Step:
@@ -39,13 +39,13 @@ def draw(state: Federation) -> Step:
 
 
 def quorum_now(state: Federation) -> int | None:
-    """The updates that an attempt takes which begins now; None: the rule is a number."""
+    """The number of updates that an attempt needs if it begins now; None: the rule is a number."""
     rules = state.rules
     return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
 
 
 def _cohort(state: Federation, attempt: int) -> Cohort:
-    """Whom an attempt chooses: more each time, drawn until enough of it is online."""
+    """The cohort of an attempt: larger each time, and drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
     able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
     wanted = state.rules.target or state.quorum_now
@@ -68,7 +68,7 @@ def _cohort(state: Federation, attempt: int) -> Cohort:
 
 
 def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
-    """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
+    """Begin the next attempt of the same round: a larger cohort, a new deadline; admitted updates stay."""
     published = state.published  # else it will be announced when the model is, or over the next connection
     stage = Stage.PREPARING if state.stage is Stage.PREPARING else Stage.COLLECTING
     state, blaming = blame(counted_anew(state))
@@ -90,7 +90,7 @@ def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
 
 
 def _remedy(state: Federation) -> str:
-    """What would close a round that has passed its deadline below quorum, after 1, 2, 4, 8 … attempts."""
+    """The log line on a round below quorum after 1, 2, 4, 8 … attempts: what would close it."""
     often = state.attempt
     if often & (often - 1) or state.admitted >= state.enough or state.enough != state.quorum_now:
         return ""

@@ -1,4 +1,4 @@
-"""Whom the open round asks, and whom of these it waits for. Pure.
+"""Which devices the open round asks, and which of them it waits for. Pure.
 
 Both are kept: a device that comes, goes, answers or declines is judged anew by itself (`noted`), all of them
 when an attempt begins or the quarantine changes (`counted_anew`). So no event of one device takes time with
@@ -19,18 +19,18 @@ from fedge.wire.selection import chosen
 
 
 class Standing(NamedTuple):
-    """What a device is to the open attempt; each is a set in the state."""
+    """How a device stands to the open attempt; each field is a set in the state."""
 
     awaited: bool = False
     """The round waits for it."""
     asked: bool = False
-    """It is there, chosen, may count, and is not given up unless it fails."""
+    """It is online or has answered, is chosen, may count, and is not given up unless it fails."""
     failing: bool = False
     """It is asked, and declines because it cannot train from the model."""
 
 
 def standing(state: Federation, device: str) -> Standing:
-    """Work out what a device is to the open attempt: everything that speaks against it stands here."""
+    """Work out how a device stands to the open attempt; all exclusions are here."""
     online, answered = device in state.online, device in state.answers
     if not (online or answered) or not may_count(state, device) or not state.cohorts:
         return Standing()
@@ -42,7 +42,7 @@ def standing(state: Federation, device: str) -> Standing:
 
 
 def declined(state: Federation, device: str) -> Decline | None:
-    """What a device has said that declines the attempt that is open."""
+    """The decline of a device, if it is of the open attempt."""
     said = state.declined.get(device)
     if said is None or (round_of(said), said.attempt) != (state.round, state.attempt):
         return None
@@ -50,7 +50,7 @@ def declined(state: Federation, device: str) -> Decline | None:
 
 
 def noted(state: Federation, device: str) -> Federation:
-    """Take in that something about one device has changed."""
+    """Update the sets after a change of one device."""
     now = standing(state, device)
     if now == (device in state.awaited, device in state.asked, device in state.failing):
         return state
@@ -63,7 +63,7 @@ def noted(state: Federation, device: str) -> Federation:
 
 
 def counted_anew(state: Federation) -> Federation:
-    """Take in that something about all devices may have changed."""
+    """Update the sets after a change that may concern all devices."""
     now = {device: standing(state, device) for device in {*state.online, *state.answers}}
     return replace(
         state,

@@ -1,4 +1,4 @@
-"""When most devices decline because training fails, it is no device's data: the model is bad. Pure.
+"""A bad model: most devices decline because training from it fails. Pure.
 
 They are most of those who were asked, which are all that are chosen and may count, and have answered
 or are online and not given up; and the others are too few to close the round. One device alone says
@@ -15,18 +15,18 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
 
 FAILURES = frozenset({Reason.TRAINING_DIVERGED, Reason.FAILED})
-"""Why a device declines that could not train from the model."""
+"""The reason of a device that could not train from the model."""
 
 
 def declines(state: Federation) -> Step:
-    """A device that was awaited until now declines: are the others too few without those who fail?"""
+    """Handle the decline of an awaited device: without the failing devices, the others may be too few."""
     if state.admitted + len(state.awaited) >= state.enough:
         return state, []
     return blame(state)
 
 
 def blame(state: Federation) -> Step:
-    """Say, once a round, that its model is bad, if most of those who were asked failed to train from it."""
+    """Log once a round that its model is bad, if most of the asked devices failed to train from it."""
     if not phase_of(state.kind).trains or state.stage is not Stage.COLLECTING or state.blamed == state.round:
         return state, []
     failing, asked = len(state.failing), len(state.asked)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from fedge.wire.frames import FRAME_BYTES
 
 MESSAGE_COST = 4_096
-"""Bytes that a message costs besides its own: a page of the ledger."""
+"""The bytes charged for each message besides its own: one page of the ledger."""
 UPDATES = 4
 """How many of the largest updates a device may send at once, beside `MESSAGES` small messages."""
 MESSAGES = 64
 UPDATE_AGAIN_S = 900.0
 """The time until one more of the largest updates is allowed."""
 TOP_UP_AGAIN_S = 300.0
-"""How often an awaited device that has sent too much in vain is allowed one more whole update."""
+"""How often an awaited device whose bucket is empty is allowed one more whole update."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ LINES = Rate(burst=30, per_s=1 / 60)
 
 
 def updates(largest: int) -> Rate:
-    """What a device may send on its update topic, in bytes: far more than an honest one needs.
+    """The bytes a device may send on its update topic: far more than an honest one needs.
 
     A device that gets an answer in a round begins anew with a full bucket (`Buckets.fill`). So this limits
     what it may send in vain. An honest device sends an update once, and then one frame of it from time to
@@ -44,7 +44,7 @@ def updates(largest: int) -> Rate:
 
 
 def needed(largest: int) -> float:
-    """What a device needs to answer a round: one of the largest updates, and as many messages as at once."""
+    """The bytes a device needs to answer a round: one of the largest updates, and a burst of messages."""
     return _whole(largest) + MESSAGES * MESSAGE_COST
 
 
@@ -58,7 +58,7 @@ class Buckets:
 
     def __init__(self) -> None:
         self._missing: dict[str, tuple[float, float]] = {}
-        """What each bucket lacks to be full, and when."""
+        """What each bucket lacks to be full, and at which time."""
 
     def __len__(self) -> int:
         return len(self._missing)
@@ -80,5 +80,5 @@ class Buckets:
             self._missing[name] = (min(missing, rate.burst - level), then_s)
 
     def fill(self, name: str) -> None:
-        """Make it full."""
+        """Fill it completely."""
         self._missing.pop(name, None)

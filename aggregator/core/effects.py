@@ -1,7 +1,7 @@
-"""What the aggregator does: the core lists these, the runtime performs them.
+"""The effects of the aggregator: the core lists them, the runtime performs them.
 
 Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4); those in
-`GATHERED` are written with the next beat, at the latest, for nothing that is seen depends on them.
+`GATHERED` are written with the next beat at the latest, because nothing that is seen depends on them.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class SpoolFrame:
 
 @dataclass(frozen=True)
 class DropSpool:
-    """Forget the frames of an update that will not count."""
+    """Delete the frames of an update that will not count."""
 
     device: str
     digest: bytes
@@ -51,7 +51,7 @@ class SaveAnswer:
 
 @dataclass(frozen=True)
 class SetAside:
-    """Take back that an update of the round that is open counts."""
+    """Take back the admission of an update of the open round."""
 
     round: RoundId
     device: str
@@ -61,7 +61,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class DropAnswer:
-    """Take back a refusal of who was set aside, in the round that is open: the update may come again."""
+    """Take back the refusal of a lifted device in the open round: it may send the update again."""
 
     round: RoundId
     device: str
@@ -70,7 +70,7 @@ class DropAnswer:
 
 @dataclass(frozen=True)
 class CountRefusal:
-    """Count what a device sent in vain."""
+    """Count a refused message of a device."""
 
     device: str
     reason: Reason
@@ -78,7 +78,7 @@ class CountRefusal:
 
 @dataclass(frozen=True)
 class SaveStatus:
-    """Keep what a device says of itself."""
+    """Keep a device's status."""
 
     device: str
     status: Status
@@ -86,7 +86,7 @@ class SaveStatus:
 
 @dataclass(frozen=True)
 class SaveMissed:
-    """Keep how a device has let rounds wait in vain; None: it answers."""
+    """Keep a device's misses; None: it answers."""
 
     device: str
     missed: Missed | None
@@ -94,7 +94,7 @@ class SaveMissed:
 
 @dataclass(frozen=True)
 class SaveRound:
-    """Keep who is chosen, before anybody is told."""
+    """Keep the cohorts before they are announced."""
 
     round: RoundId
     kind: str
@@ -135,7 +135,7 @@ class PublishBlobs:
 
 @dataclass(frozen=True)
 class PublishManifest:
-    """Announce."""
+    """Announce the open round, or that learning is done."""
 
     manifest: Manifest
 
@@ -150,7 +150,7 @@ class ClearSlots:
 
 @dataclass(frozen=True)
 class SendReceipt:
-    """Verdict a device."""
+    """Send a verdict to a device."""
 
     device: str
     receipt: Receipt
@@ -215,7 +215,7 @@ DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, DropAnswer, SaveMissed, 
 GATHERED = (CountRefusal, SaveStatus)
 
 MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
-"""What the shell does that is no effect of the core, by the names of its failpoints."""
+"""Acts of the shell that are not effects of the core, by the names of their failpoints."""
 
 Effect = (
     SpoolFrame

@@ -1,4 +1,4 @@
-"""What can happen to a federation: everything that its decisions depend on comes in as one of these."""
+"""The events of a federation: everything that its decisions depend on comes in as one of these."""
 
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ class BlobsPublished:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """The operator has said which devices do not count, until he says otherwise: these and no others."""
+    """The operator has changed the quarantine: exactly these devices do not count."""
 
     now_s: float
     devices: frozenset[str]
@@ -59,14 +59,14 @@ class FrameArrived:
     device: str
     frame: Frame
     verdict: KeptVerdict | None = None
-    """What the ledger holds of its update: the verdict of any round that is kept."""
+    """The ledger's verdict on the update, of any kept round."""
     kept: bool = True
-    """Of a frame that asks: the ledger still holds the verdicts of the round that it asks about."""
+    """For a frame that asks: the ledger still holds the verdicts of that round."""
 
 
 @dataclass(frozen=True)
 class GarbageArrived:
-    """Bytes on the update topic of `device` that are no frame; `digest` is their SHA-256."""
+    """Bytes on the update topic of `device` that are not a frame; `digest` is their SHA-256."""
 
     device: str
     digest: bytes
@@ -97,7 +97,7 @@ class StatusSeen:
 
 @dataclass(frozen=True)
 class ServiceSeen:
-    """The `service` topic spoke: ourselves, or another aggregator."""
+    """A `service` message, our own or another aggregator's."""
 
     service: Service
 
@@ -127,7 +127,7 @@ class RoundClosed:
 
 @dataclass(frozen=True)
 class CloseFailed:
-    """The admitted updates do not make a model; they stay admitted."""
+    """The admitted updates do not make a model; they remain admitted."""
 
     now_s: float
     round: RoundId
@@ -136,7 +136,7 @@ class CloseFailed:
 
 @dataclass(frozen=True)
 class MeanUnusable:
-    """The mean of the admitted updates is no model; without those of `devices` it would be one."""
+    """The mean of the admitted updates is not usable; without those of `devices` it is."""
 
     now_s: float
     round: RoundId

@@ -1,4 +1,4 @@
-"""All that the aggregator's decisions depend on: the state of its core."""
+"""The state of the aggregator's core: everything that its decisions depend on."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -31,7 +31,7 @@ from fedge.wire.messages.task import Task
 
 
 class Stage(StrEnum):
-    """Where a round is."""
+    """The stages of a round."""
 
     PREPARING = "preparing"
     COLLECTING = "collecting"
@@ -55,7 +55,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Federation:
-    """All that the aggregator's decisions depend on."""
+    """Everything that the aggregator's decisions depend on."""
 
     rules: Rules
     stopping: Stopping
@@ -73,9 +73,9 @@ class Federation:
     weights: int
     """p, the length of the model's vector."""
     rule: Part = field(default_factory=lambda: Part("mean"))
-    """How updates become one vector."""
+    """The rule that makes one vector of the updates."""
     server: Part = field(default_factory=lambda: Part("average"))
-    """How that becomes the next model."""
+    """The server optimizer that makes the next model of that vector."""
     clip: float | None = None
     """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
     None: none is wanted."""
@@ -84,9 +84,9 @@ class Federation:
     quarantined: frozenset[str] = frozenset()
     """Devices that the operator has set aside: neither awaited nor counted."""
     turned_away: Devices = field(default_factory=Devices)
-    """Those that were refused for that in the open attempt; who is lifted since may answer the next one."""
+    """Devices that were refused for that in the open attempt; once lifted, they may answer the next one."""
     untrusting_devices: Devices = field(default_factory=Devices)
-    """Devices that believe a key which is none of ours."""
+    """Devices that trust a key which is not ours."""
     model: Blob | None = None
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
@@ -101,14 +101,14 @@ class Federation:
     """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
     elapsed_s: float = 0.0
     since_s: float | None = None
-    """Since when the round's time runs on top of `elapsed_s`; None: it stands still, for there is no
-    connection, or the attempt was never announced."""
+    """Since when the round's time runs, on top of `elapsed_s`; None: it stands still, because there is no
+    connection or the attempt was never announced."""
     published: bool = False
-    """The broker has acknowledged task and model over the connection there is."""
+    """The broker has acknowledged task and model over the present connection."""
     announced: bool = False
-    """The open attempt was, over this connection or another: it is retained, and may be answered."""
+    """The open attempt was announced, over this connection or another: it is retained and may be answered."""
     waiting_from_s: float = 0.0
-    """The attempt's time when the connection there is began to be waited over."""
+    """The attempt's time when waiting over the present connection began."""
     came_s: PerDevice[float] = field(default_factory=PerDevice)
     """The attempt's time when each device began to be awaited that was not at its beginning."""
     waited_s: PerDevice[float] = field(default_factory=PerDevice)
@@ -120,21 +120,21 @@ class Federation:
     """How long rounds have waited for each device since its last miss or update that was admitted."""
     answers: PerDevice[Verdict] = field(default_factory=PerDevice)
     admitted: int = 0
-    """How many of the answers count."""
+    """The number of admitted updates among the answers."""
     insufficient: frozenset[str] = frozenset()
-    """Whose updates were admitted when they did not make a model: it takes others."""
+    """The devices whose admitted updates did not make a model: more are needed."""
     untried: int = 0
-    """How many of the answers that count are of none of these."""
+    """The number of admitted updates of other devices than these."""
     partials: PerDevice[Partial] = field(default_factory=PerDevice)
     spooled: int = 0
-    """What the partials are charged, in bytes."""
+    """The bytes that the partials are charged."""
     fleet: Devices = field(default_factory=Devices)
-    """Every device that has told its status, online or not."""
+    """Every device that has sent a status, online or not."""
     online: Devices = field(default_factory=Devices)
     abilities: PerDevice[frozenset[str]] = field(default_factory=PerDevice)
-    """What each device can that has told its status, as names of `fedge.wire.capabilities`."""
+    """The capabilities of each device that has sent a status, as names of `fedge.wire.capabilities`."""
     declined: PerDevice[Decline] = field(default_factory=PerDevice)
-    """What each device last declined, of this round or another."""
+    """Each device's last decline, of this round or another."""
     awaited: Devices = field(default_factory=Devices)
     """Online, chosen, not given up, and neither answered nor declined."""
     asked: Devices = field(default_factory=Devices)
@@ -142,13 +142,13 @@ class Federation:
     failing: Devices = field(default_factory=Devices)
     """Those of them that decline because they cannot train from the model."""
     unseen: Devices = field(default_factory=Devices)
-    """Who measures with classes that it does not train on, and was named for that in the log."""
+    """Devices that measure with classes they do not train on, and that were named for it in the log."""
     missed: PerDevice[Missed] = field(default_factory=PerDevice)
     """Devices that let rounds wait in vain since their last update that was admitted."""
     blamed: RoundId | None = None
-    """The round of which it was said last that its model is bad."""
+    """The last round whose model was reported as bad."""
     voters: Devices = field(default_factory=Devices)
-    """Every device that the ledger knew when it was taken up, or that has told its status."""
+    """Every device that the ledger knew at the start, or that has sent a status."""
     young: bool = False
     """No round was closed in the ledger then."""
     devices_ahead: PerDevice[RoundId] = field(default_factory=PerDevice)
@@ -156,12 +156,12 @@ class Federation:
     claims: ClaimCounts | None = field(default=None, compare=False)
     """Those claims, counted; None: not yet."""
     incredible: Devices = field(default_factory=Devices)
-    """Those of which it was said that they claim what cannot be."""
+    """Devices that were reported for an impossible claim."""
     other_leader: Service | None = None
-    """What another aggregator last said, if it said that it is online."""
+    """The last `service` message of another aggregator, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)
     pushed_out: int = 0
-    """How often another client has taken our name at the broker."""
+    """How often another client has taken our client id at the broker."""
     link_up: bool = False
     exported: RoundId | None = None
     """The round whose exported model the broker holds."""
@@ -170,7 +170,7 @@ class Federation:
 
     @property
     def enough(self) -> int:
-        """Admitted updates that it takes to close; a round that only measures is closed with none, too."""
+        """The admitted updates needed to close; a round that only measures closes with none, too."""
         if not phase_of(self.kind).needs_quorum:
             return 0
         if self.insufficient and not self.untried and self.admitted == len(self.insufficient):
@@ -179,19 +179,19 @@ class Federation:
 
     @property
     def quorum_now(self) -> int:
-        """The updates that the rule wants, as a number."""
+        """The quorum, as a number."""
         if isinstance(self.rules.quorum, int):
             return self.rules.quorum
         return FEWEST if self.quorum is None else self.quorum
 
     @property
     def counted(self) -> frozenset[str]:
-        """Whose answers count."""
+        """The devices whose updates are admitted."""
         return frozenset(device for device, answer in self.answers.items() if answer.verdict == "admitted")
 
     @property
     def furthest(self) -> float | None:
-        """How far from the model an update may be that is admitted; None: as far as it likes."""
+        """The largest distance of an admitted update from the model; None: no bound."""
         return self.rules.max_norm * self.usual.distance or None
 
     @property
@@ -208,7 +208,7 @@ class Federation:
 
     @property
     def largest_update(self) -> int:
-        """Bytes that no update or survey of this task exceeds: its vectors and 64 KiB for the rest."""
+        """A bound on the bytes of any update or survey of this task: its vectors and 64 KiB for the rest."""
         return _largest_update(self.parts, self.weights, self.task_message)
 
     @property
@@ -217,7 +217,7 @@ class Federation:
         return _parts(self.plan, self.rule, self.server)
 
     def answered(self, device: str, answer: Verdict) -> "Federation":
-        """The state with a verdict on what a device sent, the first or another one."""
+        """The state with a verdict on a device's update, the first or a changed one."""
         before = self.answers.get(device)
         change = (answer.verdict == "admitted") - (before is not None and before.verdict == "admitted")
         tried = not self.insufficient or device in self.insufficient
@@ -257,5 +257,5 @@ Step = tuple[Federation, list[Effect]]
 
 
 def service(state: Federation, *, online: bool = True) -> Service:
-    """The presence to publish; with `online=False` the last words."""
+    """The presence to publish; with `online=False` the offline status."""
     return Service(online=online, ledger=state.ledger, instance=state.instance, beat=state.beat)

@@ -26,9 +26,9 @@ SKEWED = 0.45
 mixes have .53 to .66 with α = .1 and .30 to .37 with α = 1 (`python -m benchmarks.plans`). On four data sets
 the plan for classes that differ little is nowhere behind below it (`python -m benchmarks.class_skew`)."""
 FEWEST = 3
-"""With fewer devices that tell their classes there is no figure."""
+"""The fewest devices that must tell their classes for a figure."""
 SHOWN = 20
-"""Names in one line; those that more devices tell come first."""
+"""The largest number of names in one line; the most common come first."""
 
 Shares = NDArray[np.float64]
 Counts = Mapping[str, int]

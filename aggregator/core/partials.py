@@ -12,11 +12,11 @@ from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.reasons import Reason, Rejection
 
 SPOOL_BYTES = 2 * 2**30
-"""What may be held of incomplete updates, of all devices together."""
+"""The largest size of incomplete updates held, of all devices together."""
 
 
 def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
-    """Keep a frame, or answer what it repeats or asks; read the update when it is complete.
+    """Keep a frame, or answer it if it repeats or asks; read the update when it is complete.
 
     A frame that asks about a round that is closed is never kept: the ledger alone answers it.
     """
@@ -97,5 +97,5 @@ def _without_partial(state: Federation, device: str) -> Federation:
 
 
 def garbage_arrived(state: Federation, event: on.GarbageArrived) -> Step:
-    """Refuse bytes that are no frame."""
+    """Refuse bytes that are not a frame."""
     return refuse(state, event.device, event.digest, event.reason, event.detail)

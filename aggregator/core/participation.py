@@ -1,4 +1,4 @@
-"""Who took part in a round, of those who were there, and why the others did not. Pure."""
+"""The participation in a round: how many devices took part, and why others did not. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
 
 @dataclass(frozen=True)
 class Participation:
-    """How many took part in a round, of whom, and what the others declined it for."""
+    """How many devices took part in a round, of how many, and why others declined."""
 
     admitted: int
     online: int
-    """Those who are online, and those who went after they had taken part."""
+    """The devices online, and those that left after taking part."""
     declined: Mapping[str, int] = field(default_factory=dict)
     """How many declined this round, by reason."""
 
     @classmethod
     def of(cls, state: "Federation") -> "Participation":
-        """As it stands in the open round."""
+        """The participation in the open round."""
         counted = state.counted
         there = {*state.online, *counted}
         reasons = Counter(
@@ -35,7 +35,7 @@ class Participation:
 
     @classmethod
     def read(cls, summary: Mapping[str, Any]) -> "Participation | None":
-        """As a closed round's summary tells it; None: a program before this one closed it.
+        """The participation from a closed round's summary; None: an older program closed it.
 
         Raises:
             ValueError: it makes no sense.
@@ -49,7 +49,7 @@ class Participation:
             raise ValueError(f"participation: {error}") from None
 
     def summary(self) -> dict[str, Any]:
-        """For the summary of the round: what `read` takes."""
+        """The entries for the round's summary, which `read` reads."""
         return {"participation": vars(self) | {"declined": dict(self.declined)}}
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Participation:
 
 
 def last_of(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """What is added to the word that learning is done: who took part in the last of its rounds.
+    """Added to the line that learning is done: the participation in the last rounds.
 
     >>> last_of([Participation(15, 36, {"bad_data": 21}).summary()])
     '; in the last round 15 of 36 online took part (21 declined: bad_data)'

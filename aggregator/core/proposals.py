@@ -14,7 +14,7 @@ class HoldoutSection(Section):
     """`[data] holdout`: which rows are kept for evaluation, and never trained on."""
 
     part: float | None = Field(default=None, ge=0, lt=0.9, allow_inf_nan=False)
-    """How much, as a share of the rows; 0: nothing."""
+    """The share of the rows; 0: none."""
     by: Literal["time", "every", "random", "series"] | None = None
     """Which rows: `time`, the last of each series; `every` so many; `random` ones; or whole `series`."""
 
@@ -49,7 +49,7 @@ class DataSection(Section):
         return self
 
     def proposal(self) -> Proposal | None:
-        """What the task says; None: nothing is proposed."""
+        """The rules for the task; None: nothing is proposed."""
         rules = self.model_dump(exclude={"require"}, exclude_none=True)
         rules = {name: rule for name, rule in rules.items() if rule != {}}
         return Proposal(**rules, required=True if self.require else None) if rules else None

@@ -1,4 +1,4 @@
-"""Which rules of a configuration cannot come true, before a round has shown it. Pure."""
+"""Rules of a configuration that cannot be fulfilled, found before any round. Pure."""
 
 from collections.abc import Collection
 
@@ -7,7 +7,7 @@ from aggregator.core.quorum import FEWEST
 
 
 def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) -> list[str]:
-    """What an operator should hear at the start: each rule that cannot come true, and what to do, in a line.
+    """Lines for the operator at the start: each rule that cannot be fulfilled, and what to do.
 
     Args:
         settings: the configuration; it is valid.

@@ -1,4 +1,4 @@
-"""Answers to devices: an update counts, does not count and why, or shall be sent again. Pure."""
+"""Receipts for devices: an update is admitted, is refused with a reason, or shall be sent again. Pure."""
 
 from dataclasses import replace
 from typing import Literal
@@ -59,12 +59,12 @@ def turn_away(state: Federation, device: str, digest: bytes) -> Step:
 
 
 def repeat(state: Federation, device: str, answer: Verdict, round_id: RoundId) -> Step:
-    """A known update gets its first verdict again: nothing of it is kept a second time."""
+    """Send the first verdict on a known update again, and keep nothing twice."""
     receipt = receipt_of(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
     return state, [do.SendReceipt(device, receipt)]
 
 
 def busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
-    """Ask to send again later; of several such answers to a device the last one is sent."""
+    """Ask a device to send again later; of several such receipts only the last is sent."""
     receipt = receipt_of(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
     return state, [do.SendReceipt(device, receipt)]

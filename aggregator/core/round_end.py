@@ -1,4 +1,4 @@
-"""How a round ends: when it closes, and what follows its model, or that there is none. Pure."""
+"""The end of a round: when it closes, and what follows, with a new model or without. Pure."""
 
 from dataclasses import replace
 
@@ -17,11 +17,11 @@ from fedge.wire.messages.fields import detail_of
 from fedge.wire.reasons import Reason
 
 NAMED = 20
-"""So many devices are named in one line."""
+"""The largest number of devices named in one line."""
 
 
 def close_if_due(state: Federation, now_s: float) -> Step:
-    """Close the round if it is time to, or begin its next attempt."""
+    """Close the round if it is due, or begin its next attempt."""
     if state.stage is not Stage.COLLECTING:
         return state, []
     rules, admitted = state.rules, state.admitted
@@ -39,7 +39,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
 
 
 def round_closed(state: Federation, event: on.RoundClosed) -> Step:
-    """The model is saved: open the next round, or end."""
+    """Open the next round after the model is saved, or end."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
     effects: list[do.Effect] = [
@@ -84,7 +84,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
 
 
 def close_failed(state: Federation, event: on.CloseFailed) -> Step:
-    """No model comes of what was admitted: it takes more."""
+    """Wait for more updates: the admitted ones make no model."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
     state, effects = isolate(replace(state, stage=Stage.COLLECTING))
@@ -93,7 +93,7 @@ def close_failed(state: Federation, event: on.CloseFailed) -> Step:
 
 
 def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
-    """Set aside what makes the mean unusable, and compute it of the others."""
+    """Set aside the updates that make the mean unusable, and compute it from the others."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
     counted = state.admitted
@@ -117,7 +117,7 @@ def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
 
 
 def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
-    """Some updates of a round that was closing count no more: compute it of the others, if that is enough."""
+    """Compute the model from the other updates, if enough, after some were set aside while closing."""
     if state.admitted >= state.enough:
         closing = do.CloseRound(state.round, state.kind)
         return replace(state, stage=Stage.CLOSING), [*effects, closing]
@@ -126,7 +126,7 @@ def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> S
 
 
 def finished(state: Federation) -> str | None:
-    """Why learning is over, where no round is open: a function of the closed ones."""
+    """The reason why learning is over; None: it goes on. A function of the closed rounds."""
     reason = state.stopping.reason(state.progress)
     if reason is None:
         return None
@@ -134,7 +134,7 @@ def finished(state: Federation) -> str | None:
 
 
 def _can_be_measured(state: Federation, count: int) -> bool:
-    """Whether the newest model, made by so many devices, is one that those who are online can measure."""
+    """Whether enough devices are online to measure the newest model, which this many devices made."""
     if not phase_of(state.kind).trains or state.progress.best is None:
         return False
     asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))

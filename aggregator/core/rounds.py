@@ -65,7 +65,7 @@ def start(state: Federation, now_s: float) -> Step:
 
 
 def step(state: Federation, event: on.Event) -> Step:
-    """One event's consequences. An event that does not fit changes nothing."""
+    """Handle one event. An event that does not fit the state changes nothing."""
     match event:
         case on.LinkUp():
             return link_up(state, event)
@@ -102,7 +102,7 @@ def step(state: Federation, event: on.Event) -> Step:
 
 
 def _quarantined(state: Federation, event: on.Quarantined) -> Step:
-    """Ask a device again that was refused in this attempt and is lifted now, if the round needs it."""
+    """Ask a lifted device again that was refused in this attempt, if the round needs it."""
     state, effects = quarantined(state, event)
     needed = needed_again(state)
     if not needed:

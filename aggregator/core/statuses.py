@@ -1,4 +1,4 @@
-"""What devices say of themselves: they come, go, decline, or know more than this ledger does. Pure."""
+"""The statuses of devices: they come, go, decline, or have seen newer rounds than this ledger. Pure."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from fedge.wire.reasons import PASSING
 
 
 def status_seen(state: Federation, event: on.StatusSeen) -> Step:
-    """Take in what a device says of itself: it may decline, come, go, or know more than we do."""
+    """Handle a device's status: it may decline, come, go, or have seen a newer round than this ledger."""
     device, status = event.device, event.status
     effects: list[do.Effect] = [do.SaveStatus(device, status)]
     was_awaited, previous = device in state.awaited, state
@@ -65,7 +65,7 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
 
 
 def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
-    """A device claims to have seen more than this ledger knows, or takes it back: who is believed?"""
+    """Handle a device's claim of a newer round than this ledger's; None: it takes its claim back."""
     before = state.devices_ahead.get(device)
     state = claiming(state, device, seen)
     counts = state.claims
@@ -88,7 +88,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
 
 
 def _untrusting(state: Federation, device: str, believed: bytes) -> Step:
-    """A device pins, or has followed, a key that we never had: it refuses all that we announce."""
+    """Log once that a device trusts a key that was never ours, and so refuses our announcements."""
     if device in state.untrusting_devices:
         return state, []
     text = (

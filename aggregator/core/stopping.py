@@ -22,14 +22,14 @@ class Figure:
     """In a round's summary."""
     label: str
     higher: bool = False
-    """Whether more is better."""
+    """Whether a larger value is better."""
 
     def better(self, value: float, than: float) -> bool:
         """Whether a model with this value is better than one with that."""
         return value > than if self.higher else value < than
 
     def text(self, value: float) -> str:
-        """The figure for people."""
+        """The figure as text."""
         return f"{self.label} {value:.4g}" if value >= 10 else f"{self.label} {value:.4f}"
 
 
@@ -40,7 +40,7 @@ FIGURES: Mapping[FigureName, Figure] = {
     "mae": Figure("mae", "MAE"),
 }
 FIRST_ROUNDS = 2
-"""After so many training rounds in a row without a figure that the rule needs, it is said."""
+"""After this many training rounds in a row without a figure that the rule needs, it is logged."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Best:
     round: int
     value: float
     figures: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """What the round brought that measured it."""
+    """The summary of the round that measured it."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the closed rounds of a generation have brought so far."""
+    """The progress of a generation, from its closed rounds."""
 
     by: FigureName = "loss"
     """The figure that says which model is better."""
@@ -64,9 +64,9 @@ class Progress:
     last: int = 0
     """The number of the newest closed round."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """What the last training round brought: of the model that it began from."""
+    """The summary of the last training round; its figures are of the model it began from."""
     final: Mapping[str, float] | None = None
-    """What the round after it brought, if that has only measured: of the newest model."""
+    """The summary of the round after it, if that only measured; its figures are of the newest model."""
     best: Best | None = None
     since_best: int = 0
     """Training rounds since the figure last improved, of those that tell it."""
@@ -87,7 +87,7 @@ class Progress:
 
     @property
     def newest(self) -> Mapping[str, float]:
-        """What was measured last."""
+        """The figures measured last."""
         return self.figures if self.final is None else self.final
 
     def after(self, summary: Mapping[str, float]) -> "Progress":
@@ -149,7 +149,7 @@ class Stopping:
     weight_change: float | None = None
 
     def reason(self, progress: Progress) -> str | None:
-        """Which part of the rule has come true, in words; None: learning goes on."""
+        """The part of the rule that is fulfilled, in words; None: learning goes on."""
         accuracy, rmse = progress.figures.get("accuracy"), progress.figures.get("rmse")
         if self.accuracy is not None and accuracy is not None and accuracy >= self.accuracy:
             return f"accuracy {accuracy:.4f} reached {self.accuracy}"
@@ -166,7 +166,7 @@ class Stopping:
 
     @property
     def needs(self) -> tuple[FigureName, ...]:
-        """The figures without which a part of the rule cannot come true."""
+        """The figures that the rule needs."""
         wanted: dict[FigureName, bool] = {
             "accuracy": self.accuracy is not None,
             "rmse": self.rmse is not None,

@@ -1,4 +1,4 @@
-"""Whole updates and surveys: each is admitted or refused, once for a device and round. Pure."""
+"""Complete updates and surveys: each is admitted or refused, once per device and round. Pure."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from fedge.wire.reasons import Reason, Rejection
 
 
 def update_read(state: Federation, event: on.UpdateRead) -> Step:
-    """Admit an update or refuse it: its device's one answer in this round."""
+    """Admit an update or refuse it: the verdict is final for its device in this round."""
     device, digest, message = event.device, event.digest, event.message
     dropped: list[do.Effect] = [do.DropSpool(device, digest)]
     if isinstance(message, Rejection):
@@ -56,7 +56,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
 
 
 def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
-    """Say once of a device that it measures with classes that it does not train on, until that is mended."""
+    """Log once that a device measures with classes it does not train on, until that is fixed."""
     unseen, held = int(figures.get("held_unseen", 0)), int(figures.get("held_out", 0))
     if bool(unseen) == (device in state.unseen):
         return state, []

@@ -1,4 +1,4 @@
-"""What the vectors of an update must be to count: encoded as the plan says, finite, not too far. Pure."""
+"""The admission of an update's vectors: encoded as the plan says, finite, not too far. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ from fedge.wire.messages.task import Task
 
 
 def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) -> Job | None:
-    """The export of what is chosen after the round `until`, which closed last.
+    """The export of the model chosen after the round `until`, which closed last.
 
     Where that was a survey, after which nobody has trained yet, it is what was chosen at the end of the
     generation before. Where the ledger does not keep that, None: the files stay that are there. Only the very
@@ -42,7 +42,7 @@ def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) ->
 
 
 def _before(ledger: LedgerReader, generation: int) -> tuple[int, bytes] | None:
-    """The generation before this one in which somebody trained, if its newest model is kept, and its task."""
+    """The last trained generation before this one and its task, if its newest model is kept."""
     last = ledger.trained_before(generation)
     task = ledger.task_after(last) if last is not None and ledger.model_of(last) is not None else None
     return (last.generation, task) if last is not None and task is not None else None
@@ -51,7 +51,7 @@ def _before(ledger: LedgerReader, generation: int) -> tuple[int, bytes] | None:
 def _job(
     ledger: LedgerReader, task: Task, generation: int, progress: Progress, how: How, made: bytes | None
 ) -> Job:
-    """The export of what is chosen of a generation; `made` is its newest model, None: as the ledger says."""
+    """The export of a generation's chosen model; `made` is its newest one, None: as the ledger says."""
     size = task.network.schema.size
     models = {n: RoundId(generation, n) for n in ledger.kept_models(generation)}
     choice = choose(progress, models, how, begun_untrained=ledger.surveyed(generation))
@@ -90,7 +90,7 @@ def _job(
 
 
 def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:
-    """Of which older rounds a model is, where a generation began with it."""
+    """The older rounds that a model comes from, if a generation began with it."""
     beginning = ledger.beginning(round_id.generation) if round_id.round == 0 else None
     if beginning is None:
         return None
@@ -99,7 +99,7 @@ def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:
 
 
 def choice_entry(choice: Choice, progress: Progress) -> dict[str, Any]:
-    """What a manifest says of a choice: what was measured of the model, and what there was to choose."""
+    """The manifest's entries on a choice: the model's figures, and the candidates."""
     best = progress.best
     return {
         "measured": dict(choice.chosen.figures) or None,

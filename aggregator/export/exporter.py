@@ -27,7 +27,7 @@ LONGEST_EXPORT_S = 1_800.0
 
 
 class Exporter:
-    """Exports one model at a time; of those that wait only the newest, for a file holds just one."""
+    """Exports one model at a time; of waiting jobs only the newest, because a file holds one model."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Exporter:
         self._samples = samples
         self._waiting: Job | None = None
         self._beside: Beside | None = None
-        """What lies beside the chosen model."""
+        """The model in the folder beside the chosen one."""
         self._closed = False
         self._wake = threading.Condition()
         self.pulse = Pulse("the exporter")
-        """Promises while there is a model to export."""
-        # Not a daemon: an interpreter that ends in the middle of onnxruntime's code is aborted by it.
+        """Expects reports while there is a model to export."""
+        # Not a daemon: onnxruntime aborts an interpreter that ends in the middle of its code.
         self._thread = threading.Thread(target=self._run, name="exporter")
 
     def submit(self, job: Job) -> None:
@@ -85,7 +85,7 @@ class Exporter:
                     self.pulse.rest()
 
     def _export(self, job: Job) -> Exported:
-        """Write the files; whatever fails here is a reason, never the end of learning."""
+        """Write the files; an error here withholds them and never ends learning."""
         origin = Origin(self._federation, *job.round, job.digest.hex())
         try:
             made = model_files.write(
@@ -112,7 +112,7 @@ class Exporter:
         return Exported(job, made.onnx, made.withheld)
 
     def _write_beside(self, task: Task, other: Beside | None) -> None:
-        """Write the other model, unless it lies there; one of another choice is removed."""
+        """Write the other model unless it is there already; remove one of another choice."""
         if other == self._beside and other is not None:
             return
         self._beside = None

@@ -1,4 +1,4 @@
-"""A network and its weights as an ONNX graph, made of what each layer says of itself (`fedge.nn.operators`).
+"""A network and its weights as an ONNX graph, built from each layer's own operators (`fedge.nn.operators`).
 
 The graph takes `features` (batch, d) and gives `probabilities` or `targets` (batch, outputs), float32. No
 layer is known here by its class: a layer that is added needs nothing in this file.
@@ -96,7 +96,7 @@ def _add(
 
 
 def _ordered(tensors: Tensors) -> Tensors:
-    """Single numbers last, all else as it comes: files of one network have one order, whatever it clips."""
+    """Put single numbers last, so that the files of one network have one order, clipped or not."""
     return {name: tensors[name] for name in sorted(tensors, key=lambda name: tensors[name].ndim == 0)}
 
 

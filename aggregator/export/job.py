@@ -1,4 +1,4 @@
-"""One model to export, the other one beside it, and what became of both."""
+"""The job of exporting a model and the other one beside it, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
 
 NEWEST, BEST = "newest", "best"
-"""The folder of the other model."""
+"""The folders of the other model."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,20 @@ class Job:
     """One model to export."""
 
     round: RoundId
-    """Of the model."""
+    """The round of the model."""
     digest: bytes
-    """Of the model as announced."""
+    """Digest of the model as announced."""
     task: Task
     vector: NDArray[np.float32]
     metrics: dict[str, float]
     last: bool
     """Learning is done: nothing follows."""
     came_from: str | None = None
-    """Of which rounds the model was made, if it is one that a generation began with."""
+    """The rounds that the model was made from, if a generation began with it."""
     until: RoundId | None = None
     """The newest round when it was chosen; None: its own."""
     choice: Mapping[str, Any] = field(default_factory=dict)
-    """What the manifest says of the choice."""
+    """The manifest's entries on the choice."""
     beside: "Beside | None" = None
     """The other model."""
 
@@ -52,7 +52,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of a job."""
+    """The result of a job."""
 
     job: Job
     onnx: bytes | None

@@ -19,7 +19,7 @@ from fedge.wire.messages.task import Task
 SAFETENSORS, ONNX, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 
 Entry = dict[str, Any]
-"""What the manifest says of a file."""
+"""The manifest's entry on a file."""
 
 
 def manifest_of(
@@ -31,7 +31,7 @@ def manifest_of(
     came_from: str | None,
     choice: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The manifest's bytes; `files`: what it says of each file, by name."""
+    """The manifest's bytes; `files`: its entries on the files, by name."""
     manifest = {
         **asdict(origin),
         **({"from": came_from} if came_from is not None else {}),
@@ -50,7 +50,7 @@ def manifest_of(
 
 
 def entry_of(origin: Origin, content: bytes) -> Entry:
-    """What the manifest says of a file: which round's it is, and its digest."""
+    """The manifest's entry on a file: its round and digest."""
     return {
         "generation": origin.generation,
         "round": origin.round,
@@ -60,7 +60,7 @@ def entry_of(origin: Origin, content: bytes) -> Entry:
 
 
 def kept_onnx(folder: Path) -> Entry | None:
-    """The ONNX file that lies there, by what it says of itself; None: there is none that says so."""
+    """The entry on the ONNX file in the folder, from its metadata; None: there is no file of ours."""
     try:
         content = (folder / ONNX).read_bytes()
         model = onnx.load_model_from_string(content)

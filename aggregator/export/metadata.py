@@ -1,4 +1,4 @@
-"""What each file of a model says of it: which model, its columns, and what becomes of its inputs."""
+"""The metadata in each file of a model: its origin, its columns, and how inputs are handled."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ UNFILLED = (
 
 @dataclass(frozen=True)
 class Origin:
-    """Which model this is."""
+    """The origin of a model."""
 
     federation: str
     generation: int
@@ -28,7 +28,7 @@ class Origin:
 
 
 def input_reason(task: Task) -> str:
-    """Why inputs are float64."""
+    """The reason why inputs are float64."""
     return WIDE.format(columns=listing([task.features[j] for j in fine_columns(task.network)]))
 
 

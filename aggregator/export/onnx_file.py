@@ -2,7 +2,7 @@
 
 The file takes raw features and gives probabilities or raw targets. Where the federation's rule is to
 fill, a missing value (NaN) counts as the survey's mean in it, as it does on the devices; else a row with one
-has no answer, which is NaN. Metadata: onnx.proto, `ModelProto.metadata_props`.
+has no answer, and gives NaN. Metadata: onnx.proto, `ModelProto.metadata_props`.
 """
 
 import json
@@ -30,7 +30,7 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class OnnxResult:
-    """What became of the ONNX file; the other files are written."""
+    """The result for the ONNX file; the other files are written in any case."""
 
     onnx: bytes | None
     """The file's content, or None: withheld."""
@@ -41,7 +41,7 @@ class OnnxResult:
 
 
 def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
-    """The graph (`aggregator.export.graph`) with what the file says of itself.
+    """The graph (`aggregator.export.graph`) with the file's metadata.
 
     Where the first layer takes float64, `features` are that.
 

@@ -1,6 +1,6 @@
-"""Does an ONNX file compute what our own forward pass computes? Asked of onnxruntime before it is written.
+"""Compare an ONNX file with our own forward pass, by onnxruntime, before it is written.
 
-Asked on three kinds of rows: ordinary ones, those with gaps, and those with an input beyond the bound that
+There are three kinds of rows: ordinary ones, those with gaps, and those with an input beyond the bound that
 the network clips at.
 """
 
@@ -22,7 +22,7 @@ ort.disable_telemetry_events()  # this wheel has some; nothing here tells anybod
 Vector = NDArray[np.float32]
 
 FAR = 1_000.0
-"""So many bounds away lies what is to be clipped."""
+"""The distance of inputs that must be clipped, in bounds."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def difference(task: Task, vector: Vector, content: bytes, samples: Samples | No
 
 
 def rows_of(spec: NetworkSpec, samples: Samples | None = None) -> tuple[Rows, ...]:
-    """What is compared on: every column is missing in some row, and far away in another."""
+    """The rows to compare on: each column is missing in some row, and far away in another."""
     X = probes(spec)
     period = min(ROWS, spec.inputs)
     chosen = np.arange(spec.inputs) % period == (np.arange(ROWS) % period)[:, None]
@@ -97,7 +97,7 @@ def fills(task: Task) -> bool:
 
 
 def output_scales(spec: NetworkSpec, outputs: NDArray[Any]) -> NDArray[Any]:
-    """What a difference counts as a share of, for each output: 1 for probabilities.
+    """The scale of a difference, for each output: 1 for probabilities.
 
     For rescaled targets it is their spread about the mean, or a twentieth of their largest value if that is
     more: adding a large mean rounds to 2⁻²⁴ of it, which 1e-5 of a twentieth is eight times of.

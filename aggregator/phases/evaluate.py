@@ -1,4 +1,4 @@
-"""The phase at the end of learning: devices measure the newest model, and train nothing."""
+"""The phase at the end of learning: devices measure the newest model and do not train."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,7 +35,7 @@ class Evaluate:
         return model.digest if model is not None else task.digest
 
     def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
-        """It counts if no vector comes with it."""
+        """Admit a message without vectors."""
         if not 1 <= message.samples <= terms.max_samples:
             return Rejection(
                 Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
@@ -49,11 +49,11 @@ class Evaluate:
         return Admitted(message.samples)
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
-        """Nothing besides what all need."""
+        """No fields besides the common ones."""
         return {}
 
     def close(self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]) -> Computed:
-        """The same model, and what was told of it.
+        """Close with the same model, and the figures told of it.
 
         No quorum holds for it. So what one or two devices tell counts only if they are half of those who made
         the model: else they would decide for a large fleet which one is the best.
@@ -75,11 +75,11 @@ class Evaluate:
         )
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
-        """Measured once more."""
+        """The progress after measuring once more."""
         return progress.after_measuring(summary)
 
     def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
-        """Nobody has moved."""
+        """Unchanged: no update moved."""
         return usual
 
 

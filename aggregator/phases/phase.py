@@ -1,4 +1,4 @@
-"""What a phase is, and where those are found that rounds can have: a file beside this one each.
+"""The protocol of phases, and their registry: one file beside this one for each phase.
 
 A round's kind, on the wire and in the ledger, is the name of its phase.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps ar
 
 
 class Phase(Protocol):
-    """What a round asks for."""
+    """What a round asks of devices."""
 
     name: ClassVar[str]
     message: ClassVar[type[Update] | type[Survey]]
-    """What each device answers with."""
+    """The type of the devices' messages."""
     trains: ClassVar[bool]
     """It asks for training by the plan, and makes a new model."""
     needs_quorum: ClassVar[bool]
@@ -46,7 +46,7 @@ class Phase(Protocol):
         """What the job of closing it needs besides what all do: fields of `ClosingJob`. Pure."""
 
     def close(self, ledger: "LedgerReader", job: "ClosingJob", go_on: Callable[[], None]) -> "Outcome":
-        """Compute what the round comes to of what is admitted in the ledger, which is only read.
+        """Compute the round's outcome from the admitted messages in the ledger, which is only read.
 
         `go_on` is called before each message is read; what it raises ends the work.
 
@@ -76,5 +76,5 @@ def phase_of(kind: str) -> Phase:
 
 @lru_cache(maxsize=1)
 def messages() -> tuple[type[Update] | type[Survey], ...]:
-    """What devices answer with, in whichever phase."""
+    """The message types of all phases."""
     return tuple(dict.fromkeys(phase_of(name).message for name in PHASES.names()))

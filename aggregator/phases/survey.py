@@ -1,4 +1,4 @@
-"""The phase that begins a generation: what devices measure of their columns fixes the frozen layers."""
+"""The phase that begins a generation: the devices' column statistics fix the frozen layers."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
 
 OUTLYING_LOGGED, OUTLYING_KEPT = 10, 100
-"""So many columns of devices that lie outside are logged, and kept in the ledger."""
+"""The numbers of outlying columns that are logged, and kept in the ledger."""
 
 
 class Survey:
@@ -46,7 +46,7 @@ class Survey:
         return task.digest
 
     def judge(self, terms: Terms, message: wire.Survey) -> Admitted | Rejection:
-        """It counts if it can be true."""
+        """Admit a plausible survey."""
         found = check(message, terms.task, terms.max_samples)
         return Admitted(message.samples) if isinstance(found, Measured) else found
 
@@ -98,11 +98,11 @@ class Survey:
         )
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
-        """Nothing has been learnt yet."""
+        """Unchanged: nothing is learnt in a survey."""
         return progress
 
     def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
-        """Nobody has moved yet."""
+        """Unchanged: no update moved."""
         return usual
 
 
@@ -113,13 +113,13 @@ def _spread(task: Task, devices: float) -> Task:
 
 
 def _named(far: tuple[Outlying, ...]) -> dict[str, Any]:
-    """How many devices lie outside, and the farthest of them with their columns: what `views` show."""
+    """The number of outlying devices, and the farthest with their columns, for `views`."""
     devices = len({one.device for one in far})
     return {"outlying_devices": devices, "outlying": [vars(one) for one in far[:OUTLYING_KEPT]]}
 
 
 def _remarks(far: tuple[Outlying, ...]) -> list[Remark]:
-    """Name the devices that lie outside; all of them are counted, the farthest are named."""
+    """Log lines on outlying devices; all are counted, the farthest are named."""
     remarks = [
         (logging.WARNING, f"{one}: it counts in the survey as far as one device can; look at its sensor")
         for one in far[:OUTLYING_LOGGED]

@@ -1,4 +1,4 @@
-"""The phase of training: a rule makes one vector of the updates, a server optimizer the next model."""
+"""The training phase: a rule makes one vector of the updates, a server optimizer the next model."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -36,12 +36,12 @@ log = logging.getLogger("fedge.aggregator")
 Vector = NDArray[np.float32]
 
 NAMED = 5
-"""So many devices are named in one line."""
+"""The largest number of devices named in one line."""
 
 
 @dataclass(frozen=True)
 class Averaged:
-    """A round's next model, and what the round brought."""
+    """A round's next model, and the round's figures."""
 
     vector: Vector
     """Its weights, of shape (p,)."""
@@ -50,9 +50,9 @@ class Averaged:
     summary: dict[str, float]
     bounded: tuple[str, ...] = ()
     vectors: Mapping[str, Vector] = field(default_factory=dict)
-    """What it hands on besides the weights."""
+    """Its further vectors."""
     state: State = field(default_factory=dict)
-    """Of the server optimizer, after this round."""
+    """The server optimizer's state after this round."""
 
 
 class Train:
@@ -69,17 +69,17 @@ class Train:
         return model.digest if model is not None else task.digest
 
     def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
-        """It counts if each of its vectors is what the plan asks for, finite, and not too far."""
+        """Admit an update whose vectors are as the plan asks, finite, and not too far."""
         return judge(terms, message)
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
-        """Nothing besides what all need."""
+        """No fields besides the common ones."""
         return {}
 
     def close(
         self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]
     ) -> Computed | Unusable | Unmade:
-        """The next model."""
+        """Close with the next model."""
         assert job.model is not None
         base = weights_of(ledger, job.model, job.task.network.schema.size)
         result = averaged(ledger, job, base, go_on)
@@ -102,11 +102,11 @@ class Train:
         )
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
-        """One more round of training."""
+        """The progress after one more training round."""
         return progress.after(summary)
 
     def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
-        """With this round's."""
+        """The usual distances with this round's."""
         return usual.after(summary)
 
 
@@ -168,7 +168,7 @@ def averaged(
 
 
 def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vector) -> tuple[Vector, State]:
-    """What the server optimizer makes of the aggregate, and its next state."""
+    """Apply the server optimizer to the aggregate; returns its next state too."""
     server = job.parts.server.made(SERVER)
     state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
     return server_state.step(job.round, job.parts.server, server, base, aggregate, state)
@@ -179,7 +179,7 @@ def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:
 
 
 def _bounded(factors: Factors, found: Aggregate) -> list[str]:
-    """Who counts for less than it sent, in a line for each bound."""
+    """Log lines on devices that count for less than they sent, one for each bound."""
     shortened = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
     lighter = [
         f"{d} (n_k = {sent})"

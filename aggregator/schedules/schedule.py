@@ -1,4 +1,4 @@
-"""What a schedule is, and where those are found: a file beside this one each."""
+"""The protocol of schedules, and their registry: one file beside this one for each schedule."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps ar
 
 
 class Schedule(Protocol):
-    """A pure machine: what it answers depends on its arguments alone."""
+    """A pure machine: its results depend on its arguments alone."""
 
     def start(self, state: "Federation", now_s: float) -> "Step":
         """Begin, from what the ledger knows."""
 
     def step(self, state: "Federation", event: "Event") -> "Step":
-        """One event's consequences: the next state, and the effects in the order to perform them.
+        """Handle one event: the next state, and the effects in the order to perform them.
 
         An event that does not fit changes nothing.
         """

@@ -45,12 +45,12 @@ class ExportSent:
 
 
 class Announcements:
-    """Publishes, and knows what the broker holds.
+    """Publishes messages, and tracks what the broker holds.
 
     Args:
         topics: of the federation.
         link: to the broker.
-        ledger: what is published stands there, and which slot it lies in.
+        ledger: holds what is published, and in which slot.
         signer: signs what is announced; without one it goes out unsigned.
     """
 
@@ -61,16 +61,16 @@ class Announcements:
         self._export_slot = ledger.export_slot()
 
     def begin_anew(self) -> None:
-        """Over a new connection nothing counts as published: what was under way may not have arrived."""
+        """Count nothing as published over a new connection: what was in flight may not have arrived."""
         self._published.clear()
         self._export_slot = self._ledger.export_slot()
 
     def hold(self, blobs: BlobsSent) -> None:
-        """The broker has acknowledged a task and a model."""
+        """Note that the broker has acknowledged a task and a model."""
         self._published.update(blobs.contents)
 
     def end_export(self, export: ExportSent, refusal: str | None) -> None:
-        """The broker has acknowledged an exported file, or refused it; inside the turn's transaction."""
+        """Note that the broker acknowledged or refused an exported file; inside the turn's transaction."""
         if refusal is not None:
             self._export_slot = self._ledger.export_slot()  # it was not announced
             log.error("the broker refuses the export: %s", refusal)
@@ -78,13 +78,13 @@ class Announcements:
             self._ledger.save_export(export.file)
 
     def manifest(self, manifest: Manifest) -> None:
-        """The round that is open, or that learning is done."""
+        """Publish which round is open, or that learning is done."""
         log.debug("round %d.%d is announced", manifest.generation, manifest.round)
         sealed = self._seal(manifest, "round")
         self._link.send([Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)])
 
     def blobs(self, effect: do.PublishBlobs) -> None:
-        """Task and model, unless the broker holds them."""
+        """Publish task and model, unless the broker holds them."""
         blobs = [("task", effect.task)] + ([("model", effect.model)] if effect.model else [])
         new = [(kind, blob) for kind, blob in blobs if (kind, blob.digest) not in self._published]
 
@@ -99,7 +99,7 @@ class Announcements:
         self._slots.update({(kind, blob.slot): blob for kind, blob in new})
 
     def clear(self, kind: str, slot: int) -> None:
-        """Empty a slot at the broker; after a restart the ledger knows what it held."""
+        """Clear a slot at the broker; after a restart the ledger says what was in it."""
         old = self._slots.pop((kind, slot), None)
         if old is None:
             return
@@ -111,8 +111,8 @@ class Announcements:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)
 
     def publication_of(self, message: Service) -> Publication:
-        """Our presence, or the last words."""
-        expiry_s = SERVICE_EXPIRY_S if message.online else None  # the last words stay
+        """The message of our presence, or the offline status."""
+        expiry_s = SERVICE_EXPIRY_S if message.online else None  # the offline status stays
         return Publication(self._topics.service, pack(message), retain=True, expiry_s=expiry_s)
 
     def export(self, exported: Exported) -> None:
@@ -120,7 +120,7 @@ class Announcements:
         job, content = exported.job, exported.onnx
         if exported.withheld:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
-        # Never over the file that is announced. Which that is, no ledger of before says: then as it was then.
+        # Never overwrite the announced file. An older ledger does not say its slot: then go by the number.
         slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
         file = blob_of(content, slot) if content is not None else None
         message = Export(

@@ -1,7 +1,7 @@
-"""The closer: a thread that computes a closing round's model, so that no rule, however slow, stops the loop.
+"""The closer: a thread that computes the model of a closing round, so that a slow rule never stops the loop.
 
-Meanwhile the loop keeps its beat, its watchdog and its word to the devices. The thread reads the ledger over
-a connection of its own, which cannot change anything; the loop saves what comes of it, in a turn of its own.
+Meanwhile the loop sends its beat and receipts, and feeds the watchdog. The thread reads the ledger over its
+own read-only connection; the loop saves the result in one of its turns.
 """
 
 import threading
@@ -18,21 +18,21 @@ from fedge.service.failpoints import after, before
 from fedge.service.liveness import Pulse
 
 LONGEST_SILENCE_S = 1_800.0
-"""Between two updates, and after the last one of a round: a rule may take long."""
+"""The longest time between two updates, and after the last one: a rule may take long."""
 LAST_WAIT_S = 2.0
-"""For the thread, when the program ends; a rule that takes longer is left alone."""
+"""How long the ending program waits for the thread; a rule that takes longer is abandoned."""
 
 
 @dataclass(frozen=True)
 class Closed:
-    """What became of a job; an error is for the loop to die of, as if it had computed by itself."""
+    """The result of a job; an error is raised again in the loop."""
 
     job: ClosingJob
     outcome: Outcome | BaseException
 
 
 class Cancelled(Exception):  # noqa: N818 (an outcome)
-    """Nobody waits for the result any more."""
+    """The result is not wanted any more."""
 
 
 def close(
@@ -40,15 +40,15 @@ def close(
     job: ClosingJob,
     go_on: Callable[[], None] = lambda: None,
 ) -> Closed:
-    """Do a job.
+    """Compute the result of a job.
 
     Args:
-        open_ledger: begins to read, when the job does.
-        job: which round, and of what.
+        open_ledger: opens the ledger for reading.
+        job: the round, and what its model is computed of.
         go_on: called before each update is read; may raise `Cancelled`.
 
     Raises:
-        Cancelled: by `go_on`. What else goes wrong is the outcome.
+        Cancelled: by `go_on`. Any other error is the outcome.
     """
     try:
         before("Average")
@@ -63,7 +63,7 @@ def close(
 
 
 class Closer:
-    """Closes one round at a time, for one runtime after the other.
+    """Closes one round at a time; it outlives a runtime.
 
     Args:
         path: the ledger's file.
@@ -74,18 +74,18 @@ class Closer:
         self._path = path
         self._post = post
         self._wanted: ClosingJob | None = None
-        """Whose result is waited for."""
+        """The job whose result is wanted."""
         self._waiting: ClosingJob | None = None
         self._ended = False
         self._wake = threading.Condition()
         self.pulse = Pulse("the closer")
-        """Promises while there is a round to close."""
-        # A daemon, so that the program can end in the middle of a rule: nothing of it is lost, for the next
-        # life computes the same anew. NumPy and sqlite3 are C, and let a thread of theirs go without a word.
+        """Expects reports while there is a round to close."""
+        # A daemon, so that the program can end in the middle of a rule: the next start computes the same
+        # again. The thread runs NumPy and sqlite3, which tolerate being stopped.
         self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
 
     def submit(self, job: ClosingJob) -> None:
-        """Close this round next; the result of another that is under way is not wanted any more."""
+        """Close this round next; the result of a job that is under way is dropped."""
         with self._wake:
             self.pulse.expect(LONGEST_SILENCE_S)
             self._wanted = self._waiting = job
@@ -94,12 +94,12 @@ class Closer:
                 self._thread.start()
 
     def cancel(self) -> None:
-        """Post nothing of what was submitted."""
+        """Post no result of what was submitted."""
         with self._wake:
             self._wanted = self._waiting = None
 
     def end(self) -> None:
-        """Cancel, and wait a moment for the thread, which ends before the next update that it would read."""
+        """Cancel, and wait briefly for the thread, which ends before it reads the next update."""
         with self._wake:
             self._wanted = self._waiting = None
             self._ended = True
@@ -121,7 +121,7 @@ class Closer:
                 closed = close(lambda: read_only(self._path), job, partial(self._go_on, job))
             except Cancelled:
                 continue
-            except BaseException as error:  # whatever it is: a thread that dies in silence closes no round
+            except BaseException as error:  # a thread that died silently would never close the round
                 closed = Closed(job, error)
             with self._wake:
                 if self._wanted is job:

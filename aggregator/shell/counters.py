@@ -1,4 +1,4 @@
-"""What the aggregator has decided since it started, in numbers. No decision depends on them."""
+"""Counters of what the aggregator has decided since it started. No decision depends on them."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -14,12 +14,12 @@ from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.reasons import Reason
 
 BOUNDS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 86_400.0)
-"""Upper bounds of the buckets that the seconds of rounds are counted in; longer rounds have their own."""
+"""Upper bounds of the buckets for the duration of rounds; longer rounds have one of their own."""
 
 
 @dataclass
 class Tally:
-    """Counters of one process: they begin at zero with it. One thread counts, any thread may read.
+    """Counters of one process, beginning at zero. One thread counts, any thread may read.
 
     Reasons are a closed list and devices are not told apart, so that there are never many numbers. A turn
     that the ledger could not save is decided once more, and counted once more.
@@ -33,15 +33,15 @@ class Tally:
     rounds: int = 0
     """Closed, the survey too."""
     seconds: float = 0.0
-    """Of these rounds together."""
+    """The duration of these rounds together."""
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
-    """How many of these rounds took so long: up to each of `BOUNDS_S`, and longer."""
+    """How many of these rounds took up to each of `BOUNDS_S`, and how many took longer."""
     brought: Mapping[str, float] = field(default_factory=dict)
-    """What the round that closed last brought: `accuracy`, `held_loss`, `weight_change`, …"""
+    """The figures of the round that closed last: `accuracy`, `held_loss`, `weight_change`, …"""
     outlying: int | None = None
     """Devices that lie far from the fleet in some column, as the survey found; None: there is none yet."""
     _decliners: dict[str, tuple[RoundId, int]] = field(default_factory=dict)
-    """Which attempt of a device was counted last as declined. Not in the state, which may be loaded anew."""
+    """The last attempt counted as declined, by device. Kept here because the state may be loaded anew."""
 
     def step(self, before: Federation, event: Event, effects: Sequence[Effect]) -> None:
         """Count what one step of the core decided; `before` is the state that it began from."""
@@ -59,7 +59,7 @@ class Tally:
                 self.declined[decline.reason] += 1
 
     def closed(self, summary: Mapping[str, float]) -> None:
-        """Count a closed round, with what it brought."""
+        """Count a closed round, with its figures."""
         seconds = summary["seconds"]
         self.rounds += 1
         self.seconds += seconds
@@ -68,19 +68,19 @@ class Tally:
         self.surveyed(summary)
 
     def bring(self, summary: Mapping[str, float]) -> None:
-        """Take in what a round brought; one that only measured changes nothing else of the one before."""
+        """Take in a round's figures; a round that only measured keeps the other figures of the one before."""
         trained = "weight_change" in summary
         self.brought = summary if trained else {**self.brought, **summary}
 
     def surveyed(self, summary: Mapping[str, float]) -> None:
-        """Take in what a survey found, if the summary is of one."""
+        """Take in the findings of a survey, if the summary is of one."""
         if "outlying_devices" in summary:
             self.outlying = int(summary["outlying_devices"])
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The present, as it is read at each scrape."""
+    """The present state, read at each scrape."""
 
     state: Federation
     received_bytes: int

@@ -1,4 +1,4 @@
-"""An HTTP server for metrics that can starve nothing else in its process: few connections, and none for long.
+"""An HTTP server for metrics that cannot starve its process: it has few connections, and none for long.
 
 Whoever reaches the address may connect; idle connections must not use up the files that the process may have
 open, or the broker could not be reached again (it did happen: 1,020 of them, each with a thread).
@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector
 from fedge.errors import ConfigError
 
 MOST_CONNECTIONS = 16
-"""When one more comes, the oldest is closed."""
+"""The largest number of connections; one more closes the oldest."""
 SILENT_S = 10.0
-"""A connection that says nothing for so long is closed."""
+"""A connection that is silent for this long is closed."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -57,17 +57,17 @@ class _Server(ThreadingMixIn, WSGIServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: who broke off knows it, and there may be thousands of them."""
+        """Log nothing when a client breaks off: there may be thousands."""
 
 
 class _Handler(WSGIRequestHandler):
     timeout = SILENT_S
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the parent's name
-        """Nothing: scrapes come every few seconds."""
+        """Log nothing: scrapes come every few seconds."""
 
     def get_stderr(self) -> Any:
-        """Nowhere: what a client asks must not fill the log."""
+        """Log nothing: requests of clients must not fill the log."""
         return StringIO()
 
 

@@ -1,7 +1,7 @@
-"""What of the messages that devices send is worked on now, what later, and what is dropped as if lost.
+"""Decide which messages of devices are processed now, which later, and which are dropped as if lost.
 
-Nobody honest loses anything by that: a status that comes too soon after others is looked at with the beat,
-the newest one of each device; an update is sent again until its receipt comes.
+An honest device loses nothing: of statuses that come too fast the newest of each device is processed with the
+next beat, and an update is sent again until its receipt arrives.
 """
 
 from math import inf
@@ -11,38 +11,38 @@ from aggregator.core.federation import Federation
 from fedge.transport import MessageArrived
 
 UNKNOWN = ""
-"""Whoever has never told a status, and is not on the roster, shares the allowance of this name."""
+"""All devices that have never sent a status and are not on the roster share the allowance of this name."""
 NOBODY = "(unknown)"
-"""Under this name it is counted what they sent in vain: names can be made up without end."""
+"""Their refused messages are counted under this name, because names can be made up without end."""
 
 
 def allowance_of(state: Federation, device: str) -> str:
-    """Whose allowance a device uses: its own, if it is known."""
+    """The name whose allowance a device uses: its own if it is known."""
     known = device in state.fleet or device in state.voters
     return device if known or (state.roster is not None and device in state.roster) else UNKNOWN
 
 
 def counted_as(state: Federation, device: str) -> str:
-    """Under which name it is counted what a device sent in vain."""
+    """The name under which a device's refused messages are counted."""
     return allowance_of(state, device) or NOBODY
 
 
 class Intake:
-    """Holds at most one status, two buckets and one time for each device."""
+    """Limits each device; it holds at most one status, two buckets and one time per device."""
 
     def __init__(self) -> None:
         self._updates, self._statuses = Buckets(), Buckets()
         self._topped_up_s: dict[str, float] = {}
-        """When a device was last allowed one whole update more."""
+        """When each device was last given one whole update more."""
         self._waiting: dict[str, MessageArrived] = {}
 
     def takes_update(self, state: Federation, device: str, size: int, now_s: float) -> bool:
-        """Whether a message of `size` bytes on a device's update topic is worked on."""
+        """Whether a message of `size` bytes on a device's update topic is processed."""
         name, rate = allowance_of(state, device), updates(state.largest_update)
         if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
             return True
-        # Who is late in round after round has sent all of it in vain, though it is honest. Where a round
-        # waits for it, it must be able to answer. How often is bounded: who declines in time misses nothing.
+        # An honest device that is late in every round has used up its allowance. A round that waits for it
+        # must let it answer; how often is bounded, and a device that declines in time needs nothing of this.
         if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
             return False
         self._topped_up_s[name] = now_s
@@ -50,17 +50,17 @@ class Intake:
         return self._updates.take(name, size + MESSAGE_COST, rate, now_s)
 
     def answered(self, state: Federation, device: str) -> None:
-        """It got its answer in a round: what it sent until then was not in vain."""
+        """Refill a device's allowance, because it got its verdict in a round."""
         self._updates.fill(allowance_of(state, device))
 
     def takes_status(self, device: str, message: MessageArrived, now_s: float) -> bool:
-        """Whether a status is worked on now; else it waits, in the place of an older one that waits."""
+        """Whether a status is processed now; else it waits, and replaces an older one that waits."""
         if device not in self._waiting and self._statuses.take(device, 1, STATUSES, now_s):
             return True
         self._waiting[device] = message
         return False
 
     def waiting(self) -> list[MessageArrived]:
-        """The statuses that wait, one of a device, which are to be worked on now."""
+        """Take the waiting statuses, at most one per device."""
         waiting, self._waiting = list(self._waiting.values()), {}
         return waiting

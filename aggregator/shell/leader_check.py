@@ -1,4 +1,4 @@
-"""Looking on before serving: the machine of `aggregator.core.takeover` at work on a link.
+"""Watching before serving: the machine of `aggregator.core.takeover` at work on a link.
 
 `Watching` has no thread and never waits: `watch` turns it in production, a host of the simulated world there.
 """
@@ -75,16 +75,16 @@ class Watching:
             settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
         )
         self.seen: TakeUp | None = None
-        """What was seen, once it is enough and the ledger fits."""
+        """What to take up with, once enough was seen and the ledger fits."""
 
     @property
     def subscribed_s(self) -> float | None:
-        """Since when what is retained has been coming, by `now_s`; None: it is not."""
+        """Since when retained messages have been arriving, by `now_s`; None: they are not."""
         return self._state.subscribed_s
 
     @property
     def patience_s(self) -> float:
-        """How long it looks on at most though nobody else is at work: on a slow line, for silent devices."""
+        """The longest time to watch while no other one serves: for a slow line or silent devices."""
         quiet_s = self._state.watch.quiet_s if self._state.watch is not None else QUIET_S
         retained_s = RETAINED_S if quiet_s > QUIET_S else quiet_s  # where devices never stop talking
         return retained_s + (HEARING_S if self._state.listens else 0.0)
@@ -94,7 +94,7 @@ class Watching:
         return takeover.due_s(self._state)
 
     def turn(self, events: Sequence[LinkEvent]) -> None:
-        """Handle what happened, in order, and then that time has passed.
+        """Handle events in order, then the passing of time.
 
         Raises:
             Conflict: another aggregator is alive.
@@ -127,7 +127,7 @@ class Watching:
                     yield seen
 
     def _tell(self, device: str | None, cause: str, text: str) -> None:
-        """Within the allowance of whom the ledger knows, or of all the others together."""
+        """Log within the allowance of a device that the ledger knows, or of all others together."""
         known = device is not None and (device in self._known.devices or device in (self._known.roster or ()))
         self._reports.tell(
             logging.WARNING, device if known and device else UNKNOWN, cause, text, self._now_s()
@@ -161,7 +161,7 @@ def understood(
     signer: Signer | None = None,
     tell: Callable[[str | None, str, str], None] = _warn,
 ) -> takeover.Event | None:
-    """What a message says to who looks on; with a `signer`, of announcements only its own are heard.
+    """The event that a message is while watching; with a `signer` only its own announcements count.
 
     `tell` is told what is not understood: whose it is, if it is a device's, the cause, and a text.
     """
@@ -194,7 +194,7 @@ def watch(
     new_generation: bool = False,
     quarantined: frozenset[str] = frozenset(),
 ) -> TakeUp:
-    """Look on at the broker until enough has been seen. The only place here that waits.
+    """Watch at the broker until enough has been seen. The only function here that waits.
 
     Raises:
         Conflict, Undecided, ConfigError: as `Watching.turn`.
@@ -225,7 +225,7 @@ def watch(
 
 
 def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Transport:
-    """The link to look around with: as `[watch]`, or as the aggregator under a random client id."""
+    """The link to watch with: as `[watch]` says, or as the aggregator under a random client id."""
     name = f"{settings.federation.name}__watch"
     if settings.watch is None:
         return MqttTransport(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)

@@ -1,4 +1,4 @@
-"""The aggregator's loop: one inbox, one thread that empties it. The only place that waits."""
+"""The aggregator's loop: one inbox, and one thread that empties it. Nothing else here waits."""
 
 import logging
 import os
@@ -33,13 +33,13 @@ log = logging.getLogger("fedge.aggregator")
 
 SESSION_S = 86_400
 LARGEST_TURN = 256
-"""Events of one transaction at most."""
+"""The largest number of events in one transaction."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between attempts while the ledger cannot be written."""
 
 
 BETWEEN_LIVES_S = 0.2
-"""For what the link of before may still say, when a new generation begins."""
+"""How long to drain events of the closed link before a new generation begins."""
 
 
 class Stop:
@@ -53,10 +53,10 @@ class _WithdrawnError(Exception):
 class Loop:
     """One federation's aggregator at work, until `stop` or the end of learning.
 
-    A ledger that cannot be written (a full disk, one that turned read-only) is no end: what happened in that
-    turn was not seen outside, no update in it was acknowledged. So all is dropped but the ledger, and after a
-    pause its last word is taken up again; the broker then sends what was not acknowledged once more.
-    A damaged ledger is put aside, and what follows is as with a folder that was wiped.
+    If the ledger cannot be written (the disk is full or read-only), the program goes on: nothing of that turn
+    was seen outside, and none of its updates was acknowledged. All but the ledger is dropped, and after a
+    pause the state is loaded from it again; the broker redelivers what was not acknowledged. A damaged ledger
+    is put aside, and the rest is as with an empty state folder.
 
     Args:
         settings: the configuration.
@@ -130,7 +130,7 @@ class Loop:
             log.info("stopped")
 
     def _live(self) -> bool:
-        """Take up where the ledger stands, and serve; returns whether to do so again, as it was ordered."""
+        """Load the ledger's state and serve; returns whether to do so again, as it was ordered."""
         order = self._order()
         try:
             state = open_federation(
@@ -163,7 +163,7 @@ class Loop:
 
     @contextmanager
     def _begins(self, order: Order | None) -> Iterator[None]:
-        """It may be another order by now, or none: the broker may have been away for long."""
+        """Hold the order while its generation begins; it may have been withdrawn or replaced meanwhile."""
         if order is None:
             yield
             return
@@ -173,7 +173,7 @@ class Loop:
             yield
 
     def _order(self) -> Order | None:
-        """The new generation that is ordered, if it can be begun."""
+        """The ordered new generation, if it can begin."""
         meta = self._ledger.meta()
         order = orders.pending(self._folder, meta.generation if meta is not None else None)
         if meta is not None and order is not None and (back := order.back) is not None:
@@ -190,7 +190,7 @@ class Loop:
         orders.withdraw(self._folder, order)
 
     def _is_stopped_within(self, seconds: float) -> bool:
-        """Wait, and forget what the links of before still say; True: asked to end meanwhile."""
+        """Wait, and drop events of closed links; True: asked to end meanwhile."""
         due_s = time.monotonic() + seconds
         while (left_s := due_s - time.monotonic()) > 0:
             self._watchdog.look()
@@ -202,7 +202,7 @@ class Loop:
         return False
 
     def _serve(self, state: Federation) -> bool:
-        """Serve to the end, or until a new generation is ordered: then it returns True."""
+        """Serve until the end; returns True if a new generation was ordered."""
         settings = self._settings
         link: Transport = MqttTransport(
             settings.broker,
@@ -226,7 +226,7 @@ class Loop:
         )
         try:
             runtime.begin()
-            # Also at a start: who was set aside while nobody served may have an update in the open round.
+            # At the start too: a device set aside while nobody served may have an update in the open round.
             runtime.turn([on.Quarantined(time.monotonic(), self._quarantine.devices)])
             self._now = runtime.now
             link.open()
@@ -252,7 +252,7 @@ class Loop:
             link.close(runtime.offline_status())
 
     def _next(self, runtime: Runtime) -> list[InboxEvent | Stop]:
-        """What there is to do, waiting for it if need be; nothing means that time has passed."""
+        """Wait for the next events; none means that time has passed."""
         events: list[InboxEvent | Stop] = []
         wait_s = min(LOOK_S, max(0.0, runtime.due_s() - time.monotonic()))
         try:

@@ -45,11 +45,11 @@ BROUGHT = {
         "How much the last round changed the weights: |w' - w| / |w|.",
     ),
 }
-"""What of a round's summary is shown, under which name and words."""
+"""The figures of a round's summary that are shown, with their names and descriptions."""
 
 
 class FederationCollector(Collector):
-    """Turns state and tally into samples, at each scrape anew.
+    """Turns the state and the counters into samples at each scrape.
 
     Args:
         federation: its name.

@@ -23,16 +23,16 @@ log = logging.getLogger("fedge.aggregator")
 
 
 class Order(BaseModel):
-    """What is to begin."""
+    """The generation to begin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
-    """Its own name, which no other one has."""
+    """A unique name."""
     after: int = Field(ge=1, le=MAX_COUNTER)
     """The generation of the ledger when the order was given."""
     anew: bool
-    """With a survey; else with a kept model."""
+    """Whether it begins with a survey; else with a kept model."""
     generation: int | None = None
     round: int | None = None
     without: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Order(BaseModel):
 
     @classmethod
     def of(cls, name: str, after: int, back: Return | None) -> "Order":
-        """What an operator wishes; None: a survey."""
+        """The order that an operator gives; `back` None: with a survey."""
         if back is None:
             return cls(id=name, after=after, anew=True)
         return cls(
@@ -55,14 +55,14 @@ class Order(BaseModel):
 
     @property
     def back(self) -> Return | None:
-        """To which model; None: the generation begins with a survey."""
+        """The model to go back to; None: the generation begins with a survey."""
         if self.anew:
             return None
         return Return(self.generation, self.round, self.without, self.survey_without)
 
 
 def give(folder: Path, order: Order) -> None:
-    """Leave an order in a state folder, in the place of an older one; the folder's owner may read it.
+    """Write an order into a state folder, replacing an older one; the folder's owner may read it.
 
     Raises:
         StateError: it cannot be written.
@@ -76,7 +76,7 @@ def give(folder: Path, order: Order) -> None:
 
 
 def pending(folder: Path, generation: int | None) -> Order | None:
-    """The order that a ledger of this generation has not carried out; a void one is removed.
+    """The order that a ledger of this generation has not carried out yet; an invalid one is removed.
 
     Raises:
         StateError: it cannot be removed.
@@ -106,7 +106,7 @@ def is_given(folder: Path) -> bool:
 
 
 def still_stands(folder: Path, order: Order) -> bool:
-    """Whether it is this order that is given, and no other one or none."""
+    """Whether this very order is still given."""
     try:
         return Order.model_validate_json(read_file(folder / FILE, LARGEST)).id == order.id
     except (OSError, ValidationError):
@@ -114,9 +114,9 @@ def still_stands(folder: Path, order: Order) -> bool:
 
 
 def withdraw(folder: Path, order: Order | None) -> None:
-    """Remove an order, carried out or not, and none that was given since; None: whichever there is.
+    """Remove an order, carried out or not, but no newer one; None: whichever there is.
 
-    Who is not the one that carries it out calls this inside `fedge.storage.locks.alone`.
+    Anyone but the program that carries it out calls this inside `fedge.storage.locks.alone`.
 
     Raises:
         StateError: it cannot be removed.

@@ -1,7 +1,7 @@
-"""What of devices is written with the beat: counts, and statuses that change often.
+"""Counts and statuses of devices that are written together with each beat.
 
-One transaction writes all of it, so that no device has the disk work for each of its messages. What a crash
-forgets is a count, or a status that still lies at the broker.
+One transaction writes them all, so a device cannot cause a disk write with each message. A crash loses
+counts, or a status that is still retained at the broker.
 """
 
 from aggregator.ledger.writing import Ledger
@@ -10,20 +10,20 @@ from fedge.wire.reasons import Reason
 
 
 class Pending:
-    """At most one status and one count for each device."""
+    """Holds at most one status and one count per device."""
 
     def __init__(self) -> None:
         self._refused: dict[str, tuple[int, Reason]] = {}
         self._statuses: dict[str, tuple[Status, float]] = {}
         self._written: set[str] = set()
-        """Whose status was written since the last beat."""
+        """Devices whose status was written since the last beat."""
 
     def count(self, device: str, reason: Reason) -> None:
-        """A device has sent something in vain."""
+        """Count one refused message of a device."""
         self._refused[device] = (self._refused.get(device, (0, reason))[0] + 1, reason)
 
     def keep(self, ledger: Ledger, device: str, status: Status, now: float) -> None:
-        """Keep a status: the first one between two beats at once."""
+        """Keep a status; the first of a device after each beat is written at once."""
         if device in self._written:
             self._statuses[device] = (status, now)
         else:

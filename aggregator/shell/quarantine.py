@@ -20,13 +20,13 @@ from fedge.wire.topics import DEVICE_ID
 log = logging.getLogger("fedge.aggregator")
 
 LOOK_S = 1.0
-"""How often an aggregator that has nothing else to do looks whether the list has changed."""
+"""How often an idle aggregator checks whether the list has changed."""
 LARGEST = 10_000_000
 HEAD = "# Devices that do not count, written by `fedge quarantine`: one a line, and since when.\n"
 
 
 def read(path: Path) -> dict[str, str]:
-    """Who is in quarantine, and since when (ISO 8601, empty if that is not said); nobody if there is no file.
+    """The devices in quarantine, and since when (ISO 8601, or empty); none if there is no file.
 
     Raises:
         StateError: it cannot be read, or a line names no device.
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, listed: Mapping[str, str]) -> None:
-    """Replace the list, as a whole and durably; everybody on this machine may read it.
+    """Replace the whole list durably; every user of this machine may read it.
 
     Raises:
         StateError: it cannot be written; the older one is untouched.
@@ -61,7 +61,7 @@ def write(path: Path, listed: Mapping[str, str]) -> None:
 
 
 class QuarantineList:
-    """The list, as an aggregator looks at it again and again.
+    """The list, checked for changes again and again.
 
     Raises:
         StateError: it cannot be read now; later such a list is named in the log, and the one before holds.
@@ -74,7 +74,7 @@ class QuarantineList:
         self.devices = frozenset(read(path))
 
     def has_changed(self) -> bool:
-        """Whether somebody was added or taken out; it looks once in `LOOK_S`. `devices` says who is in it."""
+        """Whether devices were added or removed; checked once in `LOOK_S`. `devices` has the present ones."""
         if self._now_s() < self._due_s:
             return False
         self._due_s = self._now_s() + LOOK_S
@@ -93,7 +93,7 @@ class QuarantineList:
         return changed
 
     def _signature(self) -> tuple[int, ...] | None:
-        """What changes with the list, which may be a link; None: there is none."""
+        """A value that changes with the file, which may be a link; None: there is no file."""
         try:
             with reading(self._path) as file:
                 found = os.fstat(file.fileno())

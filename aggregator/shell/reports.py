@@ -1,7 +1,7 @@
-"""What is said of devices in the log: once for each device and cause, and then counted.
+"""Log lines that devices cause: logged once for each device and cause, then only counted.
 
-However much a device sends, it causes some 30 lines at once and then one a minute, and all devices together
-one line of counts an hour.
+However much a device sends, it causes about 30 lines at once and then one a minute; all devices together
+cause one line of counts an hour.
 """
 
 import logging
@@ -14,23 +14,23 @@ from aggregator.core.buckets import LINES, Buckets
 log = logging.getLogger("fedge.aggregator")
 
 AGAIN_S = 3_600.0
-"""What goes on for so long is said again; so often those that were only counted are summed up."""
+"""After this time a cause is logged again, and the lines that were only counted are summed up."""
 NAMED = 5
-"""Devices that the sum names at most."""
+"""The largest number of devices named in the sum."""
 
 
 @dataclass
 class _Said:
     when_s: float = -inf
     since: int = 0
-    """How often it was not said since the last sum."""
+    """How often it was only counted since the last sum."""
 
 
 class Reports:
-    """Says, or counts. What causes a line has one of few names, so that a device takes little memory.
+    """Logs a line, or counts it. Causes have few names, so a device takes little memory.
 
     Args:
-        to: the log that it is said in.
+        to: the log.
     """
 
     def __init__(self, to: logging.Logger = log) -> None:
@@ -40,7 +40,7 @@ class Reports:
         self._sum_due_s: float | None = None
 
     def tell(self, level: int, device: str, cause: str, text: str, now_s: float) -> None:
-        """Say what a device causes, unless that was said of it lately."""
+        """Log what a device causes, unless that was logged for it recently."""
         said = self._said.setdefault(device, {}).setdefault(cause, _Said())
         if now_s < said.when_s + AGAIN_S or not self._lines.take(device, 1, LINES, now_s):
             said.since += 1
@@ -49,12 +49,12 @@ class Reports:
         self._log.log(level, "%s", text)
 
     def renew(self, device: str) -> None:
-        """Something good came of a device: whatever else comes of it from now on is said again."""
+        """Log the causes of a device anew from now on, because an update of it was admitted."""
         for said in self._said.get(device, {}).values():
             said.when_s = -inf
 
     def sum_up(self, now_s: float) -> None:
-        """Once an hour, say how much was only counted; asked with each beat."""
+        """Log once an hour how many lines were only counted; called with each beat."""
         if self._sum_due_s is None:
             self._sum_due_s = now_s + AGAIN_S
         if now_s < self._sum_due_s:

@@ -48,11 +48,11 @@ from fedge.wire.topics import Topics
 log = logging.getLogger("fedge.aggregator")
 
 InboxEvent = Event | LinkEvent | Exported | Closed
-"""What the inbox brings."""
+"""The events of the inbox."""
 
 
 class Runtime:
-    """The core at work on real things: ledger, link, closer, exporter. It has no thread and never waits.
+    """Runs the core on a ledger, a link, a closer and an exporter. It has no thread and never waits.
 
     Args:
         settings: the configuration.
@@ -114,15 +114,15 @@ class Runtime:
         return self._schedule.due_s(self._state)
 
     def now(self) -> Snapshot:
-        """The present, for those who only look on, from any thread."""
+        """A snapshot of the present, for readers on any thread."""
         return Snapshot(self._state, self._link.traffic.received, self._link.traffic.sent)
 
     def offline_status(self) -> Publication:
-        """What is to stand at the broker when we are gone; also the will."""
+        """The message to leave at the broker when we are gone; also the will."""
         return self._announcements.publication_of(service(self._state, online=False))
 
     def begin(self) -> None:
-        """Take up where the ledger stands."""
+        """Go on where the ledger ends."""
         with self._ledger.transaction():
             self._state, effects = self._schedule.start(self._state, self._now_s())
             if self._state.stage is not Stage.DONE:
@@ -137,18 +137,18 @@ class Runtime:
         self._show(visible)
 
     def end(self) -> None:
-        """Keep how long the round has lasted: a stop is no gift of time."""
+        """Save how long the round has lasted: a stop does not extend its deadline."""
         with self._ledger.transaction():
             self._durable.write_gathered()
             if self._state.stage in (Stage.COLLECTING, Stage.CLOSING):
                 self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
 
     def turn(self, events: Sequence[InboxEvent]) -> None:
-        """Handle what happened, in order, and then that time has passed.
+        """Handle events in order, then the passing of time.
 
         Raises:
-            StateError: the ledger cannot be written, or what a round is closed of cannot be read; nothing of
-                this turn has been seen outside.
+            StateError: the ledger cannot be written, or a round's updates cannot be read; nothing of this
+                turn has been seen outside.
             Conflict, Undecided, ConfigError: the core has given up.
         """
         visible: list[Effect | MessageArrived] = []
@@ -156,7 +156,7 @@ class Runtime:
         with self._ledger.transaction():
             for event in events:
                 visible += self._take(event)
-            # In each turn, for whoever sends without a pause could else stop the deadline and the beat.
+            # In each turn: else a device that sends without a pause could stop the deadline and the beat.
             visible += self._step(on.Tick(self._now_s()))
             if self._state.beat != beat:
                 visible += self._catch_up()
@@ -165,7 +165,7 @@ class Runtime:
         self._show(visible)
 
     def _catch_up(self) -> Iterator[Effect]:
-        """With each beat: look at the statuses that wait, and write what has gathered."""
+        """With each beat: process the waiting statuses, and write what has gathered."""
         for message in self._intake.waiting():
             if (event := self._reception.understand(self._state, message)) is not None:
                 yield from self._step(event)

@@ -25,7 +25,7 @@ _BLOCK_BYTES = 2 * ed25519.PUBLIC_BYTES + ed25519.SIGNATURE_BYTES
 
 
 def signer_of(settings: FederationSettings) -> Signer | None:
-    """Who signs, as `[signing]` says; None: nobody.
+    """The signer that `[signing]` names; None: announcements are not signed.
 
     Raises:
         ConfigError: as `read_signer`.
@@ -36,7 +36,7 @@ def signer_of(settings: FederationSettings) -> Signer | None:
 
 
 def read_signer(path: Path, topics: Topics) -> Signer:
-    """Read the key that signs for a federation, with what led to it.
+    """Read a federation's signing key, with the key changes that led to it.
 
     Raises:
         ConfigError: the file cannot be read, holds no Ed25519 key, or changes that do not lead to it.

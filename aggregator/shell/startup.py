@@ -1,4 +1,4 @@
-"""How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
+"""The start of an aggregator: watch the federation, compare it with the ledger, go on where that ends."""
 
 import logging
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def open_ledger(path: Path) -> Ledger:
 
 
 def begin_anew(path: Path, error: DamagedState) -> Ledger:
-    """Put a damaged ledger aside, say so, and open an empty one: it is up to `take_up` whether that will do.
+    """Put a damaged ledger aside, log that, and open an empty one; `take_up` decides whether it may serve.
 
     Raises:
         StateError: the disk is full, read-only or failing.
@@ -126,7 +126,7 @@ def take_up(
 
     Raises:
         ConfigError: another task was learnt in this ledger, or there is no model to go back to.
-        DataError: the model that is wished for cannot be computed.
+        DataError: the requested model cannot be computed.
     """
     meta = ledger.meta()
     if seen.generation is not None:
@@ -148,7 +148,7 @@ def take_up(
 def _load(
     settings: FederationSettings, ledger: LedgerReader, meta: LedgerMeta, instance: bytes, seen: TakeUp
 ) -> Federation:
-    """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
+    """The state that the ledger holds: of the open round, or of the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
     progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
     usual = Usual()
@@ -158,7 +158,7 @@ def _load(
     round_id = RoundId(meta.generation, 0) if last is None else last._replace(round=last.round + 1)
     saved = ledger.round_as_saved(round_id)
     done = False
-    # A round that was opened may have been seen: it is closed, whatever the stopping rule has become since.
+    # Devices may have seen the open round, so it is closed even if the stopping rule has changed since.
     if last is not None and saved is None and stopping.reason(progress) is not None:
         done, round_id, saved = True, last, ledger.round_as_saved(last)
     blobs = {blob.digest: blob for blob in ledger.slots().values()}
@@ -236,7 +236,7 @@ def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
 
 
 def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
-    """Raise a ConfigError if updates of the open round were admitted that are read in another way now."""
+    """Raise a ConfigError if the open round has admitted updates that other parts would read now."""
     try:
         before = Parts.read(saved.parts)
     except ValueError as error:
@@ -257,7 +257,7 @@ def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
 
 
 def _kind(round_id: RoundId, saved: OpenRound | None) -> str:
-    """What the open round asks for, or the last one did, by the name of its phase."""
+    """The name of the phase of the open round, or of the last one."""
     if round_id.round == 0:
         return "survey"
     return saved.kind if saved is not None else "train"

@@ -18,7 +18,7 @@ from aggregator.settings.state import StateSection
 from fedge.algorithms.rules.columns import exact, robust
 from fedge.data.moments import is_constant, is_fine, measure, rounded
 from fedge.nn import Network, NetworkSpec, initialize
-from fedge.nn.spec import Dense, ReLU, Standardize, clip_of, takes_float64
+from fedge.nn.spec import Dense, ReLU, Standardize, clip_of, fine_columns, takes_float64
 from fedge.wire.capabilities import BASE, can
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
@@ -110,6 +110,19 @@ def test_the_mean_is_exact_and_the_scale_is_the_spread(clip: float | None, sprea
     assert first.scales[1] == np.float32(np.sqrt(100 * spread**2 / 100))
     assert isinstance(task, Task)
     assert outliers(task, fleet_of((EPOCH, spread))) == ()
+
+
+@pytest.mark.parametrize(("spread", "found"), [(1_000.0, []), (0.0, [("pi-10", "amps", "constant")])])
+def test_only_what_is_constant_in_float64_is_said_to_be(
+    spread: float, found: list[tuple[str, str, str]]
+) -> None:
+    """In float32 a spread of 1,621 would be lost at this mean: the others' is above that, one's below."""
+    devices = fleet_of(*[(EPOCH, 3_000.0)] * 10, (EPOCH, spread))
+    task = standardize(TASK, devices, surveys.EXACT)
+    assert isinstance(task, Task)
+    assert fine_columns(task.network) == (1,)
+    named = [(one.device, one.column, one.what) for one in outliers(task, devices)]
+    assert named == found
 
 
 def test_an_ordinary_fleet_has_the_task_that_it_always_had() -> None:

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from aggregator.aggregation.server_state import unpack
 from fleet.demo.broker import Broker
 from fleet.demo.processes import our_packages
-from tests.system.federations import steady
-from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.federations import CLASSIFIER, motions, steady
+from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.test_backup import Shell, generations, weights
 
 pytestmark = pytest.mark.system
 
@@ -64,3 +67,66 @@ def test_a_part_whose_extension_is_not_named_ends_the_program_and_says_why(fleet
     assert fleet.ends() == os.EX_CONFIG
     assert "[server]" in fleet.log()
     assert "toy-heavy" in fleet.log()
+
+
+ADAM = '\n[server]\nname = "fedadam"\nrate = 0.05\n'
+BETA1, BETA2 = 0.9, 0.99
+"""FedAdam's defaults."""
+
+
+def adam(fleet: FleetOfProcesses, rounds: int) -> None:
+    file = fleet.folder / "federation.toml"
+    fleet.configure(
+        federation={"seed": 7},
+        model=CLASSIFIER,
+        plan={"epochs": 1, "batch_size": 8, "learning_rate": 0.05},
+        rounds={"quorum": 2, "deadline_s": 300.0},
+        stopping={"rounds": rounds},
+    )
+    file.write_text(f'extensions = ["examples.extend.fedadam:ENTRY"]\n{file.read_text()}{ADAM}')
+
+
+def moments(fleet: FleetOfProcesses, generation: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = query(
+        fleet.ledger, "SELECT data FROM states WHERE (generation, round) = (?, ?)", generation, number
+    )
+    ((data,),) = rows
+    state = unpack(data)
+    return state["m"], state["v"]
+
+
+def is_first_step(m: np.ndarray, v: np.ndarray) -> bool:
+    """Whether both are of one change: m = (1 - β₁) Δ and v = (1 - β₂) Δ², which no later step leaves so."""
+    change = m / (1 - BETA1)
+    return bool(np.allclose(v, (1 - BETA2) * change**2, rtol=1e-9, atol=0))
+
+
+def test_a_generation_without_a_device_begins_with_the_optimizers_first_state(
+    fleet: FleetOfProcesses,
+) -> None:
+    """By the command, with FedAdam: what it remembered is of rounds in which that device took part."""
+    adam(fleet, 4)
+    for number in range(3):
+        fleet.device(f"device-{number}", *motions(number))
+    fleet.start_aggregator("--exit-when-done")
+    fleet.start_devices()
+    assert fleet.ends() == 0, fleet.log()
+    assert is_first_step(*moments(fleet, 1, 1))
+    assert not is_first_step(*moments(fleet, 1, 2))
+    assert fleet.admitted(3) == {"device-0", "device-1", "device-2"}
+
+    code, said = Shell(fleet).type("fedge-aggregator new-generation --from-round 2 --without device-2")
+    assert code == 0, said
+    assert weights(fleet, 2, 0) not in {weights(fleet, 1, number) for number in range(5)}
+    code, told = replayed(fleet, 0)
+    assert (code, json.loads(told)["same"]) == (0, True)
+    assert json.loads(told)["samples"].keys() == {"device-0", "device-1"}
+
+    fleet.start_aggregator("--exit-when-done")
+    assert fleet.ends() == 0, fleet.log()
+    assert {(2, 1), (2, 2)} <= generations(fleet)
+    assert is_first_step(*moments(fleet, 2, 1))
+    assert not is_first_step(*moments(fleet, 2, 2))
+    for number in (1, 2):
+        code, told = replayed(fleet, number)
+        assert (code, json.loads(told)["same"]) == (0, True), number

@@ -43,7 +43,11 @@ class Outlying:
 
 
 def outlying(
-    devices: Sequence[tuple[str, Moments]], names: Sequence[str], mean: Vector, scale: Vector
+    devices: Sequence[tuple[str, Moments]],
+    names: Sequence[str],
+    mean: Vector,
+    scale: Vector,
+    fine: Sequence[int] = (),
 ) -> tuple[Outlying, ...]:
     """Find the devices that lie far outside. They still count as `robust` says.
 
@@ -52,6 +56,7 @@ def outlying(
         names: the names of the d columns.
         mean: the fleet's means, of shape (d,).
         scale: the divisors of the frozen layer, of shape (d,).
+        fine: the numbers of the columns that are kept in float64: float32 may call them constant.
 
     Returns:
         The farthest columns of each device, at most `SHOWN`; the farthest devices come first.
@@ -65,7 +70,9 @@ def outlying(
         )
         spreads = np.sqrt(m2 / np.maximum(count, 1))
         measured = count > 0
-        varies = measured & ~is_constant(means, spreads)
+        in_float64 = np.isin(np.arange(start, start + means.shape[1]), fine)
+        constant = np.where(in_float64, is_constant(means, spreads, np.float64), is_constant(means, spreads))
+        varies = measured & ~constant
         offset = np.where(measured, np.abs(means - mean[block]) / scale[block], 0.0)
         marks = {
             "missing": _lacking(measured, ~measured),

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.aggregation.generations import Return, beginning_of, require_wishable
 from aggregator.aggregation.job import ClosingJob
+from aggregator.aggregation.rollback import Return, beginning_of, require_wishable
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.presence import LeaderCheck
@@ -157,13 +157,17 @@ class Lab:
 
 
 def by_hand(
-    first: np.ndarray, rounds: Sequence[int], devices: Sequence[str] = DEVICES, v: np.ndarray | None = None
+    first: np.ndarray,
+    rounds: Sequence[int],
+    devices: Sequence[str] = DEVICES,
+    v: np.ndarray | None = None,
+    beta: float = BETA,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The weights after rounds that begin with `first`, and what the optimizer remembers then."""
     w, v = first, np.zeros(P) if v is None else v
     for number in rounds:
         sent = [w.astype(np.float64) + told(number, device) for device in devices]
-        v = BETA * v + (np.median(sent, axis=0) + 0.25).astype(np.float32).astype(np.float64) - w
+        v = beta * v + (np.median(sent, axis=0) + 0.25).astype(np.float32).astype(np.float64) - w
         w = (w + v).astype(np.float32)
     return w, v
 

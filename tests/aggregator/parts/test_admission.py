@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator.aggregation.generations import Return
+from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return
 from aggregator.core.admission import Admitted
 from aggregator.core.updates import _terms
 from aggregator.core.usual import Usual
@@ -16,7 +17,7 @@ from fedge.algorithms.codecs import float32
 from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason, Rejection
-from tests.aggregator.parts.lab import ALL, DEVICES, Lab, P, half, told
+from tests.aggregator.parts.lab import ALL, DEVICES, SEED, Lab, P, half, told
 from tests.aggregator.stories import update
 from tests.aggregator.toys import Halves
 
@@ -72,6 +73,7 @@ def test_one_further_vector_counts_as_some_usual_ones_at_most(tmp_path: Path) ->
     others = np.mean(honest, axis=0, dtype=np.float64)
     pulled = np.linalg.norm(lab.control(RoundId(1, 1)) - others)
     assert pulled <= 2.5 * usual * 1.2 / 11 + np.linalg.norm(others) / 11 + 0.01
+    assert replay(lab.path, 1, SEED).same, "and is shortened alike when it is computed again"
     lab.ledger.close()
 
 
@@ -134,6 +136,8 @@ def test_what_is_read_in_another_way_than_it_was_sent_is_not_closed(lab: Lab) ->
     lab.send(DEVICES[0], lab.update(DEVICES[0]))
     with pytest.raises(ConfigError, match=r"toy-halves"):
         lab.start({**ALL, "plan": {"local": "toy-controlled"}})
+    with pytest.raises(ConfigError, match=r"toy-controlled"):
+        lab.start({**ALL, "plan": {"codec": "toy-halves"}})
     lab.start(ALL)
 
 

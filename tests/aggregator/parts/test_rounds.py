@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.aggregation.generations import Return
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return
 from aggregator.aggregation.server_state import pack as pack_state
 from aggregator.aggregation.server_state import unpack as unpack_state
+from aggregator.ledger.layout import MEASURES
 from fedge.errors import DamagedState, DataError
 from fedge.wire.freshness import RoundId
 from tests.aggregator.parts.lab import ALL, DEVICES, SEED, Lab, by_hand, told
@@ -164,3 +165,37 @@ def test_a_model_that_the_optimizer_spoils_is_nobodys_fault_among_the_devices(
     assert (lab.state.round, lab.state.attempt, lab.state.admitted) == (RoundId(1, 1), 1, 3)
     monkeypatch.undo()
     assert isinstance(Heavy(HeavyOptions(beta=0.5)), Heavy)
+
+
+def test_without_a_device_another_optimizer_begins_at_init_as_it_did(lab: Lab) -> None:
+    """The options changed between the rounds that are computed again: then it remembered nothing, either."""
+    lab.survey()
+    lab.train(2)
+    lighter = {**ALL, "server": {"name": "toy-heavy", "beta": 0.25}}
+    lab.start(lighter)
+    lab.train(2)
+    w = {number: lab.weights(RoundId(1, number)) for number in range(5)}
+    left = DEVICES[:2]
+    _, v1 = by_hand(w[0], (1,))
+    lab.start(lighter, Return(round=1, without=(DEVICES[2],)), generation=2)
+    m2, _ = by_hand(w[1], (2,), left, v1)
+    m3, v3 = by_hand(w[2], (3,), left, beta=0.25)
+    m4, _ = by_hand(w[3], (4,), left, v3, beta=0.25)
+    expected = (m2.astype(np.float64) + m3 - w[2] + m4 - w[3]).astype(np.float32)
+    assert lab.weights(RoundId(2, 0)).tobytes() == expected.tobytes()
+
+
+def test_the_optimizer_goes_on_over_a_round_that_only_measured(lab: Lab) -> None:
+    lab.survey()
+    lab.train(2)
+    measured, model = RoundId(1, 3), lab.ledger.model_of(RoundId(1, 2))
+    assert model is not None
+    with lab.ledger.transaction():
+        lab.ledger._run("UPDATE rounds SET kind = ? WHERE round = 3", MEASURES)
+        lab.ledger.close_round(measured, model, 0, 0, {}, 0.0, None, None, lab.settings.parts().text())
+    lab.start(ALL)
+    assert lab.state.round == RoundId(1, 4)
+    lab.train(1)
+    w, _ = by_hand(lab.weights(RoundId(1, 0)), (1, 2, 4))
+    assert lab.weights(RoundId(1, 4)).tobytes() == w.tobytes()
+    assert replay(lab.path, 4, SEED).same

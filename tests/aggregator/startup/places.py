@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.aggregation.generations import Return
 from aggregator.aggregation.models import blob_of, model_message
+from aggregator.aggregation.rollback import Return
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
 from aggregator.core.presence import LeaderCheck

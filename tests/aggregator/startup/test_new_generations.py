@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from aggregator.aggregation.generations import Return
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return
 from aggregator.core.federation import Stage
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.views import read_rounds
