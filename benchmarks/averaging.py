@@ -1,6 +1,6 @@
 """How fast, and in how much memory, the weighted mean is computed.
 
-    python benchmarks/averaging.py [--updates 1000] [--weights 200000]
+    python -m benchmarks.averaging [--updates 1000] [--weights 200000] [--quick] [--json]
 
 The peer in the same run is a bare loop over the updates: float64 products and accumulator, one buffer each,
 nothing else. Prints the bytes of updates averaged per second as a share of the bare loop's, and the peak of
@@ -12,8 +12,7 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import argparse
-import json
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -22,11 +21,13 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.verdict import Goal, arguments, judged
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
 from fedge.algorithms.rules.mean import Contribution
 
 REPEATS = 5
+GOAL_SHARE, GOAL_MEMORY = 0.7, 1.1
 DISTINCT = 64
 """Vectors that the updates take turns with: more than a cache holds, less than a machine's memory."""
 
@@ -55,12 +56,12 @@ def bounded(contributions: Callable[[], Iterator[Contribution]], weights: int) -
     return ours((Contribution(c.device, n, clipped(base, c.vector, s)) for c, s, n in counted), weights)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    parser = arguments(__doc__, "a fifth of the weights")
     parser.add_argument("--updates", type=int, default=1_000)
     parser.add_argument("--weights", type=int, default=200_000)
-    arguments = parser.parse_args()
-    updates, weights = arguments.updates, arguments.weights
+    options = parser.parse_args()
+    updates, weights = options.updates, options.weights // (5 if options.quick else 1)
     rng = np.random.default_rng(0)
     vectors = [rng.standard_normal(weights, dtype=np.float32) for _ in range(DISTINCT)]
     devices = [f"device-{k}" for k in range(5 * updates)]
@@ -92,23 +93,27 @@ def main() -> None:
     bare, own = median(run[0] for run in runs), median(run[1] for run in runs)
     peak, peak_of_more = peak_bytes(updates), peak_bytes(5 * updates)
     difference = np.abs(ours(stream(updates), weights) - bare_loop(stream(updates), weights)).max()
-    print(
-        json.dumps(
-            {
-                "updates": updates,
-                "weights": weights,
-                "bare_loop_gb_per_s": round(updates * weights * 4 / bare / 1e9, 2),
-                "mean_gb_per_s": round(updates * weights * 4 / own / 1e9, 2),
-                "share_of_bare_loop": round(median(run[0] / run[1] for run in runs), 3),
-                "share_within_bounds": round(median(run[0] / run[2] for run in runs), 3),
-                "peak_mb": round(peak / 1e6, 1),
-                "peak_float64_vectors": round(peak / (8 * weights), 2),
-                "peak_of_five_times_as_many_by_peak": round(peak_of_more / peak, 3),
-                "max_abs_diff": float(difference),
-            }
-        )
-    )
+    report = {
+        "updates": updates,
+        "weights": weights,
+        "bare_loop_gb_per_s": round(updates * weights * 4 / bare / 1e9, 2),
+        "mean_gb_per_s": round(updates * weights * 4 / own / 1e9, 2),
+        "share_of_bare_loop": round(median(run[0] / run[1] for run in runs), 3),
+        "share_within_bounds": round(median(run[0] / run[2] for run in runs), 3),
+        "peak_mb": round(peak / 1e6, 1),
+        "peak_float64_vectors": round(peak / (8 * weights), 2),
+        "peak_of_five_times_as_many_by_peak": round(peak_of_more / peak, 3),
+        "max_abs_diff": float(difference),
+    }
+    goals = [
+        Goal("share of the bare loop", report["share_of_bare_loop"], at_least=GOAL_SHARE),
+        Goal(
+            "memory for five times as many", report["peak_of_five_times_as_many_by_peak"], at_most=GOAL_MEMORY
+        ),
+    ]
+    text = "\n".join(f"{name:<36}{value:>12}" for name, value in report.items())
+    return judged(report, text, goals, as_json=options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

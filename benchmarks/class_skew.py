@@ -1,6 +1,7 @@
 """Whether the advice on plans is right on either side of its threshold for "classes differ much".
 
-    python -m benchmarks.class_skew [--seeds 3] [--rounds 30] [--data digits watch] [--alpha 0.1] [--json]
+    python -m benchmarks.class_skew [--seeds 3] [--rounds 30] [--data digits watch] [--alpha 0.1]
+                                    [--quick] [--json]
 
 Four data sets are dealt to devices by Dirichlet's distribution with α of 0.1, 0.5, 1 and 100: the digits,
 wine and breast cancer data of scikit-learn, and the windows of the watch data. The devices tell
@@ -18,8 +19,6 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import argparse
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +34,7 @@ from aggregator.aggregation.survey import Measured, Unmeasured, standardize
 from aggregator.core.advice import BATCH, RATE, STEPS, STEPS_ALIKE
 from aggregator.core.mixes import SKEWED, Mix, mix_of
 from benchmarks.plans import LAST, Array, Deal, federated, split
+from benchmarks.verdict import arguments, judged
 from fedge.algorithms.plan import Plan
 from fedge.data.moments import measure
 from fedge.nn import Network, initialize
@@ -43,6 +43,7 @@ from fedge.wire.messages.task import Task
 from fleet.datasets import load_watch
 
 ALPHAS = (0.1, 0.5, 1.0, 100.0)
+QUICK_ROUNDS, SMALL = 10, ("wine", "breast cancer")
 HELD = 0.2
 """The part of the rows that no device has."""
 
@@ -165,17 +166,18 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, f"one seed, {QUICK_ROUNDS} rounds, the small data sets")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=30, help="how many rounds each plan trains")
     parser.add_argument("--data", nargs="+", choices=SETS, default=list(SETS), help="which data sets")
     parser.add_argument("--alpha", nargs="+", type=float, default=ALPHAS, help="how they are dealt")
-    parser.add_argument("--json", action="store_true", help="print for programs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     options = parser.parse_args()
-    rows = measured(options.seeds, options.rounds, options.jobs, options.data, options.alpha)
-    print(json.dumps(rows) if options.json else table(rows))
-    return 0
+    seeds, rounds, names = options.seeds, options.rounds, options.data
+    if options.quick:
+        seeds, rounds, names = 1, min(rounds, QUICK_ROUNDS), [name for name in names if name in SMALL]
+    rows = measured(seeds, rounds, options.jobs, names, options.alpha)
+    return judged({"rows": rows}, table(rows), [], as_json=options.json)  # it shows, and has no goal
 
 
 if __name__ == "__main__":

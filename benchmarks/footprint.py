@@ -6,11 +6,9 @@ signing key pinned; then an announcement lies at the broker, so that it has chec
 Flower's environment exists (`benchmarks.round_vs_flower` makes it), an idle SuperNode with its SuperExec is
 measured in the same run.
 
-    python -m benchmarks.footprint [--json]
+    python -m benchmarks.footprint [--quick] [--json]
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from agent.shell.memory_layout import FILE
 from benchmarks import fedge_side, flower_peer, machine
 from benchmarks.observer import Observer
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
+from benchmarks.verdict import Goal, arguments, judged
 from fedge.identity import ed25519
 from fedge.identity.trust import Signer
 from fedge.wire.freshness import round_of
@@ -38,10 +37,20 @@ from fedge.wire.topics import Topics
 from fleet.demo import broker
 
 GOAL_MB, GOAL_SIGNED_MB, GOAL_S = 60, 75, 0.6
+STARTS, QUICK_STARTS = 7, 3
 SETTLE_S = 1.0
 CONNECT_TIMEOUT_S = 30.0
 FLOWER_SETTLE_S = 8.0
 SAMPLES, FEATURES = 150, 64
+ROWS = (
+    ("bare Python, MB", "interpreter_mb", ".1f", None),
+    ("import agent.__main__, MB", "import_mb", ".1f", None),
+    ("idle connected agent, MB", "idle_mb", ".1f", GOAL_MB),
+    ("exec to connected, s", "connected_s", ".3f", GOAL_S),
+    ("with a signing key: idle, MB", "signed_idle_mb", ".1f", GOAL_SIGNED_MB),
+    ("with a signing key: connected, s", "signed_connected_s", ".3f", GOAL_S),
+)
+"""What is told: how it is called, where it is in the report, how it is written, and the most it may be."""
 NOTHING_TO_DO = Manifest(
     generation=1,
     round=1,
@@ -54,8 +63,8 @@ NOTHING_TO_DO = Manifest(
 )
 
 
-def measure(starts: int, environment: Path) -> dict[str, Any]:
-    """Start the agent `starts` times, then the peer once."""
+def measure(starts: int, environment: Path | None) -> dict[str, Any]:
+    """Start the agent `starts` times, then the peer once, if it has an environment."""
     with tempfile.TemporaryDirectory(prefix="fedge-benchmark-") as name:
         folder = Path(name)
         data, logs = folder / "data.npz", folder / "logs"
@@ -86,7 +95,7 @@ def measure(starts: int, environment: Path) -> dict[str, Any]:
             "goal_idle_mb": GOAL_MB,
             "goal_signed_idle_mb": GOAL_SIGNED_MB,
         }
-        if flower_peer.is_installed(environment):
+        if environment is not None and flower_peer.is_installed(environment):
             programs = flower_peer.install(environment)
             with Processes(logs) as processes:
                 report["flower"] = {"version": flower_peer.version(programs)}
@@ -161,25 +170,12 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def table(report: dict[str, Any]) -> str:
     """The report for people."""
-    rows = [
-        ("bare Python, MB", "interpreter_mb", ".1f", None),
-        ("import agent.__main__, MB", "import_mb", ".1f", None),
-        ("idle connected agent, MB", "idle_mb", ".1f", GOAL_MB),
-        ("exec to connected, s", "connected_s", ".3f", GOAL_S),
-        ("with a signing key: idle, MB", "signed_idle_mb", ".1f", GOAL_SIGNED_MB),
-        ("with a signing key: connected, s", "signed_connected_s", ".3f", GOAL_S),
-    ]
     lines = [f"{report['starts']} starts on {report['machine']}", ""]
-    lines.append(f"{'':<40}{'median':>10}{'min':>10}{'max':>10}   goal")
-    for label, key, form, goal in rows:
+    lines.append(f"{'':<40}{'median':>10}{'min':>10}{'max':>10}")
+    for label, key, form, _ in ROWS:
         spread = report[key]
-        verdict = ""
-        if goal is not None:
-            verdict = f"   at most {goal}: {'met' if spread['median'] <= goal else 'missed'}"
         lines.append(
-            f"{label:<40}"
-            + "".join(f"{spread[part]:>10{form}}" for part in ("median", "min", "max"))
-            + verdict
+            f"{label:<40}" + "".join(f"{spread[part]:>10{form}}" for part in ("median", "min", "max"))
         )
     if "flower" in report:
         label = f"Flower {report['flower']['version']}: SuperNode + SuperExec, MB"
@@ -191,24 +187,27 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--starts", type=int, default=7)
+def main() -> int:
+    """Parse the arguments, measure, print, and judge."""
+    parser = arguments(__doc__, f"{QUICK_STARTS} starts instead of {STARTS}, and no peer")
+    parser.add_argument("--starts", type=int, default=STARTS)
     parser.add_argument(
         "--flower-environment",
         type=Path,
         default=flower_peer.DEFAULT_FOLDER,
         help="virtual environment with Flower; left out if it is not there",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
     end_cleanly_on_sigterm()
-    report = measure(options.starts, options.flower_environment)
-    print(json.dumps(report, indent=2) if options.json else table(report))
+    if options.quick:
+        report = measure(QUICK_STARTS, None)
+    else:
+        report = measure(options.starts, options.flower_environment)
+    goals = [
+        Goal(label, report[key]["median"], at_most=goal) for label, key, _, goal in ROWS if goal is not None
+    ]
+    return judged(report, table(report), goals, as_json=options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """One local SGD step of Fedge against PyTorch's, and against a bare NumPy loop of the same arithmetic.
 
-    python benchmarks/sgd_step.py            # asks for: pip install torch==2.13.0
+    python -m benchmarks.sgd_step [--quick] [--json]     # asks for: pip install torch==2.13.0
 
 One thread each, float32, 1,500 samples, softmax cross-entropy, plain SGD; a step is all that a batch costs:
 choosing and gathering its rows, forward, backward, update. PyTorch is `nn.Sequential` with `optim.SGD`, in
@@ -13,19 +13,19 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before NumPy is imported
+# One thread each, before NumPy is imported.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from fedge.algorithms.local.sgd import descend  # noqa: E402
-from fedge.algorithms.plan import Plan  # noqa: E402
-from fedge.nn import Network, NetworkSpec, initialize  # noqa: E402
+from benchmarks.verdict import Goal, arguments, judged
+from fedge.algorithms.local.sgd import descend
+from fedge.algorithms.plan import Plan
+from fedge.nn import Network, NetworkSpec, initialize
 
 SAMPLES = 1_500
 RATE = 0.05
@@ -45,7 +45,7 @@ CASES = (
     Case((784, 200, 200, 10), 10, epochs=3, goal=2.0),
     Case((784, 200, 200, 10), 32, epochs=6, goal=2.0),
 )
-TURNS = 15
+TURNS, QUICK_TURNS = 15, 3
 
 Contender = Callable[[], int]
 """Trains for the case's epochs and returns the number of steps."""
@@ -135,10 +135,10 @@ def torch_steps(case: Case, X: Any, y: Any, **variant: bool) -> Contender:
     return run
 
 
-def measure(contenders: dict[str, Contender]) -> dict[str, float]:
+def measure(contenders: dict[str, Contender], turns: int) -> dict[str, float]:
     """Return each contender's microseconds a step in its best turn."""
     best = dict.fromkeys(contenders, float("inf"))
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, run in contenders.items():
             start = time.perf_counter()
             steps = run()
@@ -147,12 +147,15 @@ def measure(contenders: dict[str, Contender]) -> dict[str, float]:
 
 
 def main() -> int:
+    options = arguments(__doc__, f"{QUICK_TURNS} turns instead of {TURNS}").parse_args()
     try:
         import torch
     except ModuleNotFoundError:
         print("this benchmark compares with PyTorch: pip install torch==2.13.0", file=sys.stderr)
         return 78
-    print(f"NumPy {np.__version__}, PyTorch {torch.__version__}, one thread each; µs a step")
+    lines = [f"NumPy {np.__version__}, PyTorch {torch.__version__}, one thread each; µs a step"]
+    report: dict[str, dict[str, float]] = {}
+    goals = []
     for case in CASES:
         X, y = data(case)
         times = measure(
@@ -163,16 +166,19 @@ def main() -> int:
                 "torch foreach": torch_steps(case, X, y, foreach=True),
                 "torch loop": torch_steps(case, X, y, foreach=False),
                 "torch fused": torch_steps(case, X, y, fused=True),
-            }
+            },
+            QUICK_TURNS if options.quick else TURNS,
         )
+        network = f"{'-'.join(map(str, case.widths))} B={case.batch}"
+        report[network] = dict(times)
         ours = times.pop("fedge")
         bare = times.pop("bare")
         best = min(times, key=lambda name: times[name])
-        network = "-".join(map(str, case.widths))
-        print(f"{network} B={case.batch}: fedge {ours:.1f}")
-        print(f"    bare NumPy {bare:.1f}: {bare / ours:.2f}×")
-        print(f"    {best} {times[best]:.1f}: {times[best] / ours:.2f}× (goal {case.goal:g}×)")
-    return 0
+        lines.append(f"{network}: fedge {ours:.1f}")
+        lines.append(f"    bare NumPy {bare:.1f}: {bare / ours:.2f}×")
+        lines.append(f"    {best} {times[best]:.1f}: {times[best] / ours:.2f}×")
+        goals.append(Goal(f"{network}, times PyTorch's speed", times[best] / ours, at_least=case.goal))
+    return judged({"us_a_step": report}, "\n".join(lines), goals, as_json=options.json)
 
 
 if __name__ == "__main__":
