@@ -52,6 +52,7 @@ from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.task import Task
 import numpy as np
+import numpy.random  # the first training imports NumPy's generators, whatever the message says
 
 settings = AgentSettings.load(Path("agent.toml"), {})
 trainer = Worker(settings, open_sources(settings), print)
@@ -149,6 +150,8 @@ def test_a_hostile_task_opens_imports_and_compiles_nothing(tmp_path: Path, named
                 assert str(tmp_path / "data.npz") in arguments, "the owner's data"
             case "compile":
                 assert "'descr'" in arguments, "the header of the owner's arrays, read as a literal"
+            case "builtins.id":
+                pass  # pydantic builds a message's check at its first use, and asks objects for their id
             case _:
                 raise AssertionError((event, arguments))
     assert set(tmp_path.rglob("*")) == before, "nothing was written, and the trap has not snapped"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy import mirror as program
 from tests.deploy.mirror import NoMirrorError, mirror
-from tests.deploy.mirror import mirror as program
 
 HERE = Path(__file__).parent
 DEB822 = """\
