@@ -26,9 +26,9 @@ help:
 demo: $(VENV)/demo.installed
 	$(BIN)/fedge demo $(DEMO)
 
-# Two workers for each core: what starts programs and brokers mostly waits, and what is pure computes meanwhile
-# (tests/order.py).
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
+# Two workers for each core that may be used: what starts programs and brokers mostly waits, and what is pure
+# computes meanwhile; fewer where memory is short (tests/order.py).
+WORKERS ?= auto
 test: check
 	$(BIN)/pytest -m "not (slow or chaos or deploy or long)" --numprocesses $(WORKERS) --dist worksteal
 
@@ -79,14 +79,12 @@ docs: $(VENV)/dev.installed
 	$(BIN)/python -m fleet.cli.api_reference docs/api.md
 	$(BIN)/python -m fleet.cli.transitions docs/transitions.md
 
+# One after the other, each also where one before has missed its goal (exit code 1).
+BENCHMARKS := averaging enrolment extensions footprint influence round_vs_flower step_cost
 bench: $(VENV)/dev.installed
-	$(BIN)/python -m benchmarks.averaging
-	$(BIN)/python -m benchmarks.enrolment
-	$(BIN)/python -m benchmarks.extensions
-	$(BIN)/python -m benchmarks.footprint
-	$(BIN)/python -m benchmarks.influence
-	$(BIN)/python -m benchmarks.round_vs_flower
-	$(BIN)/python -m benchmarks.step_cost
+	@$(MAKE) --no-print-directory --jobs 1 --keep-going $(BENCHMARKS:%=bench-%)
+bench-%:
+	$(BIN)/python -m benchmarks.$*
 
 wheel: $(VENV)/dev.installed
 	$(BIN)/python -m build --wheel

@@ -5,8 +5,9 @@ from hypothesis import settings
 
 from tests import order
 from tests.flaky import pytest_collection_modifyitems, pytest_terminal_summary
+from tests.order import pytest_xdist_auto_num_workers
 
-__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_xdist_auto_num_workers"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,15 +1,34 @@
-"""In which order several workers take the tests: those of real processes lie evenly among the pure ones.
+"""How many workers take the tests, in which order: those of real processes lie evenly among the pure ones.
 
 The former mostly wait and the latter compute, so both kinds go on at the same time, whatever part of the
 order a worker has got. What stands side by side in a module stays so, for it may share fixtures. One process
 alone takes the tests as they are written.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import chain, groupby
 
 import pytest
+
+MEMORY = 2**29
+"""Bytes that a worker may take, with the programs that its tests start."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `--numprocesses auto` means; PYTEST_XDIST_AUTO_NUM_WORKERS says otherwise."""
+    if given := os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return int(given)
+    affinity = getattr(os, "sched_getaffinity", None)  # of Linux: a container may use fewer cores
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return workers(cores, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def workers(cores: int, memory: int) -> int:
+    """Two for each core, as far as these bytes of memory suffice."""
+    return max(1, min(2 * cores, memory // MEMORY))
 
 
 @pytest.hookimpl(trylast=True)  # when it is known which tests are run

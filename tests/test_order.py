@@ -56,3 +56,19 @@ def test_tests_of_one_kind_stay_as_they_are(waits: bool) -> None:
     tests = [*module("one", 3, waits=waits), *module("two", 2, waits=waits)]
     assert mixed(*tests) == tests
     assert mixed() == []
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "taken"), [(1, 8, 2), (2, 8, 4), (8, 32, 16), (4, 1, 2), (64, 16, 32), (1, 0, 1)]
+)
+def test_workers_are_two_for_each_core_that_the_memory_suffices_for(cores: int, gib: int, taken: int) -> None:
+    assert order.workers(cores, gib * 2**30) == taken
+
+
+def test_only_the_cores_that_may_be_used_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    monkeypatch.setattr("os.sysconf", lambda _: 2**20)
+    assert order.pytest_xdist_auto_num_workers() == 2
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "5")
+    assert order.pytest_xdist_auto_num_workers() == 5
