@@ -29,7 +29,8 @@ class Data:
         self._sources = sources
         self._snapshots = dict(snapshots)
         self._newest: tuple[tuple[object, bytes], int | None, Dataset] | None = None
-        """The newest dataset, with its key: the data's fingerprint, the task's digest, and the cap on rows."""
+        """The newest dataset, with its key: the data's fingerprint, the task's digest, and the cap on
+        rows."""
         self._logbook = Logbook()
         self.extremes: Extremes | None = None
         """The newest dataset's inputs that lie far outside the range that the fleet has measured."""
