@@ -4,30 +4,23 @@ The data are checked with the task that the device holds, or without a task as f
 """
 
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from itertools import chain
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, TextIO
 
 import numpy as np
 from pydantic import BaseModel
 
+from agent.cli.current_objections import current_objections
 from agent.config import AgentSettings
-from agent.core.conditions import objections
 from agent.core.hours import Hours
-from agent.core.limits import beyond_budget
 from agent.data.assessment import Assessment, assess
 from agent.data.finding import Finding
-from agent.data.inventory import notes
+from agent.data.inventory_texts import lines as lines_of
+from agent.data.inventory_texts import notes
 from agent.data.rules import effective
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.shell import model_file
-from agent.shell.measured_conditions import Conditions, this_host, today
-from agent.shell.memory_layout import FILE
-from agent.shell.memory_views import read_moved
-from agent.shell.traffic import TrafficBudget
 from agent.shell.zone import check_zone, local_zone
 from agent.sources import Samples, open_source
 from agent.trainers.extensions import load_extensions, trainer_of
@@ -83,7 +76,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         lines = {
             **understood,
             "cap": _capped(cap, len(verdicts[DEFAULT_SOURCE].inventory.training)),
-            **verdicts[DEFAULT_SOURCE].inventory.lines,
+            **lines_of(verdicts[DEFAULT_SOURCE].inventory),
             **notes(verdicts[DEFAULT_SOURCE].inventory),
         }
         if verdicts[DEFAULT_SOURCE].inventory.rules.missing == "refuse":
@@ -119,7 +112,7 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) 
         "sources": {name: len(samples.X) for name, samples in found.items()} if settings.sources else {},
         "limits": _chosen(settings.limits),
         "conditions": _chosen(settings.conditions),
-        "declines": _declines(settings),
+        "declines": current_objections(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
     }
@@ -204,32 +197,6 @@ def _pinned(settings: AgentSettings) -> str | None:
         return None
     ed25519.require("[trust] key", "secure")
     return fingerprint(ed25519.read_public_key(settings.trust.key))
-
-
-@dataclass(frozen=True)
-class _WrittenDown:
-    """The day's bytes in a device's database, which is only read."""
-
-    path: Path
-
-    def moved(self) -> tuple[str, int]:
-        return read_moved(self.path)
-
-    def save_moved(self, day: str, count: int) -> None:
-        pass
-
-
-def _declines(settings: AgentSettings) -> dict[str, str]:
-    """What would be declined now in any round, by reason."""
-    host = this_host()
-    notebook = _WrittenDown(settings.state.folder / FILE)
-    meter = TrafficBudget(notebook, settings.limits.bytes_per_day, lambda: today(host), time.monotonic)
-    meter.count(0)
-    readings = Conditions(settings, host, meter).read()
-    against = chain(
-        objections(settings.conditions, readings), beyond_budget(settings.limits, readings.spent, expected=1)
-    )
-    return {objection.reason: objection.full for objection in against}
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:
