@@ -33,7 +33,7 @@ from fedge.wire.messages.task import Task
 WIDTH = 10
 """The width of the names before their texts."""
 COUNTED = ("data", "samples", "columns", "labels", "holdout")
-"""Entries that the text already has in more detail: in files, rows, used and not used, classes."""
+"""Entries that the text omits: files, rows, used, not used and classes show them in more detail."""
 
 
 def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
@@ -42,9 +42,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     Raises:
         ConfigError: `TZ` names no time zone, the key to trust cannot be read, or the owner's code
             cannot be loaded.
-        DataError: a source cannot be read, or the device would not take part with what it holds: all that is
-            wrong, a line each. What is understood has been written then, but for the text of a default source
-            that cannot be read.
+        DataError: a source cannot be read, or the device would not take part with its data. The error lists
+            each problem in a line of its own. The result is printed first, except as text if the default
+            source cannot be read.
         StateError: the state folder cannot be read.
     """
     check_zone()
@@ -80,7 +80,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
             **notes(verdicts[DEFAULT_SOURCE].inventory),
         }
         if verdicts[DEFAULT_SOURCE].inventory.rules.missing == "refuse":
-            lines.pop("unread", None)  # a problem says it
+            lines.pop("unread", None)  # a problem reports them
         _write(out, {name: value for name, value in lines.items() if name not in COUNTED})
         for name, warning in warnings:
             out.write(printable(f"{'warning':>{WIDTH}}  {_of(name, settings)}{warning}") + "\n")
@@ -128,7 +128,7 @@ def _above(cap: int, minimum: int) -> Finding:
 
 
 def _capped(cap: int | None, training: int) -> str:
-    """How many training rows the federation takes, as far as the device knows."""
+    """Describe how many training rows the federation takes, as far as the device knows."""
     if cap is None:
         return "not told yet: the federation may take fewer rows for training than there are, the newest ones"
     used = f"the newest {cap} of {training} are used" if training > cap else f"all {training} are used"
@@ -153,7 +153,7 @@ def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]
 
 
 def _uses(verdict: Assessment) -> dict[str, Any]:
-    """What is used of a source, for programs."""
+    """Return for programs what is used of a source."""
     found = verdict.inventory
     between = len(found.kept) - len(found.training) - len(found.held)
     return {
