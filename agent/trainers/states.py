@@ -119,12 +119,22 @@ def current(
     here = round_of(manifest)
     if kept.lineage != lineage:
         other = "an earlier generation" if kept.round.generation < here.generation else "another algorithm"
-        log.info("round %s: what is remembered of round %s is of %s: begun anew", here, kept.round, other)
+        log.info(
+            "round %s: starts anew: the state of round %s is of %s",
+            here,
+            kept.round,
+            other,
+        )
         return None
     try:
         return unpack(kept.data)
     except (ValueError, TypeError) as error:
-        log.error("round %s: what is remembered of round %s is lost: %s", here, kept.round, error)
+        log.error(
+            "round %s: starts anew: the state of round %s is damaged: %s",
+            here,
+            kept.round,
+            error,
+        )
         return None
 
 

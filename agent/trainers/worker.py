@@ -78,7 +78,7 @@ class Worker:
         self._jobs.put(job)
         if self._thread is None or not self._thread.is_alive():
             if self._thread is not None:
-                log.error("the worker's thread has died; another one takes its place")
+                log.error("the worker's thread has died; a new thread replaces it")
             self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
             self._thread.start()
 
