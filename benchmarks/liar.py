@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import agent.__main__
-import agent.shell.runtime
+import agent.shell.effect_runner
 from agent.phases.phase import Contribution
 from agent.phases.survey import Survey as SurveyPhase
 from agent.phases.train import Train
@@ -138,7 +138,7 @@ def tell(lie: Lie) -> None:
         (Train, "contribute", lying_train),
         (SurveyPhase, "contribute", lying_survey),
         (Worker, "work", lying_work),
-        (agent.shell.runtime, "pack", lying_pack),
+        (agent.shell.effect_runner, "pack", lying_pack),
     ):
         setattr(owner, name, lying)
 

@@ -4,30 +4,23 @@ The data are checked with the task that the device holds, or without a task as f
 """
 
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from itertools import chain
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, TextIO
 
 import numpy as np
 from pydantic import BaseModel
 
+from agent.cli.current_objections import current_objections
 from agent.config import AgentSettings
-from agent.core.conditions import objections
 from agent.core.hours import Hours
-from agent.core.limits import beyond_budget
 from agent.data.assessment import Assessment, assess
 from agent.data.finding import Finding
-from agent.data.inventory import notes
+from agent.data.inventory_texts import lines as lines_of
+from agent.data.inventory_texts import notes
 from agent.data.rules import effective
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.shell import model_file
-from agent.shell.measured_conditions import Conditions, this_host, today
-from agent.shell.memory_layout import FILE
-from agent.shell.memory_views import read_moved
-from agent.shell.traffic import TrafficBudget
 from agent.shell.zone import check_zone, local_zone
 from agent.sources import Samples, open_source
 from agent.trainers.extensions import load_extensions, trainer_of
@@ -40,7 +33,7 @@ from fedge.wire.messages.task import Task
 WIDTH = 10
 """The width of the names before their texts."""
 COUNTED = ("data", "samples", "columns", "labels", "holdout")
-"""Entries that the text already has in more detail: in files, rows, used and not used, classes."""
+"""Entries that the text omits: files, rows, used, not used and classes show them in more detail."""
 
 
 def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
@@ -49,9 +42,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     Raises:
         ConfigError: `TZ` names no time zone, the key to trust cannot be read, or the owner's code
             cannot be loaded.
-        DataError: a source cannot be read, or the device would not take part with what it holds: all that is
-            wrong, a line each. What is understood has been written then, but for the text of a default source
-            that cannot be read.
+        DataError: a source cannot be read, or the device would not take part with its data. The error lists
+            each problem in a line of its own. The result is printed first, except as text if the default
+            source cannot be read.
         StateError: the state folder cannot be read.
     """
     check_zone()
@@ -83,11 +76,11 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         lines = {
             **understood,
             "cap": _capped(cap, len(verdicts[DEFAULT_SOURCE].inventory.training)),
-            **verdicts[DEFAULT_SOURCE].inventory.lines,
+            **lines_of(verdicts[DEFAULT_SOURCE].inventory),
             **notes(verdicts[DEFAULT_SOURCE].inventory),
         }
         if verdicts[DEFAULT_SOURCE].inventory.rules.missing == "refuse":
-            lines.pop("unread", None)  # a problem says it
+            lines.pop("unread", None)  # a problem reports them
         _write(out, {name: value for name, value in lines.items() if name not in COUNTED})
         for name, warning in warnings:
             out.write(printable(f"{'warning':>{WIDTH}}  {_of(name, settings)}{warning}") + "\n")
@@ -119,7 +112,7 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) 
         "sources": {name: len(samples.X) for name, samples in found.items()} if settings.sources else {},
         "limits": _chosen(settings.limits),
         "conditions": _chosen(settings.conditions),
-        "declines": _declines(settings),
+        "declines": current_objections(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
     }
@@ -135,7 +128,7 @@ def _above(cap: int, minimum: int) -> Finding:
 
 
 def _capped(cap: int | None, training: int) -> str:
-    """How many training rows the federation takes, as far as the device knows."""
+    """Describe how many training rows the federation takes, as far as the device knows."""
     if cap is None:
         return "not told yet: the federation may take fewer rows for training than there are, the newest ones"
     used = f"the newest {cap} of {training} are used" if training > cap else f"all {training} are used"
@@ -160,7 +153,7 @@ def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]
 
 
 def _uses(verdict: Assessment) -> dict[str, Any]:
-    """What is used of a source, for programs."""
+    """Return for programs what is used of a source."""
     found = verdict.inventory
     between = len(found.kept) - len(found.training) - len(found.held)
     return {
@@ -204,32 +197,6 @@ def _pinned(settings: AgentSettings) -> str | None:
         return None
     ed25519.require("[trust] key", "secure")
     return fingerprint(ed25519.read_public_key(settings.trust.key))
-
-
-@dataclass(frozen=True)
-class _WrittenDown:
-    """The day's bytes in a device's database, which is only read."""
-
-    path: Path
-
-    def moved(self) -> tuple[str, int]:
-        return read_moved(self.path)
-
-    def save_moved(self, day: str, count: int) -> None:
-        pass
-
-
-def _declines(settings: AgentSettings) -> dict[str, str]:
-    """What would be declined now in any round, by reason."""
-    host = this_host()
-    notebook = _WrittenDown(settings.state.folder / FILE)
-    meter = TrafficBudget(notebook, settings.limits.bytes_per_day, lambda: today(host), time.monotonic)
-    meter.count(0)
-    readings = Conditions(settings, host, meter).read()
-    against = chain(
-        objections(settings.conditions, readings), beyond_budget(settings.limits, readings.spent, expected=1)
-    )
-    return {objection.reason: objection.full for objection in against}
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`fedge-agent forget-rounds`: let a device follow again after it has seen a round that cannot be true.
+"""`fedge-agent forget-rounds`: let a device follow rounds again after it has seen a forged, too high number.
 
 No message can do this: an attacker could make devices forget, and then replay old models to them.
 """

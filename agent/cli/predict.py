@@ -52,7 +52,7 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
 
 @dataclass(frozen=True)
 class Answered:
-    """A file's rows and the held model's answers."""
+    """The rows of a file, and the held model's answers to them."""
 
     task: Task
     model: Model
@@ -67,7 +67,7 @@ class Answered:
 
 def answer(settings: AgentSettings, file: Path) -> Answered:
     """Let the held model answer each row of `file`; the errors are those of `predict`."""
-    load_extensions(settings)  # its layers may be the owner's
+    load_extensions(settings)  # the owner's extensions may define its layers
     path = model_file.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
     task, model = model_file.load(path)
     weights = _weights(path, task, model)
@@ -136,5 +136,5 @@ def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], a
 
 
 def _best(classes: tuple[str, ...], probabilities: NDArray[Any]) -> str | None:
-    """The most probable class; None: the probabilities are no numbers."""
+    """Return the most probable class; None: the probabilities are not finite."""
     return classes[int(probabilities.argmax())] if np.isfinite(probabilities).all() else None

@@ -1,6 +1,6 @@
-"""`fedge-agent survey`: show what surveys tell of this device; with `--anew` the next one measures again.
+"""`fedge-agent survey`: show what surveys report of this device; `--anew` makes the next one measure again.
 
-No message can ask for that: whoever decides when surveys are made must not learn single rows.
+No message can ask for a new measurement: whoever schedules surveys must not learn single rows.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ NOTHING = "nothing was told yet: the first survey measures what is there then"
 
 
 def describe(settings: AgentSettings) -> str:
-    """Describe what the next survey tells; safe while the agent runs.
+    """Describe what the next survey reports; safe while the agent runs.
 
     Raises:
         StateError: the memory cannot be read.
@@ -50,11 +50,11 @@ def _lines(settings: AgentSettings, source: str, told: Snapshot) -> list[str]:
 
 
 def measure_anew(settings: AgentSettings) -> str:
-    """Forget what was told, so that the next survey measures anew; return what was done, in words.
+    """Delete the snapshots, so that the next survey measures again; return what was done, in words.
 
     Raises:
         Conflict: an agent works with this state folder.
-        StateError: the memory cannot be read or written; nothing was forgotten.
+        StateError: the memory cannot be read or written; nothing was deleted.
     """
     folder = settings.state.folder
     path = folder / FILE

@@ -1,7 +1,7 @@
 """A device's classes in a survey, if its owner agrees: names, and rounded counts. Pure.
 
 They are part of the snapshot (`agent.data.snapshot`), over the same rows, and measured anew as often, so that
-no two surveys reveal a row. A text in fewer than `LEAST` rows may be a note and no class, and is not told.
+no two surveys reveal a row. A text in fewer than `LEAST` rows may be a note and no class: it is not reported.
 Neither is a name that no message can hold. A count below 100 is rounded to a multiple of 5, others to two
 digits. That is fine enough to compare mixes of classes (`aggregator.core.mixes`).
 """
@@ -19,7 +19,7 @@ from agent.sources.samples import Samples
 from fedge.wire.messages.survey import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount
 
 LEAST = 5
-"""The fewest rows of a class that is told."""
+"""A class with fewer rows is not reported."""
 
 Rows = tuple[tuple[str, int], ...]
 """Classes by their names in the data, and the rounded number of rows of each; the most first."""
@@ -27,7 +27,7 @@ Rows = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Mix:
-    """The classes of the measured rows, as they are told."""
+    """The classes of the measured rows, as surveys report them."""
 
     rows: Rows
     numbered: bool
@@ -57,7 +57,7 @@ class Mix:
 
 
 def rounded(rows: int) -> int:
-    """Round a count to be told.
+    """Round a count for a survey.
 
     >>> [rounded(rows) for rows in (5, 7, 8, 99, 104, 1_449, 98_765)]
     [5, 5, 10, 100, 100, 1400, 99000]
@@ -93,7 +93,7 @@ def mix_of(samples: Samples, training: NDArray[np.intp], meant: Mapping[str, str
 
 
 def may_be_told(rows: Mapping[str, int]) -> list[str]:
-    """The classes that may be told if the owner agrees, the one with the most rows first."""
+    """Return the classes that surveys may report if the owner agrees, the one with the most rows first."""
     names = [name for name, n in rows.items() if n >= LEAST and _fits_a_message(name)]
     return sorted(names, key=lambda name: (-rows[name], name))
 

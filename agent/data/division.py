@@ -16,7 +16,7 @@ from agent.sources.dropped_rows import DroppedRows
 
 Rows = NDArray[np.intp]
 _ROUNDING = 1e-9
-"""0.29 · 100 is 28.999… in binary."""
+"""Added before rounding down, because 0.29 · 100 is 28.999… in binary."""
 AHEAD = 1_024
 """How many future rows are examined together; a gap may be a million, in each series."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))

@@ -17,7 +17,6 @@ from agent.data.labels import MISSING, UNKNOWN, Labels, read_labels
 from agent.data.rules import Rules, effective
 from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
-from fedge.data.disclosure import listing
 from fedge.wire.messages.task import Task
 
 
@@ -100,49 +99,6 @@ class Inventory:
             if one.column is None or one.column in self.columns
         )
 
-    @property
-    def lines(self) -> dict[str, str]:
-        """The inventory as texts for people, by topic."""
-        samples = self.samples
-        files = [f"{name} ({rows} rows)" for name, rows in samples.blocks]
-        left = len(samples.X) - len(self.kept)
-        between = len(self.kept) - len(self.training) - len(self.held)
-        holdout = self.rules.holdout
-        lines = {
-            "files": listing(files),
-            "not read": listing(samples.beside.others),
-            "waits": f"the last line of {listing(samples.waiting)}: used once it has a line end"
-            if samples.waiting
-            else "",
-            "rows": f"{len(samples.X)}{_of(samples)}: {len(self.training)} for training, "
-            f"{len(self.held)} held out "
-            f"({holdout.part:g} by {holdout.by}), {between} in gaps, {left} left out",
-            "series": str(self.series)
-            + (f", {self.short} of which hold nothing out: too short" if self.short else ""),
-            "used": listing(self.used),
-            "not used": listing(self.unused),
-        }
-        if self.classes is not None:
-            lines["classes"] = listing(
-                [
-                    f"{one.written} = {one.name} ({one.training} + {one.held})"
-                    if one.written != one.name
-                    else f"{one.name} ({one.training} + {one.held})"
-                    for one in self.classes
-                ]
-            )
-        lines["excluded"] = listing(
-            [
-                f"{one['count']} values of {one['column']!r} ({one['why']}, first: {one['first']})"
-                for one in self.excluded
-            ]
-        )
-        return {about: text for about, text in lines.items() if text}
-
-
-def _of(samples: Samples) -> str:
-    return "" if samples.of is None else f", the newest of {samples.of}"
-
 
 def take_inventory(samples: Samples, settings: DataSettings, task: Task | None) -> Inventory:
     """Make the inventory of samples.
@@ -188,15 +144,6 @@ def take_inventory(samples: Samples, settings: DataSettings, task: Task | None) 
         short=without_held(series, np.searchsorted(kept, held), rules.holdout.by) * (rules.holdout.part > 0),
         classes=None if labels is None else _counts(labels, task, settings, training, held),
     )
-
-
-def notes(found: Inventory) -> dict[str, str]:
-    """The source's notes on how it has read its files, and on what it could not read, if there are any."""
-    samples = found.samples
-    left = () if samples.left_out is None else (samples.left_out.text,)
-    unread = samples.notes(found.used)[len(left) :]
-    said = {"read as": samples.reading, "unreadable": left, "unread": unread}
-    return {about: "; ".join(told) for about, told in said.items() if told}
 
 
 def column_names(samples: Samples) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def problems(found: Inventory, settings: DataSettings, task: Task | None) -> Ite
 
 
 def declined(samples: Samples, settings: DataSettings, task: Task) -> Iterator[Finding]:
-    """The error that the device itself would raise, if nothing was found before."""
+    """Return the error that the device itself would raise, if no other problem was found."""
     try:
         fit(samples, task, settings)
     except Unfit as unfit:

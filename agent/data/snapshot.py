@@ -1,8 +1,8 @@
-"""The snapshot that a device tells in surveys: the same one until enough of its rows are new.
+"""The snapshot that a device reports in surveys: it stays the same until enough of its rows are new.
 
 Whoever decides when surveys are made, and of which columns, could compare count, mean and spread of some rows
 with those of the same rows and one more, and compute that row. So a device measures one snapshot of all
-columns of a source, over the same rows whichever columns a task asks for, and every survey tells that
+columns of a source, over the same rows whichever columns a task asks for, and every survey reports that
 snapshot. A new one is measured when `NEW_ROWS` rows of the training part are new, when the owner has changed
 the source's section of the configuration, or after `fedge-agent survey --anew`.
 
@@ -52,7 +52,7 @@ class Snapshot:
     rows: Hashes
     """Hashes of rows, the smallest ones, ascending and different."""
     mix: Mix | None = None
-    """The classes, as they are told; None: the owner does not allow that."""
+    """The classes, as surveys report them; None: the owner does not allow that."""
 
     def tell(self, task: Task) -> tuple[Moments, Moments | None]:
         """Features and targets of a task, in its order; all 0 of a column that was not measured."""
@@ -116,8 +116,8 @@ def _mix_of(kept: Any) -> Mix | None:
 
 
 def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -> Snapshot:
-    """The snapshot to tell: the old one, or a new one if that is due."""
-    # By the owner's words alone: else a task could choose the rows, and tell one of them from two surveys.
+    """Return the snapshot to report: the old one, or a new one if that is due."""
+    # The owner's settings alone decide: otherwise a task could choose the rows, and two surveys reveal one.
     own = effective(settings, None)
     training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by, samples.earlier)
     section, hashes = digest_of(settings), hash_rows(samples, training)
@@ -130,7 +130,7 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
 
 def digest_of(settings: DataSettings) -> bytes:
     """A digest that changes when the owner changes a source's section, but not when an upgrade adds a key."""
-    # What is the default is no choice of the owner's, also where it is written.
+    # A key that is written with its default value counts as not set.
     default = effective(DataSettings(), None)
     said = settings.model_copy(
         update={

@@ -6,7 +6,7 @@ from fedge.wire.reasons import Reason
 
 
 class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an error)
-    """These samples cannot serve this task: why a device declines."""
+    """The samples do not fit the task; the device declines with this reason."""
 
     def __init__(self, reason: Reason, text: str, told: Public | None = None) -> None:
         super().__init__(text, told or withheld(reason))

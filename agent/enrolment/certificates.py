@@ -29,7 +29,7 @@ class KeyAndRequest:
 
     @classmethod
     def make(cls, common_name: str) -> "KeyAndRequest":
-        """Make both, from the system's randomness."""
+        """Make a key and its request."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         return cls(key, x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()))
@@ -64,7 +64,7 @@ class KeyAndRequest:
 
     @property
     def common_name(self) -> str:
-        """The common name in the request."""
+        """Return the common name in the request."""
         return _common_name(self.request.subject)
 
     def identity(self, certificate: bytes, ca_pem: bytes, common_name: str) -> bytes:
@@ -114,7 +114,7 @@ class Present:
             certificate = x509.load_pem_x509_certificate(pem)
             ours = isinstance(key, ec.EllipticCurvePrivateKey) and belong(key, certificate)
             present = cls(cast(ec.EllipticCurvePrivateKey, key), certificate)
-            _ = present.common_name, present.life  # which are looked at no sooner than they are asked for
+            _ = present.common_name, present.life  # parsed only when they are read
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):

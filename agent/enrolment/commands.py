@@ -37,7 +37,9 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         "renew", help="renew the certificate, if less than a third of its lifetime is left"
     )
     accept_config(renew)
-    renew.add_argument("--before", type=float, metavar="DAYS", help="renew if it ends within so many days")
+    renew.add_argument(
+        "--before", type=float, metavar="DAYS", help="renew if it ends within this number of days"
+    )
     renew.add_argument("--force", action="store_true", help="renew now")
     _wait(renew)
     renew.set_defaults(run=run_renew)

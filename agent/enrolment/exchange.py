@@ -29,12 +29,12 @@ REPEAT_S = 5.0
 def ask(
     broker: BrokerSettings, topics: Topics, petitioner: str, request: Enrol | Renew, wait_s: float
 ) -> bytes:
-    """The registrar's certificate for this request, DER; it is not checked here.
+    """Return the registrar's certificate for this request, in DER; the caller must check it.
 
     Args:
         broker: the listener for clients without a certificate, with user name and password.
         topics: the federation's.
-        petitioner: whose topics to use: the claim's or the device's own.
+        petitioner: the name whose topics to use: the claim's or the device's own.
         request: the request.
         wait_s: how long to wait in all.
 
@@ -87,11 +87,11 @@ def _explained(down: LinkDown, broker: BrokerSettings) -> str:
 
 
 def _read(payload: bytes, wanted: bytes) -> bytes | None:
-    """The certificate in an answer; None if it answers another device that shares the claim."""
+    """Return the certificate in an answer; None if the answer is for another device that shares the claim."""
     try:
         answer = unpack(payload, Issued)
     except ProtocolError as error:
-        log.warning("an answer that cannot be read: %s", error)
+        log.warning("cannot read the registrar's answer: %s", error)
         return None
     if answer.csr != wanted:
         return None

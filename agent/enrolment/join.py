@@ -78,7 +78,7 @@ def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -
 
 
 def begin_request(device: str, folder: Path) -> Path:
-    """Make a key, and the request for its certificate as a file for the server; a second call gives the same.
+    """Make a key, and write the request for its certificate to a file; a second call gives the same.
 
     Raises:
         ConfigError: the name is not allowed, or the device has an identity already.
@@ -182,7 +182,7 @@ def _check_same(folder: Path, name: str | None) -> None:
 
 
 def _named(agent_toml: bytes, where: Path) -> str:
-    """The federation and device of this configuration."""
+    """Return the federation and the device that this configuration names."""
     try:
         content = tomllib.loads(agent_toml.decode("utf-8-sig"))
         return identity(content["federation"], as_id(str(content["device"])))

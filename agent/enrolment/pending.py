@@ -36,7 +36,7 @@ class Pending:
         self._lock = lock(folder)
 
     def close(self) -> None:
-        """Let others work in it; an unfinished request stays."""
+        """Release the folder for other processes; an unfinished request stays."""
         os.close(self._lock)
 
     def key_and_request(self, common_name: str) -> KeyAndRequest:
@@ -83,7 +83,7 @@ class Pending:
 
 @contextmanager
 def pending(folder: Path) -> Iterator[Pending]:
-    """Work in the folder, and let go of it at the end."""
+    """Lock the folder, and release it at the end."""
     work = Pending(folder)
     try:
         yield work

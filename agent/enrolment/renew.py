@@ -68,7 +68,7 @@ def renew(
     )
     with pending(path.parent / PENDING) as work:
         asked = work.key_and_request(name)
-        if belong(asked.key, present.certificate):  # it was put in place, and then all went dark
+        if belong(asked.key, present.certificate):  # the identity was replaced, and then the power failed
             work.finish()
             return Renewed(path, present.not_after, done=True)
         request = Renew(
@@ -83,7 +83,7 @@ def renew(
 
 
 def _files(settings: AgentSettings) -> tuple[Path, Path]:
-    """Where the identity is, and the authority's certificate."""
+    """Return the paths of the identity and of the authority's certificate."""
     broker = settings.broker
     if broker.certificate is None or broker.ca is None:
         raise ConfigError("[broker] certificate and ca: are not set, so there is nothing to renew")

@@ -1,1 +1,1 @@
-"""What a device does in a round, by its phase: one file each (`agent.phases.phase.Phase`)."""
+"""The phases of a round on a device, one file each (`agent.phases.phase.Phase`)."""

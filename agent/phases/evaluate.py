@@ -1,4 +1,4 @@
-"""The phase at the end of learning: devices measure the newest model on held-out rows, and train nothing."""
+"""The phase at the end of learning: devices evaluate the newest model on held-out rows and do not train."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from fedge.wire.messages.update import FIGURES, Update
 
 
 class Evaluate:
-    """A round that asks for figures of a model."""
+    """The round asks each device to evaluate a model."""
 
     name: ClassVar[str] = "evaluate"
     needs_model: ClassVar[bool] = True
@@ -18,7 +18,7 @@ class Evaluate:
     tells_data: ClassVar[bool] = False
 
     def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
-        """The figures of the model on the rows that are held out, and nothing else."""
+        """Return the model's figures on the held-out rows, without vectors."""
         manifest, weights, dataset = assignment.manifest, assignment.weights, equipment.dataset
         assert manifest.model is not None
         assert weights is not None

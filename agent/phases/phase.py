@@ -1,6 +1,6 @@
-"""What a phase is on a device, and where the known ones are found: a file beside this one each.
+"""The interface of a phase on a device, and the lookup by name; each phase has its own module here.
 
-`aggregator.phases.phase` has the other side: what is admitted, and how the round closes.
+`aggregator.phases.phase` is the aggregator's side: it admits updates and closes the round.
 """
 
 from collections.abc import Callable
@@ -25,47 +25,48 @@ Cancelled = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Equipment:
-    """What a phase has on this device to do an assignment with."""
+    """The parts of this device that a phase uses for an assignment."""
 
     settings: AgentSettings
     trainer: Trainer
     dataset: Dataset
-    """The device's data, as the task wants them."""
+    """The device's data, prepared for the task."""
     snapshot: Snapshot | None
-    """What surveys tell of the source, where the phase `tells_data`."""
+    """The snapshot that surveys report of the source; only where the phase `tells_data`."""
     extremes: Extremes | None
-    """What of the data lies far outside of what the fleet has measured."""
+    """The inputs that lie far outside the range that the fleet has measured."""
     network: Callable[[], Network]
     """The task's network."""
     seconds: Callable[[], float]
-    """How long the work has lasted."""
+    """The duration of the work so far."""
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What a device answers with."""
+    """The device's answer to a round."""
 
     message: Survey | Update
     pending: AlgorithmState | None = None
-    """What an algorithm will remember if the answer is admitted."""
+    """The algorithm's new state, which the device keeps if the answer is admitted."""
 
 
 class Phase(Protocol):
-    """What a round asks for. Its name is the round's kind on the wire."""
+    """One kind of work that a round asks for. Its name is the round's kind on the wire."""
 
     name: ClassVar[str]
     needs_model: ClassVar[bool]
-    """It begins from the announced model."""
+    """Whether the work starts from the announced model."""
     needs_state: ClassVar[bool]
-    """It uses what an algorithm remembers."""
+    """Whether the work uses the algorithm's saved state."""
     tells_data: ClassVar[bool]
-    """It tells of the device's data, by the snapshot of them that surveys tell of."""
+    """Whether the answer describes the device's data, through the snapshot that all surveys share."""
 
     def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
-        """Do the work; `cancelled` is asked before each step of training.
+        """Do the work; call `cancelled` before each step of training.
 
         Raises:
-            Exception: whatever `agent.trainers.declines.declined` gives a reason for, and `Cancelled`.
+            Exception: any error, which `agent.trainers.declines.declined` turns into a reason; or
+                `Cancelled`.
         """
 
 
@@ -74,9 +75,9 @@ PHASES: Registry[Phase] = Registry("phase", "agent.phases")
 
 @lru_cache(maxsize=64)
 def phase_of(kind: str) -> Phase:
-    """The phase of a round of this kind.
+    """Return the phase of a round of this kind.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: no phase has this name.
     """
     return PHASES.make(kind)

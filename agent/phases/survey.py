@@ -1,4 +1,4 @@
-"""The survey: devices describe their columns and classes, so that all scale their inputs alike."""
+"""The survey: devices describe their columns and classes, so that all devices scale their inputs alike."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from fedge.wire.messages.survey import Survey as Message
 
 
 class Survey:
-    """A round that asks for counts, means and deviations."""
+    """The round asks for counts, means and deviations."""
 
     name: ClassVar[str] = "survey"
     needs_model: ClassVar[bool] = False
@@ -20,17 +20,18 @@ class Survey:
     tells_data: ClassVar[bool] = True
 
     def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
-        """What the snapshot tells."""
+        """Return the survey of the snapshot."""
         assert equipment.snapshot is not None
         return Contribution(survey_of(assignment, equipment.snapshot, equipment.settings))
 
 
 def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSettings) -> Message:
-    """Moments of each column, and how often each class occurs; as if of `max_samples` rows, if that is less.
+    """Return the moments of each column and the count of each class, scaled down to `max_samples` rows if
+    there are more.
 
     Args:
         assignment: a round of this phase.
-        snapshot: what is told of the source that the task names.
+        snapshot: the measurements to report of the source that the task names.
         settings: the configuration.
     """
     manifest, task = assignment.manifest, assignment.task

@@ -17,7 +17,7 @@ from fedge.wire.messages.update import DELTA, WEIGHTS, Update
 
 
 class Train:
-    """A round that asks for training by the plan."""
+    """The round asks for training as the plan describes."""
 
     name: ClassVar[str] = "train"
     needs_model: ClassVar[bool] = True
@@ -25,7 +25,7 @@ class Train:
     tells_data: ClassVar[bool] = False
 
     def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
-        """The update, and what the algorithm remembers once that is admitted."""
+        """Return the update, and the algorithm's state to keep once the update is admitted."""
         manifest, weights, plan = assignment.manifest, assignment.weights, assignment.manifest.plan
         assert manifest.model is not None
         assert plan is not None
@@ -69,7 +69,7 @@ class Train:
 
 
 def _figures(assignment: Assignment, equipment: Equipment, trained: Trained) -> dict[str, float]:
-    """What the update tells of the work, besides how long it took."""
+    """Return the figures about the work that the update reports, except its duration."""
     dataset, network, extremes = equipment.dataset, equipment.network(), equipment.extremes
     metrics = {
         "loss_before": trained.loss_before,
@@ -89,7 +89,7 @@ def _figures(assignment: Assignment, equipment: Equipment, trained: Trained) -> 
 
 
 def _within(limit_s: float | None, job: Job, cancelled: Cancelled) -> Cancelled:
-    """The same question, which also keeps the owner's `[limits] seconds`."""
+    """Extend `cancelled` so that it also enforces the owner's `[limits] seconds`."""
     return cancelled if limit_s is None else Timekeeper(cancelled, job.plan.steps(len(job.X)), limit_s)
 
 

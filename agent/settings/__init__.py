@@ -1,1 +1,1 @@
-"""The sections of `agent.toml`, a file each; `agent.config` is the whole."""
+"""The sections of `agent.toml`, one module each; `agent.config` combines them."""

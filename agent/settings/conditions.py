@@ -13,13 +13,14 @@ def _hours(text: object) -> Any:
 
 
 class ConditionsSettings(Section):
-    """`[conditions]`: when this device takes up work; otherwise it declines, and looks again every 30 s."""
+    """`[conditions]`: when this device accepts work. Otherwise it declines, and checks again every 30 s."""
 
     hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
-    """Only within these hours of the device's own time zone, over midnight too: "22:00-06:00"."""
+    """Work only within these hours of the device's own time zone; they may pass midnight: "22:00-06:00"."""
     mains: bool = False
-    """Only on mains power: not while a battery is being discharged."""
+    """Work only on mains power, not while a battery is discharging."""
     temperature_c: float | None = Field(default=None, gt=0, le=150, allow_inf_nan=False)
-    """Only below this temperature of the processor, in degrees Celsius."""
+    """Work only below this processor temperature, in degrees Celsius."""
     load: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Only while the load average of the last minute, divided by the number of cores, is not above this."""
+    """Work only while the load average of the last minute, divided by the number of cores, is at most
+    this."""

@@ -53,12 +53,12 @@ class Holdout(Section):
     part: float = Field(default=0.2, ge=0, lt=0.9, allow_inf_nan=False)
     """How much is held out, as a share of the rows; 0: nothing."""
     by: By = "time"
-    """Which rows: `time`, the last of each series; `every` fifth row, where the part is 0.2; `random` ones;
-    or whole `series`."""
+    """Which rows are held out: `time`, the last rows of each series; `every`, each fifth row if the part is
+    0.2; `random`, random rows; `series`, whole series."""
 
     @model_serializer
     def _as_written(self) -> Any:
-        """Write it as a number if that is enough, as before there was a choice."""
+        """Write only the number if `by` has its default: the form from before `by` existed."""
         return self.part if self.by == "time" else {"part": self.part, "by": self.by}
 
 
@@ -84,17 +84,18 @@ class DataSettings(Section):
     `fill` a feature with the survey's mean (a row without an answer is dropped). Without it: refuse."""
     holdout: Annotated[Holdout | None, BeforeValidator(_holdout)] = None
     """The part of each series that is kept for evaluation, its last by time; or a table of `part` and `by`,
-    which is time, every, random or series. Without it: 0.2 by time."""
+    where `by` is time, every, random or series. Without it: 0.2 by time."""
     gap: int | None = Field(default=None, ge=0, le=1_000_000)
     """Rows dropped between the training and the held-out part, where windows of a recording overlap. Without
     it: 0."""
     accept_rules: bool = True
-    """Whether the task's proposals count for `missing`, `holdout`, `gap` and `unknown_labels` where they are
-    not set here; false: what is not set has its default."""
+    """Whether the task's proposals apply to `missing`, `holdout`, `gap` and `unknown_labels` where these are
+    not set here; false: keys that are not set have their defaults."""
     minimum: int = Field(default=20, ge=20)
-    """The fewest training samples to take part with; a survey never describes fewer than 20."""
+    """The device takes part only with at least this many training samples; a survey never describes fewer
+    than 20."""
     labels: dict[str, str] = Field(default_factory=dict, max_length=MAX_LABELS)
-    """The class that a text in the data means: `{ Walk = "walk", sitting = "sit" }`."""
+    """The class that each text in the data stands for: `{ Walk = "walk", sitting = "sit" }`."""
     unknown_labels: UnknownLabels | None = None
     """What happens to a row whose class the task does not know: `refuse` the data naming file and row, or
     `drop` the row. Without it: refuse."""
@@ -102,15 +103,15 @@ class DataSettings(Section):
     """The number of the first class, where labels are whole numbers: 0 or 1. Without it: 0, and data whose
     numbers run from 1 to the number of classes are refused."""
     newest: Annotated[Annotated[int, Field(ge=20, le=2**53)] | str | None, BeforeValidator(_newest)] = None
-    """How many of the last rows are used, in the order of the data: 100000; or, with `time`, from how many
-    days: "30 days", counted from the newest row that is not in the future. Older rows are not kept in
+    """Use only the last rows, in the order of the data: 100000; or, with `time`, those of the last days:
+    "30 days", counted back from the newest row that is not in the future. Older rows are not kept in
     memory."""
     range: dict[str, Between] = Field(default_factory=dict)
-    """The range in which a column's values can be true, by its name: `{ temperature = [-40, 85] }`. A value
-    outside is a missing value."""
+    """The range of possible values of a column, by its name: `{ temperature = [-40, 85] }`. A value outside
+    it counts as missing."""
     tell_classes: bool = False
-    """Whether surveys tell the names of this device's classes, and the rounded number of training rows of
-    each; of a class with fewer than 5 rows they tell nothing."""
+    """Whether surveys report the names of this device's classes, and the rounded number of training rows of
+    each. Classes with fewer than 5 rows are not reported."""
     missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
-    """Numbers and texts that stand for a missing value, whatever the column:
+    """Numbers and texts that stand for a missing value in any column:
     `[-9999, 65535, "unavailable"]`."""

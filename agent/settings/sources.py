@@ -1,4 +1,4 @@
-"""`[data]` and `[sources.NAME]` of `agent.toml`: a class for each kind of source."""
+"""`[data]` and `[sources.NAME]` of `agent.toml`: one class for each kind of source."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,9 +8,9 @@ from agent.settings.data import DataSettings
 from fedge.service.settings import LocalPath
 
 DEFAULT_SOURCE = "data"
-"""The name of the source that `[data]` describes; others have the name in their `[sources.NAME]`."""
+"""The name of the source that `[data]` describes; `[sources.NAME]` names each other source."""
 LABEL = "label"
-"""What the column of class names is called where the owner does not say."""
+"""The name of the column of class names, if the owner does not set it."""
 CALLABLE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 """`module:function`."""
 
@@ -23,31 +23,33 @@ class CsvSettings(DataSettings):
     path: LocalPath
     """One CSV file, or a folder whose *.csv are read in the order of their names."""
     files: str | None = Field(default=None, min_length=1, pattern=r"^[^/\\\x00]+$")
-    """Which files of the folder are read instead, as a pattern of their names: `"data.csv*"` for a log
-    that is rotated. Those of one log are one recording, the oldest first; compressed ones are not read."""
+    """A pattern of the names of the files to read instead: `"data.csv*"` for a log that is rotated. The files
+    of one log form one recording, the oldest first; compressed files are not read."""
     label: str = Field(default=LABEL, min_length=1)
-    """The column of class names, for a classification; a regression's targets are columns by their names."""
+    """The column of class names, for a classification. A regression names its target columns in the task."""
     series: str | None = Field(default=None, min_length=1)
-    """The column naming the recording a row belongs to; without it each file is one."""
+    """The column that names the recording of each row; without it each file is one recording."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """The columns' names in order, for files without a header line; one that repeats them is skipped."""
+    """The columns' names in order, for files without a header line. A first line that repeats them is
+    skipped."""
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     """The character between cells: ",", ";", a tab, "|"; " " is any run of spaces and tabs. Without it the
     file's first lines decide."""
     decimal: Literal[".", ","] | None = None
-    """The decimal sign. Without it the cells decide; if they do not, the column cannot be used."""
+    """The decimal sign. Without it the cells decide; a column whose cells are ambiguous cannot be used."""
     thousands: Literal[".", ",", " ", "'", "’", "\u00a0", "\u202f"] | None = None
     """The sign between groups of three digits."""
     skip: int = Field(default=0, ge=0, le=10_000)
     """Lines at the top of each file that are neither header nor rows."""
     comment: str | None = Field(default=None, min_length=1)
-    """The beginning of lines that are no rows; the last such line before the rows may hold the names."""
+    """The characters that begin a comment line. The last comment before the rows may hold the columns'
+    names."""
     units_row: bool | None = None
     """Whether the line below the header holds units. Without it the file's first lines decide."""
     time: str | None = Field(default=None, min_length=1)
-    """The column by which rows are put in order: ISO 8601, or seconds, ms, µs or ns since 1970."""
+    """The column of times by which rows are sorted: ISO 8601, or seconds, ms, µs or ns since 1970."""
     max_bad: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False)
-    """The share of lines that may be left out because they cannot be read; with more the device declines."""
+    """The largest share of lines that may be left out as unreadable. Above it the device declines."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -69,10 +71,10 @@ class CsvSettings(DataSettings):
 
 
 class ArraySettings(DataSettings):
-    """The keys that sections of arrays share, whose rows have no time."""
+    """The keys that sections of array sources share. Rows of arrays have no time."""
 
     newest: int | None = Field(default=None, ge=20, le=2**53)
-    """How many of the last rows are used."""
+    """Use only this many of the last rows."""
 
 
 class NpzSettings(ArraySettings):
@@ -92,7 +94,7 @@ class PythonSettings(ArraySettings):
     callable: str = Field(pattern=CALLABLE)
     """`module:function`; called without arguments before each round, it returns (X, y) or (X, y, series)."""
     path: LocalPath | None = None
-    """A folder to look for the module in, besides the installed packages."""
+    """A folder that is searched for the module, after the installed packages."""
 
 
 AnySource = Annotated[CsvSettings | NpzSettings | PythonSettings, Field(discriminator="source")]

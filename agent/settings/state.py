@@ -6,7 +6,7 @@ from fedge.service.settings import LocalPath, Section
 
 
 class StateSettings(Section):
-    """`[state]`: what must survive a restart."""
+    """`[state]`: where the agent keeps what must survive a restart."""
 
     folder: LocalPath = Path("state")
-    """The folder for the saved update and the newest model; one for each agent."""
+    """The folder for the saved update and the newest model. Each agent needs its own."""

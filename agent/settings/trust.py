@@ -7,4 +7,5 @@ class TrustSettings(Section):
     """`[trust]`: which models are accepted."""
 
     key: LocalPath | None = None
-    """PEM file of the public key that must sign announcements; without it any announcement is accepted."""
+    """PEM file of the public key that must sign announcements. Without it the device accepts any
+    announcement."""

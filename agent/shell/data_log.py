@@ -5,6 +5,7 @@ import logging
 from agent.data.data_warnings import warnings_of
 from agent.data.dataset import Dataset
 from agent.data.inventory import take_inventory
+from agent.data.inventory_texts import lines as lines_of
 from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.wire.messages.task import Task
@@ -35,7 +36,7 @@ class Logbook:
         found = take_inventory(samples, settings, task)
         if (source, digest) not in self._read:
             self._read.add((source, digest))
-            for about, text in {**found.lines, "read as": "; ".join(samples.reading)}.items():
+            for about, text in {**lines_of(found), "read as": "; ".join(samples.reading)}.items():
                 if text:
                     log.info("source %s, %s: %s", source, about, text)
         unread = samples.notes({*task.features, *(task.targets or ())})

@@ -1,4 +1,4 @@
-"""Rows that are collected block by block; older ones are dropped where only the newest are wanted."""
+"""Buffers that collect rows block by block, and drop older rows if only the newest are wanted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 GROWTH = 1.25
-"""After growing, the room is this many times what is needed."""
+"""A buffer that grows gets this many times the room that it needs."""
 INTERNED = 4_096
 """How many different texts of a column are stored once each: labels are few."""
 

@@ -1,4 +1,4 @@
-"""Samples that a program of the owner's has at hand: arrays, or a function that returns them."""
+"""Samples that the owner's program passes in: arrays, or a function that returns them."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class GivenArrays:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenFunction(FunctionSource):
-    """A function as `FunctionSource` calls it, which is here and need not be imported."""
+    """A function as `FunctionSource` calls it, passed as an object instead of a name to import."""
 
     function: Callable[[], Any]
 

@@ -33,7 +33,7 @@ def require_column(tables: Sequence[Table], setting: str, name: str) -> None:
 
 
 def faults_of(tables: Sequence[Table], names: tuple[str, ...], series: str | None) -> dict[str, Fault]:
-    """The columns that cannot be used, whatever their cells hold."""
+    """Return the columns that cannot be used because of their names or headers."""
     faults: dict[str, Fault] = {}
     for table in reversed(tables):
         columns = table.columns

@@ -6,7 +6,8 @@ from pathlib import Path
 from agent.sources.content import Content
 from agent.sources.dialect import Dialect
 from agent.sources.header import is_another_header, looks_like_number
-from agent.sources.preambles import END, SPECIAL, SPECIAL_END, Form
+from agent.sources.labview_segments import LabviewSegments
+from agent.sources.preambles import Form
 from agent.sources.records import Bad, Records
 from agent.sources.table_reader import COMPLETE, Header, Row
 from fedge.data.disclosure import public
@@ -51,9 +52,7 @@ class CsvTables:
         self._empty = 0
         self._numbers = False
         """Whether the first column has held a number."""
-        self._before = "segment" if dialect.form is Form.LABVIEW else ""
-        """The part of LabVIEW's format before the next names: `file` or `segment`, `header` or `block` of
-        one."""
+        self._segments = LabviewSegments() if dialect.form is Form.LABVIEW else None
 
     @property
     def first_bad(self) -> Bad | None:
@@ -124,7 +123,7 @@ class CsvTables:
             header = self._header
             if not cells or (cells == [""] and (header is None or len(header.names) != 1)):
                 continue
-            if self._before and self._is_before(cells):
+            if self._segments is not None and self._segments.skips(cells):
                 continue
             if header is None or records.annotated:
                 records.annotated = False
@@ -191,19 +190,6 @@ class CsvTables:
             )
         return False
 
-    def _is_before(self, cells: list[str]) -> bool:
-        """Whether a line of a LabVIEW measurement stands before the names of a segment."""
-        tag, where = cells[0], self._before
-        if where in ("file", "header"):
-            if tag == END:
-                self._before = "segment" if where == "file" else ""
-            return True
-        if where == "block":
-            self._before = "segment" if tag == SPECIAL_END else where
-            return True
-        self._before = {"Channels": "header", SPECIAL: "block"}.get(tag, where if not any(cells) else "")
-        return bool(self._before)
-
     def _begins_again(self, cells: list[str], header: Header) -> bool | None:
         """Whether a line among the rows holds names (True), is another line without a row (False), or a row
         (None)."""
@@ -211,9 +197,7 @@ class CsvTables:
         if form is Form.TOA5 and cells[0] == "TOA5":
             self._header = None
             return False
-        if form is Form.LABVIEW and cells[0] in ("Channels", SPECIAL, "LabVIEW Measurement"):
-            self._before = "file" if cells[0] == "LabVIEW Measurement" else "segment"
-            self._is_before(cells)
+        if self._segments is not None and self._segments.begins(cells):
             self._header = None
             return False
         k = header.first

@@ -41,7 +41,7 @@ def beginning(file: Path, columns: Sequence[str], wanted: Sequence[int]) -> Begi
     try:
         with file.open("rb") as text:
             found = list(islice(text, wanted[-1]))
-    except OSError:  # it was read a moment ago; who reads it next is told
+    except OSError:  # it was readable a moment ago; the next read reports the error
         return str(file), tuple(columns), ()
     return str(file), tuple(columns), tuple(found[line - 1].strip() for line in wanted if line <= len(found))
 

@@ -1,4 +1,4 @@
-"""The files of a device: one, or those of a folder in the order of their names, or by a pattern."""
+"""The files of a source: one file, or those of a folder, sorted by name or chosen by a pattern."""
 
 from pathlib import Path
 

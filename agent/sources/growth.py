@@ -1,4 +1,4 @@
-"""Whether a file has only grown since it was read, so that reading can go on where it ended.
+"""Detects whether a file has only grown since it was read, so that reading can continue where it ended.
 
 The part that was read before is compared by a CRC-32 of all its bytes. A check of only the head and the last
 block would miss an edit in the middle. It takes less than a hundredth of the time in which the same bytes are
@@ -32,7 +32,7 @@ class Growth:
         """Whether all bytes that were read are still there, and the rest begins with a new line."""
         if content.end < self.end:
             return False
-        if content.piece(self.end - 1, 2) == b"\r\n":  # one end of a line, of which half was there
+        if content.piece(self.end - 1, 2) == b"\r\n":  # the last read ended within a line end
             return False
         checksum, _ = content.scan(0, self.end)
         return checksum == self._checksum

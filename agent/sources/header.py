@@ -1,4 +1,4 @@
-"""The first line of a CSV: the names of its columns, or values already?
+"""The first line of a CSV: decides whether it holds the names of the columns or values.
 
 Its numbers distinguish a line of values from a line of names. Names may be numbers too: 0, 1, 2 … as pandas
 writes them, or years. So a first line counts as names, unless one of these holds:

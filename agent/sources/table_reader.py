@@ -10,7 +10,7 @@ from agent.sources.header import looks_like_data, looks_like_number
 from agent.sources.records import Bad
 
 COMPLETE = "complete or delete the line"
-"""How to treat a row with another number of cells than names, if most rows have as many."""
+"""The advice for a row whose number of cells differs from the number of names."""
 Row = tuple[int, list[str]]
 """The line that it begins in, counted from 1, and its cells, as many as the header has."""
 
@@ -44,7 +44,7 @@ class TableReader(Protocol):
         """At most `size` rows each, of one table; an empty block for each header that is met."""
 
     def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
-        """Have `blocks` give what has come since; returns whether it can."""
+        """Let `blocks` continue with the new part; return whether it can."""
 
     def passed_over(self) -> tuple[str, ...]:
         """What was no row, for the owner."""

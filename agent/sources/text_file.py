@@ -21,14 +21,14 @@ from agent.sources.table_reader import Header, Row, TableReader
 from agent.sources.times import NONE_YET, Last
 
 BLOCK = 4_096
-"""How many rows are held as text at a time."""
+"""The number of rows that are held as text at a time."""
 Proofs = list[tuple[Header, dict[int, Evidence]]]
 """For each table the evidence of how its numbers are written."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is the same for every file of a source."""
+    """The settings that are the same for every file of a source."""
 
     label: str | None
     series: str | None

@@ -1,4 +1,4 @@
-"""The rows of all tables in the order of time, and rows whose time is in the future."""
+"""The order of all tables' rows by time, and the rows whose time is in the future."""
 
 from collections.abc import Sequence
 from itertools import pairwise

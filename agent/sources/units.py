@@ -19,7 +19,7 @@ def holds_units(rows: Sequence[Sequence[str]]) -> bool:
     if any(looks_like_number(cell) or is_time(cell) for cell in rows[1]):
         return False
     if any(cell.strip() and any(cell == row[j] for row in sample) for j, cell in enumerate(rows[1])):
-        return False  # a class or a state that comes again
+        return False  # a class or a state that occurs in later rows too
     numbers = [
         j
         for j in range(len(rows[0]))

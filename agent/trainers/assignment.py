@@ -1,4 +1,4 @@
-"""What a round asks of this device."""
+"""The work that a round asks of this device."""
 
 import threading
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ class Assignment:
     task: Task
     weights: NDArray[np.float32] | None
     traffic: dict[str, float]
-    """Bytes sent and received since the update before, to be reported with this one."""
+    """Bytes sent and received since the previous update; the update of this round reports them."""
     more: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    """What the model brings besides, for the local algorithm: by name, each of shape (p,)."""
+    """The model's further vectors for the local algorithm, by name, each of shape (p,)."""
     state: AlgorithmState | None = None
-    """What the algorithm remembers of this device's last admitted update; None: nothing."""
+    """The algorithm's state after this device's last admitted update; None: no state is kept."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def source(self) -> str:
-        """The name of the source to use: one of the owner's, for `lifecycle` begins no other work."""
+        """The name of the source to use. The owner offers it: `lifecycle` starts no other work."""
         return self.task.source or DEFAULT_SOURCE

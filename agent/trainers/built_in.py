@@ -1,4 +1,4 @@
-"""The trainer that comes with the agent: it runs the local algorithm that the plan names."""
+"""The agent's built-in trainer: it runs the local algorithm that the plan names."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ class BuiltIn:
     """Runs the plan's local algorithm."""
 
     def __init__(self) -> None:
-        LOCAL.entries()  # read now: a message never makes a device import code
+        LOCAL.entries()  # load all entries now: a message must never make a device import code
 
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """As `Trainer.work`."""

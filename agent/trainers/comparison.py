@@ -21,7 +21,7 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class Judgement:
-    """A model to be measured against the one in use."""
+    """A new model to compare with the model in use."""
 
     digest: bytes
     """Of the new model."""
@@ -34,11 +34,11 @@ class Judgement:
 
 
 def judge(judgement: Judgement, dataset: Callable[[Task, bytes], Dataset]) -> Judged:
-    """Measure both models, and decide.
+    """Score both models on the held-out rows, and decide which one to use.
 
     Args:
-        judgement: which.
-        dataset: the device's data as a task wants them, which may raise `DataError`.
+        judgement: names the two models.
+        dataset: returns the device's data prepared for a task; may raise `DataError`.
     """
     new = _measure(judgement.task, judgement.task_digest, judgement.weights, dataset)
     verdict = compare(_in_use(judgement.used, dataset), new, judgement.tolerance)

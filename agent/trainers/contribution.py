@@ -1,4 +1,5 @@
-"""What a device contributes to a round: its phase does the work, with the device's data and trainer."""
+"""The device's contribution to a round: the round's phase does the work, with the device's data and
+trainer."""
 
 import hashlib
 import time
@@ -16,12 +17,12 @@ from fedge.wire.messages.message import pack
 
 
 class Contributor:
-    """Does what a round asks for.
+    """Does the work that a round asks for.
 
     Args:
         settings: the configuration.
-        data: of the device.
-        trainer: trains.
+        data: the device's data.
+        trainer: the trainer to use.
     """
 
     def __init__(self, settings: AgentSettings, data: Data, trainer: Trainer) -> None:
@@ -29,14 +30,15 @@ class Contributor:
         self._data = data
         self._trainer = trainer
         for registry in (CODECS, PHASES):
-            registry.entries()  # read now: a message never makes a device import code
+            registry.entries()  # load all entries now: a message must never make a device import code
         self._network: tuple[bytes, Network] | None = None
 
     def contribute(self, assignment: Assignment, cancelled: Cancelled) -> Done:
-        """Do the work of the round's phase; `cancelled` is asked before each step of training.
+        """Do the work of the round's phase; call `cancelled` before each step of training.
 
         Raises:
-            Exception: whatever `agent.trainers.declines.declined` gives a reason for, and `Cancelled`.
+            Exception: any error, which `agent.trainers.declines.declined` turns into a reason; or
+                `Cancelled`.
         """
         started_s = time.monotonic()
         phase, data = phase_of(assignment.manifest.kind), self._data
@@ -63,7 +65,7 @@ class Contributor:
         )
 
     def _network_of(self, assignment: Assignment) -> Network:
-        """The task's network; the one before is used again while the task is the same."""
+        """Return the task's network; it is built anew only when the task changes."""
         digest = assignment.manifest.task.digest
         if self._network is None or self._network[0] != digest:
             self._network = (digest, Network(assignment.task.network))

@@ -1,4 +1,4 @@
-"""The data of a device's sources as tasks want them: read anew only when they have changed."""
+"""The data of a device's sources, prepared for tasks; sources are read again only after a change."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ from fedge.wire.messages.task import Task
 
 
 class Data:
-    """The newest dataset, and what surveys tell of each source.
+    """Keeps the newest dataset, and the snapshot that surveys report of each source.
 
     Args:
         settings: the configuration.
-        sources: of the owner, by name.
-        snapshots: what was told of each source, by its name.
+        sources: the owner's sources, by name.
+        snapshots: the saved snapshot of each source, by its name.
     """
 
     def __init__(
@@ -29,18 +29,19 @@ class Data:
         self._sources = sources
         self._snapshots = dict(snapshots)
         self._newest: tuple[tuple[object, bytes], int | None, Dataset] | None = None
-        """By what of the data and the task, and of how many rows, the newest dataset was made."""
+        """The newest dataset, with its key: the data's fingerprint, the task's digest, and the cap on
+        rows."""
         self._logbook = Logbook()
         self.extremes: Extremes | None = None
-        """What of the newest dataset lies far outside of what the fleet has measured."""
+        """The newest dataset's inputs that lie far outside the range that the fleet has measured."""
 
     def of(self, assignment: Assignment, *, tells_data: bool = False) -> Dataset:
-        """The device's data, read anew if it changed since the last round.
+        """Return the device's data, read again if they changed since the last round.
 
-        If the round `tells_data`, it is also decided what to tell: data that did not change has been told of.
+        If the round `tells_data`, this also chooses the snapshot to report; unchanged data keep theirs.
 
         Raises:
-            DataError: they cannot be read, or are not what the task needs.
+            DataError: the data cannot be read, or do not fit the task.
         """
         name, manifest = assignment.source, assignment.manifest
         source, settings = self._sources[name], self._settings.offered[name]
@@ -60,16 +61,17 @@ class Data:
         return dataset
 
     def snapshot(self, name: str) -> Snapshot:
-        """What is told of a source, once `of` has read it to tell of it."""
+        """Return the snapshot to report of a source; call `of` first, with a round that `tells_data`."""
         return self._snapshots[name]
 
     def to_judge(self, name: str, task: Task, digest: bytes) -> Dataset:
-        """The data of the owner's source `name` as a task wants them, read anew if they have changed.
+        """Return the data of the owner's source `name`, prepared for a task, and read again if they changed.
 
-        A model in use may be of a task that named another source: it is measured on the rows of the new one.
+        The model in use may come from a task that named another source. It is scored on the new source's
+        rows.
 
         Raises:
-            DataError: they cannot be read, or there is no such source.
+            DataError: the data cannot be read, or there is no such source.
         """
         if name not in self._sources:
             raise DataError(f"this device has no source {name!r}")

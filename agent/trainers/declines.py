@@ -1,4 +1,4 @@
-"""Why a round's work could not be done, for the owner's log and for the federation."""
+"""The reasons why a round's work failed, for the owner's log and for the federation."""
 
 import logging
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def declined(round_id: RoundId, error: Exception, extremes: Extremes | None) -> Failed:
-    """The reason to give for an error.
+    """Return the reason to decline with after an error.
 
     Args:
-        round_id: of the round whose work it ended.
-        error: what was raised.
-        extremes: what of the data lies far outside of what the fleet has measured.
+        round_id: the round whose work failed.
+        error: the exception that was raised.
+        extremes: the inputs that lie far outside the range that the fleet has measured.
     """
     match error:
         case Unfit():
@@ -40,13 +40,14 @@ def declined(round_id: RoundId, error: Exception, extremes: Extremes | None) -> 
 
 
 def unforeseen(round_id: RoundId, error: BaseException) -> Failed:
-    """Decline for what nobody has foreseen. Its own text may hold anything, so it stays in the log."""
+    """Decline because of an unexpected error. Its text may quote data, so it stays in the log."""
     log.error("round %s: the worker failed", round_id, exc_info=error)
     return Failed(round_id, Reason.FAILED, f"the worker failed: {type(error).__name__}")
 
 
 def _diverged(round_id: RoundId, error: Diverged, extremes: Extremes | None) -> Failed:
-    """Where inputs lie far outside they are the first to look at, and only then the learning rate."""
+    """After a divergence, point to inputs far outside the fleet's range first, and to the learning rate
+    second."""
     if extremes is None:
         return Failed(round_id, Reason.TRAINING_DIVERGED, str(error), error.public)
     told = public("{what}, and {extremes}", what=error.what, extremes=extremes.told)

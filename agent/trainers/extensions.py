@@ -1,7 +1,7 @@
-"""Code of the device's owner that takes part in training: extensions, and a trainer of their own.
+"""The owner's own code for training: extensions, and a trainer.
 
-Both stand in `agent.toml` and are read once, when the agent starts. What comes over the network names parts
-that are there by then; it can name no code.
+`agent.toml` names both, and the agent loads them once, when it starts. A message can only name parts that
+are loaded by then; it cannot name code.
 """
 
 import importlib
@@ -17,20 +17,22 @@ from fedge.errors import ConfigError
 
 
 def load_extensions(settings: AgentSettings) -> None:
-    """Register the parts that `extensions` lists, so that rounds may ask for them.
+    """Register the parts that `extensions` lists, so that rounds can ask for them.
 
     Raises:
-        ConfigError: one is not there, cannot be imported, is no `Entry`, or has the name of another part.
+        ConfigError: a part does not exist, cannot be imported, is no `Entry`, or has the name of another
+            part.
     """
     for extension in settings.extensions:
         load(extension)
 
 
 def trainer_of(settings: TrainerSettings) -> Trainer:
-    """The trainer that `[trainer] use` names, or the built-in one.
+    """Return the trainer that `[trainer] use` names, or the built-in one.
 
     Raises:
-        ConfigError: its function cannot be imported, raises, or returns something else; names both.
+        ConfigError: the function cannot be imported, raises, or returns no trainer; the text names module and
+            function.
     """
     if settings.use is None:
         return BuiltIn()

@@ -1,4 +1,4 @@
-"""Measure a model on the rows that a device holds out."""
+"""Evaluate a model on a device's held-out rows."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,9 @@ from fedge.nn import Network
 
 
 def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, when: str) -> dict[str, float]:
-    """What weights of shape (p,) bring on the rows that are held out, of which there are some.
+    """Return the metrics of weights of shape (p,) on the held-out rows, of which there must be at least one.
 
-    Each name ends with `when`: "before" or "after" the training.
+    Each metric's name ends with `when`: "before" or "after" the training.
     """
     found = network.evaluate(vector, dataset.held_X, dataset.held_y)
     metrics = {f"held_loss_{when}": found.loss}
@@ -23,5 +23,5 @@ def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, wh
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:
-    """Those that are numbers: others are not told."""
+    """Return the metrics that are finite; the device reports no others."""
     return {name: value for name, value in metrics.items() if np.isfinite(value)}

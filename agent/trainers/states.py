@@ -1,7 +1,7 @@
-"""An algorithm's state on a device: which lineage it belongs to, and how its arrays become bytes.
+"""An algorithm's state on a device: its lineage, and the encoding of its arrays as bytes.
 
-A state is one flat mapping of named arrays: the local algorithm's (`local/NAME`), and the codec's for each
-vector that it encodes (`codec/VECTOR/NAME`).
+A state is one flat mapping of named arrays: those of the local algorithm (`local/NAME`), and those of the
+codec for each vector that it encodes (`codec/VECTOR/NAME`).
 """
 
 import json
@@ -25,19 +25,19 @@ log = logging.getLogger(__name__)
 
 MAX_ARRAYS = 256
 MAX_NAME = 200
-"""Characters of an array's name."""
+"""The most characters of an array's name."""
 MAX_BYTES = 2**29
 """Of all arrays together."""
 NUMBERS = "biufc"
-"""Kinds of dtypes that may be kept: numbers, and no objects."""
+"""The kinds of dtypes that a state may hold: numbers, but no objects."""
 
 
 def lineage_of(manifest: Manifest, plan: Plan, trainer: str) -> bytes:
-    """What a state must have in common with a round: 32 bytes.
+    """Return the lineage, 32 bytes: a round continues from a state only if their lineages are equal.
 
-    Of what stays from round to round: a device may sleep through several, and its state goes on. In another
-    generation, for another task, algorithm or codec, or from another trainer of the owner's, the same arrays
-    would mean something else.
+    The lineage covers only what stays the same from round to round, so a device that misses rounds keeps its
+    state. With another generation, task, algorithm, codec or trainer the same arrays would mean something
+    else.
     """
     named = [
         manifest.generation,
@@ -52,10 +52,10 @@ def lineage_of(manifest: Manifest, plan: Plan, trainer: str) -> bytes:
 
 
 def pack(state: State) -> bytes:
-    """Write a state, at most `MAX_BYTES`; the inverse of `unpack`.
+    """Encode a state in at most `MAX_BYTES`; the inverse of `unpack`.
 
     Raises:
-        ValueError: it has too many arrays, is too large, or an array is not of numbers.
+        ValueError: the state has too many arrays, is too large, or has an array that holds no numbers.
     """
     heads, bodies = [], []
     for name in sorted(state):
@@ -75,10 +75,10 @@ def pack(state: State) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, NDArray[Any]]:
-    """Read a state; its arrays are not to be changed.
+    """Decode a state; do not change its arrays.
 
     Raises:
-        ValueError: these bytes are not of `pack`.
+        ValueError: `pack` has not written these bytes.
     """
     start = 4 + int.from_bytes(data[:4], "little")
     heads = msgpack.unpackb(data[4:start], max_array_len=MAX_ARRAYS, max_str_len=4 * MAX_NAME)
@@ -98,7 +98,7 @@ def unpack(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def part(state: State, prefix: str) -> dict[str, NDArray[Any]]:
-    """One part's own arrays, by its own names."""
+    """Return the arrays of one part, without the part's prefix in their names."""
     return {name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)}
 
 
@@ -110,18 +110,31 @@ def named(state: Mapping[str, Any], prefix: str) -> dict[str, NDArray[Any]]:
 def current(
     kept: AlgorithmState | None, lineage: bytes, manifest: Manifest
 ) -> dict[str, NDArray[Any]] | None:
-    """The state to go on with; None: the algorithm is at its beginning, and if that is news it is logged."""
+    """Return the state to continue from; None: the algorithm starts anew.
+
+    A saved state that cannot be used is logged.
+    """
     if kept is None:
         return None
     here = round_of(manifest)
     if kept.lineage != lineage:
         other = "an earlier generation" if kept.round.generation < here.generation else "another algorithm"
-        log.info("round %s: what is remembered of round %s is of %s: begun anew", here, kept.round, other)
+        log.info(
+            "round %s: starts anew: the state of round %s is of %s",
+            here,
+            kept.round,
+            other,
+        )
         return None
     try:
         return unpack(kept.data)
     except (ValueError, TypeError) as error:
-        log.error("round %s: what is remembered of round %s is lost: %s", here, kept.round, error)
+        log.error(
+            "round %s: starts anew: the state of round %s is damaged: %s",
+            here,
+            kept.round,
+            error,
+        )
         return None
 
 
@@ -132,10 +145,10 @@ def kept_after(
     lineage: bytes,
     here: RoundId,
 ) -> AlgorithmState | None:
-    """What is to be kept with an update; None: nothing is remembered, neither now nor before.
+    """Return the state to save with an update; None: there is no state, neither now nor before.
 
-    Where what is kept is not gone on with (`before` is None), it is replaced also if nothing is remembered
-    now: an algorithm that is asked for again later would else go on where it was stopped.
+    If the saved state was not continued (`before` is None), it is replaced even if there is no new state.
+    Otherwise an algorithm that returns in a later round would continue from its old state.
     """
     if not state and not before and (kept is None or before is not None):
         return None

@@ -6,27 +6,28 @@ from collections.abc import Callable
 from fedge.data.disclosure import Public, public
 
 EARLY = 0.1
-"""The part of the limit after which it is foreseen how long all would take."""
+"""The part of the limit after which the total duration is estimated."""
 FAR_TOO_LONG = 2.0
-"""So many times the limit must be foreseen then to give up at once: the first steps may be slow."""
+"""Training stops early if the estimate is more than this many times the limit: the first steps may be
+slow."""
 
 
 class TooLong(Exception):  # noqa: N818 (what happened, as the runtime reports it)
-    """Training takes longer than the owner allows; the text names the limit and what all of it would take."""
+    """Training takes longer than the owner allows; the text names the limit and the estimated duration."""
 
     def __init__(self, public: Public) -> None:
         super().__init__(public)
         self.public = public
-        """The same text: it may be told to others."""
+        """The same text; it may be sent to others."""
 
 
 class Timekeeper:
-    """Asked before each step whether training is cancelled, it also keeps the time.
+    """Answers before each step whether training is cancelled, and enforces the time limit.
 
     Args:
-        cancelled: whether training is asked to stop.
-        steps: how many there are to be.
-        limit_s: the most seconds they may take together.
+        cancelled: returns whether training was asked to stop.
+        steps: the number of steps of this training.
+        limit_s: the longest duration of all steps together, in seconds.
         now_s: monotonic seconds.
     """
 
@@ -49,7 +50,8 @@ class Timekeeper:
         """Whether training is cancelled.
 
         Raises:
-            TooLong: the limit has passed, or a tenth of it, and far too many steps are left.
+            TooLong: the limit has passed; or a tenth of it has passed, and the estimate is far above the
+                limit.
         """
         now_s = self._now_s()
         if self._begun_s is None:

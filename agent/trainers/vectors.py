@@ -1,4 +1,4 @@
-"""The vectors of a round of training: what its algorithm receives and sends, and their bytes."""
+"""The vectors that a round's algorithm receives and sends, and their encoding."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ Array = NDArray[Any]
 
 
 def received(assignment: Assignment, weights: Array, plan: Plan) -> dict[str, Array]:
-    """The vectors that the round's algorithm receives: `weights`, and what it names besides.
+    """Return the vectors that the round's algorithm receives: `weights`, and the others that it names.
 
     Raises:
-        ValueError: the announced model lacks one, or it has another length than the weights.
+        ValueError: the announced model lacks a vector, or a vector has another length than the weights.
     """
     vectors = {WEIGHTS: weights}
     for name in LOCAL.make(plan.local_name, plan.local_options).receives:
@@ -32,10 +32,10 @@ def received(assignment: Assignment, weights: Array, plan: Plan) -> dict[str, Ar
 
 
 def check(vectors: Mapping[str, Array], weights: Array, plan: Plan) -> None:
-    """Hold a trainer to its promise.
+    """Check that a trainer returned the vectors that the plan's algorithm sends.
 
     Raises:
-        ValueError: these are not the vectors that the round's algorithm sends for this model.
+        ValueError: a name or a shape is wrong, or a value is not finite.
     """
     wanted = {WEIGHTS, *LOCAL.make(plan.local_name, plan.local_options).sends}
     if set(vectors) != wanted:
@@ -51,14 +51,14 @@ def check(vectors: Mapping[str, Array], weights: Array, plan: Plan) -> None:
 def encoded(
     codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, rng: "np.random.Generator"
 ) -> tuple[dict[str, bytes], dict[str, Array]]:
-    """All vectors in a codec, `weights` first, and what it remembers of them.
+    """Encode all vectors, `weights` first; return their bodies and the codec's new state.
 
     Args:
-        codec: gets the weights, or their difference from the base, formed in float64 and rounded once.
+        codec: encodes the weights, or their difference from the base, computed in float64 and rounded once.
         vectors: `weights` and others, each of shape (p,).
         base: the announced weights, of shape (p,).
-        state: of the device, with the codec's part for each vector.
-        rng: of the round's work; what is random in the codec comes after what is random in training.
+        state: the device's state, which holds the codec's part for each vector.
+        rng: the round's generator; the codec draws from it after training.
 
     Raises:
         ValueError: the difference is too large for float32.

@@ -1,6 +1,6 @@
-"""The worker: one thread that reads the data, surveys or trains, and posts the result to the inbox.
+"""The worker: one thread that reads the data, surveys or trains, and posts results to the inbox.
 
-Training runs here so that keep-alives and receipts never wait for it.
+Training runs on this thread so that keep-alives and receipts never wait for it.
 """
 
 import logging
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Does assignments one after the other on a thread of its own.
+    """Does assignments one after the other on its own thread.
 
     Args:
         settings: the configuration.
-        sources: of the owner, by name.
-        post: gets each assignment's `Done` or `Failed`, and each judgement's `Judged`.
-        snapshots: what was told of each source, by its name.
-        trainer: trains; by default the built-in one.
+        sources: the owner's sources, by name.
+        post: receives each assignment's `Done` or `Failed`, and each judgement's `Judged`.
+        snapshots: the saved snapshot of each source, by its name.
+        trainer: the trainer to use; by default the built-in one.
     """
 
     def __init__(
@@ -54,21 +54,22 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._patience_s = settings.trainer.patience_s
         self.pulse = Pulse("the trainer")
-        """Promises while there is a job, from one step of training to the next."""
+        """The worker's heartbeat: during a job it announces before each step of training when it will report
+        next."""
 
     # ── called by the loop's thread ────────────────────────────────────────────────────────────────
 
     def start(self, assignment: Assignment) -> None:
-        """Begin an assignment; the one before should have been cancelled or done."""
+        """Start an assignment; the previous one should be cancelled or done."""
         self._current = assignment
         self._put(assignment)
 
     def judge(self, judgement: Judgement) -> None:
-        """Measure a model against the one in use, after what is at work; `post` gets its `Judged`."""
+        """Compare a model with the one in use, after the current job; `post` receives its `Judged`."""
         self._put(judgement)
 
     def cancel(self) -> None:
-        """Stop the assignment under way at its next batch; it posts nothing then, however it ends."""
+        """Stop the current assignment at its next batch; a cancelled assignment posts nothing."""
         if self._current is not None:
             self._current.cancelled.set()
 
@@ -77,25 +78,27 @@ class Worker:
         self._jobs.put(job)
         if self._thread is None or not self._thread.is_alive():
             if self._thread is not None:
-                log.error("the worker's thread has died; another one takes its place")
+                log.error("the worker's thread has died; a new thread replaces it")
             self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
             self._thread.start()
 
     # ── the worker's thread ────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        """Go on whatever is raised: who waits for the outcome of a job would else wait for ever.
+        """Run jobs for ever, whatever they raise: otherwise the loop would wait for a result that never
+        comes.
 
-        It is no wish to end the program: signals, and with them Ctrl-C, reach the main thread alone. But
-        libraries raise `asyncio.CancelledError`, `SystemExit` and others that are no `Exception`, and another
-        thread can have them raised here, at any place.
+        Exceptions that are no `Exception` are caught too. None of them means that the user ends the program:
+        signals, and with them Ctrl-C, reach only the main thread. But libraries raise
+        `asyncio.CancelledError`, `SystemExit` and others, and another thread can raise them here at any line.
         """
         while True:
             try:
                 self._take()
             except BaseException as error:
                 job = self._current
-                # One that is still to be taken has not failed: it was the one before, which was cancelled.
+                # An assignment still in the queue has not failed; the error came from the cancelled one
+                # before it.
                 if job is not None and job is not self._answered and self._jobs.empty():
                     self._answered = job
                     self._post(unforeseen(round_of(job.manifest), error))
@@ -114,7 +117,7 @@ class Worker:
         self.pulse.rest()
 
     def work(self, assignment: Assignment) -> Done | Failed | None:
-        """Do it on the caller's thread; whatever goes wrong is a reason. None: it was cancelled."""
+        """Do an assignment on the caller's thread. An error becomes a `Failed`. None: it was cancelled."""
         round_id = round_of(assignment.manifest)
         try:
             return self._contributor.contribute(assignment, lambda: self._is_cancelled(assignment))
@@ -125,12 +128,14 @@ class Worker:
             return declined(round_id, error, self._data.extremes)
 
     def _is_cancelled(self, assignment: Assignment) -> bool:
-        """Asked before each step of training, which is a sign of life."""
+        """Return whether the job is cancelled. Training calls this before each step, which also feeds the
+        heartbeat."""
         self.pulse.within(self._patience_s)
         return assignment.cancelled.is_set()
 
     def judge_now(self, judgement: Judgement) -> None:
-        """On the caller's thread; whatever goes wrong is a verdict too, for it is waited for."""
+        """Compare two models on the caller's thread. An error becomes a verdict too, because the loop waits
+        for it."""
         name = judgement.task.source or DEFAULT_SOURCE
         try:
             judged = judge(judgement, lambda task, digest: self._data.to_judge(name, task, digest))

@@ -14,6 +14,7 @@ from agent.data.assessment import assess
 from agent.data.dataset import fit
 from agent.data.finding import Finding
 from agent.data.inventory import take_inventory
+from agent.data.inventory_texts import lines as lines_of
 from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings
 from agent.shell import model_file
@@ -270,7 +271,7 @@ def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
     assert (short.kind, short.count) == ("short series", 1)
     assert_tells(short.what, "1 of 2 series")
     assert_tells(short.remedy or "", '[data] holdout = { part = 0.2, by = "series" }')
-    assert_tells(take_inventory(samples, DataSettings(), WALK_RUN).lines["series"], "2, ", "1 ")
+    assert_tells(lines_of(take_inventory(samples, DataSettings(), WALK_RUN))["series"], "2, ", "1 ")
     (nothing,) = warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "series"})
     assert nothing.kind == "nothing held out"
     assert_tells(nothing.what, "2 series")
@@ -352,9 +353,8 @@ def test_what_is_used_is_shown(tmp_path: Path) -> None:
 def test_numbers_of_classes_are_shown_with_their_names(tmp_path: Path) -> None:
     settings = laid_out(tmp_path, "u\n1\n")
     data = settings.data.model_copy(update={"first_class": 1})
-    lines = take_inventory(
-        coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation")
-    ).lines
+    found = take_inventory(coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation"))
+    lines = lines_of(found)
     assert_tells(lines["classes"], "1 = fine", "16", "4", "2 = cavitation", "16", "4")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-import agent.shell.runtime
+import agent.shell.inbox
 from aggregator.aggregation import aggregate, beginnings, figures, recomputation, summary, survey, updates
 from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
 from aggregator.aggregation.probes import Trial
@@ -187,5 +187,5 @@ def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
 @variant("signatures that are not checked", Invariant.WORK_IN_TIME, within=100, needs=["lies"])
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(
-        agent.shell.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers
+        agent.shell.inbox, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers
     )

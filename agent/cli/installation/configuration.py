@@ -59,7 +59,7 @@ def configure(folder: Path, files: dict[str, bytes]) -> bool:
 
 
 def join(environment: Path, folder: Path, claim: Claim) -> bool:
-    """Get an identity with the token, once; return whether it was got now."""
+    """Get an identity with the token, unless there is one; return whether this call got it."""
     if (folder / bundle.IDENTITY).exists():
         say(f"{folder} stays as it is")
         return False

@@ -14,7 +14,7 @@ from fedge.wire.topics import DEVICE_ID, FEDERATION
 
 @dataclass(frozen=True)
 class Claim:
-    """A token that this device is to join with."""
+    """The token with which this device joins."""
 
     federation: str
     device: str

@@ -1,11 +1,12 @@
-"""The two machines of a device as one table: which event goes to which part.
+"""The two state machines of a device (link and work) as one table: each event goes to its handlers.
 
 Link: down ─ LinkUp ─► up ─ LinkDown, a clone, unsaved keys, no bytes left ─► down.
 
 Work: Idle ─ RoundAnnounced ─► Fetching ─ Fetched ─► Working ─ Done ─► Reporting ─ ReceiptArrived ─► Idle,
-with short cuts where nothing has to be fetched or the update is saved already; back to Idle whenever it
-declines, and with each newer round. An update of an earlier round whose verdict decides on the algorithm's
-state is asked about first: Idle ─ RoundAnnounced ─► Asking ─ ReceiptArrived ─► as from Idle.
+States are skipped where nothing has to be fetched or the update is saved already. The device returns to Idle
+whenever it declines, and at each newer round. If the verdict on an earlier update decides about the
+algorithm's state, the device asks for it first: Idle ─ RoundAnnounced ─► Asking ─ ReceiptArrived ─► as from
+Idle.
 """
 
 from dataclasses import replace
@@ -24,7 +25,8 @@ from agent.core.lifecycle.schedule import take_tick
 
 
 def step(state: Device, event: on.Event) -> Step:
-    """One event's consequences. An event that does not fit changes nothing."""
+    """Return the next state and the effects of one event. An event that does not fit the state changes
+    nothing."""
     match event:
         # ── the link ──
         case on.LinkUp():

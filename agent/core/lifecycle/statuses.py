@@ -1,4 +1,4 @@
-"""What a device says of itself: its retained status, and why it declines."""
+"""The device's retained status, and the reasons why it declines."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from fedge.wire.reasons import Reason
 
 
 def status(state: Device, *, online: bool = True) -> Status:
-    """The status to publish; with `online=False` the last words."""
+    """Return the status to publish; `online=False` gives the one for a device that is offline."""
     return Status(
         online=online,
         boot=state.boot,
@@ -32,7 +32,7 @@ def status(state: Device, *, online: bool = True) -> Status:
 
 
 def make_decline(manifest: Manifest, reason: Reason, detail: str) -> Decline:
-    """The decline of an attempt, for the status."""
+    """Return the decline of an attempt, as the status reports it."""
     return Decline(
         generation=manifest.generation,
         round=manifest.round,
@@ -43,7 +43,7 @@ def make_decline(manifest: Manifest, reason: Reason, detail: str) -> Decline:
 
 
 def decline(state: Device, manifest: Manifest, objection: Objection) -> Step:
-    """Say why not, once for each reason."""
+    """Log why the device declines, once for each reason."""
     if state.declined is not None and state.declined.reason == objection.reason:
         return state, []
     state = replace(state, declined=make_decline(manifest, objection.reason, objection.detail))
@@ -52,7 +52,7 @@ def decline(state: Device, manifest: Manifest, objection: Objection) -> Step:
 
 
 def holds_the_final_model(state: Device) -> bool:
-    """Whether learning is done, and its last model is already the one in the file."""
+    """Whether learning has ended and the model file already holds the last model."""
     manifest = state.manifest
     return (
         manifest is not None

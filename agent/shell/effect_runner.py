@@ -1,0 +1,172 @@
+"""The effects of the core, performed: messages are sent, state is saved, work is started."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.config import AgentSettings
+from agent.core import effects as do
+from agent.core import lifecycle
+from agent.core.device import Device, Reporting
+from agent.core.effects import Effect
+from agent.phases.phase import phase_of
+from agent.shell.downloads import Downloads
+from agent.shell.memory import Memory
+from agent.shell.outbox import Outbox
+from agent.shell.served_models import ServedModels
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
+from fedge.algorithms.protocols import WEIGHTS
+from fedge.transport import Publication, Transport
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.status import Status
+from fedge.wire.topics import Topics
+
+log = logging.getLogger("fedge.agent")
+
+
+class EffectRunner:
+    """Performs one effect after the other on the memory, the link, the worker and the model file.
+
+    Args:
+        settings: the configuration.
+        memory: stores what must survive a restart.
+        link: to the broker.
+        worker: does the work.
+        downloads: the task and the model of the round.
+        models: the model file, and the model in use.
+        state: returns the core's current state.
+        now_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        memory: Memory,
+        link: Transport,
+        worker: Worker,
+        downloads: Downloads,
+        models: ServedModels,
+        state: Callable[[], Device],
+        now_s: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._link = link
+        self._worker = worker
+        self._downloads = downloads
+        self._models = models
+        self._state = state
+        self._now_s = now_s
+        self._topics = Topics(settings.federation)
+        self._outbox = Outbox(memory)
+        self._reported = (0, 0)
+        """Bytes sent and received when the last assignment began."""
+        self.return_s: float | None = None
+        """When the link must be opened again after a `Disconnect`, in monotonic seconds; None: it is open."""
+
+    def offline_status(self, connection: int | None = None) -> Publication:
+        """Return the retained status for the time when this device is offline.
+
+        Args:
+            connection: the number of the connection whose will it is; None: the current one.
+        """
+        state = self._state()
+        if connection is not None:
+            state = replace(state, connection=connection)
+        return self._status_publication(lifecycle.status(state, online=False))
+
+    def perform(self, effect: Effect) -> None:
+        """Perform one effect.
+
+        Raises:
+            DamagedState: the memory is damaged.
+            StateError: the disk did not take what was to be saved.
+        """
+        match effect:
+            case do.Subscribe():
+                device = self._settings.device
+                self._link.subscribe(
+                    self._topics.round, self._topics.receipt(device), self._topics.status(device)
+                )
+            case do.PublishStatus(status):
+                self._link.send([self._status_publication(status)])
+            case do.Fetch(manifest, task, model):
+                filters = [self._topics.task_frames(manifest.task.slot)] if task else []
+                if model and manifest.model:
+                    filters.append(self._topics.model_frames(manifest.model.slot))
+                self._link.subscribe(*filters)
+            case do.StopFetching():
+                for slot in (0, 1):
+                    self._link.unsubscribe(self._topics.task_frames(slot), self._topics.model_frames(slot))
+                self._downloads.drop()
+            case do.StartWork(manifest):
+                self._start(manifest)
+            case do.CancelWork():
+                self._worker.cancel()
+            case do.KeepModel():
+                self._keep_model(self._state())
+            case do.JudgeModel(digest):
+                tolerance = self._settings.predict.tolerance
+                assert tolerance is not None
+                self._worker.judge(self._models.judgement(digest, tolerance))
+            case do.UseModel(digest):
+                self._models.use(digest)
+            case do.SaveSigners(signers, seen):
+                self._memory.save_signers(signers, seen)
+            case do.SaveSeen(attempt):
+                self._memory.save_seen(attempt)
+            case do.SaveUpdate(attempt, digest, payload, snapshot, pending):
+                self._memory.save_update(attempt, digest, payload, snapshot, pending)
+                self._outbox.put(payload)
+            case do.PublishUpdate(digest, numbers, asks):
+                self._publish_update(digest, numbers, asks)
+            case do.SaveVerdict(digest, verdict, resets):
+                self._memory.save_verdict(digest, verdict, resets=resets)
+            case do.ResetState():
+                self._memory.reset_state()
+            case do.Disconnect(seconds, farewell):
+                self._link.close(self.offline_status() if farewell else None)
+                self.return_s = self._now_s() + seconds
+            case do.Log(level, text):
+                log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
+
+    def _keep_model(self, state: Device) -> None:
+        if self._memory.seen() != state.seen:
+            # An earlier save failed, or waited for an update that was never made. Without this, the device
+            # would take part in rounds before this model's after a restart.
+            self._memory.save_seen(state.seen)
+        self._models.keep(state.manifest, gated=state.gated)
+
+    def _start(self, manifest: Manifest) -> None:
+        sent, received = self._link.traffic.sent, self._link.traffic.received
+        traffic = {
+            "sent_bytes": float(sent - self._reported[0]),
+            "received_bytes": float(received - self._reported[1]),
+        }
+        self._reported = (sent, received)
+        log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
+        phase = phase_of(manifest.kind)
+        vectors = self._downloads.vectors if phase.needs_model else {}
+        weights = vectors.get(WEIGHTS)
+        more = {name: vector for name, vector in vectors.items() if name != WEIGHTS}
+        state = self._memory.state() if phase.needs_state else None
+        self._worker.start(Assignment(manifest, self._downloads.task, weights, traffic, more, state))
+
+    def _publish_update(
+        self, digest: bytes, numbers: tuple[int, ...] | None, asks: RoundId | None = None
+    ) -> None:
+        frames = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest))
+        if frames is not None:
+            topic = self._topics.update(self._settings.device)
+            self._link.send(Publication(topic, frame) for frame in frames)
+
+    def _is_reporting(self, digest: bytes) -> bool:
+        state = self._state()
+        saved = state.saved
+        return isinstance(state.work, Reporting) and saved is not None and saved.digest == digest
+
+    def _status_publication(self, status: Status) -> Publication:
+        return Publication(self._topics.status(self._settings.device), pack(status), retain=True)
