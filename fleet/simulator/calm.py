@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from fedge.wire.freshness import round_of
-from fedge.wire.messages.message import unpack
 from fedge.wire.messages.status import Status
+from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts import Scene
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.machines import Machines
@@ -109,7 +109,7 @@ class Calm:
             said = self._scene.broker.retained.get(self._status(device.device))
             if device.asleep:
                 continue
-            if not device.connected or said is None or not _status(said.payload).online:
+            if not device.connected or said is None or not decode(said.payload, Status).online:
                 return False
         return True
 
@@ -117,7 +117,7 @@ class Calm:
         """Whoever is at the broker for long is not said to be away: a will that came late is answered."""
         for device in self._machines.devices:
             said = self._scene.broker.retained.get(self._status(device.device))
-            if not device.connected or said is None or _status(said.payload).online:
+            if not device.connected or said is None or decode(said.payload, Status).online:
                 self._said_away_s.pop(device.device, None)
                 continue
             since_s = self._said_away_s.setdefault(device.device, self._scene.clock.now_s)
@@ -144,7 +144,7 @@ class Calm:
             said = self._scene.broker.retained.get(self._status(device.device))
             if said is None:
                 return f"{device.name} has no status"
-            status = _status(said.payload)
+            status = decode(said.payload, Status)
             if not status.online or status.holds != final:
                 word = "online" if status.online else "offline"
                 return f"{device.name} is said to be {word}, and to hold {(status.holds or b'').hex()[:8]}"
@@ -169,9 +169,3 @@ class Calm:
                     Invariant.ALL_TAKE_PART,
                     f"all are back, and round {round_id} goes without {sorted(absent)}",
                 )
-
-
-@lru_cache(maxsize=256)
-def _status(payload: bytes) -> Status:
-    """Statuses are looked at after each event, and seldom change."""
-    return unpack(payload, Status)

@@ -5,7 +5,7 @@ One world in fifty takes none of them, and a test holds that a world goes the sa
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,15 +17,33 @@ import aggregator.shell.runtime  # noqa: F401
 import fedge.wire.topics
 from fedge.storage.atomic_files import atomic_write
 from fedge.storage.files import read_file
-from fedge.wire.messages.message import unpack, unpack_one_of
+from fedge.wire.encoding import MAX_PAYLOAD
+from fedge.wire.messages.message import M, Message, unpack, unpack_one_of
 
-decode = lru_cache(maxsize=None)(unpack)
-"""As that, once for all who read the same bytes; nobody changes what comes of them."""
-decode_one_of = lru_cache(maxsize=None)(unpack_one_of)
 parse = lru_cache(maxsize=None)(fedge.wire.topics.parse)
 """As `fedge.wire.topics.parse`."""
 check_id = lru_cache(maxsize=None)(fedge.wire.topics._check_id)
 """As that: an id that passes once passes always, and one that does not is not remembered."""
+
+_DECODED: dict[bytes, Message] = {}
+"""What the bytes of this world have been decoded to."""
+
+
+def decode_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int = MAX_PAYLOAD) -> M:
+    """As `unpack_one_of`, once for all who read the same bytes; nobody changes what comes of them."""
+    known = _DECODED.get(payload)
+    if known is not None and type(known) in kinds and len(payload) <= max_bytes:
+        return known  # type: ignore[return-value] # one of `kinds`
+    _DECODED[payload] = found = unpack_one_of(payload, kinds, max_bytes=max_bytes)
+    return found
+
+
+def decode(payload: bytes, kind: type[M], *, max_bytes: int = MAX_PAYLOAD) -> M:
+    """As `unpack`, once for all who read the same bytes."""
+    known = _DECODED.get(payload)
+    if type(known) is kind and len(payload) <= max_bytes:
+        return known
+    return decode_one_of(payload, (kind,), max_bytes=max_bytes)
 
 
 def replace(state: Any, /, **changes: Any) -> Any:
@@ -53,7 +71,7 @@ _WAYS = {
     "atomic_write": (atomic_write, write),
     "read_file": (read_file, read),
 }
-_USED = [
+_USED: list[tuple[dict[str, Any], str, Any, Any]] = [
     (vars(module), name, long, short)
     for path, module in list(sys.modules.items())
     if path.partition(".")[0] in ("agent", "aggregator")
@@ -74,7 +92,6 @@ def taken() -> Iterator[None]:
     finally:
         for names, name, long, _ in _USED:
             names[name] = long
-        decode.cache_clear()
-        decode_one_of.cache_clear()
+        _DECODED.clear()
         parse.cache_clear()
         check_id.cache_clear()

@@ -11,13 +11,14 @@ from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.message import pack
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
 from fleet.simulator.boasts import CLAIMS, boast
 from fleet.simulator.exaggerations import draw
+from fleet.simulator.fastpaths import decode
 from fleet.simulator.link import VirtualLink
 from fleet.simulator.oracle import LIAR, Made
 from fleet.simulator.place import Place
@@ -91,7 +92,7 @@ class LyingMember(Member):
     def heard(self, message: MessageArrived) -> None:
         """Handle an announcement."""
         try:
-            manifest = unpack(unpack(message.payload, Signed).body, Manifest)
+            manifest = decode(decode(message.payload, Signed).body, Manifest)
         except ProtocolError:
             return
         attempt = Attempt(round_of(manifest), manifest.attempt)

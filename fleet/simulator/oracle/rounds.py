@@ -9,10 +9,10 @@ from aggregator.ledger.reading import LedgerReader
 from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
-from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.reasons import Rejection
 from fleet.simulator.books import Book
+from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.endings import Endings
 from fleet.simulator.oracle.models import Models
@@ -158,7 +158,7 @@ class Rounds:
 def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes]:
     digest = ledger.newest("model", round_id.generation)
     assert digest is not None
-    model = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
+    model = decode(ledger.content(digest), Model, max_bytes=MAX_SIZE)
     if round_of(model) != round_id:
         raise Violation(
             Invariant.MODEL_WHEN_DURABLE,
