@@ -135,7 +135,7 @@ def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | N
         known = ", ".join(str(identity.device) for identity in batch.known)
         typer.echo(f"already enrolled and unchanged: {known}", err=True)
     elif batch.known:
-        typer.echo("all of them were already enrolled; nothing was changed", err=True)
+        typer.echo("all of them were enrolled already; nothing was changed", err=True)
     until = f", until {batch.enrolled[0].issued.not_after:%Y-%m-%d}" if batch.enrolled else ""
     number = len(batch.enrolled)
     typer.echo(

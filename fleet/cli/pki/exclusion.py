@@ -122,7 +122,7 @@ def forget(
         for sentence in found.lasting():
             typer.echo(f"  {sentence}")
         if not yes and not (sys.stdin.isatty() and typer.confirm("remove it for good?")):
-            typer.echo("fedge forget: nothing was removed; --yes removes it", err=True)
+            typer.echo("fedge forget: nothing was removed: --yes does it", err=True)
             sys.exit(os.EX_USAGE)
         left = erase(FederationFolder(folder), device)
     typer.echo(f"{device} is forgotten")
