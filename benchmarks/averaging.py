@@ -1,4 +1,4 @@
-"""How fast, and in how much memory, the weighted mean is computed.
+"""Measure the speed and the memory of the weighted mean.
 
     python -m benchmarks.averaging [--updates 1000] [--weights 200000] [--quick] [--json]
 
@@ -29,7 +29,7 @@ from fedge.algorithms.rules.mean import Contribution
 REPEATS = 5
 GOAL_SHARE, GOAL_MEMORY = 0.7, 1.1
 DISTINCT = 64
-"""Vectors that the updates take turns with: more than a cache holds, less than a machine's memory."""
+"""The number of vectors that the updates share in turn: more than fit a cache, fewer than fill the memory."""
 
 
 def bare_loop(contributions: Iterator[Contribution], weights: int) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ def main() -> int:
         return peak
 
     seconds(bare_loop), seconds(ours)
-    # By turns: all meet the same noise.
+    # They take turns, so that all meet the same noise.
     runs = [(seconds(bare_loop), seconds(ours), seconds_bounded()) for _ in range(REPEATS)]
     bare, own = median(run[0] for run in runs), median(run[1] for run in runs)
     peak, peak_of_more = peak_bytes(updates), peak_bytes(5 * updates)

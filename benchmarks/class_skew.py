@@ -1,4 +1,4 @@
-"""Whether the advice on plans is right on either side of its threshold for "classes differ much".
+"""Check the advice on plans on both sides of its threshold for "classes differ much".
 
     python -m benchmarks.class_skew [--seeds 3] [--rounds 30] [--data digits watch] [--alpha 0.1]
                                     [--quick] [--json]
@@ -10,9 +10,9 @@ differ. Where that is little, `aggregator.core.advice` proposes about 50 steps b
 Both are tried, and one pass (E = 1), with all devices in every round and no broker between, as in
 `benchmarks.plans`.
 
-What counts is the accuracy on rows that no device has: the mean of the last five rounds, the mean over the
-rounds of which half were trained, and by how much 50 steps are ahead of 25, with the standard error over the
-seeds. The threshold is right where 50 steps are not behind below it, and gain nothing sure above it.
+The result is the accuracy on rows that no device has: the mean of the last five rounds, the mean over the
+first half of the rounds, and the lead of 50 steps over 25 with its standard error over the seeds. The
+threshold is right if below it 50 steps are not behind, and if above it they have no certain lead.
 """
 
 import os
@@ -45,12 +45,12 @@ from fleet.datasets import load_watch
 ALPHAS = (0.1, 0.5, 1.0, 100.0)
 QUICK_ROUNDS, SMALL = 10, ("wine", "breast cancer")
 HELD = 0.2
-"""The part of the rows that no device has."""
+"""The share of the rows that no device has."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set, and to how many devices it is dealt."""
+    """A data set, and the number of devices to which it is dealt."""
 
     load: Callable[[], tuple[Array, Array]]
     devices: int
@@ -74,7 +74,7 @@ SETS = {
 
 
 def dealt(name: str, alpha: float, seed: int) -> tuple[Deal, int]:
-    """The data set, dealt and measured as a survey does; and how many rows a device has."""
+    """Deal the data set, measure it as a survey does, and count the rows of a device."""
     chosen = SETS[name]
     X, y = chosen.load()
     X, rng = X.astype(np.float32), np.random.default_rng(seed)
@@ -100,7 +100,7 @@ def dealt(name: str, alpha: float, seed: int) -> tuple[Deal, int]:
 
 
 def told(y: Array, hands: list[Array], classes: tuple[str, ...]) -> Mix:
-    """What the devices tell of their classes."""
+    """The mixes of classes that the devices report."""
     counts = {}
     for k, hand in enumerate(hands):
         rows = zip(*np.unique(y[hand], return_counts=True), strict=True)
@@ -111,7 +111,7 @@ def told(y: Array, hands: list[Array], classes: tuple[str, ...]) -> Mix:
 
 
 def tried(name: str, alpha: float, seed: int, rounds: int) -> dict[str, Any]:
-    """The plans on one deal: how far classes differ, and two figures of each curve."""
+    """Train the plans on one deal; return how far classes differ, and two figures of each curve."""
     deal, rows = dealt(name, alpha, seed)
     an_epoch = math.ceil(rows / BATCH)
     found: dict[str, Any] = {"skew": deal.mix.skew, "rows": rows}
@@ -126,7 +126,7 @@ def tried(name: str, alpha: float, seed: int, rounds: int) -> dict[str, Any]:
 def measured(
     seeds: int, rounds: int, jobs: int, names: Sequence[str], alphas: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """A row for each data set and α."""
+    """Measure a row for each data set and α."""
     with ProcessPoolExecutor(jobs) as pool:
         asked = {
             (name, alpha): [pool.submit(tried, name, alpha, seed, rounds) for seed in range(1, seeds + 1)]
@@ -137,7 +137,7 @@ def measured(
 
 
 def row(name: str, alpha: float, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The means over the seeds, and by how much 50 steps are ahead."""
+    """Compute the means over the seeds, and the lead of 50 steps."""
     made: dict[str, Any] = {"data": name, "alpha": alpha, "rows": found[0]["rows"]}
     made["skew"] = sorted(one["skew"] for one in found)
     for which in ("one pass", str(STEPS), str(STEPS_ALIKE)):
@@ -149,7 +149,7 @@ def row(name: str, alpha: float, found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """In Markdown, by how far classes differ."""
+    """Format the rows in Markdown, ordered by how far classes differ."""
     lines = [
         "| data, α | rows | classes differ | E = 1 | 25 steps | 50 steps | 50 ahead, end | first half |",
         "|---|---|---|---|---|---|---|---|",

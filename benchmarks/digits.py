@@ -1,4 +1,4 @@
-"""Scikit-learn's digits as the files both sides of a comparison read."""
+"""Write scikit-learn's digits as files that both sides of a comparison read."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""Enrolling many devices, and several `fedge enroll` at once, on a federation whose broker runs.
+"""Measure `fedge enroll` for many devices, and several of them at once, while the broker runs.
 
-The limit measured in the same run is what cannot be left out: as many keys made and certificates signed, by
-`cryptography`, in one process, and nothing else. Programs are started as a user starts them; their seconds
-include the interpreter and its imports; a run with nothing to do tells what they need for that alone. Exit
-code 1 where a goal is missed.
+The limit in the same run is the work that is unavoidable: one process that makes as many keys and signs as
+many certificates with `cryptography`. The programs start as a user starts them, so their seconds include the
+interpreter and its imports; a run with nothing to do measures that part alone. The exit code is 1 if a goal
+is missed.
 
     python -m benchmarks.enrolment [--quick] [--json]
 """
@@ -36,18 +36,18 @@ from fleet.pki.init_options import Founding
 DEVICES, QUICK_DEVICES = 2_000, 500
 AT_ONCE = 8
 GOAL_S = 120.0
-"""For 2,000 devices, and no more for fewer."""
+"""The most seconds for 2,000 devices or fewer."""
 GOAL_RATIO = 20.0
 """To bare keys and signatures, in seconds of CPU beyond those of a run with nothing to do: for the renewal
 password's hash, the bundle and its fsync, the register."""
 GOAL_AT_ONCE_RATIO = 4.0
-"""Eight at once to one alone, in seconds of CPU each: the others wait and do not work for each other."""
+"""The most CPU seconds of each of eight at once, as a multiple of one alone: waiting must cost no CPU."""
 PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
 class Took:
-    """What some work took, all its processes together."""
+    """The time that some work took, summed over its processes."""
 
     wall_s: float
     cpu_s: float

@@ -1,11 +1,11 @@
-"""What an addition costs: do all registered parts keep their laws, and how many files does a new one touch?
+"""Check that all registered parts keep their laws, and count the files that a new part touches.
 
     python -m benchmarks.extensions            # a table; --json for programs; --quick: shorter rounds
 
-For each trial a copy of the tree gets one example as a file in the registry's folder, as a branch would that
-is dropped afterwards. There the part's check runs, and a federation on production's cores learns with the
-part named in its settings. The production files that differ from the tree are counted. The exit code is 1 if
-a part breaks a law, a trial fails, or one touches more files than the goal.
+Each trial puts one example as a file into the registry's folder in a copy of the tree, and drops the copy
+afterwards. In the copy it runs the part's check, lets a federation on production's cores learn with the part
+named in its settings, and counts the production files that differ from the tree. The exit code is 1 if a part
+breaks a law, a trial fails, or a trial touches more files than the goal.
 """
 
 import argparse
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 PRODUCTION = ("fedge", "agent", "aggregator", "fleet")
 COPIED = (*PRODUCTION, "benchmarks")
 GOAL = 1
-"""Production files that an addition touches."""
+"""The most production files that an addition may touch."""
 ROUNDS, QUICK_ROUNDS = 20, 5
 DEVICES, ROWS, STEPS = 6, 60, 8
 TRIAL_S = 300.0
@@ -42,7 +42,7 @@ TRIAL_S = 300.0
 
 @dataclass(frozen=True)
 class Trial:
-    """An addition: an example, its place in the tree, and how settings name it."""
+    """An addition: an example, its place in the tree, and the settings that name it."""
 
     name: str
     example: str
@@ -69,13 +69,13 @@ TRIALS = (
 
 @dataclass(frozen=True)
 class Checked:
-    """One registered part against the laws of its protocol."""
+    """The check of one registered part against the laws of its protocol."""
 
     kind: str
     part: str
     seconds: float
     broken: str
-    """Which law, and how; empty: none."""
+    """The law that the part breaks, and how; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Tried:
 
     name: str
     files: int | None
-    """Production files that differ; None: it did not come so far."""
+    """The production files that differ; None: the trial failed before."""
     loss: tuple[float, ...]
     """Mean training loss after each round, in the federation with the part."""
     failed: str
-    """Why it failed; empty: it did not."""
+    """The reason of a failure; empty: none."""
 
     @property
     def met(self) -> bool:

@@ -1,4 +1,4 @@
-"""Fedge's programs as real processes on the digits: what a user starts, started the same way."""
+"""Start Fedge's programs as real processes on the digits, in the same way as a user."""
 
 import os
 import subprocess
@@ -82,7 +82,7 @@ folder = "state"
 
 @dataclass(frozen=True)
 class FedgeRun:
-    """What one run measured: seconds of each training round, test accuracy at the end, MB of each agent."""
+    """The results of one run: seconds of each training round, final test accuracy, MB of each agent."""
 
     seconds: list[float]
     accuracy: float

@@ -1,4 +1,4 @@
-"""Flower's deployment engine on this machine: an environment of its own, a SuperLink, SuperNodes, a run."""
+"""Run Flower's deployment engine on this machine, in its own environment with a SuperLink and SuperNodes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROUND_TIMEOUT_S = 90
 
 @dataclass(frozen=True)
 class FlowerRun:
-    """What one run of the app measured: seconds of each round, test accuracy at the end, MB of each node."""
+    """The results of one run of the app: seconds of each round, final test accuracy, MB of each node."""
 
     seconds: list[float]
     accuracy: float

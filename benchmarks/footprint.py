@@ -1,10 +1,10 @@
-"""What an agent costs a device: memory while idle and connected, and the time from exec to connected.
+"""Measure an agent's memory while it is idle and connected, and its time from exec to connected.
 
-The agent is started several times against Mosquitto, with no aggregator: it connects, says so and waits.
-"Connected" is when a subscriber at the broker receives its retained status. It is started as often with a
-signing key pinned; then an announcement lies at the broker, so that it has checked a signature. Where
-Flower's environment exists (`benchmarks.round_vs_flower` makes it), an idle SuperNode with its SuperExec is
-measured in the same run.
+The agent starts several times against Mosquitto, without an aggregator: it connects, publishes its status and
+waits. It is connected when a subscriber at the broker receives that status. It starts as often with a pinned
+signing key; then the broker retains an announcement, so that the agent has to check a signature. If Flower's
+environment exists (`benchmarks.round_vs_flower` makes it), the same run measures an idle SuperNode with its
+SuperExec.
 
     python -m benchmarks.footprint [--quick] [--json]
 """

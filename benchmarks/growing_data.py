@@ -1,13 +1,13 @@
-"""A file that grows for years: how much memory reading it takes, and what reading it again costs.
+"""Measure the memory for reading a file that grows for years, and the cost of reading it again.
 
-A CSV of 2.5 million rows and five columns, 75 MB, is read by a process of its own with `newest = 100000`, as
-an agent reads it: by a source in the trainer, for a round that trains. Then nothing is new, a line has been
-begun, and 100 rows have come; each is read again, and its time compared with that of the first reading, in
-seconds of the processor. Only Linux tells the peak of a process's memory (VmHWM).
+A separate process reads a CSV of 2.5 million rows and five columns (75 MB) with `newest = 100000`, as an
+agent does: by a source in the trainer, for a training round. It reads the file again when nothing is new,
+when a line has been begun, and when 100 rows have been added, and compares the CPU seconds with those of the
+first reading. Only Linux reports the peak of a process's memory (VmHWM).
 
     python -m benchmarks.growing_data [--quick] [--json]
 
-`--quick` takes a tenth of the rows. Exit code 1: a goal is missed.
+`--quick` takes a tenth of the rows. The exit code is 1 if a goal is missed.
 """
 
 import argparse
@@ -39,7 +39,7 @@ ROWS, NEWEST = 2_500_000, 100_000
 MORE = 100
 GOAL_MB = 120
 GOAL_NOTHING_NEW = 0.01
-"""Of the time of a full reading."""
+"""The largest shares of the time of a full reading."""
 CLASSES = ("walk", "sit", "run")
 HEADER = "time,x,y,z,label\n"
 MEANS = np.array([1_700_000_000.0 + ROWS, 0, 0, 0])
@@ -57,7 +57,7 @@ TASK = Task(
 
 
 def lines(first: int, count: int) -> str:
-    """Rows as a logger writes them, 30 bytes each."""
+    """Yield rows as a logger writes them, 30 bytes each."""
     rng = np.random.default_rng(first)
     readings, classes = rng.normal(size=(count, 3)), rng.integers(3, size=count)
     return "".join(
@@ -67,7 +67,7 @@ def lines(first: int, count: int) -> str:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has ever had."""
+    """Return the peak memory of this process."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1_024
 

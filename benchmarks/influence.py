@@ -1,9 +1,9 @@
-"""What one member of twenty can do to the others' model: lies in each field, and broken sensors.
+"""Measure how far one device of twenty can harm the others' model, by lies in each field or a broken sensor.
 
-Each cell is a fleet of real processes on the watch data, with Mosquitto: nineteen honest devices and one that
-lies (`benchmarks/liar.py`) or measures nonsense. The exported ONNX file is tested on the held-out rows of the
-nineteen, beside that of the nineteen alone: the same data, seed and number of rounds, without the twentieth.
-Which device is the one changes with the seed.
+Each cell is a fleet of real processes on the watch data, with Mosquitto: nineteen honest devices, and one
+that lies (`benchmarks/liar.py`) or measures nonsense. The exported ONNX file is tested on the held-out rows
+of the nineteen, and compared with the model of the nineteen alone, with the same data, seed and number of
+rounds. Each seed has another bad device.
 
     python -m benchmarks.influence [--quick] [--json] [--only TEXT]
 
@@ -42,7 +42,7 @@ from fleet.demo.threads import ONE_THREAD
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL = 0.02
-"""So far below the nineteen alone may the accuracy be."""
+"""How far the accuracy may be below that of the nineteen alone."""
 ROUNDS, QUICK_ROUNDS = 30, 12
 SEEDS = 3
 DEADLINE_S = 10.0

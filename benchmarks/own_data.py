@@ -1,11 +1,11 @@
-"""`fedge try` on four public data sets, as somebody who has never seen Fedge would call it.
+"""Run `fedge try` on four public data sets, as a new user would.
 
     python -m benchmarks.own_data            # --quick: one seed, within two minutes
 
-Each is written as files a device's owner could have, one CSV a device, and given to the command: a broker,
-an aggregator and a process for each device. The goal is a shared model within 3 points of accuracy (of RMSE:
-5 %) of one that was trained on all data in one place. Where it is missed, the verdict must name a cause, and
-the same call without that cause must reach the goal: so causes are tested, not believed.
+Each data set is written as files that devices' owners could have, one CSV a device. The command starts a
+broker, an aggregator and a process for each device. The goal is a shared model within 3 points of accuracy
+(5 % of the RMSE) of a model that was trained on all data in one place. If the goal is missed, the verdict
+must name a cause, and the same call without that cause must reach the goal. So each named cause is tested.
 
 | set | what is odd | from |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Which plan learns best in so many rounds, and whether the one that Fedge proposes is near the best.
+"""Find the plan that learns best in a number of rounds, and compare Fedge's proposal with it.
 
     python -m benchmarks.plans [--quick] [--rounds 30] [--json] [--svg docs/images/plans.svg]
 
@@ -59,7 +59,7 @@ SETTINGS: dict[str, tuple[int, float | None]] = {
 """Devices, and the α of Dirichlet's distribution; None: IID."""
 EPOCHS, RATE, BATCH = (1, 2, 5, 10), 0.1, 16
 LAST = 5
-"""Rounds whose mean accuracy counts."""
+"""The number of last rounds whose mean accuracy counts."""
 GOAL = 0.02
 
 Array = NDArray[Any]
@@ -75,7 +75,7 @@ class Deal:
     parts: tuple[tuple[Array, Array], ...]
     test: tuple[Array, Array]
     mix: Mix
-    """What the devices would tell of their classes."""
+    """The mixes of classes that the devices would report."""
 
 
 def split(y: Array, devices: int, alpha: float | None, rng: np.random.Generator) -> list[Array]:
@@ -128,7 +128,7 @@ def deal(devices: int, alpha: float | None, seed: int) -> Deal:
 
 
 def mix_told(y: Array, hands: Sequence[Array]) -> Mix:
-    """What devices tell of their classes."""
+    """Return the mixes of classes that the devices report."""
     told = {}
     for k, hand in enumerate(hands):
         rows = dict(zip(*np.unique(y[hand], return_counts=True), strict=True))

@@ -1,7 +1,7 @@
-"""Start processes, measure the memory of all they start in turn, and leave none of them behind.
+"""Start processes, measure the memory of them and their children, and leave none of them behind.
 
-Every process carries a mark in its environment, which its children inherit, detached ones too. So what
-belongs to a name is read from /proc, whatever became of the process that started it.
+Every process has a mark in its environment, which its children inherit, detached ones too. So /proc shows all
+processes that belong to a name, even if the process that started them has ended.
 """
 
 import os

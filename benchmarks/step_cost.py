@@ -1,12 +1,12 @@
-"""What one event costs the aggregator's core by the size of the fleet: its decisions, without the ledger.
+"""Measure the CPU time of one event in the aggregator's core by the size of the fleet, without the ledger.
 
     python -m benchmarks.step_cost           # --quick: fewer turns; --json: one JSON object
 
-A fleet of 1,000, 10,000 and 50,000 devices has answered the open round, and 100 more are waited for.
-Measured is the time of the processor that one event of each kind takes: an update of two frames, from its
-first frame to its verdict; a device that goes; one that comes back; one that declines; the passing of time.
-The state is a value, so that each turn begins from the same one. The sizes take turns within one run, and the
-fastest turn of each counts: the one that other programs disturbed least.
+A fleet of 1,000, 10,000 or 50,000 devices has answered the open round, which waits for 100 more. The
+benchmark measures the CPU time of one event of each kind: an update of two frames, from its first frame to
+its verdict; a device that goes offline, comes back, or declines; a tick of the clock. The state is an
+immutable value, so each turn begins from the same one. The sizes take turns within one run, and the fastest
+turn of each counts, because other programs disturbed it least.
 """
 
 import argparse
@@ -46,7 +46,7 @@ SIZES = (1_000, 10_000, 50_000)
 WAITED_FOR = 100
 TURNS, QUICK_TURNS = 40, 12
 GOAL = 1.3
-"""So many times what it costs in the smallest fleet an event may cost in any other."""
+"""The largest cost of an event in any fleet, as a multiple of its cost in the smallest one."""
 
 OPEN = RoundId(1, 1)
 MODEL = Blob(digest=hashlib.sha256(b"model").digest(), slot=0, frames=1, size=100)
@@ -59,11 +59,11 @@ TASK = Task(
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of event: what has happened before it, and its turns."""
+    """A kind of event: what happens before it, and its turns."""
 
     name: str
     before: Callable[[Federation], Federation]
-    """From the fleet that has answered to the state that each turn begins from."""
+    """Makes the state from which each turn begins, out of the fleet that has answered."""
     turn: Callable[[Federation], None]
 
 
@@ -76,7 +76,7 @@ LATE = [f"late-{number:03d}" for number in range(WAITED_FOR)]
 
 
 def fleet(size: int) -> Federation:
-    """So many devices have answered the open round, which waits for `LATE`."""
+    """Return the state in which this many devices have answered the open round, which waits for `LATE`."""
     answered = names(size)
     state = Federation(
         rules=Rules(fraction=1.0, target=None, quorum=2 * size, deadline_s=3_600.0),
@@ -152,7 +152,7 @@ SENT = {device: sent(device) for device in LATE}
 
 
 def updates(state: Federation) -> None:
-    """Each update comes, frame by frame, and is judged."""
+    """Deliver each update frame by frame until its verdict."""
     begun = state.admitted
     for device, (update, frames) in SENT.items():
         for frame in frames:

@@ -1,4 +1,4 @@
-"""What each benchmark offers: `--quick`, `--json`, and the exit code 1 where a goal is missed."""
+"""The shared interface of benchmarks: `--quick`, `--json`, and the exit code 1 if a goal is missed."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure, and what it should be: at least or at most so much."""
+    """A figure and its goal, which is a lower or an upper bound."""
 
     name: str
     value: float
@@ -29,7 +29,7 @@ class Goal:
 
 
 def arguments(about: str, quick: str) -> argparse.ArgumentParser:
-    """The arguments that all benchmarks take; `quick` says what is left out then: two minutes are enough."""
+    """Parse the arguments of all benchmarks; `quick` is the help of `--quick`, for at most two minutes."""
     made = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -39,7 +39,7 @@ def arguments(about: str, quick: str) -> argparse.ArgumentParser:
 
 
 def judged(report: Mapping[str, Any], text: str, goals: Sequence[Goal], *, as_json: bool) -> int:
-    """Print what was measured and which goals are met; the exit code."""
+    """Print the figures and the verdict on each goal; return the exit code."""
     if as_json:
         told = [{**asdict(goal), "met": goal.met} for goal in goals]
         print(json.dumps({**report, "goals": told}, indent=2))

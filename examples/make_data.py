@@ -1,7 +1,7 @@
-"""Write the examples' data: three pumps, made up, so that there is something to start with.
+"""Write the examples' data: invented measurements of three pumps.
 
-Each pump runs normally, cavitates, or has a worn bearing; each has its own load and its own mix of the
-three, so none of them alone has seen enough of everything.
+A pump runs normally, cavitates, or has a worn bearing. Each pump has its own load and its own mix of these
+states, so that no pump alone has seen enough of all three.
 """
 
 import csv

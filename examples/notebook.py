@@ -1,10 +1,10 @@
-"""A federation in a notebook: each `# %%` is a cell for Jupyter, VS Code or Spyder; `python` runs it, too.
+"""A federation in a notebook: each `# %%` is a cell for Jupyter, VS Code or Spyder; `python` runs it too.
 
-Five machines with a vibration sensor each learn together to tell a worn bearing from a healthy one. None of
-them shares a sample. Everything runs in this process, on the code that devices and the aggregator run.
+Five machines, each with a vibration sensor, learn together to tell a worn bearing from a healthy one. None of
+them shares a sample. Everything runs in this process, with the code of devices and aggregator.
 """
 
-# %% What each device has measured: mean, spread and range of windows of a sensor's log, and what it was
+# %% The data of each device: mean, spread and range of windows of a sensor's log, and the machine's state
 import tempfile
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import fedge
 
 
 def measured(seed: int, rows: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """Windows of one machine, X of shape (rows, 3), and the name of what each shows."""
+    """Return windows of one machine, X of shape (rows, 3), and the state that each shows."""
     rng = np.random.default_rng(seed)
     worn = rng.random(rows) < 0.2 + 0.1 * seed  # some machines are in a worse state than others
     log = rng.normal(0.1 * seed, 1.0 + 0.5 * worn[:, None], (rows, 50))
@@ -24,7 +24,7 @@ def measured(seed: int, rows: int = 80) -> tuple[np.ndarray, np.ndarray]:
 
 devices = {f"machine-{number}": measured(number) for number in range(1, 6)}
 
-# %% What is learnt: a network with one hidden layer; the fleet's survey adds the layer that standardizes
+# %% The task: a network with one hidden layer; the fleet's survey adds the layer that standardizes
 task = fedge.Task(
     network=fedge.NetworkSpec.model_validate(
         {

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Mosquitto 2.0.11 (Debian 12: 2.0.11-1.2+deb12u2) with its plugin for dynamic security. Needs Debian 12, apt, no root.
 #
-# One would expect: the plugin's file of clients, roles and passwords is replaced as a whole: the program holds the text
+# Expected: the plugin replaces its file of clients, roles and passwords as a whole. The program contains the text
 #   "%s.new" and a rename, as for the broker's other files.
-# What happens: it is truncated and written in place, the whole list for each command. The room for the new name is as
-#   long as the old name, so ".new" is cut off, and the rename is one of a file to itself. A second name of the file (a
-#   hard link, below) shows it: with a rename it would keep the old content.
-# Who is hurt: who is cut off from power, or whose broker is killed, while it writes, or has a full disk: a part of the
-#   list is left. The broker starts with that, says one line, and knows nobody: no client, and no administrator either.
+# What happens: it truncates the file and writes the whole list in place for each command. The buffer for the new name
+#   is as long as the old name, so ".new" is cut off, and the file is renamed to itself. A second name of the file (a
+#   hard link, below) shows this: with a real rename it would keep the old content.
+# Effect: a power cut, a killed broker or a full disk during the write leaves a part of the list. The broker starts with
+#   that, logs one line, and knows no client and no administrator.
 # Source: https://github.com/eclipse-mosquitto/mosquitto/pull/2734, which mended it for later versions; Debian 12 has the
 #   older one. In 2.1.2 the file is new, synced and renamed.
 set -euo pipefail

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # OpenVINO 2026.4.1, on a valid ONNX graph that standardises raw features: (x - mean) / spread, one layer, Softmax.
 #
-# One would expect: `openvino.save_model`, which writes the file that devices load, stores a model that gives the same
+# Expected: `openvino.save_model`, which writes the file that devices load, stores a model that gives the same
 #   classes as the one it was given, or warns.
 # What happens: by default constants are stored as float16, also those by which a raw feature is standardised. The graph has
 #   become x * (1 / spread) - mean / spread by then, and for an air pressure of 101,325 Pa with a spread of 300 Pa that
 #   last constant is 337.75, which float16 knows to a quarter of a spread; 1 / spread is rounded, too. No warning: 11 of 200
 #   rows get another class. Read directly, or saved with compress_to_fp16=False, the graph answers right.
-# Who is hurt: everybody who standardises inside of the graph, so that users may pass raw readings, and whose readings are
-#   large beside their spread: pressure in Pa, CO2, epoch time, counters.
+# Effect: graphs that standardise raw readings themselves answer wrongly where readings are large beside their spread:
+#   pressure in Pa, CO2, epoch time, counters.
 # Source: openvino.save_model's documentation: floating-point weights are compressed to float16 by default;
 #   https://docs.openvino.ai/2024/api/ie_python_api/_autosummary/openvino.save_model.html
 set -euo pipefail

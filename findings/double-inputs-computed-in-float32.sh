@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # OpenVINO 2026.4.1, on a valid ONNX graph whose input is double: subtract an offset in double, divide, cast to float.
 #
-# One would expect: where the compiled model declares its input as double and accepts float64 arrays, it computes in double
+# Expected: where the compiled model declares its input as double and accepts float64 arrays, it computes in double
 #   as the graph says, or refuses.
 # What happens: the CPU device computes in float32, the input included. The time of day in epoch seconds, less the offset
 #   1.7e9, comes out in steps of 128 s: 0, 20, 40 and 60 s after the offset are all "0", 80 and 100 s are "128". The input is
 #   declared as double64 all the same, no warning comes, the hint for accuracy changes nothing, and float64 cannot be asked
 #   for. ONNX Runtime, which runs beside it, answers right.
-# Who is hurt: who moves the subtraction of a large offset into the graph, in double, so that timestamps, counters or
-#   pressures in Pa may be passed raw: all that is finer than float32's spacing is lost, on the device only.
+# Effect: a graph that subtracts a large offset in double, so that users may pass raw timestamps, counters or pressures
+#   in Pa, loses all that is finer than float32's spacing, on the device only.
 # Source: the CPU device's documentation lists no FP64 among the precisions that it supports;
 #   https://docs.openvino.ai/2024/openvino-workflow/running-inference/inference-devices-and-modes/cpu-device.html,
 #   and https://github.com/openvinotoolkit/openvino/issues/35822 has the same of another operator.

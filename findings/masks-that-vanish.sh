@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # NumPy 2.4.6, and DuckDB 2.0.1 whose `fetchnumpy()` hands out its masked arrays.
 #
-# One would expect: columns of a table, stacked with numpy.column_stack or saved with numpy.savez, keep which of their
+# Expected: columns of a table, stacked with numpy.column_stack or saved with numpy.savez, keep which of their
 #   values are missing, or an error says that they cannot.
 # What happens: numpy.column_stack, concatenate, stack and vstack return a MaskedArray in which nothing is masked, and
 #   numpy.array and savez a plain array; the numbers below the mask are values from then on. No warning.
 #   DuckDB's NULL becomes 0.0 this way; a sensor's -999 becomes a measurement.
-# Who is hurt: everybody who trains on such a table; 0.0 looks like data. numpy.ma.column_stack keeps the mask.
+# Effect: whoever trains on such a table learns from 0.0 as if it were data. numpy.ma.column_stack keeps the mask.
 # Source: numpy.concatenate's documentation, "the input masks are not preserved"; column_stack, stack, vstack and savez
 #   say nothing. https://numpy.org/doc/stable/reference/generated/numpy.concatenate.html
 set -euo pipefail

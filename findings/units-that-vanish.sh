@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Pint 0.25.3 with NumPy 2.4.6.
 #
-# One would expect: an array made of one metre and one kilometre is refused, or says 1 and 1000.
+# Expected: an array made of one metre and one kilometre is refused, or contains 1 and 1000.
 # What happens: numpy.asarray gives [1.0, 1.0]. Pint warns ("The unit of the quantity is stripped"), once for each place
 #   in the code, and services that do not show Python's warnings show nothing.
-# Who is hurt: who hands measurements to a program that converts with numpy.asarray, as most do: degrees Fahrenheit and
-#   Celsius, metres and kilometres mix, and the model learns from the mixture.
+# Effect: in a program that converts measurements with numpy.asarray, as most do, degrees Fahrenheit and Celsius, or
+#   metres and kilometres, are mixed, and the model learns from the mixture.
 # Source: https://pint.readthedocs.io/en/stable/user/numpy.html
 set -euo pipefail
 

@@ -39,7 +39,7 @@ def main() -> None:
         if extra is None:
             raise
         if sys.argv[1:2] in (["demo"], ["try"]):
-            extra = "demo"  # they need both
+            extra = "demo"  # `demo` and `try` need both extras
         print(
             f"fedge needs the extra {extra!r} ({error.name} is missing): pip install 'fedge[{extra}]'",
             file=sys.stderr,

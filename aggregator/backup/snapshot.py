@@ -2,7 +2,6 @@
 
 import argparse
 import sqlite3
-import tempfile
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from fedge.storage.atomic_files import exists
 from fedge.storage.databases import database_error, open_read_only
 from fedge.storage.folders import opened
 from fedge.storage.pinning import pinned
+from fedge.storage.temporary import temporary_folder
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -52,8 +52,8 @@ def backup(settings: FederationSettings, file: Path) -> About:
     try:
         with opened(file.parent):
             pass  # root is not led elsewhere by a link
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
-            copy = Path(folder) / FILE
+        with temporary_folder(prefix=f".{file.name}.", parent=file.parent) as folder:
+            copy = folder / FILE
             _copy(source, copy)
             about = _describe(settings.federation.name, copy)
             archive.write(file, about, copy)

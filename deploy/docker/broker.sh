@@ -1,7 +1,7 @@
 #!/bin/sh
-# Mosquitto, which reads its access list, passwords and revoked certificates again when they change.
+# Run Mosquitto, and let it reload its access list, passwords and revoked certificates when they change.
 #
-# Whoever changes them works in another container and cannot signal a process of this one.
+# The programs that change them run in another container and cannot signal a process in this one.
 set -eu
 folder=/var/lib/fedge/federation/broker
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A simulated device. It takes a part of the data that no other container holds, joins the federation with it
-# if nobody has before, and runs the agent, which does not know that it is simulated.
+# A simulated device. It takes a part of the data that no other container uses, joins the federation as that
+# device unless it has joined before, and runs the agent as a real device does.
 #
 #   FEDGE_TROUBLE   with "crash" or "all" in it the agent is killed again and again, in the middle of anything
 set -eu

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What is there before a federation begins: its folder, the data of its devices, a claim for them to join with.
-# Run again it makes only what is missing; the claim comes last, so with one that is still good all is there.
+# Prepare a federation: its folder, the data of its devices, and a claim with which they join. Run again, it
+# makes only what is missing. The claim comes last, so if there is a valid one everything is complete.
 set -eu
 devices=/var/lib/fedge/devices
 federation=/var/lib/fedge/federation

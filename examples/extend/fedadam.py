@@ -15,20 +15,20 @@ from fedge.algorithms.registry import Entry, Options
 
 
 class AdamOptions(Options):
-    """What the optimizer is told."""
+    """The settings of the optimizer."""
 
     rate: float = Field(default=0.01, gt=0, le=10)
-    """η, how far one step goes."""
+    """η, the step size."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    """β₁, how long the mean of the changes remembers."""
+    """β₁, the decay of the mean of the changes."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
-    """β₂, how long the mean of their squares remembers."""
+    """β₂, the decay of the mean of their squares."""
     tau: float = Field(default=1e-3, gt=0, le=1)
-    """τ, how adaptive it is: the smaller, the more so."""
+    """τ, the degree of adaptivity: smaller is more adaptive."""
 
 
 class FedAdam:
-    """Moments in float64, so that a small change is not lost beside a large one."""
+    """Keeps its moments in float64, so that a large change does not swallow a small one."""
 
     def __init__(self, options: AdamOptions) -> None:
         self._options = options

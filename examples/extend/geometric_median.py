@@ -2,8 +2,8 @@
 
 Pillutla, Kakade and Harchaoui, "Robust Aggregation for Federated Learning", IEEE Transactions on Signal
 Processing 70 (2022), https://arxiv.org/abs/1912.13445, Algorithm 2: the smoothed Weiszfeld algorithm, which
-is one weighted mean a pass, with the weights n_k / max(smoothing, ‖w_k - z‖). Fewer than half of the weight
-cannot carry it away.
+computes one weighted mean a pass, with the weights n_k / max(smoothing, ‖w_k - z‖). Updates with less than
+half of the total weight cannot move it arbitrarily far.
 """
 
 from typing import Any
@@ -17,16 +17,16 @@ from fedge.algorithms.registry import Entry, Options
 
 
 class MedianOptions(Options):
-    """What the rule is told."""
+    """The settings of the rule."""
 
     passes: int = Field(default=8, ge=1, le=100)
-    """How often the updates are gone through after the first time, which gives the mean."""
+    """The number of passes over the updates after the first one, which computes the mean."""
     smoothing: float = Field(default=1e-6, gt=0, le=1)
-    """Distances below this one count as it; no update gets an endless weight."""
+    """The smallest distance that is used, so that no weight becomes infinite."""
 
 
 class GeometricMedian:
-    """Holds one update at a time; the sums are float64 in the fixed order, so the result is the same bits."""
+    """Holds one update at a time; sums in float64 in a fixed order give the same bits each time."""
 
     version = "geometric-median/1"
 

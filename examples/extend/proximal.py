@@ -1,4 +1,4 @@
-"""FedProx: stochastic gradient descent that is held near the model that it began from.
+"""FedProx: stochastic gradient descent that stays near the model from which it began.
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous Networks", MLSys
 2020, https://arxiv.org/abs/1812.06127, equation 2: each step follows the gradient of the loss plus
@@ -19,14 +19,14 @@ from fedge.data.disclosure import public
 
 
 class ProximalOptions(Options):
-    """What the algorithm is told."""
+    """The settings of the algorithm."""
 
     mu: float = Field(default=0.1, ge=0, le=1e3)
-    """μ, how strongly the weights are drawn back to the model of the round."""
+    """μ, the strength that pulls the weights back to the model of the round."""
 
 
 class Proximal:
-    """Nothing is remembered from one round to the next."""
+    """Keeps no state from one round to the next."""
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()

@@ -1,20 +1,20 @@
-"""A source of one's own: a function that returns this device's samples each time it is called.
+"""A source of your own: a function that returns this device's samples each time the agent calls it.
 
-In `agent.toml`: `[data]`, `source = "python"`, `callable = "source:read"`, and `path`, the folder of this
-file; in a notebook: `Agent(settings, source=read)`. It runs in the agent, before each round.
+In `agent.toml` set in `[data]`: `source = "python"`, `callable = "source:read"`, and `path`, the folder of
+this file. In a notebook use `Agent(settings, source=read)`. The agent calls the function before each round.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 50
-"""Readings of the vibration sensor that one sample summarizes."""
+"""The number of the vibration sensor's readings that one sample summarizes."""
 
 
 def read() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Windows of the sensor's log as X of shape (n, 3) with mean, spread and range, and y with a class index.
+    """Return windows of the sensor's log: X of shape (n, 3) with mean, spread and range, and y of shape (n,).
 
-    Here the log is made up: a healthy machine, and one whose bearing is worn.
+    The log of this example is invented: a healthy machine, and one with a worn bearing.
     """
     rng = np.random.default_rng(3)
     worn = np.arange(80) % 2

@@ -1,4 +1,4 @@
-"""Top-k: only the k largest entries of the change are sent; the others wait and are sent later.
+"""Top-k: the device sends only the k largest entries of the change, and keeps the others for later rounds.
 
 Aji, Heafield, "Sparse Communication for Distributed Gradient Descent", EMNLP 2017; Stich, Cordonnier, Jaggi,
 "Sparsified SGD with Memory", NeurIPS 2018, Algorithm 1: x = residual + change, keep x - top_k(x).
@@ -17,10 +17,10 @@ PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
 
 
 class TopKOptions(Options):
-    """What the codec is told."""
+    """The settings of the codec."""
 
     share: float = Field(default=0.1, gt=0, le=1)
-    """Which share of the entries is sent; at least one is."""
+    """The share of the entries that is sent; at least one is."""
 
 
 class TopK:

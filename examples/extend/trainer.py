@@ -1,9 +1,9 @@
-"""A trainer of one's own: gradient descent on all samples, as steep as the last steps allowed.
+"""A trainer of your own: gradient descent on all samples, with a step size that adapts to the loss.
 
-A trainer replaces all that the agent does to learn. It is the device owner's choice, and never the
-federation's. "Bold driver": Battiti, "Accelerating Backpropagation through Conjugate Gradient Descent",
-Complex Systems 3 (1989), section 3: a step that lowers the loss is kept and the next one is longer; another
-one is taken back and the next one is half as long.
+A trainer replaces the whole training on a device. The device's owner chooses it, never the federation. "Bold
+driver": Battiti, "Accelerating Backpropagation through Conjugate Gradient Descent", Complex Systems 3 (1989),
+section 3: a step that lowers the loss is kept, and the next one is longer; any other step is undone, and the
+next one is half as long.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from fedge.data.disclosure import public
 
 
 class BoldDriver:
-    """Takes as many steps as the plan would; the plan's learning rate is the first."""
+    """Takes as many steps as the plan has, and begins with the plan's learning rate."""
 
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         network, rate = job.network, job.plan.learning_rate
         w, gradient = job.weights.copy(), np.empty_like(job.weights)
         steps = job.plan.steps(len(job.X))
-        with np.errstate(all="ignore"):  # a step too far is taken back
+        with np.errstate(all="ignore"):  # a step that is too long is undone
             before = loss = network.loss_and_grad(w, job.X, job.y, gradient)
             if not np.isfinite(loss) or not np.isfinite(gradient).all():
                 raise Diverged(public("the loss is not finite"), public("the model is bad"))

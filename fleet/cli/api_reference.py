@@ -1,6 +1,6 @@
-"""docs/api.md: every public name of the library, written from its docstrings.
+"""Write docs/api.md, which has every public name of the library, from the docstrings.
 
-`python -m fleet.cli.api_reference FILE` writes it anew.
+`python -m fleet.cli.api_reference FILE` writes the page.
 """
 
 import ast
@@ -18,52 +18,52 @@ from fedge import testing
 
 SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Learn": (
-        "What is learnt, how, and a whole federation in this process.",
+        "The model to learn, the way to learn it, and a whole federation in this process.",
         ("Task", "NetworkSpec", "Plan", "fedsgd", "Algorithm", "simulate", "Result", "RoundRow"),
     ),
     "Use what was learnt": (
-        "Models and rounds, from the files that devices and aggregators write.",
+        "Read models and rounds from the files of devices and aggregators.",
         ("load_model", "Model", "read_rounds", "Network", "Schema"),
     ),
-    "Run a device": ("The agent in a program of one's own.", ("Agent",)),
+    "Run a device": ("Run the agent in a program of your own.", ("Agent",)),
     "Errors": (
-        "All that a caller can do something about is a `FedgeError`.",
+        "Every error that a caller can act on is a `FedgeError`.",
         ("FedgeError", "ConfigError", "DataError", "StateError", "Conflict", "ProtocolError"),
     ),
 }
-"""The names of `import fedge`, in the order of the page."""
+"""The names of `import fedge` in the order of the page."""
 PARTS: Mapping[str, tuple[str, ...]] = {
     "fedge.algorithms.registry": ("Entry", "Options", "registered"),
     "fedge.algorithms.protocols": ("Codec", "LocalAlgorithm", "Updates", "Rule", "ServerOptimizer"),
     "fedge.algorithms.trainer": ("Job", "Trained", "Trainer", "Diverged", "Cancelled"),
     "fedge.algorithms.rules.mean": ("Contribution",),
 }
-"""What an extension is made of, by module."""
+"""The names of which an extension consists, by module."""
 _INTRODUCTION = """\
 # The library
 
-What `import fedge` offers to notebooks and scripts, what a part of an algorithm is made of, and the checks
-of such parts. This page is written from the docstrings (`make docs`). What does not stand here is private: it
-may change with any version. `examples/notebook.py` uses most of it, `examples/extend/` has a part of each
-kind.
+This page describes what `import fedge` offers to notebooks and scripts, the protocols for parts of an
+algorithm, and the checks for such parts. `make docs` generates it from the docstrings. Any other name is
+private and may change with any version. `examples/notebook.py` uses most of the library; `examples/extend/`
+has a part of each kind.
 
-A device's installation has all but `simulate` and its `Result`, which need the extra `aggregator`.
+The base installation has everything except `simulate` and `Result`, which need the extra `aggregator`.
 """
 _HEADS = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Yields": "Yields"}
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [_INTRODUCTION]
     for title, (about, names) in SECTIONS.items():
         parts.append(f"\n## {title}\n\n{about}\n")
         parts += [_entry(f"fedge.{name}", getattr(fedge, name)) for name in names]
     parts.append(
-        "\n## Parts of an algorithm\n\nProtocols that a part keeps, and what it is registered with.\n"
+        "\n## Parts of an algorithm\n\nThe protocols of parts, and the entries that register them.\n"
     )
     for module, names in PARTS.items():
         parts += [_entry(f"{module}.{name}", getattr(import_module(module), name)) for name in names]
-    parts.append("\n## Checks of parts\n\nOne line in a test of one's own each.\n")
+    parts.append("\n## Checks of parts\n\nEach check is one line in a test of your own.\n")
     parts += [_entry(f"fedge.testing.{name}", getattr(testing, name)) for name in testing.__all__]
     return "".join(parts)
 
@@ -90,11 +90,11 @@ def _entry(path: str, found: Any) -> str:
 
 
 def _signature(function: ast.FunctionDef, name: str = "") -> str:
-    """What a call looks like; of a method without `self`, of a property its type."""
+    """Format a call: a method without `self`, a property as its type."""
     arguments = function.args
     plain = [each for each in arguments.args if each.arg not in ("self", "cls")]
     for each in plain:
-        if isinstance(each.annotation, ast.Constant):  # in quotes, so that its module is not loaded
+        if isinstance(each.annotation, ast.Constant):  # quoted, because its module is not loaded
             each.annotation = ast.Name(str(each.annotation.value))
     arguments.args = plain
     returns = f" -> {ast.unparse(function.returns)}" if function.returns is not None and not name else ""
@@ -109,7 +109,7 @@ def _signature(function: ast.FunctionDef, name: str = "") -> str:
 
 
 def _split(arguments: str) -> list[str]:
-    """Arguments at the commas that are in no brackets."""
+    """Split arguments at the commas outside brackets."""
     parts, depth = [""], 0
     for sign in arguments:
         depth += (sign in "([{") - (sign in ")]}")
@@ -135,14 +135,14 @@ def _fields(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def _default(value: ast.expr | None) -> str:
-    """The default of a field, where its definition says one; "": there is none, or it is made anew."""
+    """The default of a field as its definition has it; "": there is none, or a factory makes it."""
     if isinstance(value, ast.Call):
         value = next((each.value for each in value.keywords if each.arg == "default"), None)
     return "" if value is None else ast.unparse(value)
 
 
 def _prose(docstring: str) -> str:
-    """A docstring as Markdown: its sections become lists."""
+    """Convert a docstring to Markdown; its sections become lists."""
     lines: list[str] = []
     for block in docstring.split("\n\n"):
         head, _, rest = block.partition("\n")

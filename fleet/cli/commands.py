@@ -30,10 +30,10 @@ TYPERS_USAGE = 2
 
 
 class Commands(TyperGroup):
-    """All commands; a wrong call and Ctrl-C end with the same codes as in the other programs."""
+    """All commands. A wrong call and Ctrl-C end with the same exit codes as in the other programs."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run one of them."""
+        """Run the command that the arguments name."""
         try:
             return super().main(*arguments, **options)
         except SystemExit as end:
@@ -41,7 +41,7 @@ class Commands(TyperGroup):
                 sys.exit(os.EX_USAGE)
             why = end.__context__
             if isinstance(why, typer.Abort) or (isinstance(why, typer.Exit) and end.code == interrupts.CODE):
-                raise KeyboardInterrupt from None  # which typer made that of, without a word
+                raise KeyboardInterrupt from None  # typer turned that into an exit code without a message
             raise
 
 
@@ -94,7 +94,15 @@ def demo(
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Let a fleet learn on this machine: a broker, the aggregator, and a process for every device."""
+    """Show a whole federation at work on this machine, with data that Fedge brings along.
+
+    It starts a broker, the aggregator and a process for every device, and
+    compares the shared model with what each device learns alone. It is for a
+    first look; `fedge try` does the same with your own files.
+
+    \b
+      fedge demo --dataset digits --devices 8 --rounds 6
+    """
     from fleet.demo.progress import Bar, Silent
     from fleet.demo.run import Options, run
 
@@ -112,13 +120,20 @@ def demo(
 
 @app.command()
 def replay(
-    number: Annotated[int, typer.Argument(metavar="ROUND", help="Which round; 0 is the survey.", min=0)],
+    number: Annotated[
+        int, typer.Argument(metavar="ROUND", help="The round's number; 0 is the survey.", min=0)
+    ],
     config: Annotated[Path, typer.Option(help="The aggregator's configuration.")] = Path("federation.toml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Compute a kept round again from the ledger, and say whether its model is the same, and who was in it.
+    """Compute a kept round again from the ledger, and compare its model with the announced one.
 
-    Exits with 1 if it is another model.
+    It is for operators and auditors: it also lists the devices that counted,
+    with their samples. It only reads, and the aggregator may work meanwhile. It
+    exits with 1 if the models differ.
+
+    \b
+      fedge replay 12 --config federation.toml
     """
     from fleet.cli import replay as replaying
 
@@ -137,7 +152,7 @@ def replay(
 @app.command()
 def world(
     seeds: Annotated[
-        str, typer.Option(help="Which worlds: FIRST:END (without END), or one number.")
+        str, typer.Option(help="The worlds' seeds: FIRST:END (without END), or one number.")
     ] = "0:1000",
     devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
@@ -146,7 +161,14 @@ def world(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Run the programs in simulated worlds with many faults; exits with 1 if an invariant breaks."""
+    """Run the programs in simulated worlds with many faults, and check invariants after every event.
+
+    It is for developers of Fedge. Each world follows from its seed alone, so a
+    violation can be repeated. It exits with 1 if an invariant breaks.
+
+    \b
+      fedge world --seeds 0:150
+    """
     from fleet.simulator.campaign import Size, run_parallel, story
 
     first, colon, end = seeds.partition(":")
@@ -155,9 +177,7 @@ def world(
     except ValueError:
         raise typer.BadParameter(f"{seeds!r}: expected FIRST:END or a number", param_hint="--seeds") from None
     if not chosen:
-        raise typer.BadParameter(
-            f"{seeds!r}: is no world; END is the first one left out", param_hint="--seeds"
-        )
+        raise typer.BadParameter(f"{seeds!r}: contains no seed; END itself is left out", param_hint="--seeds")
     size = Size(devices, rounds)
     tally = run_parallel(chosen, size, jobs or len(os.sched_getaffinity(0)))
     if as_json:
@@ -176,7 +196,7 @@ def world(
 
 
 def _print(outcome: "Outcome", console: Console) -> None:
-    """The short table, and where the files are."""
+    """Print the short table and the paths of the files."""
     console.print(
         f"[bold]{outcome.title}[/bold]: accuracy on {outcome.held_out} held-out samples",
         highlight=False,

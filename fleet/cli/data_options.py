@@ -1,4 +1,4 @@
-"""`--data KEY=VALUE`: a key of the section `[data]` of `agent.toml` on the command line."""
+"""The option `--data KEY=VALUE`, which gives a key of the section `[data]` of `agent.toml`."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from fleet.demo.provision import Value
 from fleet.trial.columns import nearest
 from fleet.trial.usage import UsageError
 
-HINT = "a key of [data] is said here by --data KEY=VALUE"
-"""Added to a message that names such a key."""
+HINT = "a key of [data] is given here by --data KEY=VALUE"
+"""The hint that follows a message which names such a key."""
 
 
 def names_a_key(message: str) -> bool:
@@ -20,22 +20,22 @@ def names_a_key(message: str) -> bool:
 
 
 def with_hint(message: str) -> str:
-    """A message, with a hint on `--data` if it names a key of `[data]`."""
+    """Return a message, with a hint on `--data` if it names a key of `[data]`."""
     return f"{message}; {HINT}" if names_a_key(message) else message
 
 
 def data_options(texts: Sequence[str], elsewhere: Mapping[str, str]) -> dict[str, Value]:
-    """Read each `KEY=VALUE` as in `agent.toml`; a value that is no TOML is a text.
+    """Read each `KEY=VALUE` as in `agent.toml`; a value that is not TOML is read as a text.
 
     >>> data_options(["gap=1", "separator=;"], {})
     {'gap': 1, 'separator': ';'}
 
     Args:
         texts: the options.
-        elsewhere: keys that are set in another way or not at all, with the message for each.
+        elsewhere: the keys that this option cannot set, each with the text that says why.
 
     Raises:
-        UsageError: there is no key, or it is set in another way.
+        UsageError: an option has no key, or a key that is in `elsewhere`.
     """
     return dict(_option(text, elsewhere) for text in texts)
 
@@ -55,7 +55,7 @@ def _option(text: str, elsewhere: Mapping[str, str]) -> tuple[str, Value]:
 
 
 def csv_settings(section: Mapping[str, Value]) -> CsvSettings:
-    """The section `[data]` of a CSV.
+    """Check the section `[data]` of a CSV source.
 
     Raises:
         UsageError: a key or a value is invalid.

@@ -32,9 +32,14 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Say how good a model is where answers are known: by class, or by target beside always the mean.
+    """Score an exported model on rows whose answers are known: by class, or by target.
 
-    Columns are found by the names that stand in the model. Take rows that it was not trained on.
+    It is for users of a model. The result of a regression stands beside that of
+    always answering the mean. Columns are matched by the names in the model.
+    Use rows on which it was not trained.
+
+    \b
+      fedge evaluate out/try/model.onnx new.csv --label activity
     """
     from fedge.data import scorecard
     from fedge.service.escapes import printable

@@ -1,4 +1,4 @@
-"""How `fedge demo` and `fedge try` end early: with one line that says why, and the right exit code."""
+"""End `fedge demo` and `fedge try` early with the right exit code and one line that says why."""
 
 import signal
 import sys
@@ -13,11 +13,11 @@ from fedge.errors import FedgeError
 
 @contextmanager
 def interruptible(command: str, worded: Callable[[str], str] = str) -> Iterator[None]:
-    """Run a command that cleans up after SIGTERM as after Ctrl-C; exit with a line after either or an error.
+    """Run a command so that it cleans up after SIGTERM or Ctrl-C, and reports either, or an error, in a line.
 
     Args:
-        command: its name, for that line.
-        worded: makes the line's text of an error's message.
+        command: the command's name, for that line.
+        worded: turns an error's message into the line's text.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:

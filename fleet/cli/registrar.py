@@ -1,4 +1,4 @@
-"""`fedge registrar`: the process that signs the requests of devices."""
+"""`fedge registrar`: the process that signs the certificate requests of devices."""
 
 import signal
 import sys
@@ -20,7 +20,11 @@ def registrar(
 ) -> None:
     """Sign the requests of devices that have a token, and renew certificates, until stopped.
 
-    It alone reads the authority's key: run it as a user of its own, on the broker's machine.
+    It is for the operator of a federation. No other running program reads the
+    authority's key, so run it as its own user on the broker's machine.
+
+    \b
+      fedge registrar --folder phones
     """
     from fleet.pki.folder import FederationFolder
     from fleet.pki.service import Loop

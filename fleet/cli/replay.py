@@ -12,12 +12,11 @@ from aggregator.ledger.layout import FILE
 
 
 def run(config: Path, number: int) -> Replayed:
-    """Compute a round of the federation that `config` describes again.
+    """Compute a round of the federation in `config` again.
 
     Raises:
         ConfigError: the configuration is wrong.
-        DataError: there is no such round, it is still open, its updates have been freed, or its rule is not
-            known.
+        DataError: there is no such round, it is still open, its updates are deleted, or its rule is unknown.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
     settings = load(config)
@@ -25,7 +24,7 @@ def run(config: Path, number: int) -> Replayed:
 
 
 def as_json(replayed: Replayed) -> dict[str, Any]:
-    """For programs: digests as hex, n_k by device."""
+    """The result for programs: digests in hex, and n_k by device."""
     return {
         "generation": replayed.round.generation,
         "round": replayed.round.round,
@@ -39,7 +38,7 @@ def as_json(replayed: Replayed) -> dict[str, Any]:
 
 
 def show(replayed: Replayed, console: Console) -> None:
-    """The verdict, and who was in it."""
+    """Print the verdict and the devices that counted."""
     table = Table()
     table.add_column("device")
     table.add_column("samples", justify="right")

@@ -1,4 +1,4 @@
-"""docs/settings.md: every key of every settings file, written from the models that read them.
+"""Write docs/settings.md, which has every key of every settings file, from the models that read them.
 
 `python -m fleet.cli.settings_reference FILE` writes it anew. A key's meaning is the docstring below its
 field.
@@ -26,22 +26,22 @@ from fedge.service.settings import FileSettings
 from fleet.pki.settings import RegistrarSettings
 
 FILES: Mapping[str, tuple[type[FileSettings], str]] = {
-    "agent.toml": (AgentSettings, "A device's own settings, which its owner writes."),
-    "federation.toml": (FederationSettings, "The aggregator's settings: what is learnt and how."),
-    "registrar/registrar.toml": (RegistrarSettings, "For `fedge enroll` and `fedge registrar`."),
+    "agent.toml": (AgentSettings, "The settings of one device, which its owner writes."),
+    "federation.toml": (FederationSettings, "The aggregator's settings: what the fleet learns, and how."),
+    "registrar/registrar.toml": (RegistrarSettings, "The settings of `fedge enroll` and `fedge registrar`."),
 }
 NAME = "NAME"
-"""In a path, the placeholder for an owner's name of a table."""
+"""In a path, the placeholder for a table's name that the owner chooses."""
 _INTRODUCTION = """\
 # Settings
 
-Every key of the three files. This page is written from the models that read them (`make docs`), so it tells
-what this version takes: a key that does not stand here is an error.
+This page lists every key of the three settings files. `make docs` generates it from the models that read the
+files, so it describes this version exactly; any other key is an error.
 
-Each key can be given by an environment variable instead, which goes before the file. An empty variable counts
-as unset. A variable is read as what its key takes: a text, a number, true or false; a list or a table is
-written as JSON. Relative paths are relative to the folder of the file. "–" as default: nothing is set.
-`fedge-agent --check` and `fedge-aggregator --check` say what they understood.
+An environment variable can set each key instead, and overrides the file. An empty variable counts as unset.
+The value has the type of the key: a text, a number, true or false; write a list or a table as JSON. Relative
+paths start at the folder of the settings file. A default of "–" means that nothing is set.
+`fedge-agent --check` and `fedge-aggregator --check` print the settings as the programs read them.
 """
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
 _PLURALS = {
@@ -57,7 +57,7 @@ Fields = Mapping[str, FieldInfo]
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [_INTRODUCTION]
     for name, (settings, about) in FILES.items():
         page = _Page(name, settings.ENV_PREFIX, {})
@@ -74,10 +74,10 @@ class _Page:
     prefix: str
     """The prefix of its variables."""
     told: dict[tuple[type[BaseModel], ...], str]
-    """The titles of tables that were described already and occur again."""
+    """The titles of tables that the page has already described."""
 
     def fields(self, fields: Fields, path: tuple[str, ...]) -> Iterator[str]:
-        """The keys of a table with values; then the tables below it."""
+        """Yield the keys of a table that have values, and then the tables below it."""
         rows = [self._row(key, field, path) for key, field in fields.items() if not _is_table(field)]
         if rows:
             yield "\n| key | type | default | meaning | variable |\n|---|---|---|---|---|\n"
@@ -126,7 +126,7 @@ class _Page:
             yield from self.fields(own, path)
 
     def _parts(self, registry: Registry[Any], path: tuple[str, ...]) -> Iterator[str]:
-        """The parts that a table may name, and what each can be told at `path`."""
+        """Yield the parts that a table may name, and the settings of each at `path`."""
         yield f"\nParts of the kind `{registry.kind}`, besides those of `extensions`:\n\n"
         told = [registry.entries()[name] for name in registry.names()]
         for entry in told:
@@ -139,7 +139,7 @@ class _Page:
 
 
 def _entry(model: type[BaseModel]) -> str:
-    """A table that is an entry of a list, in one line."""
+    """Describe in one line a table that is an entry of a list."""
     keys = []
     for key, field in described(model).items():
         kind = f'`{key} = "{field.default}"`' if get_origin(field.annotation) is Literal else f"`{key}`"
@@ -175,7 +175,7 @@ def _number(limit: float) -> str:
 
 
 def _words(annotation: Any, *, before: bool = False) -> str:
-    """A type in words; `before`: it is parsed from the file's value, a text unless it is a list."""
+    """Describe a type in words; `before`: the file's value, a text unless it is a list, is parsed to it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         marked = any(isinstance(each, BeforeValidator) for each in arguments[1:])
@@ -215,7 +215,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _is_table(field: FieldInfo) -> bool:
-    """Whether a key is only a table, so that its keys are described instead."""
+    """Whether a key holds only a table, so that the page describes its keys instead."""
     models, kinds = list(_models(field.annotation)), list(_kinds(field.annotation))
     return bool(models) and len(models) == len(kinds) and _holder(field.annotation) is not tuple
 
@@ -228,7 +228,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types that a type is made of; the names of a table's entries are none of them."""
+    """The types of which a type consists, without the type of a table's names."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         yield from _kinds(arguments[0])

@@ -1,4 +1,4 @@
-"""The commands of `fedge` for simulated devices: their data, and a bad network."""
+"""The commands of `fedge` for simulated devices: `deal` makes their data, `relay` a bad network."""
 
 import signal
 import sys
@@ -15,12 +15,16 @@ app = typer.Typer()
 
 @app.command()
 def deal(
-    folder: Annotated[Path, typer.Argument(help="Each device gets a folder of its own in it.")],
-    devices: Annotated[int, typer.Option(help="Among how many devices.", min=1)] = 20,
+    folder: Annotated[Path, typer.Argument(help="The folder in which each device gets its own.")],
+    devices: Annotated[int, typer.Option(help="The number of devices.", min=1)] = 20,
 ) -> None:
-    """Deal real data out to simulated devices: shoulder exercises seen by smart watches, one wrist a device.
+    """Write real data for simulated devices: shoulder exercises that smart watches recorded.
 
-    Files that are there stay as they are.
+    It is for trying Fedge without data of your own. Each device gets the data
+    of one wrist. Existing files stay as they are.
+
+    \b
+      fedge deal data/ --devices 20
     """
     from fleet.datasets import load_watch
     from fleet.demo.partition import deal as deal_out
@@ -35,20 +39,29 @@ def deal(
 
 @app.command()
 def relay(
-    target: Annotated[str, typer.Argument(metavar="HOST", help="The broker; ports are the same there.")],
-    listen: Annotated[list[str], typer.Option(metavar="ADDRESS:PORT", help="Where devices connect to.")],
+    target: Annotated[
+        str, typer.Argument(metavar="HOST", help="The broker's machine; its ports are those of --listen.")
+    ],
+    listen: Annotated[list[str], typer.Option(metavar="ADDRESS:PORT", help="Where devices connect.")],
     trouble: Annotated[
         str,
         typer.Option(
-            help="none, all, or several with commas: delay, slow, partition, half-open. (crash is accepted "
-            "and left to who starts the devices.)"
+            help="none, all, or several separated by commas: delay, slow, partition, half-open. (crash is "
+            "accepted and ignored: whatever starts the devices does that.)"
         ),
     ] = "none",
     seed: Annotated[
         int, typer.Option(help="The same seed gives the same faults at the same times.", min=0)
     ] = 1,
 ) -> None:
-    """Relay between devices and a broker, and make faults on the way, to see what a fleet survives."""
+    """Relay the traffic between devices and a broker, and inject network faults.
+
+    It is for tests of a fleet: let the devices connect to the relay instead of
+    the broker.
+
+    \b
+      fedge relay localhost --listen 0.0.0.0:8884 --trouble delay,partition
+    """
     from fedge.service.logs import tell
     from fleet.demo import network_faults as troubles
 

@@ -1,4 +1,4 @@
-"""Surveys and updates that can count, of as many samples as one likes, with figures that cannot be true."""
+"""Valid surveys and updates of a liar, with any number of samples and with figures that cannot be true."""
 
 import struct
 from functools import cache
@@ -20,17 +20,17 @@ CLAIMS: tuple[dict[str, float], ...] = (
     {"accuracy_before": 0.0, "held_loss_before": 1e308, "loss_before": 1e308, "held_out": 2.0**31 - 1},
     {"held_loss_before": -1e300, "held_out": 1.0},
 )
-"""Figures that would end learning, or keep it from ending, if they were believed."""
+"""Figures that would end learning, or prevent its end, if the aggregator believed them."""
 COLUMNS = ((100.0, 1e30, 0.0), (100.0, -1e30, 1e62), (20.0, 0.0, 1e-20), (100.0, 0.0, 1e62))
-"""Count, mean and M2 of a column that would be useless, if they were believed."""
+"""Count, mean and M2 that would make a column useless if the aggregator believed them."""
 SAMPLES = (1, 20, 100, 10_000, 1_000_000)
-"""From the fewest to `max_samples`."""
+"""Sample counts from the smallest to `max_samples`."""
 ENTRIES = (1.0, 1.0, 1e6, 3e8, 3e38)
-"""Weights as near as those of others, far away, and as large as can be."""
+"""Weights as near to the base as others', far away, and as large as float32 allows."""
 
 
 def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey | Update:
-    """One about the round of `manifest`, with figures `number`, or any that are extreme and can be told."""
+    """Make a survey or update for the round of `manifest`, with the claims `number` or any valid extremes."""
     samples, any_of_them = rng.choice(SAMPLES), rng.randrange(2)
     if manifest.model is None:
         here = round_of(manifest)
@@ -51,5 +51,5 @@ def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey |
 
 @cache
 def _told(kind: type[Survey | Update], field: str) -> tuple[Any, ...]:
-    """The extremes of a field that the decoder takes."""
+    """The extremes of a field that the decoder accepts."""
     return tuple(extreme.value for extreme in extremes(kind) if extreme.field == field and extreme.inside)

@@ -1,7 +1,7 @@
-"""What one ledger has promised and closed, as the oracle keeps it: a copy of the ledger has a copy of that.
+"""The oracle's record of what aggregators promised and closed with one ledger.
 
-Whoever loses a ledger, or goes back to an older copy, is held to no promise that is not in the one at hand;
-what is in it counts as before.
+A copy of a ledger has a copy of its book. An aggregator that loses its ledger, or returns to an older copy,
+must keep only the promises in the book of the ledger that it uses.
 """
 
 from copy import copy
@@ -13,79 +13,79 @@ from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Decline
 
 SpooledFrame = tuple[str, bytes, int]
-"""Device, digest, number."""
+"""The device, the update's digest, and the frame's number."""
 Presence = tuple[bool, Decline | None]
-"""Whether a device is online, and what it declines."""
+"""Whether a device is online, and the attempt that it declines."""
 
 
 @dataclass
 class Book:
-    """Everything that was said by an aggregator with this ledger."""
+    """Everything that aggregators with this ledger have published and saved."""
 
     closed: dict[RoundId, bytes] = field(default_factory=dict)
-    """The model of each closed round."""
+    """The digest of each closed round's model."""
     part: dict[RoundId, frozenset[str]] = field(default_factory=dict)
-    """Whose updates are in it."""
+    """The devices whose updates count in each closed round."""
     bodies: dict[RoundId, bytes] = field(default_factory=dict)
     """The vector of each closed round's model."""
     wishes: dict[int, Return | None] = field(default_factory=dict)
-    """To which model of before the operator wanted each generation to go back; None: to none."""
+    """The earlier model with which the operator began each generation; None: a new model."""
     made: RoundId = field(default_factory=lambda: RoundId(0, 0))
     """The newest round that made a model."""
     measured: set[RoundId] = field(default_factory=set)
-    """Rounds that only measured the model of the one before."""
+    """Rounds that only measured the model of the round before."""
     best: dict[int, tuple[RoundId, float]] = field(default_factory=dict)
-    """The model with the lowest held-out loss that was told, by generation."""
+    """The round and loss of the model with the lowest reported held-out loss, by generation."""
     last: Manifest | None = None
-    """What was announced last."""
+    """The manifest that was announced last."""
     promised: dict[RoundId, dict[str, bytes]] = field(default_factory=dict)
     answers: dict[tuple[str, bytes], str] = field(default_factory=dict)
-    """Durable verdicts."""
+    """The saved verdicts, by device and digest."""
     set_aside: set[bytes] = field(default_factory=set)
-    """Updates that were admitted, and then made the mean unusable."""
+    """Updates that were admitted and then set aside, because they made the mean unusable."""
     usual: dict[int, float] = field(default_factory=dict)
     """The longest median distance of a round's updates from their base, by generation."""
     moved: float = 0.0
-    """How far the last round moved the model."""
+    """The distance by which the last round moved the model."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     spooled: set[SpooledFrame] = field(default_factory=set)
     attempt: Attempt | None = None
-    """The attempt that is open."""
+    """The open attempt."""
     quorums: dict[tuple[RoundId, int], int] = field(default_factory=dict)
-    """The updates that each announced attempt takes, by round and attempt."""
+    """The quorum of each announced attempt, by round and attempt."""
     linked_s: float = 0.0
-    """How long aggregators had been connected, all in all, when it began."""
+    """The total time that aggregators had been connected when the open attempt began."""
     lifts: int = 0
-    """How often an operator had let a device count again when it began."""
+    """How often an operator had lifted a quarantine when the open attempt began."""
     tried: Attempt | None = None
-    """The attempt that was closed last, whether a model came of it or not."""
+    """The attempt that closed last, with or without a model."""
     over_s: float = 0.0
-    """When the seconds run out of what was announced last since an aggregator began with it; never before."""
+    """When the deadline of the last announcement passes since an aggregator began with this ledger."""
     awaited: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
-    """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
+    """The rounds that waited in vain for a device until their deadline, since its last admitted update."""
     absent_s: dict[str, float] = field(default_factory=dict)
-    """How long rounds lasted that closed without a device, for whatever reason, since then."""
+    """The total time of rounds that closed without a device, for any reason, since then."""
     heard: dict[str, tuple[Presence, float]] = field(default_factory=dict)
-    """What each device was heard to say last since an aggregator began with it, and since when it says so."""
+    """The last status of each device since an aggregator began with this ledger, and when it began."""
     answer_s: float = -1.0
-    """When an answer became durable last."""
+    """When an answer was last saved."""
     given_up: dict[RoundId, frozenset[str]] = field(default_factory=dict)
-    """For which devices a round need not have waited."""
+    """The devices for which a round need not have waited."""
 
     def copy(self) -> "Book":
-        """As it stands now."""
+        """Return a copy of its present contents."""
         book = Book(**{each.name: copy(getattr(self, each.name)) for each in fields(self)})
         book.promised = {round_id: dict(devices) for round_id, devices in self.promised.items()}
         return book
 
     @property
     def body(self) -> bytes:
-        """The vector of the newest model; none: empty."""
+        """The vector of the newest model; empty if there is none."""
         return self.bodies[max(self.bodies)] if self.bodies else b""
 
     @property
     def newest(self) -> RoundId:
-        """The newest round it speaks of."""
+        """The newest round that is announced or closed."""
         announced = round_of(self.last) if self.last is not None else RoundId(0, 0)
         return max(announced, max(self.closed, default=announced))

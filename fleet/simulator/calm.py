@@ -1,4 +1,4 @@
-"""After the faults comes calm: in it the federation must come to its end, with all who are willing."""
+"""The calm after the faults, in which the federation must finish with every device that takes part."""
 
 from functools import lru_cache
 
@@ -11,51 +11,51 @@ from fleet.simulator.machines import Machines
 from fleet.simulator.terms import Terms
 
 SETTLE_S = 480.0
-"""After so long in the calm nobody waits any more: keep-alives, back-offs, three pauses of a clone."""
+"""The seconds after which all waits of before have ended: keep-alives, retries, three pauses of a clone."""
 SETTLED_S = 10.0
-"""All are back when they have been for so long: who finds that it was cloned leaves again at once."""
+"""The seconds that all must stay connected to count as back; a device that was cloned leaves at once."""
 STANDS_S = 30.0
-"""A device that is at the broker is not said to be away for so long, in the calm."""
+"""The seconds after which no connected device may still have the status "offline" in the calm."""
 ROUND_TRIPS_S = 5.0
-"""What a device's messages may take, beside its training."""
+"""The seconds that a device's messages may take, besides its training."""
 PROGRESS_S = 300.0
-"""A round in the calm is closed after so long and two deadlines, whatever happened before."""
+"""In the calm a round closes within this many seconds and two deadlines, whatever happened before."""
 
 
 class Calm:
-    """The part of a world's life in which nothing goes wrong any more.
+    """The last part of a world, in which no fault is injected.
 
     Args:
-        scene: of the world.
-        machines: everybody in it.
-        wanted: what it is like.
+        scene: the world's clock, broker and settings.
+        machines: the world's programs.
+        wanted: the world's terms.
     """
 
     def __init__(self, scene: Scene, machines: Machines, wanted: Terms) -> None:
         self._scene, self._machines, self._terms = scene, machines, wanted
         self._said_away_s: dict[str, float] = {}
-        """Since when devices that are at the broker have been said to be away."""
+        """Since when each connected device has had the status "offline"."""
         self._late_s = 0.0
-        """Before that no round can be late, whatever happens."""
+        """The time before which no round counts as late."""
         self._status = lru_cache(maxsize=None)(scene.topics.status)
 
     def step(self) -> None:
-        """Let the next thing happen.
+        """Run the next event.
 
         Raises:
-            Violation: nothing will.
+            Violation: no event is left.
         """
         if not self._scene.clock.step():
-            raise Violation(Invariant.PROGRESS, f"nothing will ever happen again: {self._lacking()}")
+            raise Violation(Invariant.PROGRESS, f"no event is left, but {self._lacking()}")
 
     def last(self, calm_s: float) -> None:
-        """Let the world come to its end.
+        """Run the world until learning has ended.
 
         Args:
             calm_s: when the last fault was over.
 
         Raises:
-            Violation: it does not.
+            Violation: an invariant breaks, or learning does not end in time.
         """
         clock, machines = self._scene.clock, self._machines
         all_back_s = clock.now_s
@@ -73,9 +73,9 @@ class Calm:
                 if settled_s is None and clock.now_s > acted_s + SETTLE_S and machines.aggregator.alive:
                     raise Violation(
                         Invariant.ALL_COME_BACK,
-                        f"{SETTLE_S:.0f} s into the calm not everybody is back: {self._lacking()}",
+                        f"not all are back after {SETTLE_S:.0f} s of calm: {self._lacking()}",
                     )
-            if self._ended(but_the_sleepers=True):  # only the alarm is waited for
+            if self._ended(but_the_sleepers=True):  # only the alarm of a sleeping device is left
                 machines.aggregator.stop()
                 continue
             self._require_progress(calm_s)
@@ -83,7 +83,7 @@ class Calm:
             self._require_part(settled_s)
 
     def _require_progress(self, calm_s: float) -> None:
-        """Since something happened that takes time, no more has passed than a round may take."""
+        """Check that no more time has passed than a round may take since something last delayed it."""
         clock, machines = self._scene.clock, self._machines
         if clock.now_s <= self._late_s:
             return
@@ -93,17 +93,15 @@ class Calm:
         self._late_s = since_s + limit_s
         if clock.now_s > since_s + limit_s + (SETTLE_S if machines.aggregator.done else 0.0):
             lacking = self._lacking(but_the_sleepers=True) or self._lacking()
-            raise Violation(
-                Invariant.PROGRESS, f"in the calm, nothing has come of {limit_s:.0f} s: {lacking}"
-            )
+            raise Violation(Invariant.PROGRESS, f"no progress in {limit_s:.0f} s of calm: {lacking}")
 
     def _all_are_back(self) -> bool:
-        """Whether all who are awake are at the broker and known to be, and nothing of before is to come."""
+        """Whether all programs that are awake are connected and have that status, and no will is pending."""
         aggregator, broker = self._machines.aggregator, self._scene.broker
         if broker.wills_to_come or not aggregator.connected or aggregator.runtime is None:
             return False
         lines = [session.line for session in broker.sessions.values() if session.line is not None]
-        if not all(line.whole for line in lines):  # whose will is still to come
+        if not all(line.whole for line in lines):  # its will has not been published yet
             return False
         for device in self._machines.devices:
             said = self._scene.broker.retained.get(self._status(device.device))
@@ -114,7 +112,7 @@ class Calm:
         return True
 
     def _require_presence(self) -> None:
-        """Whoever is at the broker for long is not said to be away: a will that came late is answered."""
+        """Check that no connected device keeps the status "offline": it must correct a late will."""
         for device in self._machines.devices:
             said = self._scene.broker.retained.get(self._status(device.device))
             if not device.connected or said is None or decode(said.payload, Status).online:
@@ -124,14 +122,14 @@ class Calm:
             if self._scene.clock.now_s > since_s + STANDS_S:
                 raise Violation(
                     Invariant.PRESENCE,
-                    f"{device.name} is at the broker, and said to be away for {STANDS_S:.0f} s",
+                    f"{device.name} is connected, but its status is offline for {STANDS_S:.0f} s",
                 )
 
     def _ended(self, *, but_the_sleepers: bool = False) -> bool:
         return self._machines.aggregator.done and not self._lacking(but_the_sleepers=but_the_sleepers)
 
     def _lacking(self, *, but_the_sleepers: bool = False) -> str:
-        """What is still to come."""
+        """Describe what has not happened yet."""
         if not self._machines.aggregator.done:
             return f"{len(self._machines.operator.book.closed)} rounds are closed"
         closed = self._machines.operator.book.closed
@@ -147,11 +145,11 @@ class Calm:
             status = decode(said.payload, Status)
             if not status.online or status.holds != final:
                 word = "online" if status.online else "offline"
-                return f"{device.name} is said to be {word}, and to hold {(status.holds or b'').hex()[:8]}"
+                return f"{device.name} has the status {word} and holds {(status.holds or b'').hex()[:8]}"
         return ""
 
     def _require_part(self, since_s: float) -> None:
-        """Once all are back, every round that takes all has all who can be in time."""
+        """Check that, once all are back, each round of all devices counts all that can be in time."""
         if self._terms.target is not None or self._terms.fraction < 1:
             return
         time_s = self._terms.deadline_s - ROUND_TRIPS_S
@@ -167,5 +165,5 @@ class Calm:
             if first.get(round_id, 0.0) >= since_s and absent:
                 raise Violation(
                     Invariant.ALL_TAKE_PART,
-                    f"all are back, and round {round_id} goes without {sorted(absent)}",
+                    f"all are back, but round {round_id} closed without {sorted(absent)}",
                 )

@@ -1,4 +1,4 @@
-"""Messages of a device in which one field or two are extreme: everything that a liar may write."""
+"""Messages of a lying device in which one or two fields have extreme values."""
 
 import hashlib
 import random
@@ -29,33 +29,33 @@ from fleet.simulator.updates import update
 
 KINDS: tuple[type[Message], ...] = (Status, Update, Survey, Frame)
 MORE = (1, MORE_ROUNDS, MORE_ROUNDS + 1)
-"""So far beyond the open round lie the generations and rounds at the bounds of what is believed."""
+"""Distances from the open round at which the aggregator just believes, or no longer believes, a claim."""
 
 
 @dataclass(frozen=True)
 class Exaggeration:
-    """A message with something extreme in it; `inside`: its decoder takes it."""
+    """A message with extreme values; `inside`: its decoder accepts them."""
 
     device: str
     kind: type[Message]
     extremes: tuple[Extreme, ...]
     payload: bytes
     frame_of: bytes = b""
-    """Of which update it is a frame, if it is one."""
+    """The update that a frame belongs to; None for other messages."""
 
     @property
     def inside(self) -> bool:
-        """Whether all that is extreme is within the limits of the messages."""
+        """Whether all extreme values keep the limits of the messages."""
         return all(extreme.inside for extreme in self.extremes)
 
     @property
     def digest(self) -> bytes:
-        """By which an update or survey is known."""
+        """The digest that identifies the update or survey."""
         return hashlib.sha256(self.frame_of or self.payload).digest()
 
     @property
     def made(self) -> Made | None:
-        """What an oracle must know of it, if it may count: of a frame, the update that it is one of."""
+        """What the oracle records if the message may count; for a frame, the update that it belongs to."""
         kind: type[Update | Survey] = Survey if self.kind is Survey else Update
         if self.kind is Status:
             return None
@@ -67,7 +67,7 @@ class Exaggeration:
 
     @property
     def _whole(self) -> bytes:
-        """What may count: of a frame, in which an extreme may change nothing, the update that it carries."""
+        """The bytes that may count; for a frame, those of its update, which an extreme may not change."""
         if self.kind is not Frame:
             return self.payload
         try:
@@ -76,7 +76,7 @@ class Exaggeration:
             return b""
 
     def publications(self, topics: Topics) -> Iterator[Publication]:
-        """How it is said: on no other topics may a device write."""
+        """The publications that send it, on the topics that a device may write."""
         if self.kind is Status:
             yield Publication(topics.status(self.device), self.payload, retain=True)
         elif self.kind is Frame:
@@ -93,9 +93,9 @@ def draw(
     kinds: tuple[type[Message], ...] = KINDS,
     only: tuple[str, ...] = (),
 ) -> Exaggeration:
-    """Something extreme about the round of `manifest`; in one of three, two fields are at once.
+    """Draw a message with an extreme value for the round of `manifest`; one in three has two such fields.
 
-    `only`: in these fields; none: in any.
+    `only`: the fields to choose from; empty: any field.
     """
     kind = rng.choice(kinds)
     honest = _honest(kind, device, manifest)
@@ -106,7 +106,7 @@ def draw(
 
 
 def every(device: str, manifest: Manifest | None) -> Iterator[Exaggeration]:
-    """Each extreme of each field, one at a time."""
+    """Yield one message for each extreme value of each field."""
     for kind in KINDS:
         honest = _honest(kind, device, manifest)
         for extreme in _extremes(honest):
@@ -130,7 +130,7 @@ def _say(device: str, honest: Message, *said: Extreme) -> Exaggeration:
 
 
 def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Message:
-    """What an honest device could say, and would be believed."""
+    """A message that an honest device could send, and that would be accepted."""
     here = round_of(manifest) if manifest is not None else RoundId(1, 0)
     task = manifest.task.digest if manifest is not None else bytes(32)
     model = manifest.model.digest if manifest is not None and manifest.model is not None else bytes(32)

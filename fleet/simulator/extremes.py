@@ -1,7 +1,7 @@
-"""The extremes of each field that a device may write: 0, 1, -1, the largest, NaN, just inside and beyond.
+"""The extreme values of each field that a device may write: 0, ±1, the largest, NaN, just inside and beyond.
 
-They follow from the limits that stand in `fedge.wire.messages`, so that a field which is added there is lied
-about too.
+They are derived from the limits in `fedge.wire.messages`, so that a new field there has extremes without a
+change here.
 """
 
 import re
@@ -16,16 +16,16 @@ from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import Message
 
 LOWEST, HIGHEST = -(2**63), 2**64 - 1
-"""What msgpack can carry of whole numbers."""
+"""The smallest and largest whole numbers that msgpack can encode."""
 LARGEST, SMALLEST = 1.7976931348623157e308, 5e-324
 UNBOUNDED = 4_000
-"""Bytes of a value that has no limit of its own."""
+"""The size in bytes used for a value without a limit of its own."""
 TEXTS = (
     *("a", "d0", "z" * 31, "z" * 32, "z" * 36, "z" * 37, "z" * 40, "z" * 41, "9-" + "-" * 34, "float32"),
     *("delta", "survey"),
     *("codec:float32", "z" * 20 + ":" + "z" * 80, "z" * 21 + ":z", "", "d/0", "+", "#", "\x00", "Ä"),
 )
-"""Some fit the pattern of a name, some do not."""
+"""Texts of which some match the pattern of a name."""
 METRICS = (
     "loss_before",
     "loss_after",
@@ -36,7 +36,7 @@ METRICS = (
     "received_bytes",
     "sent_bytes",
 )
-"""What the aggregator reads of an update's metrics."""
+"""The metrics of an update that the aggregator reads."""
 SINGLES = (
     0.0,
     -0.0,
@@ -49,14 +49,14 @@ SINGLES = (
     float("inf"),
     float("-inf"),
 )
-"""Entries of a vector."""
+"""Extreme entries of a vector."""
 DOUBLES = (0.0, 1.0, -1.0, 20.0, 1e30, LARGEST, -LARGEST, SMALLEST, float("nan"), float("inf"), float("-inf"))
-"""Entries of a survey."""
+"""Extreme entries of a survey."""
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """A value for one field; `inside`: within the limits of the messages, whatever it may mean."""
+    """A value for one field; `inside`: it keeps the limits of the messages, even if it makes no sense."""
 
     field: str
     value: Any
@@ -65,7 +65,7 @@ class Extreme:
 
 @cache
 def extremes(kind: type[Message]) -> tuple[Extreme, ...]:
-    """Every extreme of every field of these messages."""
+    """All extremes of all fields of this kind of message."""
     schema = kind.model_json_schema()
     known, found = schema.get("$defs", {}), []
     for field, limits in schema["properties"].items():
@@ -75,7 +75,7 @@ def extremes(kind: type[Message]) -> tuple[Extreme, ...]:
 
 
 def frames(honest: Frame) -> Iterator[Extreme]:
-    """The extremes of a frame's fields, which must fit each other as well."""
+    """The extremes of a frame's fields, which must also be consistent with each other."""
     fields = honest.model_dump()
     for extreme in extremes(Frame):
         said = {**fields, extreme.field: extreme.value}
@@ -88,13 +88,13 @@ def _can_be(frame: Mapping[str, Any]) -> bool:
 
 
 def _values(limits: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[Any, bool]]:
-    """Values at the limits of one field, by its JSON schema, and whether they are within."""
+    """Values at the limits of one field's JSON schema, and whether each is within them."""
     if "anyOf" in limits:
         for each in limits["anyOf"]:
             yield from _values(each, known)
     elif "$ref" in limits:
         name = limits["$ref"].rpartition("/")[2]
-        if name == "Reason":  # one that was added later in v1 is no mistake
+        if name == "Reason":  # a reason that a later version adds to v1 is valid
             yield from (("new" * 13, True), ("x" * (MAX_REASON + 1), False))
         yield from _values(known[name], known)
     elif "const" in limits or "enum" in limits:
@@ -203,7 +203,7 @@ _KINDS = {
 
 
 def _vectors() -> Iterator[tuple[bytes, bool]]:
-    """Bodies of an update of four weights: all entries extreme, one of them, and of another length."""
+    """Bodies of an update of four weights: with all entries extreme, with one, and of another length."""
     for entry in SINGLES:
         yield struct.pack("<4f", *[entry] * 4), True
         yield struct.pack("<4f", 1.0, 1.0, 1.0, entry), True
@@ -211,7 +211,7 @@ def _vectors() -> Iterator[tuple[bytes, bool]]:
 
 
 def _moments() -> Iterator[tuple[bytes, bool]]:
-    """Bodies of a survey of one column: its count, its mean and its M2."""
+    """Bodies of a survey of one column, which consist of count, mean and M2."""
     for entry in DOUBLES:
         for place in range(3):
             column = [100.0, 1.0, 100.0]
@@ -225,4 +225,4 @@ _CONTENTS: dict[tuple[str, str], tuple[tuple[Any, bool], ...]] = {
     ("survey", "features"): tuple(_moments()),
     ("survey", "targets"): tuple(_moments()),
 }
-"""What stands inside of fields that are bytes to the messages."""
+"""Extremes of the contents of fields that are plain bytes in the messages."""

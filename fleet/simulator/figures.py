@@ -1,7 +1,7 @@
-"""What a round's figures and a survey's columns must be, by slow and obvious arithmetic.
+"""Compute a round's figures and a survey's columns by slow and obvious arithmetic.
 
-They have nothing in common with `aggregator.aggregation.figures` and `fedge.algorithms.rules.columns` but
-what these say they compute.
+This module shares only the definitions with `aggregator.aggregation.figures` and
+`fedge.algorithms.rules.columns`, and none of their code.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,16 @@ FIGURES = (
     ("rmse", "rmse_before", True),
     ("mae", "mae_before", True),
 )
-"""Name in a round's summary, name on the wire, and whether it is weighed by what is held out."""
+"""The name in a round's summary, the name on the wire, and whether held-out samples are its weights."""
 
 
 def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]:
-    """The figures of a round: exact trimmed means, no weight above the lower median.
+    """Compute the figures of a round: exact trimmed means, with weights of at most their lower median.
 
-    An RMSE is the root of that of its squares.
+    The mean of RMSEs is the root of the mean of their squares.
 
-    None of a figure that one or two tell, while others do not who sent these updates, or it takes `count`.
+    A figure that fewer than three devices report is left out, unless all updates report it and there are at
+    least `count` of them.
     """
     found = {}
     for name, told, held in FIGURES:
@@ -57,7 +58,7 @@ def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]
 
 
 def plain_column(devices: Sequence[Moments], j: int) -> tuple[float, float]:
-    """Mean and spread of column `j`; a spread of 0: it is constant."""
+    """Compute mean and spread of column `j`; a constant column has the spread 0."""
     told = [(float(one.mean[j]), sqrt(one.m2[j] / one.count[j])) for one in devices if one.count[j] > 0]
     means = [mean for mean, _ in told]
     alive = [(mean, deviation) for mean, deviation in told if not _constant(mean, deviation)]
@@ -96,7 +97,7 @@ def _apart(means: list[float]) -> float:
 
 
 def _inwards(values: list[float]) -> list[float]:
-    """The outer tenth at each end, and one at least, as the next value inwards."""
+    """Replace the outer tenth at each end, at least one value, by the next value inwards."""
     ordered = sorted(values)
     cut = min(max(1, ceil(len(values) / 10)), (len(values) - 1) // 2)
     return [ordered[min(max(i, cut), len(values) - 1 - cut)] for i in range(len(values))]

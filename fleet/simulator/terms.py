@@ -8,28 +8,28 @@ from fedge.wire import frames
 from fleet.simulator.trainers import Odd
 
 REAL_ONE_IN = 50
-"""So many worlds to one with databases and data in files, and real SGD."""
+"""One world in this many has databases and data in files, and real SGD."""
 ODD_OF = 8
 ODD: Mapping[int, Mapping[int, Odd]] = {
     2: {0: "many samples", 1: "far away"},
     4: {0: "as large as can be"},
     6: {0: "many samples", 1: "far away", 2: "as large as can be"},
 }
-"""Of so many worlds these, by the rest of their seed, have such devices."""
+"""The unusual devices of a world, by the remainder of its seed modulo `ODD_OF` and by the device's number."""
 UNCLIPPED = 4
-"""In these no difference is clipped, so that a mean may be unusable however many devices there are."""
+"""The remainder of worlds without clipping, where a mean may be unusable with any number of devices."""
 SHARE_ONE_IN, SHARE = 8, 0.5
-"""So many worlds to one whose quorum is this share of the devices online, and not a number."""
+"""One world in this many has a quorum that is this share of the devices online, instead of a number."""
 SIGNED_ONE_IN = 9
-"""So many worlds to one with signed announcements, whose liar forges them."""
+"""One world in this many has signed announcements, and its liar forges them."""
 SILENT_ONE_IN = 6
-"""So many worlds to one with a device that is online and never answers."""
+"""One world in this many has a device that is online and never answers."""
 STATEFUL_ONE_IN = 5
-"""So many worlds to one whose devices remember which of their updates counted."""
+"""One world in this many has devices with a stateful algorithm: they remember their updates that counted."""
 LYING_ONE_IN = 7
-"""So many worlds to one with a member that lies in each round."""
+"""One world in this many has a member that lies in each round."""
 ACCURACY = 0.9
-"""Learning ends there, and no honest stand-in tells as much."""
+"""The accuracy at which learning ends; no honest stand-in reports as much."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class Terms:
     real: bool
     signed: bool
     silent: bool
-    """A member is online and never answers."""
+    """Whether a member is online and never answers."""
     lying: bool
-    """A member answers each round, and says anything in any field."""
+    """Whether a member answers each round with lies in any field."""
     stateful: bool
-    """The devices train with an algorithm that remembers something."""
+    """Whether the devices train with a stateful algorithm."""
     clips: bool
     share: float | None
-    """The quorum is this share of the devices online."""
+    """The quorum as a share of the devices online; None: `quorum` is a number."""
     odd: Mapping[int, Odd]
-    """What is unusual about which device."""
+    """What is unusual about a device, by its number."""
 
 
 def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
-    """Draw what a world is like."""
+    """Draw the terms of the world with this seed."""
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
     return Terms(

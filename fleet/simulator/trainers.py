@@ -1,4 +1,4 @@
-"""Who trains in a virtual device: a stand-in with a recognisable vector, or production's own SGD."""
+"""The trainers of virtual devices: a stand-in that makes recognisable vectors, or production's SGD."""
 
 import hashlib
 import zlib
@@ -28,41 +28,41 @@ from fleet.simulator.oracle.states import COUNTED, counted, mark
 from fleet.simulator.updates import update
 
 MODEST = 0.6
-"""No honest stand-in tells a higher accuracy."""
+"""The highest accuracy that an honest stand-in reports."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a trainer works: what it needs of its host and of the world."""
+    """What a trainer needs of its host and of the world."""
 
     device: str
     now_s: Callable[[], float]
     later: Callable[[Callable[[], None]], None]
-    """Do something when the work is over, if the host still lives then."""
+    """Call a function when the training time is over, if the host still runs then."""
     post: Callable[[Done | Failed], None]
     begun: Callable[[Assignment], None]
     made: Callable[[bytes, Made], None]
     willing: Callable[[], bool]
     tries: Callable[[], int]
-    """Counts over restarts: what is trained again comes out different, as with data that grows."""
+    """Count the trainings across restarts: a repeated one gives another result, as with growing data."""
 
 
 Odd = Literal["", "many samples", "far away", "as large as can be"]
-"""What is unusual about a device: it says a thousand times the samples, is sixteen times as far from its base
-as others, or sends, in each first round of training, the largest weights there are, of very many samples."""
+"""What is unusual about a device: it reports a thousand times the samples, it is sixteen times as far from
+its base as others, or it sends the largest weights with very many samples in the first training round."""
 
 
 def lineage_of(manifest: Manifest) -> bytes:
-    """What the states of a stand-in have in common."""
+    """The lineage of a stand-in's states: only states of the same lineage are continued."""
     assert manifest.plan is not None
     return states.lineage_of(manifest, manifest.plan, "stand-in")
 
 
 class StandIn:
-    """Makes, without learning, a vector of device, round, model and try, so that none is taken for another.
+    """Makes a vector from device, round, model and try without training, so that no two vectors are equal.
 
-    The entries are whole numbers below 2^20 and n_k is below 1,000, so a float64 sum of them is exact, and a
-    float32 one is not; an odd one's are larger.
+    The entries are whole numbers below 2^20 and n_k is below 1,000, so that a float64 sum is exact and a
+    float32 sum is not. An odd device's numbers are larger.
     """
 
     def __init__(self, bench: Bench, number: int, odd: Odd = "", *, stateful: bool = False) -> None:
@@ -81,7 +81,7 @@ class StandIn:
             self._job.cancelled.set()
 
     def outcome(self, job: Assignment) -> Survey | Update | Failed | None:
-        """What comes of a job; None: it was cancelled."""
+        """Return the result of a job; None: it was cancelled."""
         if job.cancelled.is_set():
             return None
         manifest, here = job.manifest, round_of(job.manifest)
@@ -123,7 +123,7 @@ class StandIn:
         return update(here, manifest.model.digest, self._bench.device, samples, vector, told)
 
     def _held_out(self, here: RoundId, samples: int) -> dict[str, float]:
-        """What it tells of a round's model; the best one is not the last."""
+        """The figures of a round's model on held-out samples; the best model is not the last."""
         return {
             "accuracy_before": MODEST - self._number / 100,
             "held_loss_before": 1.0 + abs(here.round - 3) + self._number / 10,
@@ -147,7 +147,7 @@ class StandIn:
             )
 
     def _pending(self, job: Assignment, here: RoundId, digest: bytes) -> AlgorithmState | None:
-        """What it remembers if this update counts: all that counted, and this one."""
+        """The state if this update counts: the updates that counted so far, and this one."""
         if job.manifest.kind != "train":
             return None
         lineage = lineage_of(job.manifest)
@@ -156,14 +156,14 @@ class StandIn:
 
 
 class RealTrainer(StandIn):
-    """Real data, real SGD, in no virtual time of its own; what depends on the real clock is left out."""
+    """Trains real data with real SGD in no virtual time; it leaves out what depends on the real clock."""
 
     def __init__(self, bench: Bench, number: int, settings: AgentSettings) -> None:
         super().__init__(bench, number)
         self._trainer = Worker(settings, open_sources(settings), lambda _: None)
 
     def outcome(self, job: Assignment) -> Survey | Update | Failed | None:
-        """As production's trainer."""
+        """Train as production does."""
         if not self._bench.willing():
             return super().outcome(job)
         done = self._trainer.work(job)

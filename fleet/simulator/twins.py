@@ -1,7 +1,7 @@
-"""The mean of a round by the words of its laws: the slow twin of `aggregator.aggregation.aggregate`.
+"""The slow twin of `aggregator.aggregation.aggregate`, which computes a round's mean from the definition.
 
-It has nothing in common with these but the laws: lists of Python's own floats, one update after the other.
-Only what a network computes it asks `fedge.nn`, as everybody does.
+It shares no code with production's rules: it uses lists of Python floats and takes one update after another.
+Only the network's own computations come from `fedge.nn`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +19,10 @@ from fedge.wire.messages.update import Update
 from fedge.wire.topics import lane_of
 
 FEWEST = 5
-"""Of fewer updates none is clipped."""
+"""The fewest updates of a round that are clipped."""
 CLIP_NORM, MAX_WEIGHT = 2.5, 10
 MAX_NORM = 100
-"""The factors of the world's federations, which are the usual ones; in some of them nothing is clipped."""
+"""The factors of the worlds' federations, which are the defaults; some worlds do not clip."""
 
 Numbers = list[float]
 Usable = Callable[[Numbers], bool]
@@ -30,7 +30,7 @@ Usable = Callable[[Numbers], bool]
 
 @dataclass(frozen=True)
 class Counted:
-    """What one update counts with."""
+    """The weight and the clipped vector with which one update counts."""
 
     device: str
     norm: float
@@ -39,7 +39,7 @@ class Counted:
 
 
 def length(base: Numbers, vector: Numbers) -> float:
-    """The distance of two vectors of at most 16,384 entries: squares added by halves."""
+    """The distance of two vectors of at most 16,384 entries; the squares are added pairwise by halves."""
     squares = [(w - b) * (w - b) for w, b in zip(vector, base, strict=True)]
     while len(squares) & (len(squares) - 1):
         squares.append(0.0)
@@ -50,7 +50,7 @@ def length(base: Numbers, vector: Numbers) -> float:
 
 
 def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> list[Counted]:
-    """What the updates of a round count with: bounds by the lower medians of all of them."""
+    """Weigh and clip the updates of a round, with bounds from their lower medians."""
     vectors = [numbers(update.body) for update in updates]
     norms = [length(base, vector) for vector in vectors]
     usual = sorted(norms)[(len(norms) - 1) // 2]
@@ -69,7 +69,7 @@ def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> 
 
 
 def mean(parts: Iterable[Counted]) -> Numbers:
-    """Σ n w / Σ n in float32: products in float64, by device in a lane, lanes as a binary tree."""
+    """Compute Σ n w / Σ n in float32: float64 sums by device within a lane, and lanes as a binary tree."""
     known = sorted(parts, key=lambda part: (lane_of(part.device), part.device))
     total = _sum(known, 0, 256)
     assert total is not None
@@ -78,7 +78,7 @@ def mean(parts: Iterable[Counted]) -> Numbers:
 
 
 def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: bool = True) -> set[str]:
-    """Without whom the mean of these updates is usable; nobody, if it is."""
+    """The devices without which the mean of these updates is usable; empty if it is usable with all."""
     parts = counted(updates, base, clips=clips)
     if usable(mean(parts)):
         return set()
@@ -96,7 +96,7 @@ def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: b
 
 
 def judge(task: Task, base: Numbers) -> Usable:
-    """Who tells whether a model is usable: by the probes on which the base is."""
+    """Return a function that tells whether a model is usable on all probes on which its base is."""
     network, X = Network(task.network), _probes(task.network)
     fine = X[_finite(network, base, X)]
     teaches = len(fine) > 0 and _teaches(network, base, fine)
@@ -149,7 +149,7 @@ def _finite(network: Network, model: Numbers, X: NDArray[np.float32]) -> NDArray
 
 
 def _teaches(network: Network, model: Numbers, X: NDArray[np.float32]) -> bool:
-    """A classifier's loss and gradient are finite, where each probe is of the least likely class."""
+    """Whether loss and gradient are finite when each probe is of the model's least likely class."""
     weights = np.array(model, np.float32)
     gradient = np.empty_like(weights)
     with np.errstate(all="ignore"):

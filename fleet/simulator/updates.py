@@ -1,4 +1,4 @@
-"""The updates of a world's devices and liars, as every program writes them."""
+"""Make the updates of a world's devices and liars in the programs' own format."""
 
 from collections.abc import Mapping
 
@@ -17,15 +17,15 @@ def update(
     weights: NDArray[np.float32] | None,
     told: Mapping[str, float],
 ) -> Update:
-    """An update.
+    """Make an update.
 
     Args:
         here: the round that it answers.
         base: the digest of the model that it was made from.
-        device: whose it is.
+        device: the device that sends it.
         samples: n_k.
-        weights: of shape (p,), after one step; None: it only measured the model.
-        told: the figures of it.
+        weights: of shape (p,), after one step; None: the device only measured the model.
+        told: the figures that it reports.
     """
     measured = weights is None
     return Update(

@@ -75,10 +75,12 @@ def try_(
       fedge try all.csv --label activity --devices-from phone
       fedge try stations/ --regression pm25 --missing drop --seconds 60
 
-    It proposes features, classes and a network; runs a broker, the aggregator and the devices as they run
-    in the field; and compares the shared model with what each device learns alone, and with all data in
-    one place. The result is a verdict with its reasons, report.html, model.onnx, and federation.toml
-    and agent.toml to take into use. Nothing leaves this machine, and your files are only read.
+    It proposes features, classes and a network; runs a broker, the aggregator
+    and the devices as they run in the field; and compares the shared model with
+    what each device learns alone, and with all data in one place. The result is
+    a verdict with its reasons, report.html, model.onnx, and federation.toml and
+    agent.toml to take into use. Nothing leaves this machine, and your files are
+    only read.
 
     \b
     exit codes: 0 done, whatever the verdict; 64 the options make no sense;

@@ -1,1 +1,1 @@
-"""`fedge init`, `enroll`, `revoke`, `quarantine`, `renew`, `devices`, …: who belongs to a federation."""
+"""The commands that manage a federation's members: `fedge init`, `enroll`, `revoke`, `quarantine`, …"""

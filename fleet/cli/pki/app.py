@@ -1,4 +1,4 @@
-"""All commands for identities, in the order in which `fedge --help` lists them."""
+"""All commands for identities in the order of `fedge --help`."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""What all commands for identities share: the folder that is meant, and how an error ends them."""
+"""The shared parts of all commands for identities: the option `--folder`, and the report of an error."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Folder = Annotated[Path, typer.Option("--folder", help="The federation's folder.
 
 @contextmanager
 def reporting(command: str) -> Iterator[None]:
-    """Say what is wrong in one line, and exit with its code."""
+    """Report an error of the block in one line, and exit with its code."""
     try:
         yield
     except FedgeError as error:

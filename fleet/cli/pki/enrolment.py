@@ -1,4 +1,4 @@
-"""`fedge enroll`: devices, observers and tokens are let in."""
+"""`fedge enroll`: issue certificates to devices and observers, and make tokens."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 MOST_RENAMED = 20
-"""Names that become another id, of which each is told."""
+"""The most names that are listed when they become other ids."""
 LONGEST_LIST = 8_000_000
-"""Bytes of a list of devices."""
+"""The largest list of devices, in bytes."""
 
 
 @app.command()
@@ -27,36 +27,42 @@ def enroll(
     ] = None,
     listed: Annotated[
         Path | None,
-        typer.Option("--from", help="Also those named in this file, one a line; - is standard input."),
+        typer.Option("--from", help="Also the devices named in this file, one a line; - is standard input."),
     ] = None,
     csr: Annotated[
         Path | None,
         typer.Option(help="Sign this request (PEM) instead of making a key; - is standard input."),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="A new certificate for a device that has lost its own.")
+        bool, typer.Option("--again", help="Issue a new certificate to a device that has lost its own.")
     ] = False,
     observer: Annotated[
-        bool, typer.Option("--observer", help="Make devices/observer.pem, for dashboards that only read.")
+        bool, typer.Option("--observer", help="Make devices/observer.pem for dashboards, which only read.")
     ] = False,
     token: Annotated[
-        bool, typer.Option("--token", help="Print a token instead, with which devices enrol themselves.")
+        bool, typer.Option("--token", help="Print a token with which devices enrol themselves.")
     ] = False,
     uses: Annotated[
-        int | None, typer.Option(help="With --token: how many devices it is good for; else 1.", min=1)
+        int | None, typer.Option(help="With --token: how many devices may join with it; default: 1.", min=1)
     ] = None,
     valid: Annotated[
-        str | None, typer.Option(help="With --token: for how long, as in 30m, 1h or 7d; else 1h.")
+        str | None, typer.Option(help="With --token: how long it is valid, as in 30m or 7d; default: 1h.")
     ] = None,
     folder: Folder = Path(),
 ) -> None:
-    """Let devices belong to the federation: writes their bundles, devices/DEVICE.fedge.
+    """Enrol devices in the federation, and write a bundle for each: devices/DEVICE.fedge.
 
-    Many, named together or with --from, are enrolled all or none, and the broker is told once.
-    Those that are enrolled already stay as they are and are named: a run that was cut off is just run again.
-    In the file # begins a comment; a line that names no device is told with its number.
+    It is for the operator. Of several devices, all are enrolled or none.
+    Devices that are enrolled already stay as they are and are named, so an
+    interrupted run can be repeated. In a file for --from, # begins a comment;
+    an invalid line is reported with its number.
 
-    With --token it prints one line instead, for `fedge-agent join` on the device: whoever has it may join.
+    With --token it prints one line instead, for `fedge-agent join` on the
+    device: whoever has it may join.
+
+    \b
+      fedge enroll pump-1 pump-2
+      fedge enroll --token --uses 20 --valid 7d
     """
     from fleet.pki.enrolment import admit_observer
     from fleet.pki.enrolment import enroll as enrol
@@ -65,11 +71,11 @@ def enroll(
     devices = names or []
     many = listed is not None or len(devices) > 1
     if not token and (uses is not None or valid is not None):
-        raise typer.BadParameter("--uses and --valid are a token's: they go with --token")
+        raise typer.BadParameter("--uses and --valid describe a token: use them with --token")
     if observer:
         if token or devices or many or csr is not None or again:
             raise typer.BadParameter(
-                "an observer is no device: --observer goes without DEVICE, --from, --csr, --again and --token"
+                "an observer is no device: use --observer without DEVICE, --from, --csr, --again and --token"
             )
         with reporting("enroll"):
             signalled = admit_observer(FederationFolder(folder))
@@ -79,18 +85,18 @@ def enroll(
     if token:
         if devices or many or csr is not None or again:
             raise typer.BadParameter(
-                "a token names no device: it goes without DEVICE, --from, --csr and --again"
+                "a token names no device: use --token without DEVICE, --from, --csr and --again"
             )
         _promise(FederationFolder(folder), uses or 1, valid or "1h")
         return
     if many:
         if csr is not None or again:
-            raise typer.BadParameter("--csr and --again go with one DEVICE, and without --from")
+            raise typer.BadParameter("--csr and --again take one DEVICE, and no --from")
         _enroll_all(FederationFolder(folder), devices, listed)
         return
     if not devices and csr is None:
         raise typer.BadParameter(
-            "name devices, here or in a file with --from, or give a request with --csr", param_hint="DEVICE"
+            "name devices here or in a file with --from, or give a request with --csr", param_hint="DEVICE"
         )
     _tell_renamed(devices)
     device = as_id(devices[0]) if devices else None
@@ -127,9 +133,9 @@ def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | N
         typer.echo(done.bundle)
     if batch.known and batch.enrolled:
         known = ", ".join(str(identity.device) for identity in batch.known)
-        typer.echo(f"enrolled already, and left as they are: {known}", err=True)
+        typer.echo(f"already enrolled and unchanged: {known}", err=True)
     elif batch.known:
-        typer.echo("all of them were enrolled already, and are left as they are", err=True)
+        typer.echo("all of them were enrolled already; nothing was changed", err=True)
     until = f", until {batch.enrolled[0].issued.not_after:%Y-%m-%d}" if batch.enrolled else ""
     number = len(batch.enrolled)
     typer.echo(
@@ -161,11 +167,11 @@ def _text(listed: Path) -> str:
     try:
         return _given("--from", listed, LONGEST_LIST).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"--from {listed}: is no text in UTF-8") from None
+        raise ConfigError(f"--from {listed}: is not a text in UTF-8") from None
 
 
 def _given(option: str, path: Path, most: int) -> bytes:
-    """What a file of the user's holds, or standard input; more than so many bytes is not read."""
+    """Read a user's file or standard input, of at most `most` bytes."""
     from fedge.errors import ConfigError
 
     try:

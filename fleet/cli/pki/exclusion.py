@@ -1,4 +1,4 @@
-"""`fedge revoke`, `quarantine`, `forget`: devices no longer belong, do not count, or are not remembered."""
+"""`fedge revoke`, `quarantine` and `forget`: shut devices out, set them aside, or delete their data."""
 
 import re
 import sys
@@ -21,10 +21,15 @@ def revoke(
     device: Annotated[str, typer.Argument(help="The device's id; or a token's claim, as in claim-0a1b2c3d.")],
     folder: Folder = Path(),
 ) -> None:
-    """Shut a device out at once: its connection can neither publish nor receive, and its certificate is
-    refused.
+    """Shut a device out at once, or withdraw a token.
 
-    A claim is withdrawn at once too; the devices that it enrolled are named, and stay.
+    It is for the operator, when a device is stolen or leaves. The device can
+    neither publish nor receive any more, and the broker refuses its
+    certificate. With a token's claim, nobody can join with that token any more;
+    the devices that joined with it are named, and stay.
+
+    \b
+      fedge revoke pump-2
     """
     from fedge.identity.provisioning import CLAIM
     from fleet.pki.enrolment import revoke as shut_out
@@ -44,14 +49,20 @@ def revoke(
 @app.command()
 def quarantine(
     devices: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="The devices' ids.")],
-    lift: Annotated[bool, typer.Option("--lift", help="Let them count again.")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="End the quarantine.")] = False,
     folder: Folder = Path(),
 ) -> None:
-    """Set devices aside at once: they are told, not awaited and not counted, and nobody is revoked.
+    """Keep devices from taking part for a while, without revoking them.
 
-    Also in the round that is open: what they have sent there counts no more. A model that was made with
-    them stays: `fedge-aggregator new-generation --from-round` goes back to one from before. They go on
-    following the model, and `--lift` lets them take part again; `fedge devices` shows who is set aside.
+    It is for the operator, when a device's data look wrong. From now on, and in
+    the open round too, rounds neither wait for these devices nor count their
+    updates. The devices are told so, and still receive models. Models that were
+    made with them stay: `fedge-aggregator new-generation --from-round` returns
+    to an earlier one. `--lift` ends the quarantine; `fedge devices` shows it.
+
+    \b
+      fedge quarantine pump-2
+      fedge quarantine pump-2 --lift
     """
     from fleet.pki.folder import FederationFolder
     from fleet.pki.quarantine import quarantine as set_aside
@@ -63,24 +74,31 @@ def quarantine(
     if done.changed:
         are = f"{', '.join(done.changed)} {'is' if len(done.changed) == 1 else 'are'}"
         what = "out of quarantine" if lift else "in quarantine"
-        when = "an aggregator at work learns it within seconds, another when it starts"
+        when = "a running aggregator learns it within seconds, a stopped one when it starts"
         typer.echo(f"{are} {what}: {when}")
 
 
 @app.command()
 def forget(
     device: Annotated[str, typer.Argument(help="The device's id.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it, without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     folder: Folder = Path(),
 ) -> None:
-    """Remove what this server holds of a device, which is revoked; says what that is, and what stays.
+    """Delete what this server holds of a revoked device, and list what is deleted and what stays.
 
-    Stop the aggregator first. On a terminal it asks; elsewhere it takes --yes.
+    It is for the operator, when an owner asks for it. Stop the aggregator
+    first. On a terminal it asks before it deletes; elsewhere it needs --yes.
 
-    Rounds whose updates are removed cannot be computed again, and models that were made with them stay.
-    A new generation can learn on without it: begin that before.
+    Rounds whose updates are deleted cannot be computed again; models that were
+    made with them stay. To learn on without the device, begin a new generation
+    before.
 
-    Exits with 0, also where nothing was left; 64 without a yes; 75 while an aggregator is at work.
+    It exits with 0, also if nothing was left; with 64 without a yes; with 75
+    while an aggregator works.
+
+    \b
+      fedge revoke pump-2
+      fedge forget pump-2 --yes
     """
     import os
 
@@ -95,12 +113,12 @@ def forget(
     with reporting("forget"):
         found = held(FederationFolder(folder), device)
         if found.is_nothing:
-            typer.echo(f"there is nothing of {device} here: it was never heard of, or is forgotten")
+            typer.echo(f"there is nothing of {device} here: it was never enrolled, or is already forgotten")
             return
-        typer.echo(f"of {device} is removed:")
+        typer.echo(f"this is removed of {device}:")
         for sentence in found.removable():
             typer.echo(f"  {sentence}")
-        typer.echo("and there stays, which this cannot remove:")
+        typer.echo("and this stays, because it cannot be removed:")
         for sentence in found.lasting():
             typer.echo(f"  {sentence}")
         if not yes and not (sys.stdin.isatty() and typer.confirm("remove it for good?")):
@@ -111,11 +129,11 @@ def forget(
     if left.certificates:
         typer.echo(
             "its name and the numbers of its certificates stay in the register, so that these are refused "
-            "until they end: run this again then"
+            "until they expire: run this again then"
         )
     if left.status is not None:
         typer.echo(
-            "its status may still lie at the broker, as none was reached from here. Until it is erased its "
+            "the broker may still retain its status, as none was reached from here. Until that is erased its "
             f"name stays in the register: run this again where the broker runs (topic {left.status})"
         )
 
@@ -126,4 +144,4 @@ def _withdraw(folder: "FederationFolder", claim: str) -> None:
     enrolled, signalled = withdraw(folder, claim)
     typer.echo(f"{claim} is withdrawn; {signalled.value}")
     if enrolled:
-        typer.echo(f"it enrolled {', '.join(enrolled)}: `fedge revoke` shuts them out too", err=True)
+        typer.echo(f"it enrolled {', '.join(enrolled)}: shut them out too with `fedge revoke`", err=True)

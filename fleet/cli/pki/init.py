@@ -1,4 +1,4 @@
-"""`fedge init`: a federation's folder is made."""
+"""`fedge init`: make a federation's folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ def init(
     host: Annotated[
         list[str] | None,
         typer.Option(
-            help="The broker's name or address for devices; more than one: the first is told. Without it "
+            help="The broker's name or address for devices; of several they are told the first. Without it "
             "only this machine reaches the broker."
         ),
     ] = None,
@@ -29,18 +29,24 @@ def init(
     beside: Annotated[
         Path | None, typer.Option(help="A federation's folder whose authority and broker serve this one too.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Where those who have a certificate connect.", min=1)] = 8883,
+    port: Annotated[
+        int, typer.Option(help="The broker's port for clients with a certificate.", min=1)
+    ] = 8883,
     provisioning_port: Annotated[
-        int, typer.Option(help="Where those who ask for a certificate connect.", min=1)
+        int, typer.Option(help="The broker's port for devices that request one.", min=1)
     ] = 8884,
-    ca_days: Annotated[int, typer.Option(help="How long the authority lasts.", min=1)] = 20 * 365,
-    server_days: Annotated[int, typer.Option(help="How long a server's certificate lasts.", min=1)] = 730,
-    device_days: Annotated[int, typer.Option(help="How long a device's certificate lasts.", min=1)] = 365,
+    ca_days: Annotated[int, typer.Option(help="Days for which the authority is valid.", min=1)] = 20 * 365,
+    server_days: Annotated[
+        int, typer.Option(help="Days for which a server's certificate is valid.", min=1)
+    ] = 730,
+    device_days: Annotated[
+        int, typer.Option(help="Days for which a device's certificate is valid.", min=1)
+    ] = 365,
     like: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV, a folder of them or an .npz: propose from it what is learnt. Or the folder that "
-            "`fedge try` made: take up what was tried there."
+            help="A CSV, a folder of them or an .npz: propose the model from it. Or the folder that "
+            "`fedge try` made: use the settings that were tried there."
         ),
     ] = None,
     label: Annotated[
@@ -50,21 +56,24 @@ def init(
         str | None, typer.Option(help="With --like: the column to predict as a number, instead of classes.")
     ] = None,
 ) -> None:
-    """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing.
+    """Make a federation's folder with authority, identities, signing key and configuration.
 
-    Run again it completes what is missing, and tells the broker of topics that a newer version has.
-    To replace a key that others saw, remove its file and run this again: its certificate counts no more.
+    It is the operator's first command. It overwrites nothing: run again, it
+    adds what is missing, and tells the broker about topics of a newer version.
+    To replace a key that others have seen, remove its file and run this again:
+    then its old certificate is refused.
 
-    With --like it says which columns it took, which it left out and why.
+    With --like it prints which columns it uses, and which it leaves out and
+    why.
 
     \b
-      fedge init phones --like out/try                         what `fedge try` has tried
+      fedge init phones --like out/try                         as `fedge try` tried it
       fedge init phones --like data.csv --label activity       proposed from one file
     """
     if like is None and (label is not None or regression is not None):
-        raise typer.BadParameter("--label and --regression are a file's: they go with --like")
+        raise typer.BadParameter("--label and --regression describe a file: use them with --like")
     if label is not None and regression is not None:
-        raise typer.BadParameter("--label is for classes and --regression for a number: give one of them")
+        raise typer.BadParameter("--label is for classes and --regression for a number: use one of them")
     from fleet.pki.folder import FederationFolder
     from fleet.pki.init_federation import found
     from fleet.pki.init_options import Founding
@@ -110,11 +119,11 @@ def init(
         typer.echo(told, err=True)
         for path in (FederationFolder(root).settings, FederationFolder(root).device_settings):
             if path not in made:
-                typer.echo(f"{path} was there before, so --like has not changed it", err=True)
+                typer.echo(f"{path} existed before, so --like has not changed it", err=True)
     if unused:
         hosts = "--host " + " --host ".join(unused)
         typer.echo(
-            f"{hosts} was ignored, as the broker had its certificate before: "
+            f"{hosts} was ignored, because the broker already had its certificate: "
             f"`fedge renew {hosts} --folder {root}` adds to it; "
             f"{FederationFolder(root).registrar_settings} says where devices find the broker"
             + (f"; {unreached(FederationFolder(root))}" if here_only else ""),

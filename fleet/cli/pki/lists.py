@@ -1,4 +1,4 @@
-"""`fedge devices` and `tokens`: who belongs to a federation, and who may join."""
+"""`fedge devices` and `fedge tokens`: list the members of a federation, and the tokens to join it."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,13 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
     folder: Folder = Path(),
 ) -> None:
-    """List who belongs to the federation, until when its certificate counts, and when it was last seen."""
+    """List the federation's members, with the end of their certificates and the time they were last seen.
+
+    It is for the operator.
+
+    \b
+      fedge devices --folder phones
+    """
     from rich.console import Console
 
     from fleet.pki import device_list
@@ -43,9 +49,13 @@ def tokens(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
     folder: Folder = Path(),
 ) -> None:
-    """List the tokens of `fedge enroll --token`: what they are still good for, and who joined with them.
+    """List the tokens of `fedge enroll --token`, with the uses that are left and the devices that joined.
 
-    The tokens themselves are not kept: `fedge revoke CLAIM` withdraws one by its claim's name.
+    It is for the operator. The tokens themselves are not stored; each is listed
+    under the name of its claim, by which `fedge revoke CLAIM` withdraws it.
+
+    \b
+      fedge tokens --folder phones
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""Whether devices elsewhere reach the broker that `fedge init` has configured."""
+"""Find out whether other machines can reach the broker that `fedge init` configured."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 
 def is_here_only(folder: "FederationFolder") -> bool:
-    """Whether the broker listens on this machine alone, as far as its configuration says."""
+    """Whether the broker's configuration lets it listen on this machine only."""
     from fleet.pki.folder import read
     from fleet.pki.mosquitto import listens_here_only
 
-    with suppress(StateError):  # there may be another broker, with another configuration
+    with suppress(StateError):  # the federation may use another broker with its own configuration
         return listens_here_only(read(folder.mosquitto_conf).decode(errors="replace"))
     return False
 
 
 def unreached(folder: "FederationFolder") -> str:
-    """What is left to do before devices elsewhere reach a broker that was founded for this machine alone."""
+    """Say what to change so that other machines reach a broker that was configured for this machine only."""
     return (
         "the broker listens on this machine only: for devices elsewhere take the address out of the lines "
-        f"`listener` of {folder.mosquitto_conf} and start it again"
+        f"`listener` of {folder.mosquitto_conf} and restart it"
     )

@@ -1,4 +1,4 @@
-"""`fedge renew`: the server's own certificates."""
+"""`fedge renew`: renew the server's own certificates."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,15 +16,18 @@ app = typer.Typer()
 
 @app.command()
 def renew(
-    force: Annotated[bool, typer.Option("--force", help="All of them, due or not.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Renew all of them, due or not.")] = False,
     host: Annotated[
-        list[str] | None, typer.Option(help="A further name or address of the broker, for its certificate.")
+        list[str] | None, typer.Option(help="Add a name or address of the broker to its certificate.")
     ] = None,
     folder: Folder = Path(),
 ) -> None:
-    """Renew the server's own certificates of which two thirds of the time are over.
+    """Renew those of the server's own certificates that have used two thirds of their time.
 
-    On an installed server a timer does this every day.
+    It is for the operator; on an installed server a timer runs it every day.
+
+    \b
+      fedge renew --folder phones
     """
     from fleet.pki.folder import FederationFolder
     from fleet.pki.renewal import renew as renew_all
@@ -33,7 +36,7 @@ def renew(
         renewals, signalled = renew_all(FederationFolder(folder), force=force, more_hosts=host or ())
     for renewal in renewals:
         what = "renewed" if renewal.done else "not yet due"
-        typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
+        typer.echo(f"{renewal.path}: {what}; valid until {renewal.issued.not_after:%Y-%m-%d}")
     if host and is_here_only(FederationFolder(folder)):
         typer.echo(unreached(FederationFolder(folder)), err=True)
     if signalled is not None:

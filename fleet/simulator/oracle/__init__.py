@@ -1,4 +1,4 @@
-"""The oracle of a world: what must hold, looked at whenever somebody could see something."""
+"""The oracle of a world: it checks the invariants after each event that anybody could observe."""
 
 from fleet.simulator.oracle.checks import Oracle
 from fleet.simulator.oracle.endings import NEVER, Ending

@@ -1,4 +1,4 @@
-"""Rounds are announced in their order, and only what is durable is announced."""
+"""Check that rounds are announced in order, and that an aggregator announces only what it has saved."""
 
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import round_of
@@ -11,26 +11,26 @@ from fleet.simulator.oracle.record import Announced, Record, attempt_name, short
 
 
 class Announcements:
-    """The manifests of all aggregators."""
+    """Checks the manifests that all aggregators publish."""
 
     def __init__(self, record: Record, quorums: Quorums, endings: Endings) -> None:
         self._record, self._quorums, self._endings = record, quorums, endings
 
     def says(self, ledger: LedgerReader, book: Book, manifest: Manifest) -> None:
-        """An aggregator announces a round, or says anew what it announced."""
+        """Check a manifest that an aggregator publishes, for a new round or again."""
         here = round_of(manifest)
         if (before := book.last) is not None:
             if (*here, manifest.attempt) < (*round_of(before), before.attempt):
                 raise Violation(
                     Invariant.ROUNDS_IN_ORDER,
-                    f"round {here}.{manifest.attempt} is announced after {attempt_name(before)}",
+                    f"attempt {here}.{manifest.attempt} is announced after {attempt_name(before)}",
                 )
             if here == round_of(before) and manifest.state == before.state:
                 for what in ("task", "model", "kind"):
                     if getattr(manifest, what) != getattr(before, what):
                         raise Violation(
                             Invariant.ROUND_STAYS_AS_ANNOUNCED,
-                            f"the {what} of round {here} is announced anew, and is another",
+                            f"the {what} of round {here} differs from the one that was announced before",
                         )
         if manifest.model is not None:
             base = here if manifest.state == "done" else here._replace(round=here.round - 1)
@@ -38,20 +38,20 @@ class Announcements:
                 raise Violation(
                     Invariant.MODEL_WHEN_DURABLE,
                     f"round {here} announces the model {short(manifest.model.digest)} after round {base}, "
-                    "and a crash now would forget it",
+                    "but that model is not saved",
                 )
         saved = ledger.round_as_saved(here)
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(
                 Invariant.COHORT_WHEN_DURABLE,
-                f"round {attempt_name(manifest)} announces a cohort that a crash now would forget",
+                f"round {attempt_name(manifest)} announces a cohort that is not saved",
             )
         if manifest.state == "open" and saved.attempt == manifest.attempt:
             quorum = book.quorums.setdefault((here, saved.attempt), self._quorums.of(saved))
             if quorum != self._quorums.of(saved):
                 raise Violation(
                     Invariant.QUORUM,
-                    f"attempt {saved.attempt} of round {here} took {quorum} updates when it began, and takes "
+                    f"attempt {saved.attempt} of round {here} had the quorum {quorum} when it began, and has "
                     f"{self._quorums.of(saved)} now",
                 )
         if manifest.state == "done":

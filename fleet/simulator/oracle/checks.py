@@ -1,7 +1,8 @@
 """All checks of one world, over one record.
 
-The oracle hears what leaves a host, what its disk has committed and what the broker holds. It trusts no state
-of the programs: what was said it compares with what is durable, and models it computes again by itself.
+The oracle sees what each host sends, what its disk has committed and what the broker retains. It does not
+trust the programs' own state: it compares what they publish with what they have saved, and computes each
+model again with its own arithmetic.
 """
 
 from collections.abc import Callable
@@ -31,15 +32,16 @@ from fleet.simulator.oracle.waits import Waits
 
 
 class Oracle:
-    """The checks of one world, each for what it hears.
+    """Passes each event of one world to the checks that need it.
 
     Args:
         topics: the federation's.
         now_s: virtual seconds.
-        quorum: below which no round may close; None: each attempt's own, which it begins with.
+        quorum: the fewest updates with which any round may close; None: each attempt keeps the quorum that it
+            began with.
         deadline_s: of each attempt.
         ending: when learning may end.
-        clips: differences are clipped.
+        clips: whether the rule clips updates that are far from their base.
     """
 
     def __init__(
@@ -73,9 +75,9 @@ class Oracle:
         *,
         rounds_written: bool,
     ) -> None:
-        """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round.
+        """Check a committed transaction: verdicts of these rounds, these frames, and perhaps a closed round.
 
-        `rounds_written`: something was written to what rounds there are.
+        `rounds_written`: the transaction changed the ledger's table of rounds.
         """
         if rounds:
             book.answer_s = self.record.now_s()
@@ -88,7 +90,7 @@ class Oracle:
                     book.awaited.pop(device, None)
                     book.absent_s.pop(device, None)
                 if answer.reason is Reason.QUARANTINED and device in self.record.aside:
-                    book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
+                    book.promised.get(round_id, {}).pop(device, None)  # the operator asked for it
         life = ledger.meta() if rounds_written else None
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
@@ -96,15 +98,15 @@ class Oracle:
             self._rounds.stay_what_they_are(ledger, closed.generation)
             for device, partial in ledger.partials().items():
                 held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
-                if held & book.spooled - frames:  # what came with this transaction came after the closing
+                if held & book.spooled - frames:  # frames of this transaction arrived after the round closed
                     raise Violation(
                         Invariant.PARTIALS_DROPPED,
-                        f"round {closed} is closed, and the partial update of {device} is kept",
+                        f"round {closed} is closed, but the partial update of {device} is still kept",
                     )
         book.spooled |= frames
 
     def aggregator_says(self, ledger: LedgerReader, book: Book, piece: Publication) -> None:
-        """A publication leaves the aggregator."""
+        """Check a message that the aggregator publishes."""
         address = self.record.address(piece.topic)
         if address is None or not piece.payload:
             return

@@ -1,4 +1,4 @@
-"""Learning ends after its last round, or when the accuracy that enough devices tell says so."""
+"""Check that learning ends after its last round, or when enough devices report the target accuracy."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from fleet.simulator.oracle.record import Made, Record
 
 @dataclass(frozen=True)
 class Ending:
-    """When learning is over."""
+    """The rule by which learning ends."""
 
     rounds: int
     accuracy: float
@@ -20,20 +20,20 @@ NEVER = Ending(2**31 - 1, 2.0)
 
 
 class Endings:
-    """Which accuracies were told, and whether learning may be over.
+    """Records the reported accuracies, and checks each end of learning against them.
 
     Args:
-        record: of the world.
+        record: the facts of the world.
         ending: when learning may end.
     """
 
     def __init__(self, record: Record, ending: Ending) -> None:
         self._record, self._ending = record, ending
         self._told: dict[RoundId, dict[str, float]] = {}
-        """Which accuracies the devices told that count in a round."""
+        """The accuracies that the counted devices reported, by round."""
 
     def note(self, round_id: RoundId, made: list[Made]) -> None:
-        """Remember which accuracies were told in a round."""
+        """Remember the accuracies that were reported in a round."""
         self._told[round_id] = {
             one.device: one.message.metrics["accuracy_before"]
             for one in made
@@ -41,9 +41,9 @@ class Endings:
         }
 
     def require(self, book: Book, here: RoundId) -> None:
-        """Learning is over before its last round: then not because a single device says so.
+        """Check that an early end of learning does not rest on the report of a single device.
 
-        Of a round that only measured, it is the round before that ended it.
+        If the last round only measured, the round before it ended learning.
         """
         if here in book.measured:
             here = here._replace(round=here.round - 1)
@@ -54,6 +54,6 @@ class Endings:
         if max(others, default=0.0) < self._ending.accuracy:
             raise Violation(
                 Invariant.END_OF_LEARNING,
-                f"learning is over after round {here}, in which a single device tells an accuracy of "
-                f"{max(told.values())}, and the others {max(others, default=0.0)} at most",
+                f"learning is over after round {here}, in which a single device reports an accuracy of "
+                f"{max(told.values())}, and the others at most {max(others, default=0.0)}",
             )

@@ -1,4 +1,4 @@
-"""A model is what the plain twins make of the admitted updates."""
+"""Check that each model is what the plain twins compute from the admitted updates."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,7 +18,7 @@ from fleet.simulator.oracle.record import Record
 
 
 class Models:
-    """The vectors of closed rounds, computed again."""
+    """Computes the models of closed rounds again, and compares them."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -26,7 +26,7 @@ class Models:
     def trained(
         self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], body: bytes
     ) -> None:
-        """The model of a training round is the mean within its bounds, and usable."""
+        """Check that the model of a training round is usable, and is the mean of its clipped updates."""
         base = twins.numbers(book.body)
         parts = twins.counted(self.updates(counted.values()), base, clips=self._record.clips)
         usual = book.usual.get(round_id.generation, 0.0)
@@ -34,7 +34,8 @@ class Models:
         norms = sorted(part.norm for part in parts)
         if 0 < furthest < norms[-1]:
             raise Violation(
-                Invariant.DISTANCE, f"an update counts in round {round_id} that is {norms[-1]} from its base"
+                Invariant.DISTANCE,
+                f"an update at distance {norms[-1]} from its base counts in round {round_id}",
             )
         expected = twins.mean(parts)
         if expected != twins.numbers(body):
@@ -48,11 +49,12 @@ class Models:
             book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
 
     def wished(self, book: Book, generation: int) -> bytes:
-        """The vector that a generation without a survey is to begin with."""
+        """The model with which a generation without a survey must begin."""
         wish = book.wishes.get(generation)
         if wish is None:
             raise Violation(
-                Invariant.BEGINNING, f"generation {generation} goes back to a model, and nobody wanted that"
+                Invariant.BEGINNING,
+                f"generation {generation} begins with an earlier model, but no operator asked for it",
             )
         newest = max(book.closed)
         if wish.round is None:
@@ -78,19 +80,20 @@ class Models:
     def takes_back(
         self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Verdict]
     ) -> None:
-        """Only what makes the mean unusable is taken back, and all of it."""
+        """Check that exactly the admitted updates which make the mean unusable are set aside."""
         before = {
             d: a
             for d, a in answers.items()
             if book.answers.get((d, a.digest)) == "admitted"
-            and not (a.reason is Reason.QUARANTINED and d in self._record.aside)  # as the operator wants it
+            and not (a.reason is Reason.QUARANTINED and d in self._record.aside)  # the operator asked for it
         }
         gone = {device for device, answer in before.items() if answer.verdict != "admitted"}
         if not gone:
             return
         if any(before[device].reason is not Reason.SET_ASIDE for device in gone):
             raise Violation(
-                Invariant.SETTING_ASIDE, f"in round {round_id} it is taken back that updates of {gone} count"
+                Invariant.SETTING_ASIDE,
+                f"the updates of {gone}, which counted in round {round_id}, count no longer",
             )
         base = twins.numbers(book.body)
         judge = self._judge(ledger, round_id, base)
@@ -98,17 +101,17 @@ class Models:
         if gone != caused:
             raise Violation(
                 Invariant.SETTING_ASIDE,
-                f"in round {round_id} updates of {gone} are set aside, because of {caused}",
+                f"in round {round_id} updates of {gone} are set aside, but the cause is {caused}",
             )
         book.set_aside |= {before[device].digest for device in gone}
 
     def set_aside(self, book: Book, round_id: RoundId) -> frozenset[str]:
-        """Whose updates were set aside in a round."""
+        """The devices whose updates were set aside in a round."""
         made = [self._record.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
 
     def updates(self, answers: Iterable[Verdict]) -> list[Update]:
-        """The updates that these answers are of."""
+        """The updates to which these verdicts belong."""
         made = [self._record.made[answer.digest].message for answer in answers]
         return [message for message in made if isinstance(message, Update)]
 

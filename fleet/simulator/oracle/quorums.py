@@ -1,4 +1,4 @@
-"""The quorum of an attempt is the one that it began with."""
+"""Check that an attempt keeps the quorum with which it began."""
 
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.records import OpenRound
@@ -6,21 +6,19 @@ from fleet.simulator.invariants import Invariant, Violation
 
 
 class Quorums:
-    """How many updates a round takes.
+    """The quorums of rounds.
 
     Args:
-        fixed: below which no round may close; None: each attempt's own, which it begins with.
+        fixed: the quorum of every round; None: each attempt has the quorum with which it began.
     """
 
     def __init__(self, fixed: int | None) -> None:
         self._quorum = fixed
 
     def of(self, saved: OpenRound | None) -> int:
-        """The updates that a round takes, as the ledger has it."""
+        """The quorum of an open round, as the ledger saved it."""
         if self._quorum is not None:
             return self._quorum
         if saved is None or (saved.quorum is None and saved.kind != KEPT):
-            raise Violation(
-                Invariant.QUORUM, f"{saved} has no quorum of its own, and a crash now would forget it"
-            )
+            raise Violation(Invariant.QUORUM, f"the ledger has saved no quorum for {saved}")
         return saved.quorum or 0

@@ -1,4 +1,4 @@
-"""What has been made, said and heard in one world: the facts that all checks compare with."""
+"""The facts of one world, with which all checks compare what they see."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from fedge.wire.topics import Topics
 from fleet.simulator.fastpaths import decode
 
 LIAR = "liar"
-"""The name of who is no device."""
+"""The name of a sender that is not a device."""
 LATENESS_S = 5.0
-"""What a message may take on its way."""
+"""The seconds that a message may travel."""
 INSTANT_S = 0.05
-"""What a program may take to notice that time has passed."""
+"""The seconds after which a program must have noticed that time has passed."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """An update or survey that a device's trainer made, or a liar's."""
+    """An update or survey that a device's trainer or a liar made."""
 
     device: str
     round: RoundId
@@ -45,78 +45,78 @@ class Record:
     Args:
         topics: the federation's.
         now_s: virtual seconds.
-        clips: differences are clipped.
+        clips: whether the rule clips updates that are far from their base.
     """
 
     def __init__(self, topics: Topics, now_s: Callable[[], float], *, clips: bool = True) -> None:
         self.topics, self.now_s, self.clips = topics, now_s, clips
         self.made: dict[bytes, Made] = {}
         self.liars: set[str] = set()
-        """Whose word is worth nothing."""
+        """The devices that lie."""
         self.closed_s = 0.0
-        """When the last round was closed."""
+        """When the last round closed."""
         self.announced: list[Announced] = []
         self.lasts_s: dict[str, float] = {}
-        """When the seconds of an announced round and attempt have run out."""
+        """When the deadline of an announced attempt passes."""
         self.genuine: set[bytes] = set()
-        """Announcements as the aggregator said them."""
+        """The manifests as the aggregator published them."""
         self.orphaned: set[bytes] = set()
-        """Those of a ledger that is lost."""
+        """The manifests that belong to a lost ledger."""
         self.models: dict[bytes, RoundId] = {}
-        """The round that each model closed, by its digest."""
+        """The round that made each model, by the model's digest."""
         self.receipts: dict[tuple[str, bytes], set[str]] = {}
-        """The verdicts that each device was told of an update."""
+        """The verdicts on an update that were sent to each device."""
         self.reasons: dict[tuple[str, bytes], set[Reason]] = {}
-        """Why each device was told that an update is refused."""
+        """The reasons for which each device's updates were refused, as it was told."""
         self.void: set[bytes] = set()
-        """Updates that were refused because they were made from another aggregator's model."""
+        """Updates that were refused because their base is another aggregator's model."""
         self.aside: dict[str, RoundId] = {}
-        """Devices that are set aside, and the round that was open then: in none after it do they count."""
+        """Devices in quarantine, with the round that was open then: in later rounds they must not count."""
         self.counts_s: dict[str, float] = {}
-        """When each device was set aside, or was let count again, last."""
+        """When each device last went into quarantine or left it."""
         self.lifted = 0
-        """How often an operator has let a device count again."""
+        """How often an operator has lifted a quarantine."""
         self.several_until_s = -inf
-        """Until then several aggregators may have been at work, each over the other's frames."""
+        """Until when several aggregators may have worked and replaced each other's frames."""
         self.online_s = -inf
-        """When an aggregator last said that it is online, as the broker heard it."""
+        """When the broker last received an aggregator's status "online"."""
         self.told_s: dict[str, float] = {}
-        """When the broker last heard a status of each device."""
-        self.address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
+        """When the broker last received a status of each device."""
+        self.address = lru_cache(maxsize=None)(topics.parse)  # a world uses few topics, each many times
 
     @property
     def newest(self) -> Manifest | None:
-        """The newest round that was ever announced, as it was announced last."""
+        """The newest manifest of the newest round that was ever announced."""
         said = [seen.manifest for seen in self.announced]
         return max(said, key=lambda manifest: (*round_of(manifest), manifest.attempt), default=None)
 
     def sets_aside(self, device: str, known: RoundId) -> None:
-        """An operator puts a device on the list, while this is the newest round of one of the ledgers."""
+        """Note that an operator quarantines a device; `known` is the newest round of one of the ledgers."""
         self.aside[device] = max(known, self.aside.get(device, known))
         self.counts_s[device] = self.now_s()
 
     def lifts(self, device: str) -> None:
-        """An operator lets a device count again: who was refused in the open attempt may need another one."""
+        """Note that an operator lifts a quarantine; the device may count only in another attempt."""
         self.lifted += 1
         self.aside.pop(device, None)
         self.counts_s[device] = self.now_s()
 
     def ledger_replaced(self) -> None:
-        """Whoever serves next may not know in which slots that lies which is announced."""
+        """Note that the next aggregator may not know which slots hold the announced messages."""
         self.orphaned |= self.genuine
 
 
 def opened(payload: bytes) -> Manifest:
-    """The manifest in its envelope."""
+    """Read the manifest from its signed envelope."""
     manifest: Manifest = decode(decode(payload, Signed).body, Manifest)
     return manifest
 
 
 def short(digest: bytes) -> str:
-    """The beginning of a digest, for people."""
+    """The first characters of a digest, for messages."""
     return digest.hex()[:8]
 
 
 def attempt_name(manifest: Manifest) -> str:
-    """Generation, round and attempt, for people."""
+    """Generation, round and attempt, for messages."""
     return f"{round_of(manifest)}.{manifest.attempt}"

@@ -1,4 +1,4 @@
-"""Whoever wakes can read at the broker what is announced there."""
+"""Check that a device which wakes up can read everything that is announced at the broker."""
 
 from collections.abc import Callable
 
@@ -14,15 +14,15 @@ from fleet.simulator.sessions import Message
 
 
 class Retained:
-    """What the broker retains."""
+    """Checks the messages that the broker retains."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._held = (0, 0, 0)
-        """Generation, round and attempt of the newest announcement that the broker has held."""
+        """Generation, round and attempt of the newest manifest that the broker has retained."""
 
     def changed(self, retained: dict[str, Message], topic: str) -> None:
-        """Something retained has changed: whoever wakes now must be able to read what is announced."""
+        """Check, after a change of a retained message, that all that is announced can be read."""
         address = self._record.address(topic)
         if address is None:
             return
@@ -42,13 +42,13 @@ class Retained:
         manifest = opened(said.payload)
         number = (*round_of(manifest), manifest.attempt)
         if number < self._held:
-            return  # a broker that was killed has lost the newer one: it is said again, after its frames
+            return  # a killed broker lost the newer one; it is published again, after its frames
         self._held = number
         for kind, blob, frame in (
             ("task", manifest.task, self._record.topics.task),
             ("model", manifest.model, self._record.topics.model),
         ):
-            # A frame of another kind or slot than what is announced changes nothing that could be read.
+            # A frame of another kind or slot than the announced ones does not affect what can be read.
             if blob is not None and (
                 address.kind == "round" or (address.kind, address.slot) == (kind, blob.slot)
             ):
@@ -62,5 +62,5 @@ class Retained:
         if isinstance(whole, Rejection):
             raise Violation(
                 Invariant.ANNOUNCED_IS_READABLE,
-                f"the {kind} that is announced cannot be read: a device that wakes now is lost",
+                f"the announced {kind} cannot be read by a device that wakes up now",
             )

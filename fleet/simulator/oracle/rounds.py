@@ -1,4 +1,4 @@
-"""A round is closed in its order, with its quorum, and with exactly those who were told that they count."""
+"""Check that rounds close in order, with their quorum, and with exactly the devices that were told so."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -22,7 +22,7 @@ from fleet.simulator.oracle.summaries import Summaries
 
 
 class Rounds:
-    """The closed rounds of all ledgers."""
+    """Checks the closed rounds of all ledgers."""
 
     def __init__(
         self, record: Record, quorums: Quorums, endings: Endings, models: Models, summaries: Summaries
@@ -31,7 +31,7 @@ class Rounds:
         self._models, self._summaries = models, summaries
 
     def closed(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
-        """It is durable that a round is closed."""
+        """Check a round that a ledger has saved as closed."""
         if book.closed and round_id <= max(book.closed):
             raise Violation(
                 Invariant.ROUNDS_IN_ORDER, f"round {round_id} is closed after round {max(book.closed)}"
@@ -46,7 +46,8 @@ class Rounds:
         quorum = self._quorums.of(saved)
         if len(counted) < quorum and not (kept or only_measured):
             raise Violation(
-                Invariant.QUORUM, f"round {round_id} is closed with {len(counted)} updates of {quorum}"
+                Invariant.QUORUM,
+                f"round {round_id} is closed with {len(counted)} updates; its quorum is {quorum}",
             )
         for device, answer in counted.items():
             self._counts(book, round_id, device, answer)
@@ -62,7 +63,7 @@ class Rounds:
         if kept and body != self._models.wished(book, round_id.generation):
             raise Violation(
                 Invariant.BEGINNING,
-                f"generation {round_id.generation} begins with another model than was wanted",
+                f"generation {round_id.generation} begins with another model than requested",
             )
         book.closed[round_id], book.bodies[round_id] = digest, body
         if not only_measured:
@@ -73,12 +74,12 @@ class Rounds:
         self._record.closed_s = self._record.now_s()
 
     def _promises_are_kept(self, book: Book, round_id: RoundId, counted: Mapping[str, Verdict]) -> None:
-        """Whoever was told that it counts does, and nobody who is set aside."""
+        """Check that every device which was told so counts, and none that is in quarantine."""
         for device, since in self._record.aside.items():
             if device in counted and round_id > since:
                 raise Violation(
                     Invariant.NONE_THAT_IS_SET_ASIDE,
-                    f"{device} counts in round {round_id}, and is set aside since {since}",
+                    f"{device} counts in round {round_id}, but is in quarantine since round {since}",
                 )
         for device, digest in book.promised.get(round_id, {}).items():
             if digest in book.set_aside:
@@ -86,11 +87,11 @@ class Rounds:
             if device not in counted or counted[device].digest != digest:
                 raise Violation(
                     Invariant.PROMISE_KEPT,
-                    f"{device} was told that it counts in round {round_id}, and it does not",
+                    f"{device} was told that it counts in round {round_id}, but it does not",
                 )
 
     def _counts(self, book: Book, round_id: RoundId, device: str, answer: Verdict) -> None:
-        """An update counts that its device made for this round, with its samples, and only once."""
+        """Check that a counted update is its device's, for this round, with its samples, and counts once."""
         made = self._record.made.get(answer.digest)
         if made is None or (made.device, made.round) != (device, round_id):
             raise Violation(
@@ -100,7 +101,7 @@ class Rounds:
         if answer.digest in book.set_aside:
             raise Violation(
                 Invariant.NONE_THAT_IS_SET_ASIDE,
-                f"{device}'s update of round {round_id} counts, and was set aside",  # nosec B608 # no SQL
+                f"{device}'s update of round {round_id} counts, but was set aside",  # nosec B608 # no SQL
             )
         if answer.digest in book.counted:
             raise Violation(
@@ -109,17 +110,17 @@ class Rounds:
         if answer.samples != made.message.samples:
             raise Violation(
                 Invariant.SAMPLES,
-                f"{device} has {made.message.samples} samples, {answer.samples} are counted",
+                f"{device} has {made.message.samples} samples, but {answer.samples} are counted",
             )
         book.counted[answer.digest] = round_id
 
     def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Verdict]) -> None:
-        """A round that only measures comes when learning is over, takes no vector and leaves the model."""
+        """Check a round that only measures: it follows the end of learning and leaves the model as it is."""
         before = round_id._replace(round=round_id.round - 1)
         if before != book.made or book.closed.get(before) != digest:
             raise Violation(
                 Invariant.MEASURING_CHANGES_NOTHING,
-                f"round {round_id} only measures, and does not leave the model of round {before}",
+                f"round {round_id} only measures, but changes the model of round {before}",
             )
         self._endings.require(book, before)
         book.measured.add(round_id)
@@ -131,7 +132,7 @@ class Rounds:
                 )
 
     def _best_is_kept(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
-        """Of the models whose held-out loss was told, the one with the lowest is there to be exported."""
+        """Check that the ledger keeps the model with the lowest reported held-out loss, for the export."""
         loss, of = ledger.summary(round_id).get("held_loss"), round_id._replace(round=round_id.round - 1)
         best = book.best.get(round_id.generation)
         if loss is not None and round_id.round and (best is None or loss < best[1]):
@@ -139,11 +140,11 @@ class Rounds:
         if best is not None and best[0].round not in ledger.kept_models(round_id.generation):
             raise Violation(
                 Invariant.BEST_MODEL_KEPT,
-                f"the best model is that of round {best[0]}, and the ledger does not keep it",
+                f"the best model is that of round {best[0]}, but the ledger does not keep it",
             )
 
     def stay_what_they_are(self, ledger: LedgerReader, generation: int) -> None:
-        """Each kept round can be computed again: nothing was added to its updates, and nothing lost."""
+        """Check that the updates of each kept round are still those that were admitted."""
         for number in ledger.kept_rounds(generation):
             for device, answer in ledger.answers(RoundId(generation, number)).items():
                 if answer.verdict == "admitted" and isinstance(
@@ -151,7 +152,7 @@ class Rounds:
                 ):
                     raise Violation(
                         Invariant.KEPT_ROUNDS_REPLAY,
-                        f"{device}'s update of round {generation}.{number} is no longer what was admitted",
+                        f"{device}'s update of round {generation}.{number} is no longer the admitted one",
                     )
 
 
@@ -162,6 +163,6 @@ def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes
     if round_of(model) != round_id:
         raise Violation(
             Invariant.MODEL_WHEN_DURABLE,
-            f"round {round_id} is closed, and the newest model is of round {round_of(model)}",
+            f"round {round_id} is closed, but the newest model is of round {round_of(model)}",
         )
     return digest, model.body

@@ -1,4 +1,4 @@
-"""The figures of a round, and the layers of a survey, are what slow twins make of what was told."""
+"""Check a round's figures and a survey's layers against what the slow twins compute from the reports."""
 
 from collections.abc import Sequence
 from math import isclose
@@ -23,15 +23,16 @@ from fleet.simulator.oracle.record import Made, Record
 
 
 class Summaries:
-    """What closed rounds brought."""
+    """Checks the figures and layers of closed rounds."""
 
     def __init__(self, record: Record, endings: Endings) -> None:
         self._record, self.endings = record, endings
 
     def require(self, ledger: LedgerReader, round_id: RoundId, made: list[Made], count: int) -> None:
-        """What the round brought is what its updates told, and its survey's layers are what those give.
+        """Check that a round's figures follow from its updates, and a survey's layers from its surveys.
 
-        Of a round that only measures, `count` is half of those who have made its model, and not one of two.
+        For a round that only measures, `count` is half the number of devices that made its model, and at
+        least 2 if there were two.
         """
         updates = [one.message for one in made if isinstance(one.message, Update)]
         found = ledger.summary(round_id)
@@ -42,7 +43,7 @@ class Summaries:
                 here or 0, value or 0, rel_tol=1e-9, abs_tol=1e-12
             ):
                 raise Violation(
-                    Invariant.FIGURES, f"the {name} of round {round_id} is {here}, and {value} was told"
+                    Invariant.FIGURES, f"the {name} of round {round_id} is {here}; its updates give {value}"
                 )
         self.endings.note(round_id, made)
         surveys = [one.message for one in made if isinstance(one.message, Survey)]
@@ -51,7 +52,7 @@ class Summaries:
             self._columns(round_id, surveys, task, layer)
 
     def _layer(self, ledger: LedgerReader, round_id: RoundId, told: set[str]) -> tuple[Task, Affine]:
-        """The inputs are clipped, and float64, only where all honest devices can do it."""
+        """Check that inputs are clipped, and are float64, only if all honest devices support it."""
         digest = ledger.newest("task", round_id.generation)
         assert digest is not None
         task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
@@ -63,18 +64,18 @@ class Summaries:
         if layer.takes_float64 != (rule == EXACT):
             raise Violation(
                 Invariant.STANDARDIZATION,
-                f"inputs are float64 after a survey that {rule} closed, or not after {EXACT}",
+                f"inputs are float64 exactly after the rule {EXACT}; {rule} closed this survey",
             )
         clipped = rule == CLIPPED or (rule == EXACT and layer.bound is not None)
         if (layer.bound is not None) != clipped or (layer.bound and unable):
             raise Violation(
                 Invariant.STANDARDIZATION,
-                f"inputs are clipped at {layer.bound}, and {unable} cannot do it",
+                f"inputs are clipped at {layer.bound}, but {unable} cannot do it",
             )
         return task, layer
 
     def _columns(self, round_id: RoundId, surveys: Sequence[Survey], task: Task, layer: Affine) -> None:
-        """Each column is scaled as its twin says, and has a mean within what honest devices say."""
+        """Check each column's mean and scale against the twin, and its mean against the honest devices'."""
         moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
         for j, name in enumerate(task.features):
             mean, spread = plain_column(moments, j)
@@ -94,5 +95,5 @@ class Summaries:
                 raise Violation(
                     Invariant.STANDARDIZATION,
                     f"column {name!r} is {layer.means[j]} ± {layer.scales[j]} after the survey of "
-                    f"generation {round_id.generation}, and {mean} ± {spread} is what it gives",
+                    f"generation {round_id.generation}; the twin computes {mean} ± {spread}",
                 )

@@ -1,4 +1,4 @@
-"""Who takes up a federation does so in time, and goes on where it was."""
+"""Check that an aggregator takes over a federation in time, and continues from the newest round."""
 
 from fedge.wire.freshness import RoundId, round_of
 from fleet.simulator.invariants import Invariant, Violation
@@ -6,30 +6,30 @@ from fleet.simulator.oracle.record import LATENESS_S, Record, opened
 from fleet.simulator.sessions import Message
 
 BURNT = 1
-"""So many numbers of generations a single device may burn at each new one."""
+"""The number of generations that a single device can make each new generation skip."""
 SILENCE_S = 15.0
-"""Whoever says nothing for so long is no aggregator at work."""
+"""An aggregator that has been silent for this many seconds does not work."""
 
 
 class Takeovers:
-    """What aggregators begin with."""
+    """Checks how aggregators begin."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
 
     def watched(self, since_s: float) -> None:
-        """It looked on since then, and now begins or is dead: it waits for nobody who was silent for long."""
+        """Check an aggregator that watched since then and now begins or ends: no silent one may delay it."""
         if self._record.now_s() > max(since_s, self._record.online_s + SILENCE_S) + LATENESS_S:
             raise Violation(
                 Invariant.TAKEOVER_IN_TIME,
-                f"an aggregator watches for {self._record.now_s() - since_s:.1f} s, and the last that "
-                f"another one said was {self._record.now_s() - self._record.online_s:.1f} s ago",
+                f"an aggregator watches for {self._record.now_s() - since_s:.1f} s, but the last message "
+                f"of another one is {self._record.now_s() - self._record.online_s:.1f} s old",
             )
 
     def begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
-        """It takes up a round; its ledger knew this one: not if a newer one has long been announced.
+        """Check an aggregator that takes up the round of its ledger: no newer round may be announced.
 
-        What was announced with a key that was replaced since is no evidence: it might be stolen.
+        Manifests signed with a replaced key do not count: that key may be stolen.
         """
         said = retained.get(self._record.topics.round)
         if said is None or said.payload not in self._record.genuine:
@@ -41,13 +41,13 @@ class Takeovers:
         if lain_s > LATENESS_S and (known is None or known < newest):
             raise Violation(
                 Invariant.NEWEST_ROUND_TAKEN_UP,
-                f"an aggregator takes up round {known}, and round {newest} is announced",
+                f"an aggregator takes up round {known}, but round {newest} is announced",
             )
 
     def generation_begins(self, number: int, known: RoundId | None) -> None:
-        """An aggregator takes up a new generation, after the newest that its ledger knew.
+        """Check the number of a generation that an aggregator begins after the newest one of its ledger.
 
-        A single device that claims more moves the number by one.
+        A single device that reports a higher number can raise it by one.
         """
         newest = max(
             [
@@ -58,5 +58,5 @@ class Takeovers:
         if number > newest + 1 + BURNT:
             raise Violation(
                 Invariant.GENERATION_IN_REACH,
-                f"generation {number} begins, and the newest that there was is {newest}",
+                f"generation {number} begins, but the newest one before is {newest}",
             )
