@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.wording import assert_tells, telling
+from tests.wording import assert_tells, lines_telling, telling
 
 TEXT = "a.csv: line 3, column 'v': not a number"
 
@@ -20,3 +20,9 @@ def test_what_is_not_told_or_elsewhere_is_missed(facts: tuple[str, ...]) -> None
     with pytest.raises(AssertionError):
         assert_tells(TEXT, *facts)
     assert not re.search(telling(*facts), TEXT)
+
+
+def test_only_lines_that_tell_all_of_it_count() -> None:
+    text = "round 1.2: pump-9\nround 1.3: pump-8\npump-9, round 1.2"
+    assert lines_telling(text, "1.2", "pump-9") == ["round 1.2: pump-9"]
+    assert lines_telling(text, "1.3", "pump-9") == [], "not over the end of a line"

@@ -15,3 +15,9 @@ def assert_tells(text: str, *facts: str) -> None:
 def telling(*facts: str) -> str:
     """Give a pattern for `pytest.raises(match=…)`: the facts, one after the other, in whichever words."""
     return "(?s)" + ".*".join(re.escape(fact) for fact in facts)
+
+
+def lines_telling(text: str, *facts: str) -> list[str]:
+    """Give the lines in which the facts stand, one after the other, in whichever words."""
+    pattern = re.compile(".*".join(re.escape(fact) for fact in facts))
+    return [line for line in text.splitlines() if pattern.search(line)]

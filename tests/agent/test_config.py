@@ -12,6 +12,7 @@ from agent.settings.data import Holdout
 from agent.settings.limits import LimitsSettings
 from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from fedge.errors import ConfigError
+from tests.wording import assert_tells
 
 HEAD = 'federation = "watch"\ndevice = "anna-left"\n'
 
@@ -120,76 +121,106 @@ def test_the_former_name_beside_the_new_one_is_refused(tmp_path: Path) -> None:
 CSV = HEAD + '[data]\nsource = "csv"\npath = "d"\n'
 PYTHON = HEAD + '[data]\nsource = "python"\n'
 
-BROKEN = {
-    "empty": ("", "federation: is missing. The federation's name"),
+BROKEN: dict[str, tuple[str, ...]] = {
+    "empty": ("", "federation: "),
     "no device": (
         'federation = "a"\n[data]\nsource = "npz"\npath = "x"',
-        "device: is missing. This device's name",
+        "device: ",
     ),
     "no data": (
         HEAD,
-        "[data]: is missing. Where this device's samples are; its `source` is csv, npz or python.",
+        "[data]: ",
+        "source",
+        "csv",
+        "npz",
+        "python",
     ),
-    "no source": (HEAD + '[data]\npath = "d"', "[data] source: is missing; accepted: csv, npz, python"),
+    "no source": (HEAD + '[data]\npath = "d"', "[data] source: ", "csv", "npz", "python"),
     "unknown source": (
         HEAD + '[data]\nsource = "sql"',
-        "[data] source: unknown value 'sql'; accepted: csv, npz, python",
+        "[data] source: ",
+        "'sql'",
+        "csv",
+        "npz",
+        "python",
     ),
-    "no path": (HEAD + '[data]\nsource = "csv"', "[data] path: is missing. One CSV file, or a folder"),
+    "no path": (HEAD + '[data]\nsource = "csv"', "[data] path: "),
     "device with a space": (
         'federation = "a"\ndevice = "Anna B"\n[data]\nsource = "csv"\npath = "d"',
-        "device: String should match pattern",
+        "device: ",
+        "pattern",
     ),
     "device with a slash": (
         'federation = "a"\ndevice = "a/b"\n[data]\nsource = "csv"\npath = "d"',
-        "device: String should match pattern",
+        "device: ",
+        "pattern",
     ),
     "federation with a wildcard": (
         'federation = "#"\ndevice = "a"\n[data]\nsource = "csv"\npath = "d"',
-        "federation: String should match pattern",
+        "federation: ",
+        "pattern",
     ),
     "unknown rule": (
         CSV + 'missing = "guess"',
-        "[data] missing: Input should be 'refuse', 'drop' or 'fill', got 'guess'. What happens to a row",
+        "[data] missing: ",
+        "'refuse'",
+        "'drop'",
+        "'fill'",
+        "'guess'",
     ),
     "all held out": (
         CSV + "holdout = 1.0",
-        "[data] holdout: Input should be less than 0.9, got 1.0. The part",
+        "[data] holdout: ",
+        "0.9",
+        "1.0",
     ),
     "negative hold-out": (
         CSV + "holdout = -0.1",
-        "[data] holdout: Input should be greater than or equal to 0",
+        "[data] holdout: ",
+        "0",
+        "-0.1",
     ),
-    "hold-out is no number": (CSV + "holdout = nan", "[data] holdout: Input should be "),
+    "hold-out is no number": (CSV + "holdout = nan", "[data] holdout: ", "nan"),
     "negative gap": (
         CSV + "gap = -1",
-        "[data] gap: Input should be greater than or equal to 0, got -1. Rows",
+        "[data] gap: ",
+        "0",
+        "-1",
     ),
     "too small a minimum": (
         CSV + "minimum = 5",
-        "[data] minimum: Input should be greater than or equal to 20",
+        "[data] minimum: ",
+        "20",
+        "5",
     ),
-    "empty label": (CSV + 'label = ""', "[data] label: String should have at least 1 character"),
+    "empty label": (CSV + 'label = ""', "[data] label: ", "1"),
     "key of another source": (
         HEAD + '[data]\nsource = "npz"\npath = "d"\nlabel = "x"',
-        "[data] label: unknown key",
+        "[data] label: ",
     ),
-    "misspelt key": (CSV + "hold_out = 0.1", "[data] hold_out: unknown key; did you mean 'holdout'?"),
-    "no function": (PYTHON, "[data] callable: is missing. `module:function`"),
-    "module only": (PYTHON + 'callable = "loader"', "[data] callable: String should match pattern"),
-    "a call": (PYTHON + 'callable = "loader:read()"', "[data] callable: String should match pattern"),
-    "a file": (PYTHON + 'callable = "./loader.py:read"', "[data] callable: String should match pattern"),
-    "unknown table": (CSV + "[brokers]", "brokers: unknown key; did you mean 'broker'?"),
+    "misspelt key": (CSV + "hold_out = 0.1", "[data] hold_out: ", "'holdout'"),
+    "no function": (PYTHON, "[data] callable: ", "module:function"),
+    "module only": (PYTHON + 'callable = "loader"', "[data] callable: ", "pattern"),
+    "a call": (PYTHON + 'callable = "loader:read()"', "[data] callable: ", "pattern"),
+    "a file": (PYTHON + 'callable = "./loader.py:read"', "[data] callable: ", "pattern"),
+    "unknown table": (CSV + "[brokers]", "brokers: ", "'broker'"),
     "state as text": (
         CSV.replace("[data]", 'state = "s"\n[data]'),
-        "[state]: must be a table: write [state]",
+        "[state]: ",
+        "table",
     ),
 }
 
 
-@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN.keys())
-def test_broken_configurations_are_explained(tmp_path: Path, text: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "place", "facts"),
+    [(text, place, facts) for text, place, *facts in BROKEN.values()],
+    ids=BROKEN.keys(),
+)
+def test_broken_configurations_are_explained(tmp_path: Path, text: str, place: str, facts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     lines = str(caught.value).splitlines()
-    assert any(line.startswith(f"{tmp_path / 'agent.toml'}: {message}") for line in lines), lines
+    begins = f"{tmp_path / 'agent.toml'}: {place}"
+    (line,) = [line for line in lines if line.startswith(begins)]
+    assert_tells(line.removeprefix(begins), *facts)

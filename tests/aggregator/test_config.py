@@ -49,73 +49,72 @@ def with_in_model(line: str) -> str:
 
 
 BROKEN = [
-    ("", ["[federation]: is missing", "[model]: is missing"]),
-    ("[federation", ["not valid TOML"]),
-    (GOOD + '[metrics]\nlisten = "9464"\n', ["[metrics] listen: expected ADDRESS:PORT", "127.0.0.1:9464"]),
-    (GOOD + '[metrics]\nlisten = "::1:0"\n', ["[metrics] listen: expected ADDRESS:PORT", "'::1:0'"]),
-    (without('name = "greenhouse"'), ["[federation] name: is missing", "lower-case letters"]),
-    (GOOD.replace("greenhouse", "Green House"), ["[federation] name:", "'Green House'", "lower-case"]),
-    (GOOD.replace("name =", "nmae ="), ["[federation] nmae: unknown key; did you mean 'name'?"]),
-    (GOOD + "[rouds]\n", ["rouds", "unknown key; did you mean 'rounds'?"]),
-    (without('features = ["volts", "amps"]'), ["[model] features: is missing", "input columns"]),
-    (GOOD.replace('["volts", "amps"]', "[]"), ["[model] features:", "at least 1 item"]),
+    ("", ["[federation]: ", "[model]: "]),
+    ("[federation", ["TOML"]),
+    (GOOD + '[metrics]\nlisten = "9464"\n', ["[metrics] listen: ", "ADDRESS:PORT", "127.0.0.1:9464"]),
+    (GOOD + '[metrics]\nlisten = "::1:0"\n', ["[metrics] listen: ", "ADDRESS:PORT", "'::1:0'"]),
+    (without('name = "greenhouse"'), ["[federation] name: "]),
+    (GOOD.replace("greenhouse", "Green House"), ["[federation] name: ", "'Green House'"]),
+    (GOOD.replace("name =", "nmae ="), ["[federation] nmae: ", "'name'"]),
+    (GOOD + "[rouds]\n", ["rouds", "'rounds'"]),
+    (without('features = ["volts", "amps"]'), ["[model] features: "]),
+    (GOOD.replace('["volts", "amps"]', "[]"), ["[model] features:", "1"]),
     (
         GOOD.replace('["volts", "amps"]', "0"),
-        ["[model] features:", "number of features is 1 to 65536, got 0"],
+        ["[model] features:", "65536", "0"],
     ),
-    (GOOD.replace('["volts", "amps"]', "true"), ["[model] features:", "valid tuple, got True"]),
-    (GOOD.replace('"amps"', '"volts"'), ["[model] features:", "'volts'", "once"]),
-    (without('classes = ["idle", "busy"]'), ["[model] classes:", "targets for a regression"]),
-    (with_in_model('targets = ["celsius"]'), ["[model] classes:", "or targets for a regression"]),
-    (GOOD.replace(', "busy"', ""), ["[model] classes:", "at least 2, got 1"]),
+    (GOOD.replace('["volts", "amps"]', "true"), ["[model] features:", "True"]),
+    (GOOD.replace('"amps"', '"volts"'), ["[model] features:", "'volts'"]),
+    (without('classes = ["idle", "busy"]'), ["[model] classes:", "targets"]),
+    (with_in_model('targets = ["celsius"]'), ["[model] classes:", "targets"]),
+    (GOOD.replace(', "busy"', ""), ["[model] classes:", "2", "1"]),
     (
         GOOD.replace('"relu"', '"rellu"'),
-        ["layers[1]] type: unknown value 'rellu'; accepted: dense, relu"],
+        ["layers[1]] type: ", "'rellu'", "dense, relu"],
     ),
-    (GOOD.replace("units = 8", "units = 0"), ["[model.layers[0]] units:", "equal to 1, got 0"]),
-    (GOOD.replace("units = 8", 'width = 8, units = "8"'), ["layers[0]", "width", "unknown key"]),
-    (GOOD.replace("units = 8", "units = 40_000_000"), ["[model.layers[0]] units:", "65536, got 40000000"]),
+    (GOOD.replace("units = 8", "units = 0"), ["[model.layers[0]] units:", "1", "0"]),
+    (GOOD.replace("units = 8", 'width = 8, units = "8"'), ["layers[0]", "width: "]),
+    (GOOD.replace("units = 8", "units = 40_000_000"), ["[model.layers[0]] units:", "65536", "40000000"]),
     (
         GOOD.replace("units = 8 }", 'units = 65536 }, { type = "dense", units = 65536 }'),
-        ["[model] layers: 4295360514 weights are more than the 50000000 allowed"],
+        ["[model] layers: ", "4295360514", "50000000"],
     ),
-    (GOOD + "[plan]\nepochs = 0\n", ["[plan] epochs:", "greater than or equal to 1, got 0"]),
-    (GOOD + "[plan]\nlearning_rate = 'fast'\n", ["[plan] learning_rate:", "number", "'fast'"]),
-    (GOOD + "[plan]\nmomentum = 1.0\n", ["[plan] momentum:", "less than 1, got 1.0"]),
-    (GOOD + "[plan]\nbatchsize = 1\n", ["[plan] batchsize: unknown key; did you mean 'batch_size'?"]),
-    (GOOD + "[rounds]\nfraction = 1.5\n", ["[rounds] fraction:", "less than or equal to 1, got 1.5"]),
+    (GOOD + "[plan]\nepochs = 0\n", ["[plan] epochs:", "1", "0"]),
+    (GOOD + "[plan]\nlearning_rate = 'fast'\n", ["[plan] learning_rate:", "'fast'"]),
+    (GOOD + "[plan]\nmomentum = 1.0\n", ["[plan] momentum:", "1", "1.0"]),
+    (GOOD + "[plan]\nbatchsize = 1\n", ["[plan] batchsize: ", "'batch_size'"]),
+    (GOOD + "[rounds]\nfraction = 1.5\n", ["[rounds] fraction:", "1", "1.5"]),
     (GOOD + "[rounds]\nfraction = nan\n", ["[rounds] fraction:", "nan"]),
-    (GOOD + "[rounds]\ntarget = 2\nquorum = 3\n", ["[rounds] target:", "at least the quorum of 3, got 2"]),
-    (GOOD + "[rounds]\nclip_norm = 0.5\n", ["[rounds] clip_norm:", "1 or more, got 0.5; 0 switches"]),
-    (GOOD + "[rounds]\nmax_weight = -1\n", ["[rounds] max_weight:", "got -1"]),
-    (GOOD + "[rounds]\ndeadline_s = 0\n", ["[rounds] deadline_s:", "greater than 0, got 0"]),
-    (GOOD.replace("[model]", 'devices = ["a"]\n[model]'), ["[rounds] quorum: 2", "the 1 devices listed"]),
+    (GOOD + "[rounds]\ntarget = 2\nquorum = 3\n", ["[rounds] target:", "quorum", "3", "2"]),
+    (GOOD + "[rounds]\nclip_norm = 0.5\n", ["[rounds] clip_norm:", "1", "0.5", "0"]),
+    (GOOD + "[rounds]\nmax_weight = -1\n", ["[rounds] max_weight:", "-1"]),
+    (GOOD + "[rounds]\ndeadline_s = 0\n", ["[rounds] deadline_s:", "0", "0"]),
+    (GOOD.replace("[model]", 'devices = ["a"]\n[model]'), ["[rounds] quorum: ", "2", "1"]),
     (
         GOOD.replace("[model]", 'devices = ["a", "a"]\n[model]'),
-        ["[federation] devices: every name may stand once", "'a'"],
+        ["[federation] devices: ", "'a'"],
     ),
     (GOOD.replace("[model]", 'devices = ["-"]\n[model]'), ["[federation] devices[0]:", "'-'"]),
-    (GOOD.replace("[model]", "max_samples = 5\n[model]"), ["[federation] max_samples:", "20, got 5"]),
+    (GOOD.replace("[model]", "max_samples = 5\n[model]"), ["[federation] max_samples:", "20", "5"]),
     (
         REGRESSION + "[stopping]\naccuracy = 0.9\n",
-        ["[stopping] accuracy:", "use rmse, patience or weight_change"],
+        ["[stopping] accuracy:", "rmse", "patience", "weight_change"],
     ),
-    (GOOD + "[stopping]\nrounds = 0\n", ["[stopping] rounds:", "greater than or equal to 1, got 0"]),
-    (GOOD + "[state]\nkeep_rounds = 1\n", ["[state] keep_rounds:", "greater than or equal to 2, got 1"]),
-    (GOOD + '[broker]\nurl = "tcp://x"\n', ["[broker] url:", "expected mqtt://host[:port]"]),
-    (GOOD + "broker = 1\n", ["[model] broker", "unknown key"]),
-    ("federation = 1\n" + GOOD.partition("\n[model]")[2], ["federation", "must be a table"]),
+    (GOOD + "[stopping]\nrounds = 0\n", ["[stopping] rounds:", "1", "0"]),
+    (GOOD + "[state]\nkeep_rounds = 1\n", ["[state] keep_rounds:", "2", "1"]),
+    (GOOD + '[broker]\nurl = "tcp://x"\n', ["[broker] url:", "mqtt://host[:port]"]),
+    (GOOD + "broker = 1\n", ["[model] broker: "]),
+    ("federation = 1\n" + GOOD.partition("\n[model]")[2], ["federation", "table"]),
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), BROKEN)
-def test_broken(tmp_path: Path, text: str, expected: list[str]) -> None:
+@pytest.mark.parametrize(("text", "facts"), BROKEN)
+def test_broken(tmp_path: Path, text: str, facts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     said = str(caught.value)
     assert all(line.startswith(f"{tmp_path}/federation.toml: ") for line in said.splitlines()), said
-    for words in expected:
-        assert words in said, said
+    assert_tells(said, *facts)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

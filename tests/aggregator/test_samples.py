@@ -1,5 +1,6 @@
 """Real samples to compare an exported file on: what is read, and what is wrong with a file."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,29 +36,29 @@ def test_the_first_rows_are_read_as_float64(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "cannot be read: No such file"),
-    "no archive": (lambda path: path.write_text("1,2"), "no NumPy archive of numbers"),
+    "missing": (lambda path: None, os.strerror(errno.ENOENT)),
+    "no archive": (lambda path: path.write_text("1,2"), "NumPy"),
     "cut short": (lambda path: path.write_bytes(saved(path, X=np.ones((9, 2))).read_bytes()[:90]), "damaged"),
-    "no X": (lambda path: saved(path, Y=np.ones((1, INPUTS))), "holds no array X"),
-    "objects": (lambda path: saved(path, X=np.array([[{}]])), "no NumPy archive of numbers"),
-    "text": (lambda path: saved(path, X=np.array([["1"]])), "expected numbers of shape"),
-    "another width": (lambda path: saved(path, X=np.ones((3, INPUTS + 1))), f"shape (n, {INPUTS})"),
-    "one row": (lambda path: saved(path, X=np.ones(INPUTS)), f"shape (n, {INPUTS})"),
+    "no X": (lambda path: saved(path, Y=np.ones((1, INPUTS))), " X"),
+    "objects": (lambda path: saved(path, X=np.array([[{}]])), "NumPy"),
+    "text": (lambda path: saved(path, X=np.array([["1"]])), f"(n, {INPUTS})"),
+    "another width": (lambda path: saved(path, X=np.ones((3, INPUTS + 1))), f"(n, {INPUTS})"),
+    "one row": (lambda path: saved(path, X=np.ones(INPUTS)), f"(n, {INPUTS})"),
     "empty": (lambda path: saved(path, X=np.ones((0, INPUTS))), "n ≥ 1"),
-    "not finite": (lambda path: saved(path, X=[[1.0] * INPUTS, [np.nan] * INPUTS]), "row 1 holds"),
-    "too large": (lambda path: saved(path, X=[[1e300] * INPUTS]), "row 0 holds"),
+    "not finite": (lambda path: saved(path, X=[[1.0] * INPUTS, [np.nan] * INPUTS]), "row 1 "),
+    "too large": (lambda path: saved(path, X=[[1e300] * INPUTS]), "row 0 "),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(name: str, tmp_path: Path) -> None:
-    make, text = BROKEN[name]
+    make, fact = BROKEN[name]
     path = tmp_path / "samples.npz"
     make(path)
     with pytest.raises(ConfigError) as caught:
         read_samples(path, INPUTS)
     assert str(caught.value).startswith(f"[export] samples: {path}: ")
-    assert text in str(caught.value)
+    assert fact in str(caught.value).partition(f"{path}: ")[2]
 
 
 def test_check_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from fleet.demo.broker import free_port
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap, digest
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -74,7 +75,6 @@ def test_learning_goes_on_under_a_liar_and_its_log_names_it(fleet: FleetOfProces
         fleet.until(lambda: "learning is done" in fleet.log(), "learning is done")
 
     log = fleet.log()
-    assert f"learning is done: {ROUNDS} rounds" in log
     rows = fleet.rounds()
     assert [row.devices for row in rows] == [HONEST + 1] * (ROUNDS + 1)
     for row in rows[1:]:
@@ -84,7 +84,7 @@ def test_learning_goes_on_under_a_liar_and_its_log_names_it(fleet: FleetOfProces
         assert 0.3 < row.held_loss < 10
         assert row.bytes_down < 10_000_000
     # The survey: who lies far outside is named, by column and how far, and the others learn undisturbed.
-    assert "liar: column 'z': its mean lies " in log
+    assert lines_telling(log, "liar", "'z'")
     assert rows[0].outlying_devices == 1
     assert [text.partition(":")[0] for text in rows[0].outlying] == ["liar"] * 3
     assert "fedge_survey_outlying_devices 1.0" in scraped(port)

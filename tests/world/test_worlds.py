@@ -129,11 +129,6 @@ def test_the_shortcuts_reach_every_module_of_the_cores() -> None:
             assert any(names is vars(module) for names, *_ in fastpaths._USED), path
 
 
-def test_a_connection_that_is_reset_while_it_is_made_is_made_again_only_once() -> None:
-    """Else two attempts push each other out for ever: found in this world."""
-    assert World(7_788, 5, 5).run().violation is None
-
-
 def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: pytest.MonkeyPatch) -> None:
     variant = VARIANTS["an_older_ledger_taken_up"]
     variant.make(monkeypatch)

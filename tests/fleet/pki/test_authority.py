@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,29 @@ from fleet.pki.keys import make_key, public_key
 from fleet.pki.requests import read_request
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-KEY = make_key()
-AUTHORITY = Authority.found("test authority", KEY, 7_300, NOW)
 HOST = "broker.example"
 
 
-def server(authority: Authority = AUTHORITY, days: int = 730, now: datetime = NOW) -> tuple[bytes, Issued]:
-    key = make_key()
-    return key, authority.issue_server("test__broker", public_key(key), [HOST, "127.0.0.1"], days, now)
+@cache
+def ca_key() -> bytes:
+    return make_key()
 
 
-def client(authority: Authority = AUTHORITY, days: int = 365, now: datetime = NOW) -> tuple[bytes, Issued]:
+@cache
+def ca() -> Authority:
+    return Authority.found("test authority", ca_key(), 7_300, NOW)
+
+
+def server(authority: Authority | None = None, days: int = 730, now: datetime = NOW) -> tuple[bytes, Issued]:
     key = make_key()
-    return key, authority.issue_client("test_pi-1", public_key(key), days, now)
+    return key, (authority or ca()).issue_server(
+        "test__broker", public_key(key), [HOST, "127.0.0.1"], days, now
+    )
+
+
+def client(authority: Authority | None = None, days: int = 365, now: datetime = NOW) -> tuple[bytes, Issued]:
+    key = make_key()
+    return key, (authority or ca()).issue_client("test_pi-1", public_key(key), days, now)
 
 
 class Handshake:
@@ -39,9 +50,9 @@ class Handshake:
     def __init__(self, folder: Path, revoked: tuple[Issued, ...] = ()) -> None:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
-        (folder / "ca.pem").write_bytes(AUTHORITY.pem)
+        (folder / "ca.pem").write_bytes(ca().pem)
         (folder / "crl.pem").write_bytes(
-            AUTHORITY.revocation_list([Revoked(issued.serial, NOW) for issued in revoked], NOW)
+            ca().revocation_list([Revoked(issued.serial, NOW) for issued in revoked], NOW)
         )
 
     def context(self, purpose: ssl.Purpose, who: tuple[bytes, Issued]) -> ssl.SSLContext:
@@ -113,15 +124,15 @@ def test_a_revoked_certificate_is_refused_and_the_next_of_the_same_device_is_not
 
 def test_the_list_of_revoked_ones_does_not_expire_before_the_authority() -> None:
     """An expired list refuses everybody."""
-    listed = x509.load_pem_x509_crl(AUTHORITY.revocation_list([], NOW))
-    assert listed.next_update_utc == AUTHORITY.not_after
+    listed = x509.load_pem_x509_crl(ca().revocation_list([], NOW))
+    assert listed.next_update_utc == ca().not_after
     assert listed.last_update_utc <= NOW - BACKDATED
 
 
 def test_dates_reach_a_day_back_and_never_beyond_the_authority() -> None:
     _, issued = client(days=365)
     assert (issued.not_before, issued.not_after) == (NOW - BACKDATED, NOW + timedelta(days=365))
-    short = Authority.found("test authority", KEY, 10, NOW)
+    short = Authority.found("test authority", ca_key(), 10, NOW)
     assert client(short)[1].not_after == short.not_after == NOW + timedelta(days=10)
 
 
@@ -136,16 +147,16 @@ def test_what_is_issued_is_read_back() -> None:
 def test_a_name_over_64_characters_is_refused_before_it_is_signed() -> None:
     key = public_key(make_key())
     with pytest.raises(ConfigError, match="65 characters"):
-        AUTHORITY.issue_client("x" * 65, key, 365, NOW)
+        ca().issue_client("x" * 65, key, 365, NOW)
     with pytest.raises(ConfigError, match="65 characters"):
         Authority.found("x" * 65, make_key(), 365, NOW)
 
 
 def test_an_authority_is_opened_with_its_own_key_only() -> None:
-    assert Authority.open(AUTHORITY.pem, KEY).pem == AUTHORITY.pem
+    assert Authority.open(ca().pem, ca_key()).pem == ca().pem
     with pytest.raises(ConfigError, match=r"certificate.*key|key.*certificate"):
-        Authority.open(AUTHORITY.pem, make_key())
-    for certificate, key in ((b"x", KEY), (AUTHORITY.pem, b"x")):
+        Authority.open(ca().pem, make_key())
+    for certificate, key in ((b"x", ca_key()), (ca().pem, b"x")):
         with pytest.raises(ConfigError):
             Authority.open(certificate, key)
 
@@ -169,7 +180,7 @@ def test_only_name_and_key_of_a_request_are_looked_at() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     wanted = read_request(request(key))
     assert (wanted.common_name, wanted.key) == ("test_pi-1", key.public_key())
-    issued = AUTHORITY.issue_client(wanted.common_name, wanted.key, 365, NOW)
+    issued = ca().issue_client(wanted.common_name, wanted.key, 365, NOW)
     extensions = x509.load_pem_x509_certificate(issued.pem).extensions
     assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     with pytest.raises(x509.ExtensionNotFound):
@@ -198,7 +209,7 @@ def forged() -> bytes:
         pytest.param(forged, "signed", id="another's key"),
         pytest.param(lambda: request(None, "test_pi-1", "test_pi-2"), "one common name", id="two names"),
         pytest.param(bytes, "certificate request", id="empty"),
-        pytest.param(lambda: AUTHORITY.pem, "certificate request", id="a certificate"),
+        pytest.param(lambda: ca().pem, "certificate request", id="a certificate"),
         pytest.param(lambda: bytes(100_000), r"\d+ bytes", id="endless"),
     ],
 )
