@@ -27,15 +27,21 @@ def terminable() -> Iterator[None]:
     if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    except _Terminated:
+    came: list[int] = []
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
+        came.append(number)
+        raise _Terminated
+
+    try:
+        signal.signal(signal.SIGTERM, terminate)
+        yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is _terminate:
+        if signal.getsignal(signal.SIGTERM) is terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if came:  # whatever else was raised on the way out
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager
@@ -47,21 +53,17 @@ def uninterrupted() -> Iterator[None]:
     arrived: list[int] = []
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in handlers.items() if handler is not None}
-    for number in before:  # of the signals whose handler Python can restore
-        signal.signal(number, lambda came, _: arrived.append(came))
     try:
+        for number in before:  # of the signals whose handler Python can restore
+            signal.signal(number, lambda came, _: arrived.append(came))
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for came in dict.fromkeys(arrived):
+        # SIGTERM first: who catches the KeyboardInterrupt of the other would go on as if it had not come.
+        for came in sorted(set(arrived), reverse=True):
             signal.raise_signal(came)
 
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise _Terminated

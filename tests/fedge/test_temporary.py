@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fedge.service.termination import uninterrupted
 from fedge.storage.temporary import temporary_folder
 
 PROGRAM = """
@@ -80,4 +81,44 @@ def test_an_error_passes_through(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seven"):
         fail()
     assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+ANOTHER_ERROR = """
+import signal
+from fedge.service.termination import terminable
+try:
+    with terminable():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise ValueError("seven")
+except ValueError:
+    pass
+"""
+
+BOTH = """
+import signal
+from fedge.service.termination import uninterrupted
+try:
+    with uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "program", [ANOTHER_ERROR, BOTH], ids=["another error on the way out", "both signals"]
+)
+def test_sigterm_ends_a_program_that_catches_something_else(program: str) -> None:
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGTERM
+
+
+def test_a_handler_that_raises_while_signals_are_held_leaves_none_changed() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
