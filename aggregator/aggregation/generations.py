@@ -6,7 +6,7 @@ import time
 from aggregator.aggregation.beginnings import RULE, begin_with
 from aggregator.aggregation.model_fingerprint import model_fingerprint
 from aggregator.aggregation.models import blob_of, first_vectors, model_message
-from aggregator.aggregation.rollback import Return, beginning_of, require_wishable, story
+from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import KEPT, ORDER
@@ -58,7 +58,7 @@ def go_back(
     before: LedgerMeta,
     generation: int,
     watch: LeaderCheck,
-    wish: Return,
+    wish: Rollback,
     order: str | None = None,
 ) -> LedgerMeta:
     """Begin a generation with a model of the kept rounds instead of a survey.

@@ -19,7 +19,7 @@ MANY_ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Return:
+class Rollback:
     """The kept model that a new generation goes back to, as an operator names it."""
 
     generation: int | None = None
@@ -32,7 +32,7 @@ class Return:
     """Merge the surveys again, without these devices."""
 
 
-def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Return) -> Beginning:
+def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Rollback) -> Beginning:
     """The beginning that a request means in this ledger.
 
     Raises:
@@ -58,7 +58,7 @@ def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Return) -> Beginn
 
 
 def require_wishable(
-    settings: FederationSettings, ledger: LedgerReader, beginning: Beginning, wish: Return
+    settings: FederationSettings, ledger: LedgerReader, beginning: Beginning, wish: Rollback
 ) -> None:
     """Check a request before anything is computed: its devices took part, and enough others are left.
 

@@ -27,7 +27,7 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.topics import DEVICE_ID
 
 if TYPE_CHECKING:
-    from aggregator.aggregation.rollback import Return
+    from aggregator.aggregation.rollback import Rollback
     from aggregator.shell.orders import Order
 
 PATIENCE_S = 120.0
@@ -116,14 +116,14 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
             "--survey-without goes with --keep-model or --from-round: else all devices are asked anew"
         )
     try:
-        from aggregator.aggregation.rollback import Return
+        from aggregator.aggregation.rollback import Rollback
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "
             "pip install 'fedge[aggregator]'"
         ) from None
     generation, number = options.from_round or (None, None)
-    back = Return(generation, number, tuple(options.without), tuple(options.survey_without))
+    back = Rollback(generation, number, tuple(options.without), tuple(options.survey_without))
     anew = options.from_round is None and not options.keep_model
     begun = begin_next(load(options.config), None if anew else back)
     what = "the aggregator at work has begun it" if begun.at_work else "start the aggregator"
@@ -141,7 +141,7 @@ class Begun:
     """Whether an aggregator was at work, and serves it."""
 
 
-def begin_next(settings: FederationSettings, back: "Return | None" = None) -> Begun:
+def begin_next(settings: FederationSettings, back: "Rollback | None" = None) -> Begun:
     """Begin a generation after everything that any device has seen.
 
     `back`: the model of the ledger to go back to; without it the generation begins with a survey.
@@ -164,7 +164,7 @@ def begin_next(settings: FederationSettings, back: "Return | None" = None) -> Be
         os.close(held)
 
 
-def _begin(settings: FederationSettings, folder: Path, back: "Return | None") -> RoundId:
+def _begin(settings: FederationSettings, folder: Path, back: "Rollback | None") -> RoundId:
     """Begin it here, where no aggregator is at work."""
     from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders
@@ -200,7 +200,7 @@ def _begin(settings: FederationSettings, folder: Path, back: "Return | None") ->
     return state.round
 
 
-def _order(settings: FederationSettings, folder: Path, back: "Return | None", at_work: Conflict) -> RoundId:
+def _order(settings: FederationSettings, folder: Path, back: "Rollback | None", at_work: Conflict) -> RoundId:
     """Order the aggregator at work to begin it, and wait until it has."""
     from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders

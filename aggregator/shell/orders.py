@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from fedge.errors import StateError
 from fedge.storage.atomic_files import atomic_write, remove
 from fedge.storage.files import read_file
@@ -39,7 +39,7 @@ class Order(BaseModel):
     survey_without: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, after: int, back: Return | None) -> "Order":
+    def of(cls, name: str, after: int, back: Rollback | None) -> "Order":
         """The order that an operator gives; `back` None: with a survey."""
         if back is None:
             return cls(id=name, after=after, anew=True)
@@ -54,11 +54,11 @@ class Order(BaseModel):
         )
 
     @property
-    def back(self) -> Return | None:
+    def back(self) -> Rollback | None:
         """The model to go back to; None: the generation begins with a survey."""
         if self.anew:
             return None
-        return Return(self.generation, self.round, self.without, self.survey_without)
+        return Rollback(self.generation, self.round, self.without, self.survey_without)
 
 
 def give(folder: Path, order: Order) -> None:

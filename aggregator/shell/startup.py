@@ -11,7 +11,7 @@ from typing import Any
 from aggregator.aggregation.generations import begin, go_back
 from aggregator.aggregation.model_fingerprint import require_same
 from aggregator.aggregation.models import read_model, task_of, weights_of
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
 from aggregator.core.federation import Federation, Rules, Stage
@@ -67,7 +67,7 @@ def open_federation(
     watchdog: Watchdog,
     *,
     new_generation: bool,
-    back: Return | None = None,
+    back: Rollback | None = None,
     signer: Signer | None = None,
     quarantined: frozenset[str] = frozenset(),
     order: str | None = None,
@@ -116,7 +116,7 @@ def take_up(
     instance: bytes,
     seen: TakeUp,
     *,
-    back: Return | None = None,
+    back: Rollback | None = None,
     order: str | None = None,
 ) -> Federation:
     """The state to start from, given what was seen of the federation; a new ledger is named by its instance.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from fedge.errors import ConfigError
 from fleet.simulator.disks import Disk
 from fleet.simulator.faults import Fault
@@ -42,7 +42,7 @@ class Aggregators:
         self.hosts: list[AggregatorHost] = []
         self.main = self._add(None)
 
-    def begin_anew(self, host: AggregatorHost, back: Return | None, far: int = 0) -> None:
+    def begin_anew(self, host: AggregatorHost, back: Rollback | None, far: int = 0) -> None:
         """Restart it with `--new-generation`.
 
         Args:

@@ -7,7 +7,7 @@ must keep only the promises in the book of the ledger that it uses.
 from copy import copy
 from dataclasses import dataclass, field, fields
 
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Decline
@@ -28,7 +28,7 @@ class Book:
     """The devices whose updates count in each closed round."""
     bodies: dict[RoundId, bytes] = field(default_factory=dict)
     """The vector of each closed round's model."""
-    wishes: dict[int, Return | None] = field(default_factory=dict)
+    wishes: dict[int, Rollback | None] = field(default_factory=dict)
     """The earlier model with which the operator began each generation; None: a new model."""
     made: RoundId = field(default_factory=lambda: RoundId(0, 0))
     """The newest round that made a model."""

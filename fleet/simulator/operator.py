@@ -8,7 +8,7 @@ aggregator ends in this way without that reason.
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from fedge.errors import ConfigError
 from fedge.wire.freshness import round_of
 from fleet.simulator.aggregators import Aggregators
@@ -71,9 +71,9 @@ class Operator:
                 if fault.amount % 4 == 3:  # a bad model went out
                     self._set_aside(device.device)
                     after(fault.seconds, lambda: self._lift(device.device))
-                    aggregators.begin_anew(main, Return(), far=1 + fault.amount // 4)
+                    aggregators.begin_anew(main, Rollback(), far=1 + fault.amount // 4)
                 else:
-                    aggregators.begin_anew(main, Return() if fault.amount % 2 == 1 else None)
+                    aggregators.begin_anew(main, Rollback() if fault.amount % 2 == 1 else None)
             case "ledger wiped":
                 aggregators.wipe(main)
             case "ledger restored":
@@ -123,7 +123,7 @@ class Operator:
             self._spare.copies.remove(newest_copy)
             self.aggregators.restore(host, newest_copy)
         else:
-            self.aggregators.begin_anew(host, Return() if self._scene.rng.random() < 0.5 else None)
+            self.aggregators.begin_anew(host, Rollback() if self._scene.rng.random() < 0.5 else None)
 
     # ── what the operator does ─────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ from aggregator.aggregation.beginnings import begin_with, spans
 from aggregator.aggregation.generations import go_back
 from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.rollback import Return, beginning_of, require_wishable, story
+from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import FILE
@@ -103,12 +103,12 @@ class Place:
         assert digest is not None
         return np.frombuffer(unpack(self.ledger.content(digest), Model, max_bytes=MAX_SIZE).body, "<f4")
 
-    def wish(self, wish: Return) -> None:
+    def wish(self, wish: Rollback) -> None:
         life = self.ledger.meta()
         assert life is not None
         require_wishable(self.settings, self.ledger, beginning_of(self.ledger, life, wish), wish)
 
-    def go_back(self, wish: Return, generation: int = 2) -> None:
+    def go_back(self, wish: Rollback, generation: int = 2) -> None:
         life = self.ledger.meta()
         assert life is not None
         go_back(self.settings, self.ledger, life, generation, LeaderCheck(0.0), wish)
@@ -130,7 +130,7 @@ def others(number: int, *without: str) -> np.ndarray:
 
 @pytest.mark.parametrize("number", [0, 3, 6])
 def test_a_generation_begins_with_the_model_of_a_kept_round(place: Place, number: int) -> None:
-    place.go_back(Return(round=number))
+    place.go_back(Rollback(round=number))
     assert place.model(RoundId(2, 0)).tobytes() == place.model(RoundId(1, number)).tobytes()
     again = replay(place.path, 0, SEED)
     assert (again.same, again.kind, again.rule, dict(again.samples)) == (True, "kept", "kept/1", {})
@@ -138,7 +138,7 @@ def test_a_generation_begins_with_the_model_of_a_kept_round(place: Place, number
 
 
 def test_the_first_round_after_it_is_exactly_what_it_would_have_been_without_the_device(place: Place) -> None:
-    place.go_back(Return(round=5, without=("rogue",)))
+    place.go_back(Rollback(round=5, without=("rogue",)))
     expected = others(6, "rogue").astype(np.float32)
     assert np.allclose(place.model(RoundId(2, 0)), expected, rtol=2e-7, atol=0)
     by_rule, _ = mean_of(place.ledger, RoundId(1, 6), 6, without={"rogue"})
@@ -149,7 +149,7 @@ def test_the_first_round_after_it_is_exactly_what_it_would_have_been_without_the
 
 
 def test_later_rounds_add_what_the_others_changed(place: Place) -> None:
-    place.go_back(Return(round=2, without=("rogue", "pi-1")))
+    place.go_back(Rollback(round=2, without=("rogue", "pi-1")))
     expected = others(3, "rogue", "pi-1")
     for number in (4, 5, 6):
         expected = expected + others(number, "rogue", "pi-1") - place.model(RoundId(1, number - 1))
@@ -158,27 +158,27 @@ def test_later_rounds_add_what_the_others_changed(place: Place) -> None:
 
 
 def test_another_ledger_begins_with_another_model(place: Place) -> None:
-    place.go_back(Return(round=2, without=("rogue",)))
+    place.go_back(Rollback(round=2, without=("rogue",)))
     with place.ledger.transaction():
         place.ledger._run("UPDATE answers SET verdict = 'refused' WHERE round = 4 AND device = 'pi-1'")
     assert not replay(place.path, 0, SEED).same
 
 
 def test_rounds_of_before_stay_and_a_generation_may_go_back_to_those_of_an_earlier_one(place: Place) -> None:
-    place.go_back(Return(round=4))
+    place.go_back(Rollback(round=4))
     place.train(RoundId(2, 1))
     place.train(RoundId(2, 2))
     assert replay(place.path, 2, SEED).same
-    place.go_back(Return(generation=1, round=3, without=("rogue",)), generation=3)
+    place.go_back(Rollback(generation=1, round=3, without=("rogue",)), generation=3)
     assert replay(place.path, 0, SEED).same
-    place.go_back(Return(generation=2, round=1), generation=4)
+    place.go_back(Rollback(generation=2, round=1), generation=4)
     assert place.model(RoundId(4, 0)).tobytes() == place.model(RoundId(2, 1)).tobytes()
-    place.go_back(Return(), generation=5)
+    place.go_back(Rollback(), generation=5)
     assert place.model(RoundId(5, 0)).tobytes() == place.model(RoundId(2, 1)).tobytes()
 
 
 def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> None:
-    place.go_back(Return(round=4, without=("rogue",)))
+    place.go_back(Rollback(round=4, without=("rogue",)))
     for number in (1, 2):
         place.train(RoundId(2, number))
     with place.ledger.transaction():
@@ -186,10 +186,10 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
     with pytest.raises(DataError, match=telling("round 2.0 ", "round 1.4 ", "generation 1: 0, 5 to 6")):
         replay(place.path, 0, SEED)
     with pytest.raises(DataError, match=telling("round 1.4 ", "generation 1: 0, 5 to 6")):
-        place.wish(Return(generation=1, round=4))
+        place.wish(Rollback(generation=1, round=4))
     assert place.ledger.survey_of(2) == 1
     assert place.ledger.kept_rounds(1).keys() == {0, 6}
-    place.go_back(Return(survey_without=("rogue",)), generation=3)
+    place.go_back(Rollback(survey_without=("rogue",)), generation=3)
     with place.ledger.transaction():
         place.ledger.retain(RoundId(3, 0), 2, 0)
     assert place.ledger.kept_rounds(1).keys() == {0}, "as long as its frozen layers are in use"
@@ -216,16 +216,16 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     assert replay(place.path, 0, SEED).same
     place.ledger = Ledger(place.path)
     task = place.ledger.newest("task", 1)
-    place.go_back(Return(round=5, without=("rogue",), survey_without=("rogue",)))
+    place.go_back(Rollback(round=5, without=("rogue",), survey_without=("rogue",)))
     assert replay(place.path, 0, SEED).same
-    place.go_back(Return(generation=1, round=3), generation=3)
+    place.go_back(Rollback(generation=1, round=3), generation=3)
     assert place.ledger.task_after(RoundId(3, 0)) == place.ledger.task_after(RoundId(1, 3)) == task
-    place.go_back(Return(generation=1, round=2), generation=4)
+    place.go_back(Rollback(generation=1, round=2), generation=4)
     assert place.ledger.newest("task", 4) == task, "though its bytes are a later generation's by now"
     with place.ledger.transaction():
         place.ledger._run("UPDATE rounds SET task = NULL WHERE generation = 1")
     with pytest.raises(DataError, match=telling("round 1.3 ", "not kept")):
-        place.wish(Return(generation=1, round=3))
+        place.wish(Rollback(generation=1, round=3))
 
 
 # ── the survey ─────────────────────────────────────────────────────────────────────────────────────
@@ -238,7 +238,7 @@ def task_of(place: Place, here: RoundId) -> Task:
 
 
 def test_the_survey_is_merged_again_without_a_device_and_the_model_answers_as_before(place: Place) -> None:
-    place.go_back(Return(round=5, survey_without=("rogue",)))
+    place.go_back(Rollback(round=5, survey_without=("rogue",)))
     before, after = task_of(place, RoundId(1, 5)), task_of(place, RoundId(2, 0))
     old, new = before.network.layers[0], after.network.layers[0]
     assert isinstance(old, Standardize)
@@ -256,10 +256,10 @@ def test_the_survey_is_merged_again_without_a_device_and_the_model_answers_as_be
     assert place.ledger.slots()["task", 0].digest == place.ledger.task_after(RoundId(2, 0)), "the other slot"
 
     place.train(RoundId(2, 1))
-    place.go_back(Return(), generation=3)
+    place.go_back(Rollback(), generation=3)
     assert task_of(place, RoundId(3, 0)) == after, "whoever was left out stays out"
     assert replay(place.path, 0, SEED).same
-    place.go_back(Return(survey_without=("pi-1",)), generation=4)
+    place.go_back(Rollback(survey_without=("pi-1",)), generation=4)
     assert place.ledger.beginning(4).survey_without == ("pi-1", "rogue")  # type: ignore[union-attr]
     assert replay(place.path, 0, SEED).same
 
@@ -277,7 +277,7 @@ def test_the_bound_on_inputs_is_carried_over(place: Place) -> None:
         place.ledger.save_content("task", first, blob_of(data, 1), data)
         place.ledger._run("UPDATE rounds SET task = ?", blob_of(data, 1).digest)
     assert clip_of(clipped.network) == 12.0
-    place.go_back(Return(round=5, survey_without=("rogue",)))
+    place.go_back(Rollback(round=5, survey_without=("rogue",)))
     after = task_of(place, RoundId(2, 0))
     assert after != clipped
     assert clip_of(after.network) == 12.0
@@ -288,7 +288,7 @@ def test_the_bound_on_inputs_is_carried_over(place: Place) -> None:
     ]
     assert np.abs(answers[0] - answers[1]).max() < 1e-5
     assert replay(place.path, 0, SEED).same
-    place.go_back(Return(), generation=3)
+    place.go_back(Rollback(), generation=3)
     assert clip_of(task_of(place, RoundId(3, 0)).network) == 12.0
 
 
@@ -296,7 +296,7 @@ def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Plac
     with place.ledger.transaction():
         place.ledger.forget_rounds_before(RoundId(1, 3))
     with pytest.raises(DataError, match=telling("surveys", "not kept")):
-        place.wish(Return(survey_without=("rogue",)))
+        place.wish(Rollback(survey_without=("rogue",)))
 
 
 # ── wishes that cannot be granted ──────────────────────────────────────────────────────────────────
@@ -305,18 +305,18 @@ def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Plac
 @pytest.mark.parametrize(
     ("wish", "facts"),
     [
-        (Return(round=7), ("round 1.7 ", "1.6")),
-        (Return(generation=9, round=1), ("round 9.1 ",)),
-        (Return(round=6, without=("rogue",)), ("--without: ", "1.6")),
-        (Return(round=2, without=("rogue", "pi-9")), ("--without pi-9: ", "pi-0, pi-1, ")),
-        (Return(round=2, without=DEVICES), ("nobody", "round 1.3", "2")),
-        (Return(round=2, without=DEVICES[1:]), ("pi-0", "round 1.3", "2")),
-        (Return(survey_without=("pi-9",)), ("--survey-without pi-9: ",)),
-        (Return(survey_without=DEVICES), ("--survey-without pi-0 ", "nobody", "round 1.0")),
+        (Rollback(round=7), ("round 1.7 ", "1.6")),
+        (Rollback(generation=9, round=1), ("round 9.1 ",)),
+        (Rollback(round=6, without=("rogue",)), ("--without: ", "1.6")),
+        (Rollback(round=2, without=("rogue", "pi-9")), ("--without pi-9: ", "pi-0, pi-1, ")),
+        (Rollback(round=2, without=DEVICES), ("nobody", "round 1.3", "2")),
+        (Rollback(round=2, without=DEVICES[1:]), ("pi-0", "round 1.3", "2")),
+        (Rollback(survey_without=("pi-9",)), ("--survey-without pi-9: ",)),
+        (Rollback(survey_without=DEVICES), ("--survey-without pi-0 ", "nobody", "round 1.0")),
     ],
 )
 def test_what_cannot_be_done_is_said_with_what_can(
-    place: Place, wish: Return, facts: tuple[str, ...]
+    place: Place, wish: Rollback, facts: tuple[str, ...]
 ) -> None:
     with pytest.raises(DataError, match=telling(*facts)):
         place.wish(wish)
@@ -330,12 +330,12 @@ def test_what_cannot_be_done_is_said_with_what_can(
 def test_the_model_of_another_network_is_not_gone_back_to(place: Place) -> None:
     place.settings = place.configure('layers = [{ type = "dense", units = 3 }]')
     with pytest.raises(ConfigError, match=telling("[model] layers ")):
-        place.wish(Return(round=3))
+        place.wish(Rollback(round=3))
     place.survey(2)  # learning went on with that one
     with pytest.raises(ConfigError, match=telling("[model] layers ")):
-        place.wish(Return(generation=1, round=3))
+        place.wish(Rollback(generation=1, round=3))
     place.settings = place.configure()
-    place.go_back(Return(generation=1, round=3), generation=3)
+    place.go_back(Rollback(generation=1, round=3), generation=3)
     assert place.model(RoundId(3, 0)).tobytes() == place.model(RoundId(1, 3)).tobytes()
 
 
@@ -343,12 +343,12 @@ def test_who_goes_back_reads_what_it_does(place: Place) -> None:
     life = place.ledger.meta()
     assert life is not None
 
-    def told(wish: Return) -> str:
+    def told(wish: Rollback) -> str:
         return story(beginning_of(place.ledger, life, wish))
 
-    assert_tells(told(Return(round=5)), "1.5")
-    assert_tells(told(Return(round=5, without=("rogue",))), "round 1.5", "round 1.6", "without rogue")
-    said = told(Return(round=2, without=("rogue", "pi-1"), survey_without=("rogue",)))
+    assert_tells(told(Rollback(round=5)), "1.5")
+    assert_tells(told(Rollback(round=5, without=("rogue",))), "round 1.5", "round 1.6", "without rogue")
+    said = told(Rollback(round=2, without=("rogue", "pi-1"), survey_without=("rogue",)))
     assert_tells(said, "rounds 1.3 to 1.6", "without pi-1, rogue", "3 rounds", "survey without rogue")
 
 
@@ -360,7 +360,7 @@ def test_spans_of_numbers() -> None:
 def test_a_model_that_is_announced_is_not_written_over(place: Place) -> None:
     slot = place.ledger.slots()["model", 0]
     assert slot.digest == place.ledger.model_of(RoundId(1, 6))
-    place.go_back(Return(round=5))
+    place.go_back(Rollback(round=5))
     model = place.ledger.slots()["model", 1]
     assert weights_of(place.ledger, model, 6).tobytes() == place.model(RoundId(1, 5)).tobytes()
     begun = begin_with(place.ledger, place.ledger.beginning(2))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.backup import forget as forgetting
 from aggregator.backup.forget import Contribution, contribution, forget
 from aggregator.backup.snapshot import backup
@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Place:
     """Six closed rounds, a generation that goes back without `rogue`, and a round there that is open."""
     (tmp_path / "state").mkdir()
     place = Place(tmp_path)
-    place.go_back(Return(round=4, without=("rogue",), survey_without=("rogue",)))
+    place.go_back(Rollback(round=4, without=("rogue",), survey_without=("rogue",)))
     with place.ledger.transaction():
         place.ledger.save_round(RoundId(2, 1), "train", 0, (), 0.0)
         place.ledger.save_status("rogue", status(), 1.0)
@@ -100,7 +100,7 @@ def test_what_is_left_still_makes_a_backup_and_a_new_generation(place: Place, tm
     forget(place.settings, "rogue")
     backup(place.settings, tmp_path / "copy")
     place.ledger = Ledger(place.path)
-    place.go_back(Return(generation=1, round=4, without=("pi-2",)), generation=3)
+    place.go_back(Rollback(generation=1, round=4, without=("pi-2",)), generation=3)
     assert place.ledger.beginning(3).without == ("pi-2",)  # type: ignore[union-attr]
     place.ledger.close()
     assert set(replay(place.path, 0, SEED).samples) == {"pi-0", "pi-1"}

@@ -12,7 +12,7 @@ from aggregator.aggregation.beginnings import begin_with
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.rollback import Return, beginning_of, require_wishable
+from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, admit
@@ -309,14 +309,14 @@ def test_there_is_nothing_in_it_to_compute_again(place: Place) -> None:
 def test_a_generation_goes_back_over_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the newest model, and to an older one without a device: rounds that measured change nothing."""
     life = LedgerMeta(b"l" * 16, 1, "{}")
-    plain = begin_with(place.ledger, beginning_of(place.ledger, life, Return(round=4, without=("rogue",))))
+    plain = begin_with(place.ledger, beginning_of(place.ledger, life, Rollback(round=4, without=("rogue",))))
     newest = place.model(RoundId(1, 6))
     measure(place)
-    assert beginning_of(place.ledger, life, Return()).source == RoundId(1, 6)
+    assert beginning_of(place.ledger, life, Rollback()).source == RoundId(1, 6)
     np.testing.assert_array_equal(
-        begin_with(place.ledger, beginning_of(place.ledger, life, Return())).vector, newest
+        begin_with(place.ledger, beginning_of(place.ledger, life, Rollback())).vector, newest
     )
-    wish = Return(round=4, without=("rogue",))
+    wish = Rollback(round=4, without=("rogue",))
     again = beginning_of(place.ledger, life, wish)
     require_wishable(place.settings, place.ledger, again, wish)
     np.testing.assert_array_equal(begin_with(place.ledger, again).vector, plain.vector)

@@ -14,7 +14,7 @@ import pytest
 from aggregator.__main__ import main
 from aggregator.aggregation.generations import go_back
 from aggregator.aggregation.model_fingerprint import model_fingerprint
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.backup import new_generation
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
@@ -31,7 +31,7 @@ from tests.aggregator.test_beginnings import Place
 from tests.wording import assert_tells, telling
 
 NAME, OTHER = "1f" * 16, "2e" * 16
-BACK = Return(1, 12, ("pump-9",), ("pump-8", "pump-9"))
+BACK = Rollback(1, 12, ("pump-9",), ("pump-8", "pump-9"))
 
 
 def clock(sleep: Callable[[float], None]) -> SimpleNamespace:
@@ -39,8 +39,8 @@ def clock(sleep: Callable[[float], None]) -> SimpleNamespace:
     return SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
 
 
-@pytest.mark.parametrize("back", [None, Return(), BACK])
-def test_an_order_is_what_was_wished(tmp_path: Path, back: Return | None) -> None:
+@pytest.mark.parametrize("back", [None, Rollback(), BACK])
+def test_an_order_is_what_was_wished(tmp_path: Path, back: Rollback | None) -> None:
     give(tmp_path, Order.of(NAME, 3, back))
     assert (tmp_path / orders.FILE).stat().st_mode & 0o777 == 0o600
     order = pending(tmp_path, 3)
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_removed(tmp_path: Path) -> None:
 # ── the aggregator ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("then", [None, Order.of(OTHER, 1, Return(round=3))])
+@pytest.mark.parametrize("then", [None, Order.of(OTHER, 1, Rollback(round=3))])
 def test_what_was_withdrawn_while_the_broker_was_away_is_not_begun(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, then: Order | None
 ) -> None:
@@ -141,7 +141,7 @@ def test_an_aggregator_that_does_not_begin_it_is_not_waited_for_for_ever(
     monkeypatch.setattr(new_generation, "PATIENCE_S", 0.3)
     held = lock(place.settings.state.folder)
     with pytest.raises(Conflict, match=telling("0 s: ", "Stop it")):
-        new_generation.begin_next(place.settings, Return(round=3))
+        new_generation.begin_next(place.settings, Rollback(round=3))
     assert not is_given(place.settings.state.folder), "it is not begun behind anybody's back later"
     os.close(held)
 
@@ -153,16 +153,16 @@ def test_what_another_order_began_is_not_taken_for_ones_own(
     held = lock(folder)
 
     def another(_seconds: float) -> None:
-        give(folder, Order.of(OTHER, 1, Return(round=2)))
+        give(folder, Order.of(OTHER, 1, Rollback(round=2)))
         place.ledger = Ledger(place.settings.state.folder / FILE)
         go_back(
-            place.settings, place.ledger, place.ledger.meta(), 2, LeaderCheck(0.0), Return(round=2), OTHER
+            place.settings, place.ledger, place.ledger.meta(), 2, LeaderCheck(0.0), Rollback(round=2), OTHER
         )  # type: ignore[arg-type]
         place.ledger.close()
 
     monkeypatch.setattr(new_generation, "time", clock(another))
     with pytest.raises(DataError, match=telling("another one")):
-        new_generation.begin_next(place.settings, Return(round=3))
+        new_generation.begin_next(place.settings, Rollback(round=3))
     assert is_given(folder), "the other one is not withdrawn"
     os.close(held)
 
@@ -177,7 +177,13 @@ def test_rounds_that_closed_before_the_command_looks_are_not_the_first_one(
         assert order is not None
         place.ledger = Ledger(place.settings.state.folder / FILE)
         go_back(
-            place.settings, place.ledger, place.ledger.meta(), 2, LeaderCheck(0.0), Return(round=3), order.id
+            place.settings,
+            place.ledger,
+            place.ledger.meta(),
+            2,
+            LeaderCheck(0.0),
+            Rollback(round=3),
+            order.id,
         )  # type: ignore[arg-type]
         for number in (1, 2):
             place.train(RoundId(2, number))
@@ -186,7 +192,7 @@ def test_rounds_that_closed_before_the_command_looks_are_not_the_first_one(
     monkeypatch.setattr(
         new_generation, "time", SimpleNamespace(monotonic=time.monotonic, sleep=begin_and_go_on)
     )
-    begun = new_generation.begin_next(place.settings, Return(round=3))
+    begun = new_generation.begin_next(place.settings, Rollback(round=3))
     assert begun == new_generation.Begun(RoundId(2, 1), at_work=True)
     os.close(held)
 
@@ -203,12 +209,12 @@ def test_what_is_begun_in_the_last_moment_is_begun(place: Place, monkeypatch: py
             beginning.set()
             time.sleep(3 * PATIENCE_S)  # the command has no patience any more
             ledger = Ledger(folder / FILE)
-            go_back(place.settings, ledger, ledger.meta(), 2, LeaderCheck(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
+            go_back(place.settings, ledger, ledger.meta(), 2, LeaderCheck(0.0), Rollback(round=3), order.id)  # type: ignore[arg-type]
             ledger.close()
 
     thread = threading.Thread(target=begin_slowly)
     thread.start()
-    begun = new_generation.begin_next(place.settings, Return(round=3))
+    begun = new_generation.begin_next(place.settings, Rollback(round=3))
     thread.join()
     assert beginning.is_set()
     assert begun == new_generation.Begun(RoundId(2, 1), at_work=True)

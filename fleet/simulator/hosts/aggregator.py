@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.aggregation.job import ClosingJob
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.takeover import TakeUp
@@ -83,7 +83,7 @@ class AggregatorHost(Host):
         if self.alive and self.runtime is not None:
             self.post(on.Quarantined(self.now_s(), frozenset(self.scene.oracle.record.aside)))
 
-    def tell_new_generation(self, back: Return | None, far: int = 0) -> None:
+    def tell_new_generation(self, back: Rollback | None, far: int = 0) -> None:
         """Let it begin a generation at its next start: once, however often it dies before it serves."""
         self.orders = Orders(new_generation=True, back=back, far=far)
         self.done = False
@@ -204,7 +204,7 @@ class AggregatorHost(Host):
         runtime.turn([on.Quarantined(self.now_s(), aside)])
         self.link.open()
 
-    def _wish(self) -> Return | None:
+    def _wish(self) -> Rollback | None:
         """The model that its orders want, among those in its ledger."""
         ledger, aside = self.ledger, frozenset(self.scene.oracle.record.aside)
         assert ledger is not None

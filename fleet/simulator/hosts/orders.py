@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.aggregation.updates import admitted
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
@@ -14,7 +14,7 @@ class Orders:
 
     new_generation: bool = False
     """Whether it begins a generation at its next start."""
-    back: Return | None = None
+    back: Rollback | None = None
     """The model that the generation begins with; None: it begins with a survey."""
     far: int = 0
     """The number of the model among those that are kept; 0: the newest."""
@@ -26,7 +26,7 @@ class Orders:
         self.told_in = generation if self.told_in is None else self.told_in
         self.new_generation = generation == self.told_in
 
-    def wish(self, ledger: LedgerReader, aside: frozenset[str]) -> Return | None:
+    def wish(self, ledger: LedgerReader, aside: frozenset[str]) -> Rollback | None:
         """The model to go back to, of those in the ledger, and without whom of those set aside."""
         life, back = ledger.meta(), self.back
         models = ledger.kept_models(life.generation) if life is not None else []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aggregator.aggregation.job import ClosingJob
-from aggregator.aggregation.rollback import Return, beginning_of, require_wishable
+from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.presence import LeaderCheck
@@ -80,7 +80,7 @@ class Lab:
             }
         )
 
-    def start(self, tables: Mapping[str, Any], back: Return | None = None, generation: int = 0) -> None:
+    def start(self, tables: Mapping[str, Any], back: Rollback | None = None, generation: int = 0) -> None:
         self.settings = self.settings_of(tables)
         if back is not None:
             life = self.ledger.meta()

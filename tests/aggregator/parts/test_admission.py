@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.core.admission import Admitted
 from aggregator.core.updates import _terms
 from aggregator.core.usual import Usual
@@ -146,6 +146,6 @@ def test_a_model_without_what_the_local_algorithm_receives_is_not_announced(tmp_
     lab.survey()
     with pytest.raises(ConfigError, match=r"toy-controlled.*control"):
         lab.start(ALL)
-    lab.start(ALL, Return(), generation=2)
+    lab.start(ALL, Rollback(), generation=2)
     lab.train(1)
     lab.ledger.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.aggregation.server_state import pack as pack_state
 from aggregator.aggregation.server_state import unpack as unpack_state
 from aggregator.ledger.layout import MEASURES
@@ -84,7 +84,7 @@ def test_a_generation_that_goes_back_begins_at_init(lab: Lab) -> None:
     lab.survey()
     lab.train(3)
     source = lab.weights(RoundId(1, 2))
-    lab.start(ALL, Return(round=2), generation=2)
+    lab.start(ALL, Rollback(round=2), generation=2)
     assert lab.weights(RoundId(2, 0)).tobytes() == source.tobytes()
     assert not lab.control(RoundId(2, 0)).any()
     assert replay(lab.path, 0, SEED).same
@@ -98,7 +98,7 @@ def test_without_a_device_the_optimizer_goes_on_from_what_it_remembered(lab: Lab
     w = {number: lab.weights(RoundId(1, number)) for number in range(4)}
     left = DEVICES[:2]
     _, v1 = by_hand(w[0], (1,))
-    lab.start(ALL, Return(round=1, without=(DEVICES[2],)), generation=2)
+    lab.start(ALL, Rollback(round=1, without=(DEVICES[2],)), generation=2)
     m2, v2 = by_hand(w[1], (2,), left, v1)
     m3, _ = by_hand(w[2], (3,), left, v2)
     expected = (m2.astype(np.float64) + m3 - w[2]).astype(np.float32)
@@ -177,7 +177,7 @@ def test_without_a_device_another_optimizer_begins_at_init_as_it_did(lab: Lab) -
     w = {number: lab.weights(RoundId(1, number)) for number in range(5)}
     left = DEVICES[:2]
     _, v1 = by_hand(w[0], (1,))
-    lab.start(lighter, Return(round=1, without=(DEVICES[2],)), generation=2)
+    lab.start(lighter, Rollback(round=1, without=(DEVICES[2],)), generation=2)
     m2, _ = by_hand(w[1], (2,), left, v1)
     m3, v3 = by_hand(w[2], (3,), left, beta=0.25)
     m4, _ = by_hand(w[3], (4,), left, v3, beta=0.25)

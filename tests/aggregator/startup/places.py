@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aggregator.aggregation.models import blob_of, model_message
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
 from aggregator.core.presence import LeaderCheck
@@ -67,7 +67,7 @@ class Place:
         path.write_text(TOML.format(**self.values))
         return FederationSettings.load(path, {})
 
-    def open(self, *, new_generation: bool = False, back: Return | None = None) -> Federation:
+    def open(self, *, new_generation: bool = False, back: Rollback | None = None) -> Federation:
         state = open_federation(
             self.settings(),
             self.ledger,

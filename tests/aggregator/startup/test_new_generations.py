@@ -5,7 +5,7 @@ import pytest
 
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.rollback import Return
+from aggregator.aggregation.rollback import Rollback
 from aggregator.core.federation import Stage
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.views import read_rounds
@@ -67,7 +67,7 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
     vector = learn_by_hand(place)
     before = place.open()
     seen(fleet(9, 9))  # a backup: the fleet has learnt on
-    state = place.open(new_generation=True, back=Return())
+    state = place.open(new_generation=True, back=Rollback())
     assert (state.round, state.kind, state.stage) == ((2, 1), "train", Stage.PREPARING)
     assert (state.task, state.task_message) == (before.task, before.task_message)
     assert state.model is not None
@@ -85,14 +85,14 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
 
 def test_there_must_be_a_model_to_go_on_with(place: Place, seen: Seen) -> None:
     with pytest.raises(ConfigError, match=telling("ledger is new")):
-        place.open(new_generation=True, back=Return())
+        place.open(new_generation=True, back=Rollback())
     place.open()
     with pytest.raises(ConfigError, match=telling("no model")):
-        place.open(new_generation=True, back=Return())
+        place.open(new_generation=True, back=Rollback())
     learn_by_hand(place)
     place.values["features"] = 3
     with pytest.raises(ConfigError, match=telling("[model] features ")):
-        place.open(new_generation=True, back=Return())
+        place.open(new_generation=True, back=Rollback())
     life = place.ledger.meta()
     assert life is not None
     assert life.generation == 1
