@@ -1,8 +1,10 @@
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from fedge.algorithms.registry import REGISTRIES
 from tests import order
 from tests.flaky import pytest_collection_modifyitems, pytest_terminal_summary
 from tests.order import pytest_xdist_auto_num_workers
@@ -17,3 +19,13 @@ def pytest_configure(config: pytest.Config) -> None:
     explore = os.environ.get("FEDGE_EXPLORE") == "1"
     settings.register_profile("fedge", deadline=None, derandomize=not explore)
     settings.load_profile("fedge")
+
+
+@pytest.fixture(autouse=True)
+def _parts_from_outside() -> Iterator[None]:
+    """Take out what a test has registered: settings with `extensions` do so too, in this very process."""
+    before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
+    yield
+    for kind, registry in REGISTRIES.items():
+        for name in set(registry.names()) - before[kind]:
+            registry.remove(name)

@@ -61,9 +61,6 @@ ALLOWED: dict[str, dict[str, str]] = {
         "unlink": OF_THE_SYSTEM,
     },
     "aggregator/export/exporter.py": {"rmdir": "run by the service as its own user; rmdir follows no link"},
-    "aggregator/backup/snapshot.py": {
-        "TemporaryDirectory": "a new folder of root's alone; what is in it is pinned"
-    },
     "fleet/datasets/federated.py": {"open": OWN},
     "fleet/demo/partition.py": {"mkdir": OWN, "replace": OWN},
     "fleet/demo/run.py": {"write_text": OWN},

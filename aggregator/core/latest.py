@@ -18,7 +18,7 @@ def latest(make: Callable[..., R]) -> Callable[..., R]:
     def made(*of: Any) -> R:
         nonlocal held
         found = held
-        if found is None or not all(map(is_, of, found[0])):
+        if found is None or len(of) != len(found[0]) or not all(map(is_, of, found[0])):
             held = found = (of, make(*of))
         return found[1]
 

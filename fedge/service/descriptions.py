@@ -1,6 +1,7 @@
 """What the keys of a table mean: the docstrings below them, read when somebody wants to know."""
 
 from functools import cache
+from inspect import get_annotations
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -20,7 +21,7 @@ def described(model: type[BaseModel]) -> "dict[str, FieldInfo]":
     for kind in reversed(model.__mro__):
         if issubclass(kind, BaseModel) and kind is not BaseModel:
             said = _docstrings(kind)
-            found |= {name: said.get(name) for name in vars(kind).get("__annotations__", {})}
+            found |= {name: said.get(name) for name in get_annotations(kind)}
     for name, field in model.model_fields.items():
         field.description = field.description or found.get(name)
     return model.model_fields

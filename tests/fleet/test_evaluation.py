@@ -128,7 +128,7 @@ def test_class_codes_from_1_are_refused_with_an_option_that_is_there(tmp_path: P
     data = counted(tmp_path, 1, 2)
     found = run(tmp_path / "model.onnx", data)
     assert found.exit_code == os.EX_DATAERR
-    assert "set [data] first_class = 1; a key of [data] is said here by --data KEY=VALUE" in found.stderr
+    assert_tells(found.stderr, "[data] first_class = 1", "--data KEY=VALUE")
     found = run(tmp_path / "model.onnx", data, "--data", "first_class=1", "--json")
     assert json.loads(found.stdout)["accuracy"] == 1
 
@@ -140,7 +140,7 @@ def test_class_codes_that_may_run_from_1_are_told(tmp_path: Path) -> None:
     found = run(tmp_path / "model.onnx", tmp_path / "data.npz", "--json")
     assert told in json.loads(found.stdout)["warnings"][0]
     assert (found.exit_code, told in found.stderr) == (0, True)
-    assert found.stderr.endswith("a key of [data] is said here by --data KEY=VALUE\n")
+    assert "--data KEY=VALUE" in found.stderr
     for first, accuracy in ((0, 0.0), (1, 1.0)):
         found = run(
             tmp_path / "model.onnx", tmp_path / "data.npz", "--json", "--data", f"first_class={first}"
