@@ -176,3 +176,17 @@ def test_what_a_cancelled_job_comes_to_is_no_answer_to_the_next(tmp_path: Path) 
         assert isinstance(outcomes.get(timeout=PATIENCE_S), Done)
         with pytest.raises(Empty):
             outcomes.get_nowait()
+
+
+def test_an_outcome_that_waits_while_its_job_is_cancelled_is_void(tmp_path: Path) -> None:
+    worker, outcomes = trainer(tmp_path, Bed())
+    worker.start(job())
+    late = outcomes.get(timeout=PATIENCE_S)
+    assert not worker.is_void(late)
+    worker.cancel()
+    worker.start(job())  # of the same round: its plan was changed
+    assert worker.is_void(late)
+    again = outcomes.get(timeout=PATIENCE_S)
+    assert isinstance(again, Done)
+    assert not worker.is_void(again)
+    assert not worker.is_void(None)
