@@ -103,6 +103,8 @@ class Device:
     passed_over: Attempt | None = None
     """The value of `seen` when an older announcement was last logged: it is logged once."""
     manifest: Manifest | None = None
+    plan_changes: int = 0
+    """How often the plan was changed within the announced attempt."""
     closes_s: float = 0.0
     """When the announced round ends, unless it is announced again."""
     task: bytes | None = None

@@ -96,7 +96,10 @@ class Loop:
             due_s = self._runtime.due_s()
             left_s = None if due_s is None else max(0.0, due_s - time.monotonic())
             try:
-                return self._inbox.get(timeout=self._watchdog.wait_s(left_s))
+                event = self._inbox.get(timeout=self._watchdog.wait_s(left_s))
             except Empty:
                 if due_s is not None and time.monotonic() >= due_s:
                     return None
+            else:
+                if not self._worker.is_void(event):
+                    return event

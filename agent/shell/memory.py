@@ -67,6 +67,9 @@ class Memory:
         with transaction(self._db, self._path):
             for table in ("seen", "outbox", "verdict", "states"):
                 self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these four names
+        self._has_states = False
+        with suppress(StateError):  # a mark that stays costs nothing: there is no state
+            self._end_reset()
 
     def saved(self) -> Saved | None:
         """The newest update without its bytes, and the verdict on it."""
@@ -162,9 +165,8 @@ class Memory:
                 with suppress(StateError):
                     atomic_write(self._reset_mark, b"")
             raise
-        if self._reset_mark.exists():
-            remove(self._reset_mark)
-        self._to_reset = self._has_states = False
+        self._has_states = False
+        self._end_reset()
 
     def snapshots(self) -> dict[str, Snapshot]:
         """The snapshots that surveys have sent, by source."""
@@ -218,6 +220,11 @@ class Memory:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    def _end_reset(self) -> None:
+        if self._reset_mark.exists():
+            remove(self._reset_mark)
+        self._to_reset = False
 
     def _keep_pending(self, digest: bytes, pending: AlgorithmState | None) -> None:
         if pending is None and not self._has_states:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
+from weakref import ReferenceType, ref
 
 from agent.config import AgentSettings
 from agent.core.events import Done, Failed, Judged
@@ -51,6 +52,10 @@ class Worker:
         self._jobs: SimpleQueue[Assignment | Judgement] = SimpleQueue()
         self._current: Assignment | None = None
         self._answered: Assignment | None = None
+        self._posted: tuple[Assignment, ReferenceType[Done | Failed]] | None = None
+        """The newest outcome, and the assignment that it is of."""
+        self._void: ReferenceType[Done | Failed] | None = None
+        """The outcome of an assignment that was cancelled after it was posted."""
         self._thread: threading.Thread | None = None
         self._patience_s = settings.trainer.patience_s
         self.pulse = Pulse("the trainer")
@@ -69,9 +74,17 @@ class Worker:
         self._put(judgement)
 
     def cancel(self) -> None:
-        """Stop the current assignment at its next batch; a cancelled assignment posts nothing."""
-        if self._current is not None:
-            self._current.cancelled.set()
+        """Stop the current assignment at its next batch; a cancelled assignment posts nothing from now on."""
+        if self._current is None:
+            return
+        self._current.cancelled.set()
+        posted = self._posted  # after the flag is set: `_answer` has seen it, or its outcome is seen here
+        if posted is not None and posted[0] is self._current:
+            self._void = posted[1]
+
+    def is_void(self, event: object) -> bool:
+        """Return whether an event is the outcome of an assignment that was cancelled after it was posted."""
+        return event is not None and self._void is not None and event is self._void()
 
     def _put(self, job: Assignment | Judgement) -> None:
         self.pulse.expect(self._patience_s)
@@ -100,8 +113,7 @@ class Worker:
                 # An assignment still in the queue has not failed; the error came from the cancelled one
                 # before it.
                 if job is not None and job is not self._answered and self._jobs.empty():
-                    self._answered = job
-                    self._post(unforeseen(round_of(job.manifest), error))
+                    self._answer(job, unforeseen(round_of(job.manifest), error))
                 self.pulse.rest()
 
     def _take(self) -> None:
@@ -110,11 +122,16 @@ class Worker:
         if isinstance(job, Judgement):
             self.judge_now(job)
         elif not job.cancelled.is_set():
-            outcome = self.work(job)
-            self._answered = job
-            if outcome is not None and not job.cancelled.is_set():
-                self._post(outcome)
+            self._answer(job, self.work(job))
         self.pulse.rest()
+
+    def _answer(self, job: Assignment, outcome: Done | Failed | None) -> None:
+        self._answered = job
+        if outcome is None:
+            return
+        self._posted = (job, ref(outcome))
+        if not job.cancelled.is_set():
+            self._post(outcome)
 
     def work(self, assignment: Assignment) -> Done | Failed | None:
         """Do an assignment on the caller's thread. An error becomes a `Failed`. None: it was cancelled."""

@@ -247,13 +247,24 @@ def _rename(content: dict[str, Any], former: Mapping[str, str], path: Path) -> N
 def _overlay(
     content: dict[str, Any], prefix: str, environment: Mapping[str, str], former: Mapping[str, str]
 ) -> Variables:
-    """Write the values of the environment into `content`; return the variable of each overridden key."""
+    """Write the values of the environment into `content`; return the variable of each overridden key.
+
+    Raises:
+        ConfigError: variables name a table by its former name and by its name today.
+    """
     variables = {}
-    for name, text in sorted(environment.items()):
-        if not name.upper().startswith(prefix) or not text:
-            continue
-        first, *others = name[len(prefix) :].lower().split("__")
+    given = {
+        name: name[len(prefix) :].lower().split("__")
+        for name, text in sorted(environment.items())
+        if name.upper().startswith(prefix) and text
+    }
+    for name, (first, *others) in given.items():
+        text = environment[name]
         if first in former:
+            for beside, keys_beside in given.items():
+                if keys_beside[0] == former[first]:
+                    what = f"[{first}] is the former name of [{former[first]}]"
+                    raise ConfigError(f"environment variables {name} and {beside}: {what}; keep the latter")
             told = "environment variable %s: [%s] is called [%s] now; rename it"
             log.warning(told, name, first, former[first])
         keys = (former.get(first, first), *others)

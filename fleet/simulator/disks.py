@@ -149,6 +149,10 @@ class WatchedMemory(Memory):
 
     def reset_state(self) -> None:
         """As `Memory.reset_state`."""
+        if self._to_reset:  # the disk did not take it before
+            super().reset_state()
+            self._oracle.states.makes_up_for_reset(self._device)
+            return
         current = self.state_round()
         super().reset_state()
         self._oracle.states.resets(self._device, current, self._oracle.devices.newest_heard(self._device))

@@ -116,6 +116,14 @@ def test_the_former_name_of_the_conditions_is_read_with_a_hint(
 def test_the_former_name_beside_the_new_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="manners"):
         load(tmp_path, CSV + OLD + "[conditions]\nmains = true\n")
+    old, new = "FEDGE_AGENT_MANNERS__LOAD", "FEDGE_AGENT_CONDITIONS__LOAD"
+    with pytest.raises(ConfigError, match=f"{old} and {new}"):
+        load(tmp_path, CSV, {old: "2", new: "3"})
+
+
+def test_a_variable_of_today_overrides_a_table_of_the_former_name(tmp_path: Path) -> None:
+    found = load(tmp_path, CSV + OLD + "mains = true\n", {"FEDGE_AGENT_CONDITIONS__LOAD": "3"})
+    assert found.conditions == ConditionsSettings(load=3.0, mains=True)
 
 
 CSV = HEAD + '[data]\nsource = "csv"\npath = "d"\n'

@@ -405,3 +405,30 @@ def test_a_lineage_is_of_what_stays_from_round_to_round() -> None:
         lineage(trainer="mine:make"),
     ]
     assert len({lineage(), *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["crash before it", "crash after it"])
+def test_a_mark_of_a_reset_costs_no_later_state(path: Path, reset: bool) -> None:
+    """The mark is written before, and removed after, what it asks for: it may be found in both cases."""
+    with opened(path) as memory:
+        save(memory, 1, state_of(1))
+        memory.save_verdict(digest(1), "admitted")
+        if reset:
+            memory.reset_state()
+    path.with_suffix(".reset").touch()
+    with opened(path) as memory:
+        assert memory.state() is None
+        save(memory, 2, state_of(2))
+        memory.save_verdict(digest(2), "admitted")
+        assert memory.state() == state_of(2)
+    with opened(path) as memory:
+        assert memory.state() == state_of(2)
+
+
+def test_a_mark_of_a_reset_is_gone_with_what_it_was_about(path: Path) -> None:
+    with opened(path) as memory:
+        save(memory, 1, state_of(1))
+    path.with_suffix(".reset").touch()
+    with opened(path) as memory:
+        memory.forget_rounds()
+    assert not path.with_suffix(".reset").exists()

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from agent.core.events import Done, Failed
+from agent.shell.loop import Loop, Stop
 from agent.sources import Samples
 from agent.sources.arrays import samples_from_arrays
 from agent.trainers.assignment import Assignment
@@ -176,3 +178,32 @@ def test_what_a_cancelled_job_comes_to_is_no_answer_to_the_next(tmp_path: Path) 
         assert isinstance(outcomes.get(timeout=PATIENCE_S), Done)
         with pytest.raises(Empty):
             outcomes.get_nowait()
+
+
+def test_an_outcome_that_waits_while_its_job_is_cancelled_is_void(tmp_path: Path) -> None:
+    worker, outcomes = trainer(tmp_path, Bed())
+    worker.start(job())
+    late = outcomes.get(timeout=PATIENCE_S)
+    assert not worker.is_void(late)
+    worker.cancel()
+    worker.start(job())  # of the same round: its plan was changed
+    assert worker.is_void(late)
+    again = outcomes.get(timeout=PATIENCE_S)
+    assert isinstance(again, Done)
+    assert not worker.is_void(again)
+    assert not worker.is_void(None)
+
+
+def test_the_loop_hands_no_void_outcome_to_the_runtime(tmp_path: Path) -> None:
+    worker, outcomes = trainer(tmp_path, Bed())
+    worker.start(job())
+    late = outcomes.get(timeout=PATIENCE_S)
+    worker.cancel()
+    loop = object.__new__(Loop)
+    loop._worker, loop._inbox = worker, SimpleQueue()
+    loop._watchdog, loop._runtime, loop._link = Mock(), Mock(), Mock()
+    loop._watchdog.wait_s.return_value = PATIENCE_S
+    loop._runtime.due_s.return_value = None
+    loop._inbox.put(late)
+    loop.stop()
+    assert isinstance(loop._next(), Stop)

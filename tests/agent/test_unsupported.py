@@ -218,6 +218,8 @@ def test_work_that_a_changed_plan_forbids_is_dropped_with_a_reason() -> None:
     assert state.declined.reason is Reason.UNSUPPORTED
     assert do.CancelWork(RoundId(1, 1)) in effects
     assert not [effect for effect in effects if isinstance(effect, do.StartWork)]
+    kinds = [type(effect) for effect in effects]
+    assert kinds.index(do.SaveSeen) < kinds.index(do.PublishStatus), "durable before it is told"
 
 
 def test_a_plan_that_changes_while_its_model_is_fetched_is_the_one_that_is_worked_by() -> None:
@@ -238,3 +240,40 @@ def test_an_update_by_the_plan_before_is_still_sent_and_its_owner_is_told() -> N
     state, effects = step(reporting, announced(manifest(plan=Plan(epochs=9))))
     assert state.work == reporting.work
     assert [type(effect) for effect in effects] == [do.Log]
+
+
+def test_a_plan_that_is_mended_while_the_model_is_only_followed_is_worked_by() -> None:
+    declined, _ = step(CONNECTED, announced(manifest(plan=Plan(codec="topk"))))
+    assert declined.declined is not None
+    following, _ = step(declined, on.Tick(2 * FOLLOW_S))
+    assert isinstance(following.work, Fetching)
+    assert not following.work.to_work
+    mended = manifest()
+    state, effects = step(following, announced(mended))
+    assert isinstance(state.work, Fetching)
+    assert state.work.to_work
+    assert do.PublishStatus(lifecycle.status(state)) in effects, "it declines no longer"
+
+
+def test_two_plans_by_turns_do_not_keep_a_device_from_its_work_for_ever() -> None:
+    state, _ = step(HOLDS, announced(manifest()))
+    begun = [manifest(plan=Plan(epochs=epochs)) for epochs in (9, 2)]
+    started = logged = 0
+    for turn in range(100):
+        state, effects = step(state, announced(begun[turn % 2]))
+        started += sum(isinstance(effect, do.StartWork) for effect in effects)
+        logged += sum(isinstance(effect, do.Log) for effect in effects)
+    assert isinstance(state.work, Working)
+    assert 1 < started < 20
+    assert logged < 20
+    newer = manifest(plan=Plan(epochs=7), attempt=1)
+    _, effects = step(state, announced(newer))
+    assert do.StartWork(newer) in effects, "another attempt counts anew"
+
+
+def test_the_same_plan_said_again_disturbs_nothing() -> None:
+    working, _ = step(HOLDS, announced(manifest()))
+    reporting, _ = step(working, on.Done(0.0, RoundId(1, 1), UPDATE, b"update", 40))
+    for before in (working, reporting):
+        state, effects = step(before, announced(manifest(seconds_left=7)))
+        assert (state.work, state.saved, effects) == (before.work, before.saved, [])

@@ -13,6 +13,9 @@ from fedge.identity.trust import fingerprint
 from fedge.wire.freshness import Attempt, round_of
 from fedge.wire.messages.manifest import Manifest
 
+MAX_PLAN_CHANGES = 8
+"""Changes of the plan that count within one attempt: two plans by turns would never let any work end."""
+
 
 def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     """Take an announcement: of a new round or attempt, a repeated one, or an outdated one."""
@@ -45,7 +48,7 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
         if manifest.state != current.state:
             return state, effects
         state = replace(state, closes_s=closes_s)  # repeated by an aggregator that was restarted
-        if _asks(manifest) != _asks(current):
+        if _asks(manifest) != _asks(current) and state.plan_changes < MAX_PLAN_CHANGES:
             state, more = _take_changed_plan(state, manifest, now_s)
             return state, effects + more
         if not isinstance(state.work, Idle):
@@ -56,7 +59,9 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
     same_round = same_round and same_work
     same_plan = current is not None and _asks(manifest) == _asks(current)
-    state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
+    state = replace(
+        state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None, plan_changes=0
+    )
     match state.work:
         # Another attempt of the round that it works on: the work stays valid.
         case Fetching(to_work=True) | Working() if same_round and same_plan:
@@ -68,19 +73,21 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
         case Fetching():
             effects.append(do.StopFetching())
     state, more = decide(replace(state, work=Idle()), now_s)
-    match state.work:
-        case Working() | Fetching(to_work=True):
-            pass  # saved together with the update: one write to the SD card instead of two
-        case _:
-            effects.append(do.SaveSeen(announced))
-            if not more and holds_the_final_model(state):  # not reported yet
-                more.append(do.PublishStatus(status(state)))
+    if not _begun(state):
+        effects.append(do.SaveSeen(announced))
+        if not more and holds_the_final_model(state):  # not reported yet
+            more.append(do.PublishStatus(status(state)))
     return state, effects + more
 
 
 def made_from(manifest: Manifest) -> tuple[bytes, bytes | None]:
     """The digests that an answer to an announcement depends on: those of task and model."""
     return manifest.task.digest, manifest.model.digest if manifest.model is not None else None
+
+
+def _begun(state: Device) -> bool:
+    """Whether work has begun, whose update is saved together with the attempt: one write to the SD card."""
+    return isinstance(state.work, Working) or (isinstance(state.work, Fetching) and state.work.to_work)
 
 
 def _asks(manifest: Manifest) -> tuple[object, ...]:
@@ -95,22 +102,26 @@ def _take_changed_plan(state: Device, manifest: Manifest, now_s: float) -> Step:
     aggregator says whether it fits the new plan. A question about an earlier update goes on: its answer leads
     to work by the new plan.
     """
-    declined, work = state.declined, state.work
-    state = replace(state, manifest=manifest, declined=None)
-    match work:
+    former = state
+    state = replace(state, manifest=manifest, plan_changes=state.plan_changes + 1)
+    dropped: list[do.Effect] = []
+    if state.plan_changes == MAX_PLAN_CHANGES:
+        text = f"round {state.seen.round}: further changes of its plan do not count in this attempt"
+        dropped.append(do.Log("warning", text))
+    match former.work:
         case Reporting():
-            return state, _told_of_update(state)
-        case Fetching(to_work=False):
-            return state, []
+            return state, dropped + _told_of_update(state)
         case Working(round=round_id):
             text = f"round {round_id}: its plan was changed: the work under way is dropped"
-            dropped: list[do.Effect] = [do.CancelWork(round_id), do.Log("info", text)]
+            dropped += [do.CancelWork(round_id), do.Log("info", text)]
         case Fetching():
-            dropped = [do.StopFetching()]
+            dropped.append(do.StopFetching())
         case Idle():
-            dropped = []
-    state, effects = decide(replace(state, work=Idle()), now_s)
-    if declined is not None and state.declined is None:
+            pass
+    state, effects = decide(replace(state, work=Idle(), declined=None), now_s)
+    if _begun(former) and not _begun(state):
+        dropped.append(do.SaveSeen(state.seen))  # it was to be saved together with the update
+    if former.declined is not None and state.declined is None:
         dropped.append(do.PublishStatus(status(state)))
     return state, dropped + effects
 

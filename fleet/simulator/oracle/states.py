@@ -69,6 +69,10 @@ class States:
             )
         self._begins_anew(device)
 
+    def makes_up_for_reset(self, device: str) -> None:
+        """Note that the device has saved a reset which its disk had not taken before."""
+        self._begins_anew(device)
+
     def _begins_anew(self, device: str) -> None:
         self._made.pop(device, None)
         self._restored.discard(device)
