@@ -204,7 +204,7 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
     shutil.copy(backups[0], fleet.folder / "greenhouse.backup")
     code, said = shell.type(blocks()["Restoring"][0])
     assert code == os.EX_CONFIG
-    assert_tells(said, "1.32", "1.1")
+    assert_tells(said, "1.32", "1.2", "--force")
     code, said = shell.type(blocks()["Restoring"][0].strip() + " --force")
     assert (code, "ledger.db.quarantine-1" in said) == (0, True), said
 
