@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ __all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_x
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(order)
+    # A shell lets what it runs in the background ignore SIGINT, and so would every program of the tests.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # The machine may be slow or busy; what a test asserts is never how long something took. The examples are
     # the same in every run, so that a change is judged by what it changed; FEDGE_EXPLORE=1 draws new ones.
     explore = os.environ.get("FEDGE_EXPLORE") == "1"
