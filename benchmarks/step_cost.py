@@ -23,9 +23,10 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.awaited import counted_anew
-from aggregator.core.federation import Federation, Rules, Stage
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.stopping import Stopping
+from aggregator.core.round_rules import RoundRules
+from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.verdicts import Verdict
 from benchmarks.machine import description
 from fedge.algorithms.codecs import float32
@@ -79,8 +80,8 @@ def fleet(size: int) -> Federation:
     """Return the state in which this many devices have answered the open round, which waits for `LATE`."""
     answered = names(size)
     state = Federation(
-        rules=Rules(fraction=1.0, target=None, quorum=2 * size, deadline_s=3_600.0),
-        stopping=Stopping(rounds=3),
+        rules=RoundRules(fraction=1.0, target=None, quorum=2 * size, deadline_s=3_600.0),
+        stopping=StoppingRule(rounds=3),
         plan=Plan(),
         seed=7,
         roster=None,

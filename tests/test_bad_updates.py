@@ -10,9 +10,10 @@ import pytest
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import rounds
-from aggregator.core.federation import Federation, Rules, Stage
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.per_device import Devices
-from aggregator.core.stopping import Stopping
+from aggregator.core.round_rules import RoundRules
+from aggregator.core.stopping_rule import StoppingRule
 from fedge.algorithms.plan import Plan
 from fedge.errors import ProtocolError
 from fedge.wire import encoding
@@ -31,8 +32,8 @@ WEIGHTS = TASK.network.schema.size
 BASE = b"m" * 32
 BLOB = Blob(digest=BASE, slot=0, frames=1, size=9)
 STATE = Federation(
-    rules=Rules(fraction=1.0, target=None, quorum=1, deadline_s=60.0),
-    stopping=Stopping(rounds=9),
+    rules=RoundRules(fraction=1.0, target=None, quorum=1, deadline_s=60.0),
+    stopping=StoppingRule(rounds=9),
     plan=Plan(),
     seed=0,
     roster=frozenset({"pi-1", "pi-2"}),

@@ -2,7 +2,7 @@
 
 A device tells what it likes. So a figure outside of its range is refused with the update that brings it, and
 one device's word counts for little in what the fleet's figures become (`merged`). They are shown and may end
-learning (`aggregator.core.stopping`); no model is made of them.
+learning (`aggregator.core.progress`); no model is made of them.
 """
 
 import sys

@@ -14,7 +14,7 @@ from aggregator.aggregation import server_state
 from aggregator.aggregation.job import ClosingJob, Computed, Outcome
 from aggregator.core import story
 from aggregator.core.participation import Participation
-from aggregator.core.stopping import Progress, progress_of
+from aggregator.core.progress import Progress, progress_of
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.phase import phase_of

@@ -4,18 +4,37 @@ from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Stage, Step
+from aggregator.core.latest import latest
+from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
-from fedge.wire.capabilities import BASE, lacking, told
+from fedge.algorithms.plan import Plan
+from fedge.wire.capabilities import BASE, lacking, required, told
+from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 
 NAMED = 5
 """The largest number of devices named in one line."""
 
 
+def requirements(state: Federation, kind: str | None = None) -> frozenset[str]:
+    """What a round requires of a device, as names of `fedge.wire.capabilities`.
+
+    Args:
+        state: the state, with the plan and the task.
+        kind: the name of the round's phase; None: that of the open round.
+    """
+    return _requirements(kind or state.kind, state.plan, state.task_message)
+
+
+@latest
+def _requirements(kind: str, plan: Plan, task: Task) -> frozenset[str]:
+    return required(kind, plan if phase_of(kind).trains else None, task.network, task.rules)
+
+
 def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
     """What the open round requires and a device lacks; None: its capabilities are unknown, and needed."""
     can = state.abilities.get(device)
-    found = lacking(state.requires, BASE if can is None else can)
+    found = lacking(requirements(state), BASE if can is None else can)
     return None if found and can is None else found
 
 
@@ -33,7 +52,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     if before == can:
         return state, []
     state = replace(state, abilities=state.abilities.put(device, can))
-    if state.stage is not Stage.COLLECTING or not (names := lacking(state.requires, can)):
+    if state.stage is not Stage.COLLECTING or not (names := lacking(requirements(state), can)):
         return state, []
     if not phase_of(state.kind).needs_quorum:  # nothing is lost that an upgrade would bring back
         return state, []
@@ -52,8 +71,7 @@ def unable(state: Federation) -> list[do.Effect]:
         f"round {state.round}: {len(found)} of {len(state.online)} devices online cannot do {names}: "
         f"{devices}; they are neither awaited nor admitted until they are upgraded"
     )
-    if (able := sum(may_count(state, device) for device in state.online)) < state.enough:
-        text += (
-            f". The {able} that may count are fewer than the {state.enough} that it takes to close the round"
-        )
+    able, needed = sum(may_count(state, device) for device in state.online), updates_needed(state)
+    if able < needed:
+        text += f". The {able} that may count are fewer than the {needed} that it takes to close the round"
     return [do.Log("warning", text)]

@@ -1,17 +1,18 @@
-"""How a round is announced: task and model first, then the manifest. Pure."""
+"""The announcement of a round: task and model first, then the manifest; and our own presence. Pure."""
 
 from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import patience
-from aggregator.core.ability import unable
+from aggregator.core.ability import requirements, unable
 from aggregator.core.awaited import counted_anew
-from aggregator.core.federation import Federation, Stage, Step, service
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import PerDevice
 from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.service import Service
 
 
 def link_up(state: Federation, event: on.LinkUp) -> Step:
@@ -100,7 +101,12 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         plan=state.plan if phase_of(kind).trains else None,
         cohort=state.cohorts[-1],
         seconds_left=left_s,
-        requires=tuple(sorted(replace(state, kind=kind).requires)),
+        requires=tuple(sorted(requirements(state, kind))),
         max_samples=state.max_samples,
     )
     return [do.PublishManifest(manifest)]
+
+
+def service(state: Federation, *, online: bool = True) -> Service:
+    """The presence to publish; with `online=False` the offline status."""
+    return Service(online=online, ledger=state.ledger, instance=state.instance, beat=state.beat)

@@ -11,7 +11,7 @@ from aggregator.core.awaited import counted_anew
 from aggregator.core.bad_models import blame
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.quorum import quorum_of, remedy
+from aggregator.core.quorum import next_quorum, quorum_now, remedy, updates_needed
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.reasons import Reason
 from fedge.wire.selection import chosen
@@ -27,7 +27,7 @@ def draw(state: Federation) -> Step:
     waits for days takes no more room.
     """
     attempt = state.attempt + 1 if state.cohorts else 0
-    state = replace(state, quorum=quorum_now(state))
+    state = replace(state, quorum=next_quorum(state))
     cohorts = state.cohorts
     if not cohorts or cohorts[-1].fraction < 1:
         cohorts = (*cohorts, _cohort(state, attempt))
@@ -38,17 +38,11 @@ def draw(state: Federation) -> Step:
     return state, [do.SaveRound(state.round, state.kind, attempt, cohorts, state.quorum)]
 
 
-def quorum_now(state: Federation) -> int | None:
-    """The number of updates that an attempt needs if it begins now; None: the rule is a number."""
-    rules = state.rules
-    return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
-
-
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """The cohort of an attempt: larger each time, and drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
     able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
-    wanted = state.rules.target or state.quorum_now
+    wanted = state.rules.target or quorum_now(state)
     answering = [device for device in able if not patience.is_given_up(state, device)]
     if len(answering) >= wanted:  # else it takes the others, too
         able = answering
@@ -92,7 +86,11 @@ def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
 def _remedy(state: Federation) -> str:
     """The log line on a round below quorum after 1, 2, 4, 8 … attempts: what would close it."""
     often = state.attempt
-    if often & (often - 1) or state.admitted >= state.enough or state.enough != state.quorum_now:
+    if (
+        often & (often - 1)
+        or state.admitted >= updates_needed(state)
+        or updates_needed(state) != quorum_now(state)
+    ):
         return ""
     whole = (state.online if state.roster is None else state.roster) - state.quarantined
     return f". If it stays so, {remedy(state.rules.quorum, state.admitted, len(whole))}"
@@ -105,7 +103,9 @@ def _dead_end(state: Federation) -> str:
     """
     aside = sum(answer.reason is Reason.SET_ASIDE for answer in state.answers.values())
     left = [device for device in state.online if device not in state.answers]
-    if not aside or state.admitted + sum(may_count(state, device) for device in left) >= state.enough:
+    if not aside or state.admitted + sum(may_count(state, device) for device in left) >= updates_needed(
+        state
+    ):
         return ""
     return (
         f". {aside} of its updates were set aside, and the devices online that may still answer are too few "

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Stage, Step
+from aggregator.core.quorum import quorum_now, updates_needed
 from aggregator.core.story import way_back
 from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId
@@ -20,7 +21,7 @@ FAILURES = frozenset({Reason.TRAINING_DIVERGED, Reason.FAILED})
 
 def declines(state: Federation) -> Step:
     """Handle the decline of an awaited device: without the failing devices, the others may be too few."""
-    if state.admitted + len(state.awaited) >= state.enough:
+    if state.admitted + len(state.awaited) >= updates_needed(state):
         return state, []
     return blame(state)
 
@@ -30,9 +31,9 @@ def blame(state: Federation) -> Step:
     if not phase_of(state.kind).trains or state.stage is not Stage.COLLECTING or state.blamed == state.round:
         return state, []
     failing, asked = len(state.failing), len(state.asked)
-    if failing < min(2, state.quorum_now):
+    if failing < min(2, quorum_now(state)):
         return state, []
-    if 2 * failing <= asked or asked - failing >= state.enough:
+    if 2 * failing <= asked or asked - failing >= updates_needed(state):
         return state, []
     return replace(state, blamed=state.round), [do.Log("error", _text(state, failing, asked))]
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aggregator.core.stopping import FIGURES, Progress
+from aggregator.core.progress import FIGURES, Progress
 
 How = Literal["best", "newest"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.core.stopping import Progress
+from aggregator.core.progress import Progress
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import KeptVerdict
 from fedge.wire.freshness import RoundId

@@ -12,15 +12,13 @@ from aggregator.core.effects import Effect
 from aggregator.core.latest import latest
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.quorum import FEWEST
-from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.progress import Progress
+from aggregator.core.round_rules import RoundRules
+from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import Missed, Verdict
-from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.registry import CODECS, LOCAL
 from fedge.identity.trust import Signers
-from fedge.wire.capabilities import required
 from fedge.wire.frames import Partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
@@ -40,25 +38,11 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How rounds run; the same keys as `[rounds]`."""
-
-    fraction: float
-    target: int | None
-    quorum: int | float
-    """A number of updates, or a share of the devices (`aggregator.core.quorum`)."""
-    deadline_s: float
-    max_norm: float = 100.0
-    clip_norm: float = 2.5
-    max_weight: float = 10.0
-
-
-@dataclass(frozen=True)
 class Federation:
     """Everything that the aggregator's decisions depend on."""
 
-    rules: Rules
-    stopping: Stopping
+    rules: RoundRules
+    stopping: StoppingRule
     plan: Plan
     seed: int
     roster: frozenset[str] | None
@@ -169,47 +153,9 @@ class Federation:
     beat_due_s: float = 0.0
 
     @property
-    def enough(self) -> int:
-        """The admitted updates needed to close; a round that only measures closes with none, too."""
-        if not phase_of(self.kind).needs_quorum:
-            return 0
-        if self.insufficient and not self.untried and self.admitted == len(self.insufficient):
-            return max(self.quorum_now, self.admitted + 1)
-        return self.quorum_now
-
-    @property
-    def quorum_now(self) -> int:
-        """The quorum, as a number."""
-        if isinstance(self.rules.quorum, int):
-            return self.rules.quorum
-        return FEWEST if self.quorum is None else self.quorum
-
-    @property
     def counted(self) -> frozenset[str]:
         """The devices whose updates are admitted."""
         return frozenset(device for device, answer in self.answers.items() if answer.verdict == "admitted")
-
-    @property
-    def furthest(self) -> float | None:
-        """The largest distance of an admitted update from the model; None: no bound."""
-        return self.rules.max_norm * self.usual.distance or None
-
-    @property
-    def longest(self) -> dict[str, float]:
-        """How long each further vector of an update may be that is admitted; those that are not there: any
-        length."""
-        lengths = {name: self.rules.max_norm * length for name, length in self.usual.vectors.items()}
-        return {name: length for name, length in lengths.items() if length}
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """What the round requires of a device, as names of `fedge.wire.capabilities`."""
-        return _requires(self.kind, self.plan, self.task_message)
-
-    @property
-    def largest_update(self) -> int:
-        """A bound on the bytes of any update or survey of this task: its vectors and 64 KiB for the rest."""
-        return _largest_update(self.parts, self.weights, self.task_message)
 
     @property
     def parts(self) -> Parts:
@@ -236,26 +182,4 @@ class Federation:
 _parts = latest(lru_cache(maxsize=16)(Parts.of))
 
 
-@latest
-def _requires(kind: str, plan: Plan, task: Task) -> frozenset[str]:
-    return required(kind, plan if phase_of(kind).trains else None, task.network, task.rules)
-
-
-@latest
-def _largest_update(parts: Parts, weights: int, task: Task) -> int:
-    columns = len(task.features) + len(task.outputs)
-    return largest_vectors(parts.codec, parts.local, weights) + 24 * columns + 65_536
-
-
-@lru_cache(maxsize=16)
-def largest_vectors(codec: Part, local: Part, size: int) -> int:
-    """Bytes that the vectors of an update come to at most, each of `size` entries."""
-    return codec.made(CODECS).max_bytes(size) * (1 + len(local.made(LOCAL).sends))
-
-
 Step = tuple[Federation, list[Effect]]
-
-
-def service(state: Federation, *, online: bool = True) -> Service:
-    """The presence to publish; with `online=False` the offline status."""
-    return Service(online=online, ledger=state.ledger, instance=state.instance, beat=state.beat)

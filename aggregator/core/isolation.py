@@ -12,6 +12,7 @@ from aggregator.core import events as on
 from aggregator.core.awaited import counted_anew
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices
+from aggregator.core.quorum import updates_needed
 from aggregator.core.receipts import SET_ASIDE
 from aggregator.core.verdicts import Verdict
 from fedge.wire.frames import cost
@@ -44,7 +45,7 @@ def needed_again(state: Federation) -> Set[str]:
     lifted = state.turned_away - state.quarantined
     if not lifted or state.stage not in (Stage.PREPARING, Stage.COLLECTING):
         return Devices()
-    return lifted if state.admitted + len(counted_anew(state).awaited) < state.enough else Devices()
+    return lifted if state.admitted + len(counted_anew(state).awaited) < updates_needed(state) else Devices()
 
 
 def _release(state: Federation) -> Step:

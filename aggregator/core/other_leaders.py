@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core.federation import Federation, Step, service
+from aggregator.core.announcement import service
+from aggregator.core.federation import Federation, Step
 
 PUSHES = 2
 """After losing its connection to the same client id this often, an aggregator has a live rival."""

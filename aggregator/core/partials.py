@@ -7,6 +7,7 @@ from aggregator.core import events as on
 from aggregator.core.ability import lacks
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
+from aggregator.core.update_limits import max_bytes
 from fedge.wire.frames import cost, offer
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.reasons import Reason, Rejection
@@ -47,8 +48,8 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
     if unable is None:
         return busy(state, device, frame, Reason.UNSUPPORTED)
-    if frame.size > state.largest_update:
-        detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
+    if frame.size > (most := max_bytes(state)):
+        detail = f"{frame.size} bytes; an update of this task has at most {most}"
         return refuse(state, device, frame.id, Reason.OVERSIZE, detail)
 
     held = state.partials.get(device)

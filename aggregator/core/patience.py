@@ -25,6 +25,7 @@ from aggregator.core import effects as do
 from aggregator.core.ability import may_count
 from aggregator.core.federation import Federation, Step
 from aggregator.core.per_device import PerDevice
+from aggregator.core.quorum import updates_needed
 from aggregator.core.verdicts import Missed
 from fedge.wire.freshness import Attempt
 
@@ -138,12 +139,12 @@ def too_few(state: Federation) -> list[do.Effect]:
     """A log line for the beginning of a round that cannot close without devices it does not wait for."""
     able = [device for device in state.online if may_count(state, device)]
     lost = [device for device in able if is_given_up(state, device)]
-    others = len(able) - len(lost)
-    if not lost or others >= state.enough:
+    others, needed = len(able) - len(lost), updates_needed(state)
+    if not lost or others >= needed:
         return []
     said = (
         f"round {state.round}: it does not wait for {_listing(lost)}, who missed deadlines, and the other "
-        f"{others} devices online that may count are fewer than the {state.enough} that it takes to close "
+        f"{others} devices online that may count are fewer than the {needed} that it takes to close "
         "it: it stays open until its deadline"
     )
     return [do.Log("warning", said)]

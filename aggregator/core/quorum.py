@@ -1,14 +1,17 @@
-"""The number of updates that close a round, if `[rounds] quorum` is a share of the devices. Pure.
+"""The number of updates that close a round. Pure.
 
-The share is of the devices that `[federation] devices` lists or, without a list, of those online when an
-attempt begins; devices in quarantine do not count. It becomes a number then, rounded up, which holds for that
-attempt, also after a restart. A device that declines is online, and so counts. With few devices the number is
-two, because a mean of one update would be that device's own model. So a round that opens while nobody is
-online takes two.
+`[rounds] quorum` is this number, or a share of the devices. The share is of the devices that `[federation]
+devices` lists or, without a list, of those online when an attempt begins; devices in quarantine do not count.
+It becomes a number then, rounded up, which holds for that attempt, also after a restart. A device that
+declines is online, and so counts. With few devices the number is two, because a mean of one update would be
+that device's own model. So a round that opens while nobody is online takes two.
 """
 
 import math
 from collections.abc import Set
+
+from aggregator.core.federation import Federation
+from aggregator.phases.phase import phase_of
 
 FEWEST = 2
 """The smallest number of updates."""
@@ -35,6 +38,31 @@ def quorum_of(
     whole = (online if roster is None else roster) - quarantined
     wanted = max(FEWEST, share_of(rule, len(whole)))
     return wanted if target is None else min(wanted, target)
+
+
+def next_quorum(state: Federation) -> int | None:
+    """The number of updates that an attempt needs if it begins now; None: the rule is a number."""
+    rules = state.rules
+    return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
+
+
+def quorum_now(state: Federation) -> int:
+    """The quorum of the open attempt, as a number."""
+    if isinstance(state.rules.quorum, int):
+        return state.rules.quorum
+    return FEWEST if state.quorum is None else state.quorum
+
+
+def updates_needed(state: Federation) -> int:
+    """The number of admitted updates that closes the open round; a round that only measures needs none.
+
+    Updates that did not make a model are not enough again: at least one more is needed.
+    """
+    if not phase_of(state.kind).needs_quorum:
+        return 0
+    if state.insufficient and not state.untried and state.admitted == len(state.insufficient):
+        return max(quorum_now(state), state.admitted + 1)
+    return quorum_now(state)
 
 
 def remedy(rule: int | float, admitted: int, whole: int) -> str:

@@ -12,6 +12,7 @@ from aggregator.core.attempts import again, draw
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.reasons import Reason
@@ -27,13 +28,13 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     rules, admitted = state.rules, state.admitted
     late = state.elapsed(now_s) >= rules.deadline_s
     reached = rules.target is not None and admitted >= rules.target
-    if admitted >= state.enough and (reached or late or not state.awaited):
+    if admitted >= updates_needed(state) and (reached or late or not state.awaited):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
         return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []
     if late:
-        why = f"{admitted} of {state.enough} updates at the deadline"
+        why = f"{admitted} of {updates_needed(state)} updates at the deadline"
         return again(state, now_s, why, patience.unheard(state))
     return state, []
 
@@ -118,10 +119,10 @@ def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
 
 def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
     """Compute the model from the other updates, if enough, after some were set aside while closing."""
-    if state.admitted >= state.enough:
+    if state.admitted >= updates_needed(state):
         closing = do.CloseRound(state.round, state.kind)
         return replace(state, stage=Stage.CLOSING), [*effects, closing]
-    state, more = again(state, now_s, f"{state.admitted} of {state.enough} updates are left")
+    state, more = again(state, now_s, f"{state.admitted} of {updates_needed(state)} updates are left")
     return state, effects + more
 
 

@@ -28,13 +28,14 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import patience
-from aggregator.core.announcement import blobs_published, link_down, link_up, model_round
-from aggregator.core.attempts import again, draw, quorum_now
+from aggregator.core.announcement import blobs_published, link_down, link_up, model_round, service
+from aggregator.core.attempts import again, draw
 from aggregator.core.awaited import noted
-from aggregator.core.federation import Federation, Stage, Step, service
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.isolation import needed_again, quarantined
 from aggregator.core.other_leaders import service_seen
 from aggregator.core.partials import frame_arrived, garbage_arrived
+from aggregator.core.quorum import next_quorum
 from aggregator.core.round_end import close_failed, close_if_due, finished, mean_unusable, round_closed
 from aggregator.core.statuses import status_seen
 from aggregator.core.updates import update_read
@@ -58,7 +59,7 @@ def start(state: Federation, now_s: float) -> Step:
         return state, [do.Complete(why)]
     if not state.cohorts:
         return draw(state)
-    if state.quorum is None and (quorum := quorum_now(state)) is not None:  # it was drawn under another rule
+    if state.quorum is None and (quorum := next_quorum(state)) is not None:  # it was drawn under another rule
         saved = do.SaveRound(state.round, state.kind, state.attempt, state.cohorts, quorum)
         return replace(state, quorum=quorum), [saved, do.SaveElapsed(state.round, state.elapsed_s)]
     return state, []

@@ -5,7 +5,8 @@ A line is made of parts, so that other parts can be inserted.
 
 from collections.abc import Mapping, Sequence
 
-from aggregator.core.stopping import FIGURES, FIRST_ROUNDS, FigureName, Progress, Stopping
+from aggregator.core.progress import FIGURES, FIRST_ROUNDS, FigureName, Progress
+from aggregator.core.stopping_rule import StoppingRule
 from fedge.wire.freshness import RoundId
 
 
@@ -70,7 +71,7 @@ def finished(reason: str, progress: Progress, generation: int) -> str:
     return line([reason, *parts, unmeasured if progress.final is None else ""])
 
 
-def missing(stopping: Stopping, progress: Progress) -> str | None:
+def missing(stopping: StoppingRule, progress: Progress) -> str | None:
     """A warning if a rule's figure is missing for some rounds; once in each row of such rounds."""
     lacks = [name for name in stopping.needs if progress.untold.get(name) == FIRST_ROUNDS]
     if not lacks:
@@ -85,7 +86,7 @@ def missing(stopping: Stopping, progress: Progress) -> str | None:
     )
 
 
-def _key(stopping: Stopping, name: FigureName) -> str:
+def _key(stopping: StoppingRule, name: FigureName) -> str:
     keys: list[str] = []
     if name in ("accuracy", "rmse") and getattr(stopping, name) is not None:
         keys.append(name)

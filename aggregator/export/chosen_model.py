@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from aggregator.aggregation.models import task_of, vector_of
 from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.core.federation import Federation, Stage
-from aggregator.core.stopping import Progress, progress_of
+from aggregator.core.progress import Progress, progress_of
 from aggregator.export.job import BEST, NEWEST, Beside, Job
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId

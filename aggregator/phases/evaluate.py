@@ -9,7 +9,7 @@ from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import weights_of
 from aggregator.aggregation.updates import admitted
 from aggregator.core.admission import Admitted, Terms
-from aggregator.core.stopping import Progress
+from aggregator.core.progress import Progress
 from aggregator.core.usual import Usual
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps ar
     from aggregator.aggregation.job import ClosingJob, Outcome
     from aggregator.core.admission import Admitted, Terms
     from aggregator.core.federation import Federation
-    from aggregator.core.stopping import Progress
+    from aggregator.core.progress import Progress
     from aggregator.core.usual import Usual
     from aggregator.ledger.reading import LedgerReader
 

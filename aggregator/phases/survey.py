@@ -13,7 +13,7 @@ from aggregator.aggregation.updates import admitted
 from aggregator.config import reconnect_spread_s
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.mixes import Mix
-from aggregator.core.stopping import Progress
+from aggregator.core.progress import Progress
 from aggregator.core.usual import Usual
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry

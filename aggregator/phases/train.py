@@ -17,7 +17,7 @@ from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import Updates
 from aggregator.core import story
 from aggregator.core.admission import Admitted, Terms
-from aggregator.core.stopping import Progress
+from aggregator.core.progress import Progress
 from aggregator.core.usual import MEDIAN, Usual
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader

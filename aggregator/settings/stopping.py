@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from aggregator.core.stopping import FigureName
+from aggregator.core.progress import FigureName
 from fedge.service.settings import Section
 
 

@@ -8,6 +8,7 @@ from math import inf
 
 from aggregator.core.buckets import MESSAGE_COST, STATUSES, TOP_UP_AGAIN_S, Buckets, needed, updates
 from aggregator.core.federation import Federation
+from aggregator.core.update_limits import max_bytes
 from fedge.transport import MessageArrived
 
 UNKNOWN = ""
@@ -38,7 +39,7 @@ class Intake:
 
     def takes_update(self, state: Federation, device: str, size: int, now_s: float) -> bool:
         """Whether a message of `size` bytes on a device's update topic is processed."""
-        name, rate = allowance_of(state, device), updates(state.largest_update)
+        name, rate = allowance_of(state, device), updates(max_bytes(state))
         if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
             return True
         # An honest device that is late in every round has used up its allowance. A round that waits for it
@@ -46,7 +47,7 @@ class Intake:
         if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
             return False
         self._topped_up_s[name] = now_s
-        self._updates.top_up(name, needed(state.largest_update), rate)
+        self._updates.top_up(name, needed(max_bytes(state)), rate)
         return self._updates.take(name, size + MESSAGE_COST, rate, now_s)
 
     def answered(self, state: Federation, device: str) -> None:

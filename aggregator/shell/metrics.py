@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from aggregator.core.federation import Stage
 from aggregator.core.patience import given_up
+from aggregator.core.quorum import updates_needed
 from aggregator.shell.counters import BOUNDS_S, Snapshot, Tally
 from fedge import __version__
 from fedge.wire.reasons import Reason
@@ -105,7 +106,7 @@ def _present(now: Snapshot) -> Iterator[Metric]:
         ("fedge_round", "The round that is open, or the last; 0 is the survey.", state.round.round),
         ("fedge_round_attempt", "How often the round's deadline has passed below quorum.", state.attempt),
         ("fedge_round_updates", "Updates admitted in the open round.", state.admitted),
-        ("fedge_round_quorum", "Updates that it takes to close it.", state.enough),
+        ("fedge_round_quorum", "Updates that it takes to close it.", updates_needed(state)),
         ("fedge_round_awaited", "Devices online that have not answered yet.", len(state.awaited)),
         (
             "fedge_devices_given_up",

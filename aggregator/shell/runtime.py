@@ -15,9 +15,10 @@ from aggregator.aggregation.probes import Samples
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
+from aggregator.core.announcement import service
 from aggregator.core.effects import Effect
 from aggregator.core.events import Event
-from aggregator.core.federation import Federation, Stage, service
+from aggregator.core.federation import Federation, Stage
 from aggregator.export.job import Exported, Job
 from aggregator.ledger.writing import Ledger
 from aggregator.schedules.schedule import SCHEDULES

@@ -14,11 +14,13 @@ from aggregator.aggregation.models import read_model, task_of, weights_of
 from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
-from aggregator.core.federation import Federation, Rules, Stage
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.progress import progress_of
 from aggregator.core.proposals import kept
-from aggregator.core.stopping import Stopping, progress_of
+from aggregator.core.round_rules import RoundRules
+from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.takeover import TakeUp
 from aggregator.core.usual import Usual
 from aggregator.ledger.reading import LedgerReader
@@ -149,7 +151,7 @@ def _load(
     settings: FederationSettings, ledger: LedgerReader, meta: LedgerMeta, instance: bytes, seen: TakeUp
 ) -> Federation:
     """The state that the ledger holds: of the open round, or of the last one if learning is done."""
-    stopping = Stopping(**settings.stopping.model_dump())
+    stopping = StoppingRule(**settings.stopping.model_dump())
     progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
     usual = Usual()
     for summary in ledger.summaries(meta.generation):
@@ -177,7 +179,7 @@ def _load(
         _require_same_encoding(saved, parts)
     partials = ledger.partials()
     return Federation(
-        rules=Rules(
+        rules=RoundRules(
             rules.fraction,
             rules.target,
             rules.quorum,

@@ -12,9 +12,11 @@ from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.effects import Effect
 from aggregator.core.events import Event
-from aggregator.core.federation import Federation, Rules
+from aggregator.core.federation import Federation
 from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.progress import Progress
+from aggregator.core.round_rules import RoundRules
+from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.verdicts import KeptVerdict
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
@@ -64,8 +66,8 @@ MODEL = blob("model of round 0")
 def federation(**changes: Any) -> Federation:
     """Round 1.1 of a federation that closes at three updates, or at two when nobody else can answer."""
     state = Federation(
-        rules=Rules(fraction=1.0, target=3, quorum=2, deadline_s=DEADLINE_S),
-        stopping=Stopping(rounds=3),
+        rules=RoundRules(fraction=1.0, target=3, quorum=2, deadline_s=DEADLINE_S),
+        stopping=StoppingRule(rounds=3),
         plan=Plan(),
         seed=7,
         roster=None,
@@ -91,8 +93,8 @@ def having(state: Federation, **changes: Any) -> Federation:
     return replace(state, **changes)
 
 
-def rules(fraction: float = 1.0, target: int | None = 3, quorum: int = 2) -> Rules:
-    return Rules(fraction, target, quorum, DEADLINE_S)
+def rules(fraction: float = 1.0, target: int | None = 3, quorum: int = 2) -> RoundRules:
+    return RoundRules(fraction, target, quorum, DEADLINE_S)
 
 
 def update(device: str, round_id: RoundId = OPEN, base: bytes = MODEL.digest, **changes: Any) -> Update:

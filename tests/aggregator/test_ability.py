@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.core import effects as do
+from aggregator.core.ability import requirements
 from aggregator.core.effects import Effect
 from aggregator.core.federation import Federation
 from aggregator.core.verdicts import Verdict
@@ -177,7 +178,7 @@ def test_the_draw_of_a_cohort_counts_those_only_who_can() -> None:
 def test_layers_are_required_as_the_task_has_them(layers: tuple[Dense | Standardize, ...]) -> None:
     task = TASK.model_copy(update={"network": NetworkSpec(inputs=2, layers=layers, loss="cross-entropy")})
     state = federation(task_message=task)
-    assert {f"layer:{layer.type}" for layer in layers} <= state.requires
+    assert {f"layer:{layer.type}" for layer in layers} <= requirements(state)
 
 
 def test_what_a_device_can_is_known_after_a_restart(tmp_path: Path) -> None:

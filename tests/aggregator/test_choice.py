@@ -1,7 +1,7 @@
 """Which model is exported, told by the rounds that have closed."""
 
 from aggregator.core.choice import choose
-from aggregator.core.stopping import Progress, progress_of
+from aggregator.core.progress import Progress, progress_of
 from tests.wording import assert_tells
 
 

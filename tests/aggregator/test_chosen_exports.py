@@ -12,7 +12,7 @@ from aggregator.aggregation import outcome
 from aggregator.aggregation.models import blob_of, model_message
 from aggregator.core.choice import How, choose
 from aggregator.core.federation import Federation, Stage
-from aggregator.core.stopping import Progress, progress_of
+from aggregator.core.progress import Progress, progress_of
 from aggregator.export import model_files
 from aggregator.export.chosen_model import choice_entry, job_of
 from aggregator.export.exporter import Exporter

@@ -15,7 +15,8 @@ from aggregator.aggregation.figures import (
     known,
     summarize,
 )
-from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.progress import Progress
+from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.verdicts import Verdict
 from tests.wording import assert_tells
 
@@ -176,7 +177,7 @@ def test_where_fewer_than_three_hold_rows_out_their_word_is_not_the_fleets(hones
     assert (found["loss_before"], found["loss"]) == (1.0, 0.5)
     if honest < 2:
         assert not {"accuracy", "held_loss", "accuracy_local"} & set(found)
-        assert Stopping(99, accuracy=0.9, patience=1).reason(after([answers] * 3)) is None
+        assert StoppingRule(99, accuracy=0.9, patience=1).reason(after([answers] * 3)) is None
     else:
         assert (found["accuracy"], found["held_loss"], found["accuracy_local"]) == (0.5, 2.0, 0.5)
 
@@ -189,7 +190,7 @@ def test_losses_that_one_device_alone_tells_are_not_the_fleets() -> None:
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_fleet_of_one_or_two_that_all_hold_rows_out_ends_by_its_accuracy(devices: int) -> None:
     answers = {f"pi-{k}": told(**HELD_OUT | {"accuracy_before": 0.95}) for k in range(devices)}
-    assert Stopping(99, accuracy=0.9).reason(after([answers])) is not None
+    assert StoppingRule(99, accuracy=0.9).reason(after([answers])) is not None
 
 
 HELD_OUT = {"accuracy_before": 0.5, "accuracy_after": 0.5, "held_loss_before": 2.0, "held_out": 20.0}
@@ -259,13 +260,13 @@ PESSIMIST = {"accuracy_before": 0.0, "held_loss_before": 1e308, "held_out": 2.0*
 
 
 def test_one_of_twenty_does_not_end_learning_by_its_accuracy() -> None:
-    rule = Stopping(99, accuracy=0.9)
+    rule = StoppingRule(99, accuracy=0.9)
     liar = {"liar": told(10**6, **BRAGGART)}
     assert rule.reason(after([{**fleet(accuracy=0.85), **liar}])) is None
 
 
 def test_one_of_twenty_does_not_keep_an_accuracy_from_ending_learning() -> None:
-    rule = Stopping(99, accuracy=0.9)
+    rule = StoppingRule(99, accuracy=0.9)
     assert rule.reason(after([{**fleet(accuracy=0.93), "liar": told(10**6, **PESSIMIST)}])) is not None
 
 
@@ -278,7 +279,7 @@ def errors(rmse: float) -> dict[str, Verdict]:
 
 def test_one_of_twenty_does_not_end_learning_by_its_rmse() -> None:
     """Nor keep it from ending."""
-    rule = Stopping(99, rmse=20.0)
+    rule = StoppingRule(99, rmse=20.0)
     good, bad = ({"liar": told(10**6, rmse_before=x, held_out=2.0**31 - 1)} for x in (0.0, 1e308))
     assert rule.reason(after([{**errors(22.0), **good}])) is None
     assert rule.reason(after([{**errors(19.0), **bad}])) is not None
@@ -298,7 +299,7 @@ def test_a_root_mean_square_is_merged_by_its_squares() -> None:
 
 def test_one_of_twenty_does_not_end_learning_by_patience() -> None:
     """A loss of 0 once, which none after it can be below; then the largest."""
-    rule = Stopping(99, patience=3)
+    rule = StoppingRule(99, patience=3)
     rounds = [{**fleet(loss=2.0), "liar": told(10**6, **BRAGGART)}]
     rounds += [{**fleet(loss=1.9 - k / 10), "liar": told(10**6, **PESSIMIST)} for k in range(8)]
     assert after(rounds).since_best == 0
@@ -307,7 +308,7 @@ def test_one_of_twenty_does_not_end_learning_by_patience() -> None:
 
 def test_one_of_twenty_does_not_keep_patience_from_ending_learning() -> None:
     """Honest losses stand still; the liar's improve every time, or cannot be added up."""
-    rule = Stopping(99, patience=3)
+    rule = StoppingRule(99, patience=3)
     for lie in (lambda k: 10.0**-k, lambda k: 1e308, lambda k: 0.0):
         liar = [{"liar": told(10**6, held_loss_before=lie(k), held_out=2.0**31 - 1)} for k in range(6)]
         rounds = [{**fleet(loss=2.0), **each} for each in liar]

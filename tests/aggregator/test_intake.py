@@ -6,6 +6,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.buckets import MESSAGE_COST, TOP_UP_AGAIN_S, needed, updates
 from aggregator.core.patience import MISSES
+from aggregator.core.update_limits import max_bytes
 from aggregator.core.verdicts import Missed
 from aggregator.shell.intake import Intake
 from fedge.wire.freshness import Attempt, RoundId
@@ -43,7 +44,7 @@ class Slow:
     def _sends(self, frame: Frame, message: Update) -> None:
         # On the wire each frame is a fifth of the largest update.
         state = having(self.story.state, weights=WEIGHTS, fleet={"slow"})
-        if not self.intake.takes_update(state, "slow", state.largest_update // PIECES, self.story.now_s):
+        if not self.intake.takes_update(state, "slow", max_bytes(state) // PIECES, self.story.now_s):
             self._left.insert(0, frame)  # as if it were lost: it is sent again
             return
         effects = self.story.frame("slow", frame)
@@ -88,7 +89,7 @@ def test_who_is_slow_is_admitted_whenever_a_round_waits_for_it() -> None:
 def test_who_has_sent_all_in_vain_can_answer_a_round_that_waits_for_it() -> None:
     intake, state = Intake(), replace(running("late", "b").state, weights=WEIGHTS)
     others = having(state, awaited=state.awaited - {"late"})
-    size = state.largest_update
+    size = max_bytes(state)
     while intake.takes_update(others, "late", size, 0.0):
         pass
     while intake.takes_update(others, "late", 0, 0.0):
@@ -104,7 +105,7 @@ def test_who_has_sent_all_in_vain_can_answer_a_round_that_waits_for_it() -> None
 def test_what_is_worked_on_of_one_that_sends_in_vain_is_bounded() -> None:
     """Though rounds open every second, and each waits for it: it declines in time."""
     intake, state = Intake(), running("liar", "b").state
-    rate, size, hours = updates(state.largest_update), state.largest_update, 6
+    rate, size, hours = updates(max_bytes(state)), max_bytes(state), 6
     worked = 0.0
     for second in range(hours * 3_600):
         while intake.takes_update(state, "liar", size, float(second)):

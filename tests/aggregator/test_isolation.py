@@ -12,6 +12,7 @@ from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.claims import Known
+from aggregator.core.quorum import updates_needed
 from aggregator.core.takeover import StatusSeen
 from aggregator.core.verdicts import KeptVerdict, Verdict
 from aggregator.ledger.writing import Ledger
@@ -111,7 +112,7 @@ def test_a_round_that_is_being_closed_is_left_alone_unless_no_model_comes_of_it(
     effects = story.tell(on.CloseFailed(story.now_s, OPEN, "no device measured 'volts'"))
     (saved,) = of(do.SaveAnswer, effects)
     assert (saved.device, saved.answer.reason) == ("c", Reason.QUARANTINED)
-    assert (story.state.admitted, story.state.enough) == (2, 3)
+    assert (story.state.admitted, updates_needed(story.state)) == (2, 3)
 
 
 def test_a_verdict_of_before_comes_again() -> None:
@@ -178,7 +179,7 @@ def test_a_survey_that_needs_another_one_does_not_need_those_who_were_set_aside_
     for device in ("a", "b", "c"):
         story.answers(device)
     story.tell(on.CloseFailed(story.now_s, RoundId(1, 0), "no device measured 'volts'"))
-    assert (story.stage(), story.state.enough) == ("collecting", 4)
+    assert (story.stage(), updates_needed(story.state)) == ("collecting", 4)
     aside(story, "c")
     story.answers("d")
     assert story.stage() == "closing"

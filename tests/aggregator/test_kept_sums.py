@@ -13,6 +13,7 @@ from aggregator.core.claims import Known, judge, outdated_hint, outdated_text
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.patience import is_given_up
 from aggregator.core.per_device import Devices
+from aggregator.core.quorum import updates_needed
 from aggregator.core.statuses import status_seen
 from fedge.wire.capabilities import can
 from fedge.wire.frames import cost
@@ -107,9 +108,9 @@ def test_after_a_failure_only_others_make_enough() -> None:
         story.answers(device)
     story.later(61.0)
     story.tell(on.CloseFailed(story.now_s, story.state.round, "no model"))
-    assert (story.state.untried, story.state.enough) == (0, 3)
+    assert (story.state.untried, updates_needed(story.state)) == (0, 3)
     story.tell(on.Quarantined(story.now_s, frozenset({"a"})))
-    assert (story.state.untried, story.state.enough) == (0, 2), "one of them alone was not tried"
+    assert (story.state.untried, updates_needed(story.state)) == (0, 2), "one of them alone was not tried"
     check(story.state)
     story.answers("c")
     assert (story.state.untried, story.state.admitted) == (1, 2)

@@ -16,7 +16,7 @@ from aggregator.aggregation.rollback import Rollback, beginning_of, require_wish
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, admit
-from aggregator.core.stopping import Progress
+from aggregator.core.progress import Progress
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import LedgerMeta
 from aggregator.phases.phase import phase_of

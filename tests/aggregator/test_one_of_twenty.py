@@ -21,7 +21,9 @@ from aggregator.core.admission import Admitted, Terms, admit
 from aggregator.core.claims import NOTHING, Known, judge, next_generation
 from aggregator.core.federation import Federation
 from aggregator.core.patience import AGAIN, MISSES, given_up
-from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.progress import Progress
+from aggregator.core.stopping_rule import StoppingRule
+from aggregator.core.update_limits import max_bytes
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import Verdict
 from aggregator.shell.intake import Intake
@@ -148,7 +150,7 @@ def test_abilities_that_change_with_each_status_are_said_once() -> None:
 
 def test_no_frame_changes_anything_of_the_others() -> None:
     before, told = twenty(), 0
-    room = cost(before.state.largest_update, MAX_FRAMES)
+    room = cost(max_bytes(before.state), MAX_FRAMES)
     for field, lie in lies(Frame):
         assert isinstance(lie, Frame)
         state, effects = rounds.step(before.state, on.FrameArrived(before.now_s, LIAR, lie))
@@ -174,7 +176,7 @@ def test_a_flood_of_one_takes_nothing_from_the_others() -> None:
     taken = [intake.takes_update(state, LIAR, 100, 0.0) for _ in range(5_000)]
     assert 64 <= sum(taken) < 300
     for device in OTHERS:
-        assert intake.takes_update(state, device, state.largest_update, 0.0)
+        assert intake.takes_update(state, device, max_bytes(state), 0.0)
 
 
 # ── updates ────────────────────────────────────────────────────────────────────────────────────────
@@ -275,7 +277,7 @@ def test_where_the_others_hardly_move_one_does_not_keep_learning_from_ending() -
     """Of half of the weight, at ten median distances M, it moves the weights by 5 M and less than theirs."""
     short = VECTORS * np.float32(1e-6)
     norms = [float(np.linalg.norm(vector)) for vector in short.astype(np.float64)]
-    rule = Stopping(99, weight_change=1e-4)
+    rule = StoppingRule(99, weight_change=1e-4)
     for lie in (1.0, 1e20, 3e38):
         vector = np.full(WEIGHTS, lie, np.float64)
         found = bounds([float(np.linalg.norm(vector)), *norms], [CAP, *COUNTS], Factors())

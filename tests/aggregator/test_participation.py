@@ -14,7 +14,7 @@ from aggregator.aggregation.outcome import compute, job_of, save
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core.participation import Participation, last_of
-from aggregator.core.quorum import FEWEST, quorum_of, remedy, share_of
+from aggregator.core.quorum import FEWEST, quorum_of, remedy, share_of, updates_needed
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
@@ -172,10 +172,10 @@ def test_a_share_becomes_a_number_when_an_attempt_begins_and_stays_it() -> None:
     story = Story(federation(rules=replace(rules(target=None), quorum=0.5), online=frozenset("abcdef")))
     story.announce(*"abcdef")
     (saved,) = of(do.SaveRound, story.log)
-    assert (saved.quorum, story.state.enough) == (3, 3)
+    assert (saved.quorum, updates_needed(story.state)) == (3, 3)
     for device in "ghij":
         story.sees(device)
-    assert story.state.enough == 3, "who comes changes nothing for this attempt"
+    assert updates_needed(story.state) == 3, "who comes changes nothing for this attempt"
     story.answers("a")
     assert not of(do.CloseRound, story.later(DEADLINE_S))
     assert [saved.quorum for saved in of(do.SaveRound, story.log)] == [3, 5]
@@ -190,16 +190,16 @@ def test_an_attempt_goes_on_with_the_number_it_began_with() -> None:
     cohorts, later = (EVERYBODY,), frozenset("abcdefgh")
     changes = {"rules": replace(rules(target=None), quorum=0.5), "cohorts": cohorts, "online": later}
     story = Story(federation(quorum=3, **changes))
-    assert (story.start(), story.state.enough) == ([], 3)
+    assert (story.start(), updates_needed(story.state)) == ([], 3)
     story = Story(federation(elapsed_s=7.0, **changes))
     assert story.start() == [do.SaveRound(OPEN, "train", 0, cohorts, 4), do.SaveElapsed(OPEN, 7.0)]
-    assert story.state.enough == 4
+    assert updates_needed(story.state) == 4
 
 
 def test_a_number_stays_what_it_is() -> None:
     story = running("a", "b", "c", rules=rules(quorum=2))
     assert of(do.SaveRound, story.log)[0].quorum is None
-    assert (story.state.quorum, story.state.enough) == (None, 2)
+    assert (story.state.quorum, updates_needed(story.state)) == (None, 2)
 
 
 TEXT = """

@@ -7,6 +7,7 @@ import pytest
 
 from aggregator.aggregation.model_fingerprint import model_fingerprint, require_same
 from aggregator.config import FederationSettings
+from aggregator.core.ability import requirements
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
 from aggregator.ledger.records import LedgerMeta
@@ -73,7 +74,7 @@ def begin(folder: Path, configured: FederationSettings) -> list[str]:
     finally:
         with_log.removeHandler(handler)
         ledger.close()
-    assert state.requires >= {"phase:survey"}
+    assert requirements(state) >= {"phase:survey"}
     return said
 
 

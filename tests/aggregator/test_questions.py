@@ -7,7 +7,7 @@ import pytest
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core.stopping import Stopping
+from aggregator.core.stopping_rule import StoppingRule
 from fedge.transport import MessageArrived
 from fedge.wire.frames import asking
 from fedge.wire.freshness import RoundId
@@ -60,7 +60,7 @@ def next_round(story: Story) -> None:
 @pytest.fixture
 def story() -> Story:
     """Round 1.3, of which 1.1 and 1.2 were closed with a and b; c was online and silent."""
-    story = running("a", "b", "c", stopping=Stopping(rounds=99))
+    story = running("a", "b", "c", stopping=StoppingRule(rounds=99))
     next_round(story)
     next_round(story)
     assert story.state.round == (1, 3)
@@ -145,7 +145,7 @@ def test_who_is_set_aside_since_is_answered_from_the_ledger_all_the_same(story: 
 
 
 def test_who_is_not_on_the_roster_is_told_nothing_of_rounds() -> None:
-    story = running("a", "b", roster=frozenset({"a", "b"}), stopping=Stopping(rounds=99))
+    story = running("a", "b", roster=frozenset({"a", "b"}), stopping=StoppingRule(rounds=99))
     next_round(story)
     effects = asked(story, "stranger", frames(update("stranger"))[0], OPEN)
     assert receipts(effects) == [("stranger", "refused", Reason.UNKNOWN_DEVICE)]
@@ -157,7 +157,7 @@ def test_a_question_in_another_devices_name_learns_nothing_of_it(story: Story) -
 
 
 def test_after_the_end_of_learning_questions_are_answered() -> None:
-    story = running("a", "b", "c", stopping=Stopping(rounds=2))
+    story = running("a", "b", "c", stopping=StoppingRule(rounds=2))
     next_round(story)
     next_round(story)
     assert story.stage() == "done"

@@ -11,6 +11,7 @@ from aggregator.core.awaited import counted_anew
 from aggregator.core.effects import Effect
 from aggregator.core.federation import Stage
 from aggregator.core.patience import MISSES
+from aggregator.core.update_limits import max_distance
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import Missed
 from fedge.algorithms.codecs import float32
@@ -237,7 +238,7 @@ def test_it_is_looked_for_again_at_the_deadline() -> None:
 
 def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
     story = running("a", "b", "c")
-    assert story.state.furthest is None
+    assert max_distance(story.state) is None
     state = story.state
     for device in ("a", "b", "c"):
         story.answers(device)
@@ -254,7 +255,7 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
         )
     )
     story.published()
-    assert story.state.furthest == 200.0
+    assert max_distance(story.state) == 200.0
     far = float32.encode(np.full(P, 100.0, np.float32))
     assert receipts(story.answers("a", body=far)) == [("a", "refused", Reason.TOO_FAR)]
     near = float32.encode(np.full(P, 50.0, np.float32))
@@ -286,7 +287,7 @@ def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
 
 def test_without_a_factor_there_is_no_bound() -> None:
     story = running("a", rules=replace(rules(), max_norm=0.0), usual=Usual(5.0))
-    assert story.state.furthest is None
+    assert max_distance(story.state) is None
 
 
 # ── a quarantine meanwhile ─────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.core.stopping import Best, FigureName, Progress, Stopping, progress_of
+from aggregator.core.progress import Best, FigureName, Progress, progress_of
+from aggregator.core.stopping_rule import StoppingRule
 from tests.wording import assert_tells
 
 Round = tuple[float | None, float | None, float]
@@ -28,31 +29,31 @@ def regression(*errors: float, by: FigureName = "rmse") -> Progress:
 @pytest.mark.parametrize(
     ("rule", "rounds", "why"),
     [
-        (Stopping(3), [(None, None, 1.0)] * 2, None),
-        (Stopping(3), [(None, None, 1.0)] * 3, ("3 rounds",)),
-        (Stopping(9, accuracy=0.9), [(0.899, None, 1.0)], None),
-        (Stopping(9, accuracy=0.9), [(0.9, None, 1.0)], ("accuracy 0.9000", "0.9")),
-        (Stopping(9, accuracy=0.9), [(None, None, 1.0)], None),
-        (Stopping(9, accuracy=0.9), [(0.95, None, 1.0), (0.5, None, 1.0)], None),
-        (Stopping(9, patience=2), [(None, 1.0, 1.0), (None, 2.0, 1.0)], None),
+        (StoppingRule(3), [(None, None, 1.0)] * 2, None),
+        (StoppingRule(3), [(None, None, 1.0)] * 3, ("3 rounds",)),
+        (StoppingRule(9, accuracy=0.9), [(0.899, None, 1.0)], None),
+        (StoppingRule(9, accuracy=0.9), [(0.9, None, 1.0)], ("accuracy 0.9000", "0.9")),
+        (StoppingRule(9, accuracy=0.9), [(None, None, 1.0)], None),
+        (StoppingRule(9, accuracy=0.9), [(0.95, None, 1.0), (0.5, None, 1.0)], None),
+        (StoppingRule(9, patience=2), [(None, 1.0, 1.0), (None, 2.0, 1.0)], None),
         (
-            Stopping(9, patience=2),
+            StoppingRule(9, patience=2),
             [(None, 1.0, 1.0)] * 3,
             ("held-out loss", "2 rounds"),
         ),
-        (Stopping(9, patience=2), [(None, 1.0, 1.0), (None, 1.0, 1.0), (None, 0.9, 1.0)], None),
-        (Stopping(9, patience=2), [(None, None, 1.0)] * 5, None),  # nobody holds anything out
-        (Stopping(9, weight_change=1e-3), [(None, None, 1e-3)], None),
+        (StoppingRule(9, patience=2), [(None, 1.0, 1.0), (None, 1.0, 1.0), (None, 0.9, 1.0)], None),
+        (StoppingRule(9, patience=2), [(None, None, 1.0)] * 5, None),  # nobody holds anything out
+        (StoppingRule(9, weight_change=1e-3), [(None, None, 1e-3)], None),
         (
-            Stopping(9, weight_change=1e-3),
+            StoppingRule(9, weight_change=1e-3),
             [(None, None, 9e-4)],
             ("9.00e-04", "1.00e-03"),
         ),
-        (Stopping(1, accuracy=0.5), [(0.5, None, 1.0)], ("accuracy 0.5000", "0.5")),
+        (StoppingRule(1, accuracy=0.5), [(0.5, None, 1.0)], ("accuracy 0.5000", "0.5")),
     ],
 )
 def test_the_first_part_of_the_rule_that_comes_true(
-    rule: Stopping, rounds: list[Round], why: tuple[str, ...] | None
+    rule: StoppingRule, rounds: list[Round], why: tuple[str, ...] | None
 ) -> None:
     found = rule.reason(progress(*rounds))
     assert (found is None) == (why is None)
@@ -62,7 +63,7 @@ def test_the_first_part_of_the_rule_that_comes_true(
 def test_patience_looks_at_the_figure_that_it_is_on() -> None:
     """The loss rises from the second round on, the accuracy goes on improving, and the other way round."""
     rounds: list[Round] = [(0.5, 1.0, 1.0), (0.6, 1.1, 1.0), (0.7, 1.2, 1.0)]
-    on_loss, on_accuracy = Stopping(9, patience=2), Stopping(9, patience=2, patience_on="accuracy")
+    on_loss, on_accuracy = StoppingRule(9, patience=2), StoppingRule(9, patience=2, patience_on="accuracy")
     assert_tells(on_loss.reason(progress(*rounds)) or "", "held-out loss", "2 rounds")
     assert on_accuracy.reason(progress(*rounds, by="accuracy")) is None
     back: list[Round] = [(0.7, 1.2, 1.0), (0.6, 1.1, 1.0), (0.7, 1.0, 1.0)]
@@ -72,15 +73,15 @@ def test_patience_looks_at_the_figure_that_it_is_on() -> None:
 
 
 def test_a_regression_ends_by_its_error_in_the_targets_unit() -> None:
-    assert Stopping(9, rmse=22.5).reason(regression(40.0, 22.6)) is None
-    assert_tells(Stopping(9, rmse=22.5).reason(regression(40.0, 22.5)) or "", "RMSE", "22.5", "22.5")
-    rule = Stopping(9, patience=2, patience_on="mae")
+    assert StoppingRule(9, rmse=22.5).reason(regression(40.0, 22.6)) is None
+    assert_tells(StoppingRule(9, rmse=22.5).reason(regression(40.0, 22.5)) or "", "RMSE", "22.5", "22.5")
+    rule = StoppingRule(9, patience=2, patience_on="mae")
     assert_tells(rule.reason(regression(4.0, 3.0, 3.5, 3.2, by="mae")) or "", "MAE", "2 rounds")
     assert regression(4.0, 3.0, 3.5, 3.2, by="mae").best == Best(1, 1.5)
 
 
 def test_nothing_stops_before_the_first_round() -> None:
-    rule = Stopping(1, accuracy=0.01, rmse=1e9, patience=1, weight_change=1e9)
+    rule = StoppingRule(1, accuracy=0.01, rmse=1e9, patience=1, weight_change=1e9)
     assert rule.reason(Progress()) is None
 
 
@@ -103,13 +104,13 @@ def test_progress_is_what_a_plain_reading_of_the_rounds_says(rounds: list[Round]
 
 def test_what_is_measured_at_the_end_makes_a_model_the_best_and_takes_back_no_reason() -> None:
     """Two rounds without an improvement, and then the newest model turns out to be the best of all."""
-    rule = Stopping(9, accuracy=0.9, patience=2)
+    rule = StoppingRule(9, accuracy=0.9, patience=2)
     before = progress((0.5, 1.0, 1.0), (0.5, 1.1, 1.0), (0.95, 1.2, 1.0))
     assert before.best == Best(0, 1.0)
     after = before.after_measuring({"accuracy": 0.4, "held_loss": 0.3})
     assert rule.reason(after) == rule.reason(before)
     assert_tells(rule.reason(after) or "", "accuracy", "0.9500", "0.9")
-    assert Stopping(9, patience=2).reason(after) == Stopping(9, patience=2).reason(before)
+    assert StoppingRule(9, patience=2).reason(after) == StoppingRule(9, patience=2).reason(before)
     assert after.best == Best(3, 0.3)
     assert (after.rounds, after.last, after.made, after.measured) == (3, 4, 3, 3)
     assert after.newest == {"accuracy": 0.4, "held_loss": 0.3}
@@ -130,9 +131,9 @@ def test_where_nobody_could_measure_it_nothing_is_known_of_the_newest_model() ->
 
 
 def test_the_figures_that_a_rule_needs() -> None:
-    assert Stopping(9).needs == ()
-    assert Stopping(9, patience_on="accuracy").needs == (), "for the export alone"
-    assert Stopping(9, patience=3).needs == ("loss",)
-    assert set(Stopping(9, accuracy=0.9, patience=3).needs) == {"accuracy", "loss"}
-    assert Stopping(9, accuracy=0.9, patience=3, patience_on="accuracy").needs == ("accuracy",)
-    assert set(Stopping(9, rmse=2.0, patience=3, patience_on="mae").needs) == {"rmse", "mae"}
+    assert StoppingRule(9).needs == ()
+    assert StoppingRule(9, patience_on="accuracy").needs == (), "for the export alone"
+    assert StoppingRule(9, patience=3).needs == ("loss",)
+    assert set(StoppingRule(9, accuracy=0.9, patience=3).needs) == {"accuracy", "loss"}
+    assert StoppingRule(9, accuracy=0.9, patience=3, patience_on="accuracy").needs == ("accuracy",)
+    assert set(StoppingRule(9, rmse=2.0, patience=3, patience_on="mae").needs) == {"rmse", "mae"}

@@ -3,7 +3,8 @@
 import pytest
 
 from aggregator.core import story
-from aggregator.core.stopping import Progress, Stopping, progress_of
+from aggregator.core.progress import Progress, progress_of
+from aggregator.core.stopping_rule import StoppingRule
 from fedge.wire.freshness import RoundId
 from tests.wording import assert_tells
 
@@ -79,19 +80,19 @@ def test_the_end_names_the_newest_model_the_best_and_what_is_not_known() -> None
     ("rule", "named"),
     [
         (
-            Stopping(9, patience=3),
+            StoppingRule(9, patience=3),
             ("held-out loss", "2 rounds", "[stopping] patience"),
         ),
-        (Stopping(9, accuracy=0.9), ("accuracy", "2 rounds", "[stopping] accuracy")),
-        (Stopping(9, rmse=2.0), ("RMSE", "2 rounds", "[stopping] rmse")),
+        (StoppingRule(9, accuracy=0.9), ("accuracy", "2 rounds", "[stopping] accuracy")),
+        (StoppingRule(9, rmse=2.0), ("RMSE", "2 rounds", "[stopping] rmse")),
         (
-            Stopping(9, accuracy=0.9, patience=3, patience_on="accuracy"),
+            StoppingRule(9, accuracy=0.9, patience=3, patience_on="accuracy"),
             ("[stopping] accuracy and patience",),
         ),
     ],
 )
 def test_a_rule_without_its_figure_is_said_after_the_second_round_and_once(
-    rule: Stopping, named: tuple[str, ...]
+    rule: StoppingRule, named: tuple[str, ...]
 ) -> None:
     quiet = [progress(*[None] * n) for n in (0, 1, 3, 4)]
     assert [story.missing(rule, each) for each in quiet] == [None] * 4
@@ -103,6 +104,6 @@ def test_a_rule_without_its_figure_is_said_after_the_second_round_and_once(
 
 
 def test_a_rule_whose_figure_comes_is_not_doubted() -> None:
-    assert story.missing(Stopping(9, patience=3), progress(0.5, 0.4)) is None
-    assert story.missing(Stopping(9), progress(None, None)) is None, "no rule needs one"
-    assert story.missing(Stopping(9, patience=3), progress(0.5, None, None)) is not None, "it has ceased"
+    assert story.missing(StoppingRule(9, patience=3), progress(0.5, 0.4)) is None
+    assert story.missing(StoppingRule(9), progress(None, None)) is None, "no rule needs one"
+    assert story.missing(StoppingRule(9, patience=3), progress(0.5, None, None)) is not None, "it has ceased"

@@ -5,7 +5,8 @@ import pytest
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import partials
-from aggregator.core.stopping import Stopping
+from aggregator.core.stopping_rule import StoppingRule
+from aggregator.core.update_limits import max_bytes
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason, Rejection
@@ -86,7 +87,7 @@ def test_a_device_that_measures_with_classes_it_does_not_train_on_is_named_once(
 
 
 def test_an_update_of_any_kept_round_gets_its_first_verdict_again_and_is_not_spooled() -> None:
-    story = running("a", "b", stopping=Stopping(rounds=99))
+    story = running("a", "b", stopping=StoppingRule(rounds=99))
     first = only_receipt(story.answers("a"))
     story.answers("b")
     for number in range(2, 6):
@@ -102,7 +103,7 @@ def test_an_update_of_any_kept_round_gets_its_first_verdict_again_and_is_not_spo
 
 
 def test_a_refusal_in_an_earlier_round_is_repeated_with_its_reason() -> None:
-    story = running("a", "b", "c", stopping=Stopping(rounds=99))
+    story = running("a", "b", "c", stopping=StoppingRule(rounds=99))
     first = only_receipt(story.answers("c", samples=0))
     for _ in range(3):
         for device in ("a", "b"):
@@ -115,7 +116,7 @@ def test_a_refusal_in_an_earlier_round_is_repeated_with_its_reason() -> None:
 
 
 def test_after_the_end_of_learning_every_kept_verdict_comes_again() -> None:
-    story = running("a", "b", "c", stopping=Stopping(rounds=2))
+    story = running("a", "b", "c", stopping=StoppingRule(rounds=2))
     first = only_receipt(story.answers("a"))
     for device in ("b", "c"):
         story.answers(device)
@@ -129,7 +130,7 @@ def test_after_the_end_of_learning_every_kept_verdict_comes_again() -> None:
 
 
 def test_of_a_round_that_is_no_longer_kept_nobody_knows_whether_the_update_counted() -> None:
-    story = running("a", "b", round=RoundId(1, 50), stopping=Stopping(rounds=99))
+    story = running("a", "b", round=RoundId(1, 50), stopping=StoppingRule(rounds=99))
     late = update("a", RoundId(1, 2))
     for remembered, reason in ((False, Reason.FORGOTTEN), (True, Reason.STALE_ROUND)):
         effects = story.tell(on.UpdateRead(story.now_s, "a", digest_of(late), late, remembered))
@@ -139,7 +140,7 @@ def test_of_a_round_that_is_no_longer_kept_nobody_knows_whether_the_update_count
 
 
 def test_an_update_of_a_round_long_closed_is_stale_and_does_not_spend_the_answer() -> None:
-    story = running("a", "b", round=RoundId(1, 5), stopping=Stopping(rounds=99))
+    story = running("a", "b", round=RoundId(1, 5), stopping=StoppingRule(rounds=99))
     effects = story.send("a", update("a", RoundId(1, 2)))
     assert receipts(effects) == [("a", "refused", Reason.STALE_ROUND)]
     assert not of(do.SaveAnswer, effects)
@@ -244,7 +245,7 @@ def test_frames_that_contradict_each_other_are_refused_and_the_first_ones_stay()
 
 def test_an_update_larger_than_the_task_can_make_is_refused_at_its_first_frame() -> None:
     story = running("a", "b", "c")
-    effects = story.answers("a", body=bytes(story.state.largest_update))
+    effects = story.answers("a", body=bytes(max_bytes(story.state)))
     assert receipts(effects) == [("a", "refused", Reason.OVERSIZE)]
     assert not of(do.SpoolFrame, effects)
 

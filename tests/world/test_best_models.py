@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aggregator.core.stopping import Best
+from aggregator.core.progress import Best
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fleet.simulator import campaign, machines

@@ -10,7 +10,8 @@ from aggregator.core import rounds
 from aggregator.core.effects import DURABLE, GATHERED
 from aggregator.core.events import Event
 from aggregator.core.federation import Stage
-from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.progress import Progress
+from aggregator.core.stopping_rule import StoppingRule
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
 from tests.aggregator.stories import (
@@ -161,7 +162,9 @@ def test_a_restart_after_the_end_announces_done_again() -> None:
 
 
 def test_learning_goes_on_when_the_rule_allows_more_rounds() -> None:
-    story = Story(federation(round=RoundId(1, 4), progress=Progress(rounds=3), stopping=Stopping(rounds=5)))
+    story = Story(
+        federation(round=RoundId(1, 4), progress=Progress(rounds=3), stopping=StoppingRule(rounds=5))
+    )
     story.announce()
     assert (story.stage(), story.state.round) == ("collecting", RoundId(1, 4))
 

@@ -1,8 +1,9 @@
-"""When learning is over, and which model was the best: functions of the closed rounds, so that a restart
-decides the same.
+"""The progress of a generation and its best model, as functions of its closed rounds. Pure.
 
-Devices measure the model that a round begins from. So what round 12 brings is told of the model of round 11,
-and the newest model is not measured, until one more round asks for that alone (a round of kind `evaluate`).
+So the aggregator finds the same again after a restart.
+
+Devices measure the model that a round begins from. So the figures of round 12 describe the model of round 11.
+The newest model is measured only if one more round asks for that alone (a round of kind `evaluate`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -135,43 +136,3 @@ def progress_of(history: Iterable[tuple[str, Mapping[str, float]]], by: FigureNa
     for kind, summary in history:
         progress = phase_of(kind).progress(progress, summary)
     return progress
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """The rule; the same keys as `[stopping]`."""
-
-    rounds: int
-    accuracy: float | None = None
-    rmse: float | None = None
-    patience: int | None = None
-    patience_on: FigureName = "loss"
-    weight_change: float | None = None
-
-    def reason(self, progress: Progress) -> str | None:
-        """The part of the rule that is fulfilled, in words; None: learning goes on."""
-        accuracy, rmse = progress.figures.get("accuracy"), progress.figures.get("rmse")
-        if self.accuracy is not None and accuracy is not None and accuracy >= self.accuracy:
-            return f"accuracy {accuracy:.4f} reached {self.accuracy}"
-        if self.rmse is not None and rmse is not None and rmse <= self.rmse:
-            return f"RMSE {rmse:.6g} reached {self.rmse:g}"
-        if self.patience is not None and progress.since_best >= self.patience:
-            return f"no improvement of the {FIGURES[progress.by].label} in {progress.since_best} rounds"
-        change = progress.weight_change
-        if self.weight_change is not None and change is not None and change < self.weight_change:
-            return f"the weights changed by {change:.2e}, less than {self.weight_change:.2e}"
-        if progress.rounds >= self.rounds:
-            return f"{progress.rounds} rounds"
-        return None
-
-    @property
-    def needs(self) -> tuple[FigureName, ...]:
-        """The figures that the rule needs."""
-        wanted: dict[FigureName, bool] = {
-            "accuracy": self.accuracy is not None,
-            "rmse": self.rmse is not None,
-            self.patience_on: self.patience is not None,
-        }
-        if self.patience_on in ("accuracy", "rmse"):
-            wanted[self.patience_on] |= getattr(self, self.patience_on) is not None
-        return tuple(name for name, needed in wanted.items() if needed)

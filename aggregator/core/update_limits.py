@@ -1,0 +1,37 @@
+"""The largest update that the open round admits: its bytes, its distance, and its further vectors. Pure."""
+
+from functools import lru_cache
+
+from aggregator.core.federation import Federation
+from aggregator.core.latest import latest
+from aggregator.core.parts import Part, Parts
+from fedge.algorithms.registry import CODECS, LOCAL
+from fedge.wire.messages.task import Task
+
+
+def max_bytes(state: Federation) -> int:
+    """A bound on the bytes of any update or survey of this task: its vectors and 64 KiB for the rest."""
+    return _max_bytes(state.parts, state.weights, state.task_message)
+
+
+def max_distance(state: Federation) -> float | None:
+    """The largest distance of an update's weights from the model; None: any distance is admitted."""
+    return state.rules.max_norm * state.usual.distance or None
+
+
+def max_lengths(state: Federation) -> dict[str, float]:
+    """The largest length of each further vector of an update; one that is not listed may have any length."""
+    lengths = {name: state.rules.max_norm * length for name, length in state.usual.vectors.items()}
+    return {name: length for name, length in lengths.items() if length}
+
+
+@latest
+def _max_bytes(parts: Parts, weights: int, task: Task) -> int:
+    columns = len(task.features) + len(task.outputs)
+    return _max_vector_bytes(parts.codec, parts.local, weights) + 24 * columns + 65_536
+
+
+@lru_cache(maxsize=16)
+def _max_vector_bytes(codec: Part, local: Part, size: int) -> int:
+    """A bound on the bytes of all vectors of an update, each of `size` entries."""
+    return codec.made(CODECS).max_bytes(size) * (1 + len(local.made(LOCAL).sends))
