@@ -18,11 +18,11 @@ import pytest
 import agent.__main__
 import aggregator.__main__
 from agent.enrolment.certificates import KeyAndRequest
+from aggregator.aggregation.generations import begin
 from aggregator.backup.snapshot import backup
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
-from aggregator.shell.startup import begin
 from fedge.storage.atomic_files import make_folder
 from fleet.cli.commands import app
 from fleet.pki.enrolment import enroll

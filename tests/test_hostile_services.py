@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from aggregator.aggregation.generations import begin
 from aggregator.aggregation.replay import replay
 from aggregator.backup.new_generation import begin_next
 from aggregator.backup.restore import restore
@@ -26,7 +27,6 @@ from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
-from aggregator.shell.startup import begin
 from fedge.errors import FedgeError
 from fedge.storage import atomic_files, locks
 from fleet.pki import init_folders

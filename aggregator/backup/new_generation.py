@@ -168,8 +168,9 @@ def _begin(settings: FederationSettings, folder: Path, back: "Rollback | None") 
     """Begin it here, where no aggregator is at work."""
     from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders
+    from aggregator.shell.ledger_file import open_ledger
     from aggregator.shell.signing import signer_of
-    from aggregator.shell.startup import open_federation, open_ledger
+    from aggregator.shell.startup import open_federation
 
     signer = signer_of(settings)
     orders.withdraw(folder, None)  # what is wished now comes after it

@@ -46,7 +46,7 @@ class Watching:
     Args:
         settings: the configuration.
         link: to the broker, under a name that is nobody's, so that nobody's session is taken.
-        known: what the ledger knows, from `aggregator.shell.startup.known`.
+        known: what the ledger knows, from `aggregator.shell.saved_state.known`.
         now_s: monotonic seconds.
         signer: where announcements are signed; then only its own are believed.
         new_generation: the next generation is to begin, whatever the ledger knows.

@@ -3,11 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from queue import Empty, SimpleQueue
+from collections.abc import Callable
 
-from aggregator.aggregation.rollback import beginning_of, require_wishable
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.federation import Federation
@@ -17,37 +14,27 @@ from aggregator.ledger.layout import FILE
 from aggregator.shell import orders
 from aggregator.shell.closer import Closer
 from aggregator.shell.counters import Snapshot, Tally
-from aggregator.shell.orders import Order
+from aggregator.shell.inbox import Inbox, Stop
+from aggregator.shell.ledger_file import begin_anew, open_ledger
+from aggregator.shell.metrics_service import metrics
 from aggregator.shell.quarantine import LOOK_S, QuarantineList
-from aggregator.shell.runtime import InboxEvent, Runtime
+from aggregator.shell.runtime import Runtime
 from aggregator.shell.signing import signer_of
-from aggregator.shell.startup import begin_anew, open_federation, open_ledger
-from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
+from aggregator.shell.startup import open_federation
+from fedge.errors import ConfigError, DamagedState, DataError, StateError
 from fedge.service.systemd import ServiceManager, Watchdog
 from fedge.storage.atomic_files import make_folder
-from fedge.storage.locks import alone, lock
+from fedge.storage.locks import lock
 from fedge.transport import Transport
 from fedge.transport.mqtt import MqttTransport
 
 log = logging.getLogger("fedge.aggregator")
 
 SESSION_S = 86_400
-LARGEST_TURN = 256
-"""The largest number of events in one transaction."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between attempts while the ledger cannot be written."""
-
-
 BETWEEN_LIVES_S = 0.2
 """How long to drain events of the closed link before a new generation begins."""
-
-
-class Stop:
-    """Ask the loop to end; put into the inbox by a signal handler."""
-
-
-class _WithdrawnError(Exception):
-    """An order was withdrawn, or another one given, before it was begun."""
 
 
 class Loop:
@@ -85,10 +72,10 @@ class Loop:
         self._path = folder / FILE
         self._ledger = open_ledger(self._path)
         self._stopped = False
-        self._inbox: SimpleQueue[InboxEvent | Stop] = SimpleQueue()
-        self._closer = Closer(self._path, self._inbox.put)
         self._manager = ServiceManager()
         self._watchdog = Watchdog(self._manager)
+        self._inbox = Inbox(self._watchdog)
+        self._closer = Closer(self._path, self._inbox.put)
         self._tally = Tally()
         self._now: Callable[[], Snapshot | None] = lambda: None
 
@@ -109,7 +96,7 @@ class Loop:
             while True:
                 began_s = time.monotonic()
                 try:
-                    if not self._live() or self._stopped or self._is_stopped_within(BETWEEN_LIVES_S):
+                    if not self._live() or self._stopped or self._inbox.is_stopped_within(BETWEEN_LIVES_S):
                         return None
                     continue
                 except DamagedState as error:
@@ -119,7 +106,7 @@ class Loop:
                     if time.monotonic() - began_s > LONGEST_PAUSE_S:
                         pause_s = FIRST_PAUSE_S
                     log.error("%s; trying again in %.0f s", error, pause_s)
-                if self._stopped or self._is_stopped_within(pause_s):
+                if self._stopped or self._inbox.is_stopped_within(pause_s):
                     return None
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
         finally:
@@ -131,7 +118,7 @@ class Loop:
 
     def _live(self) -> bool:
         """Load the ledger's state and serve; returns whether to do so again, as it was ordered."""
-        order = self._order()
+        order = orders.to_begin(self._folder, self._settings, self._ledger)
         try:
             state = open_federation(
                 self._settings,
@@ -144,15 +131,15 @@ class Loop:
                 signer=self._signer,
                 quarantined=self._quarantine.devices,
                 order=order.id if order is not None else None,
-                begins=lambda: self._begins(order),
+                begins=lambda: orders.standing(self._folder, order),
             )
-        except _WithdrawnError:
+        except orders.WithdrawnError:
             log.warning("the new generation that was ordered is not begun: the order was withdrawn meanwhile")
             return True
         except (ConfigError, DataError) as error:
             if order is None:
                 raise
-            self._refuse(order, error)
+            orders.refuse(self._folder, order, error)
             return True
         if state is None:  # it was stopped while watching
             return False
@@ -160,46 +147,6 @@ class Loop:
         if order is not None:
             orders.withdraw(self._folder, order)
         return self._serve(state)
-
-    @contextmanager
-    def _begins(self, order: Order | None) -> Iterator[None]:
-        """Hold the order while its generation begins; it may have been withdrawn or replaced meanwhile."""
-        if order is None:
-            yield
-            return
-        with alone(self._folder):
-            if not orders.still_stands(self._folder, order):
-                raise _WithdrawnError
-            yield
-
-    def _order(self) -> Order | None:
-        """The ordered new generation, if it can begin."""
-        meta = self._ledger.meta()
-        order = orders.pending(self._folder, meta.generation if meta is not None else None)
-        if meta is not None and order is not None and (back := order.back) is not None:
-            try:
-                beginning = beginning_of(self._ledger, meta, back)
-                require_wishable(self._settings, self._ledger, beginning, back)
-            except (ConfigError, DataError) as error:
-                self._refuse(order, error)
-                return None
-        return order
-
-    def _refuse(self, order: Order, error: FedgeError) -> None:
-        log.error("the new generation that was ordered is not begun: %s", error)
-        orders.withdraw(self._folder, order)
-
-    def _is_stopped_within(self, seconds: float) -> bool:
-        """Wait, and drop events of closed links; True: asked to end meanwhile."""
-        due_s = time.monotonic() + seconds
-        while (left_s := due_s - time.monotonic()) > 0:
-            self._watchdog.look()
-            try:
-                if isinstance(self._inbox.get(timeout=self._watchdog.wait_s(left_s)), Stop):
-                    return True
-            except Empty:
-                pass
-        return False
 
     def _serve(self, state: Federation) -> bool:
         """Serve until the end; returns True if a new generation was ordered."""
@@ -232,7 +179,7 @@ class Loop:
             link.open()
             while not (runtime.has_nothing_left_to_say and self._exit_when_done):
                 self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
-                events = self._next(runtime)
+                events = self._inbox.turn(min(LOOK_S, runtime.due_s() - time.monotonic()))
                 if self._quarantine.has_changed():
                     events.append(on.Quarantined(time.monotonic(), self._quarantine.devices))
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
@@ -250,36 +197,3 @@ class Loop:
             self._closer.cancel()
             exporter.close()
             link.close(runtime.offline_status())
-
-    def _next(self, runtime: Runtime) -> list[InboxEvent | Stop]:
-        """Wait for the next events; none means that time has passed."""
-        events: list[InboxEvent | Stop] = []
-        wait_s = min(LOOK_S, max(0.0, runtime.due_s() - time.monotonic()))
-        try:
-            events.append(self._inbox.get(timeout=self._watchdog.wait_s(wait_s)))
-            while len(events) < LARGEST_TURN:
-                events.append(self._inbox.get_nowait())
-        except Empty:
-            pass
-        return events
-
-
-def metrics(
-    settings: FederationSettings, tally: Tally, now: Callable[[], Snapshot | None]
-) -> AbstractContextManager[object]:
-    """The service of metrics, if the configuration asks for it.
-
-    Raises:
-        ConfigError: its package is missing; on entering: the address cannot be listened on.
-    """
-    if settings.metrics.listen is None:
-        return nullcontext()
-    try:
-        from aggregator.shell.exposition import Exposition
-        from aggregator.shell.metrics import FederationCollector
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"[metrics] needs the extra 'aggregator' (no module {error.name!r}): "
-            "pip install 'fedge[aggregator]'"
-        ) from None
-    return Exposition(settings.metrics.listen, FederationCollector(settings.federation.name, tally, now))

@@ -7,19 +7,28 @@ this one that was carried out. It is withdrawn before it is begun, or it is carr
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aggregator.aggregation.rollback import Rollback
-from fedge.errors import StateError
+from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable
+from aggregator.config import FederationSettings
+from aggregator.ledger.reading import LedgerReader
+from fedge.errors import ConfigError, DataError, FedgeError, StateError
 from fedge.storage.atomic_files import atomic_write, remove
 from fedge.storage.files import read_file
+from fedge.storage.locks import alone
 from fedge.wire.messages.fields import MAX_COUNTER
 
 FILE = "new-generation.json"
 LARGEST = 10_000_000
 log = logging.getLogger("fedge.aggregator")
+
+
+class WithdrawnError(Exception):
+    """An order was withdrawn, or replaced by another one, before it was begun."""
 
 
 class Order(BaseModel):
@@ -123,3 +132,46 @@ def withdraw(folder: Path, order: Order | None) -> None:
     """
     if order is None or still_stands(folder, order):
         remove(folder / FILE)
+
+
+def to_begin(folder: Path, settings: FederationSettings, ledger: LedgerReader) -> Order | None:
+    """Return the order that is to be carried out now; one that cannot be is refused.
+
+    Raises:
+        StateError: the ledger cannot be read, or the order cannot be removed.
+    """
+    meta = ledger.meta()
+    order = pending(folder, meta.generation if meta is not None else None)
+    if meta is not None and order is not None and (back := order.back) is not None:
+        try:
+            require_wishable(settings, ledger, beginning_of(ledger, meta, back), back)
+        except (ConfigError, DataError) as error:
+            refuse(folder, order, error)
+            return None
+    return order
+
+
+def refuse(folder: Path, order: Order, error: FedgeError) -> None:
+    """Log why an order is not carried out, and remove it.
+
+    Raises:
+        StateError: it cannot be removed.
+    """
+    log.error("the new generation that was ordered is not begun: %s", error)
+    withdraw(folder, order)
+
+
+@contextmanager
+def standing(folder: Path, order: Order | None) -> Iterator[None]:
+    """Let nobody withdraw or replace an order while its generation begins; None: there is no order.
+
+    Raises:
+        WithdrawnError: on entering: it was withdrawn or replaced before.
+    """
+    if order is None:
+        yield
+        return
+    with alone(folder):
+        if not still_stands(folder, order):
+            raise WithdrawnError
+        yield

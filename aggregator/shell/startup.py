@@ -1,64 +1,26 @@
-"""The start of an aggregator: watch the federation, compare it with the ledger, go on where that ends."""
+"""The start of an aggregator: it watches the federation, then continues its ledger or begins a generation."""
 
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from aggregator.aggregation.generations import begin, go_back
 from aggregator.aggregation.model_fingerprint import require_same
-from aggregator.aggregation.models import read_model, task_of, weights_of
 from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
-from aggregator.core.claims import Known
-from aggregator.core.federation import Federation, Stage
-from aggregator.core.parts import Part, Parts
-from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.progress import progress_of
-from aggregator.core.proposals import kept
-from aggregator.core.round_rules import RoundRules
-from aggregator.core.stopping_rule import StoppingRule
+from aggregator.core.federation import Federation
 from aggregator.core.takeover import TakeUp
-from aggregator.core.usual import Usual
-from aggregator.ledger.reading import LedgerReader
-from aggregator.ledger.records import LedgerMeta, OpenRound
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.leader_check import Stopped, watch
-from fedge.algorithms.plan import Plan
-from fedge.errors import ConfigError, DamagedState
+from aggregator.shell.saved_state import known, load_state
+from fedge.errors import ConfigError
 from fedge.identity.trust import Signer
 from fedge.service.systemd import Watchdog
-from fedge.storage.atomic_files import quarantine
-from fedge.wire.frames import cost
-from fedge.wire.freshness import RoundId
-from fedge.wire.messages.frame import Blob
 
 log = logging.getLogger("fedge.aggregator")
-
-
-def open_ledger(path: Path) -> Ledger:
-    """The ledger in a file; a damaged one is put aside, and an empty one takes its place.
-
-    Raises:
-        StateError: the disk is full, read-only or failing.
-    """
-    try:
-        return Ledger(path)
-    except DamagedState as error:
-        return begin_anew(path, error)
-
-
-def begin_anew(path: Path, error: DamagedState) -> Ledger:
-    """Put a damaged ledger aside, log that, and open an empty one; `take_up` decides whether it may serve.
-
-    Raises:
-        StateError: the disk is full, read-only or failing.
-    """
-    log.error("%s; put aside as %s: the ledger begins anew", error, quarantine(path).name)
-    return Ledger(path)
 
 
 def open_federation(
@@ -75,15 +37,26 @@ def open_federation(
     order: str | None = None,
     begins: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Federation | None:
-    """The state to start from; None if asked to stop while watching.
+    """Watch the federation, and return the state to start from; None: asked to stop while watching.
 
-    `order`: the name of what a new generation is begun by, if anything. `begins` is entered when the watching
-    is over, which may take days, for as long as something may be begun.
+    Args:
+        settings: the configuration.
+        ledger: the ledger, open for writing.
+        instance: a unique name for this start of the aggregator, 16 bytes.
+        inbox: where the events of the connection arrive; anything else in it is a request to stop.
+        watchdog: is told while this function waits.
+        new_generation: whether to begin a generation.
+        back: the model that the new generation begins with; None: it begins with a survey.
+        signer: verifies what is announced; None: announcements are not signed.
+        quarantined: the devices that the operator has set aside.
+        order: the id of the order that asked for the new generation, if there is one.
+        begins: makes a context that is entered after the watching, which may take days. Everything that is
+            begun is begun inside it.
 
     Raises:
         Conflict: another aggregator is alive.
         Undecided: too few devices have spoken to say whether the ledger is older than the fleet.
-        ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+        ConfigError: the fleet has seen more than the ledger knows, or the ledger belongs to another task.
         DataError: as `take_up`.
     """
     try:
@@ -105,13 +78,6 @@ def open_federation(
     return replace(state, quarantined=quarantined)
 
 
-def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
-    """What a ledger knows of the fleet."""
-    devices = settings.federation.devices
-    roster = frozenset(devices) if devices is not None else None
-    return Known(ledger.newest_round(), ledger.devices(), not ledger.has_closed(), roster)
-
-
 def take_up(
     settings: FederationSettings,
     ledger: Ledger,
@@ -121,13 +87,18 @@ def take_up(
     back: Rollback | None = None,
     order: str | None = None,
 ) -> Federation:
-    """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
+    """Return the state to start from, given what was seen of the federation.
 
-    `back`: a new generation begins with a model of the ledger's, not with a survey. `order`: what it is begun
-    by, by its name.
+    Args:
+        settings: the configuration.
+        ledger: the ledger, open for writing.
+        instance: a unique name for this start of the aggregator, 16 bytes; a new ledger gets it as its name.
+        seen: what was seen, and whether to begin a generation.
+        back: the model that a new generation begins with; None: it begins with a survey.
+        order: the id of the order that asked for the new generation, if there is one.
 
     Raises:
-        ConfigError: another task was learnt in this ledger, or there is no model to go back to.
+        ConfigError: this ledger belongs to another task, or there is no model to go back to.
         DataError: the requested model cannot be computed.
     """
     meta = ledger.meta()
@@ -144,122 +115,4 @@ def take_up(
         meta = begin(settings, ledger, instance, 1, seen.watch.task)
     else:
         require_same(meta, settings)
-    return _load(settings, ledger, meta, instance, seen)
-
-
-def _load(
-    settings: FederationSettings, ledger: LedgerReader, meta: LedgerMeta, instance: bytes, seen: TakeUp
-) -> Federation:
-    """The state that the ledger holds: of the open round, or of the last one if learning is done."""
-    stopping = StoppingRule(**settings.stopping.model_dump())
-    progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
-    usual = Usual()
-    for summary in ledger.summaries(meta.generation):
-        usual = usual.after(summary)
-    last = ledger.last_closed(meta.generation)
-    round_id = RoundId(meta.generation, 0) if last is None else last._replace(round=last.round + 1)
-    saved = ledger.round_as_saved(round_id)
-    done = False
-    # Devices may have seen the open round, so it is closed even if the stopping rule has changed since.
-    if last is not None and saved is None and stopping.reason(progress) is not None:
-        done, round_id, saved = True, last, ledger.round_as_saved(last)
-    blobs = {blob.digest: blob for blob in ledger.slots().values()}
-    task_digest, model_digest = (ledger.newest(kind, meta.generation) for kind in ("task", "model"))
-    assert task_digest is not None
-    model = blobs[model_digest] if model_digest else None
-    rules, devices = settings.rounds, known(settings, ledger)
-    task = task_of(ledger, task_digest)
-    if changed := kept(task, settings.task(), settings.model.clip):
-        log.warning("%s", changed)
-    answers = {} if done else ledger.answers(round_id)
-    parts = settings.parts()
-    if model is not None:
-        _require_vectors(ledger, model, parts)
-    if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
-        _require_same_encoding(saved, parts)
-    partials = ledger.partials()
-    return Federation(
-        rules=RoundRules(
-            rules.fraction,
-            rules.target,
-            rules.quorum,
-            rules.deadline_s,
-            rules.max_norm,
-            rules.clip_norm,
-            rules.max_weight,
-        ),
-        stopping=stopping,
-        plan=Plan(**settings.plan.model_dump()),
-        seed=settings.federation.seed,
-        roster=devices.roster,
-        max_samples=settings.federation.max_samples,
-        ledger=meta.ledger,
-        instance=instance,
-        round=round_id,
-        kind=_kind(round_id, saved),
-        task=blobs[task_digest],
-        task_message=task,
-        weights=task.network.schema.size,
-        rule=parts.rule,
-        server=parts.server,
-        clip=settings.model.clip or None,
-        model=model,
-        base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
-        usual=usual,
-        stage=Stage.DONE if done else Stage.PREPARING,
-        attempt=saved.attempt if saved else 0,
-        cohorts=saved.cohorts if saved else (),
-        quorum=saved.quorum if saved else None,
-        elapsed_s=saved.elapsed_s if saved and not done else 0.0,
-        answers=PerDevice(answers),
-        admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
-        partials=PerDevice(partials),
-        spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
-        fleet=Devices(seen.watch.devices),
-        voters=Devices((*devices.devices, *seen.watch.devices)),
-        young=devices.young,
-        incredible=Devices(seen.incredible),
-        online=seen.watch.online,
-        missed=PerDevice(ledger.missed()),
-        abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
-        progress=progress,
-    )
-
-
-def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
-    """Raise a ConfigError if the newest model lacks a vector that the local algorithm needs."""
-    there = read_model(ledger, model.digest).vectors or {}
-    if lacks := ", ".join(sorted(set(parts.hands_on) - there.keys())):
-        raise ConfigError(
-            f"[plan] local: {parts.local.name!r} needs {lacks} with the model, and the model of this "
-            "generation has none: change it back, or begin anew with "
-            "`fedge-aggregator new-generation --keep-model`"
-        )
-
-
-def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
-    """Raise a ConfigError if the open round has admitted updates that other parts would read now."""
-    try:
-        before = Parts.read(saved.parts)
-    except ValueError as error:
-        raise DamagedState(f"the parts of round {saved.round} are damaged: {error}") from None
-    changed = [
-        f"[plan] {key}: {was.name} {was.options}"
-        for key, was, now in (
-            ("codec", before.codec, parts.codec),
-            ("local", Part(before.local.name), Part(parts.local.name)),
-        )
-        if was != now
-    ]
-    if changed:
-        raise ConfigError(
-            f"round {saved.round} is open, and its updates are of {' and of '.join(changed)}: change it back "
-            "until that round is closed, or begin with `fedge-aggregator new-generation --keep-model`"
-        )
-
-
-def _kind(round_id: RoundId, saved: OpenRound | None) -> str:
-    """The name of the phase of the open round, or of the last one."""
-    if round_id.round == 0:
-        return "survey"
-    return saved.kind if saved is not None else "train"
+    return load_state(settings, ledger, meta, instance, seen)

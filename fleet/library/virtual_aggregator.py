@@ -12,7 +12,8 @@ from aggregator.ledger.writing import Ledger
 from aggregator.shell.closer import close
 from aggregator.shell.leader_check import Watching
 from aggregator.shell.runtime import Runtime
-from aggregator.shell.startup import known, take_up
+from aggregator.shell.saved_state import known
+from aggregator.shell.startup import take_up
 from fedge.wire.freshness import RoundId
 from fleet.library.programs import Program, Stage
 from fleet.simulator.link import VirtualLink

@@ -19,8 +19,9 @@ from aggregator.core.takeover import TakeUp
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.shell.closer import Closed, close
+from aggregator.shell.ledger_file import open_ledger
 from aggregator.shell.runtime import Runtime
-from aggregator.shell.startup import open_ledger, take_up
+from aggregator.shell.startup import take_up
 from fedge.data.moments import Moments
 from fedge.errors import DamagedState, FedgeError, StateError
 from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication

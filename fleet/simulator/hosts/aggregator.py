@@ -14,7 +14,8 @@ from aggregator.core.takeover import TakeUp
 from aggregator.export.job import Job
 from aggregator.shell.leader_check import Watching, understood
 from aggregator.shell.runtime import Runtime as Aggregator
-from aggregator.shell.startup import known, take_up
+from aggregator.shell.saved_state import known
+from aggregator.shell.startup import take_up
 from fedge.errors import ConfigError
 from fedge.identity.trust import Signer
 from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication

@@ -15,8 +15,9 @@ from aggregator.core.takeover import TakeUp
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.shell.closer import close
+from aggregator.shell.ledger_file import open_ledger
 from aggregator.shell.runtime import Runtime
-from aggregator.shell.startup import open_ledger, take_up
+from aggregator.shell.startup import take_up
 from fedge.algorithms.codecs import float32
 from fedge.data.moments import Moments
 from fedge.transport import MessageArrived

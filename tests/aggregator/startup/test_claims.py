@@ -8,7 +8,7 @@ from aggregator.aggregation.models import blob_of
 from aggregator.core.claims import Known
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.records import LedgerMeta
-from aggregator.shell.startup import known
+from aggregator.shell.saved_state import known
 from fedge.errors import ConfigError, Undecided
 from fedge.nn.spec import UnknownLayer
 from fedge.wire.freshness import RoundId

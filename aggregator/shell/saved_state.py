@@ -1,0 +1,156 @@
+"""The core's state as the ledger holds it: of the open round, or of the last one if learning is done."""
+
+import logging
+
+from aggregator.aggregation.models import read_model, task_of, weights_of
+from aggregator.config import FederationSettings
+from aggregator.core.claims import Known
+from aggregator.core.federation import Federation, Stage
+from aggregator.core.parts import Part, Parts
+from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.progress import progress_of
+from aggregator.core.proposals import kept
+from aggregator.core.round_rules import RoundRules
+from aggregator.core.stopping_rule import StoppingRule
+from aggregator.core.takeover import TakeUp
+from aggregator.core.usual import Usual
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import LedgerMeta, OpenRound
+from fedge.algorithms.plan import Plan
+from fedge.errors import ConfigError, DamagedState
+from fedge.wire.frames import cost
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
+
+log = logging.getLogger("fedge.aggregator")
+
+
+def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
+    """Return what a ledger knows of the fleet."""
+    devices = settings.federation.devices
+    roster = frozenset(devices) if devices is not None else None
+    return Known(ledger.newest_round(), ledger.devices(), not ledger.has_closed(), roster)
+
+
+def load_state(
+    settings: FederationSettings, ledger: LedgerReader, meta: LedgerMeta, instance: bytes, seen: TakeUp
+) -> Federation:
+    """Load the state that the ledger holds: of the open round, or of the last one if learning is done.
+
+    Raises:
+        ConfigError: the newest model or the updates of the open round do not fit the configured parts.
+        DamagedState: the parts of the open round cannot be read.
+    """
+    stopping = StoppingRule(**settings.stopping.model_dump())
+    progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
+    usual = Usual()
+    for summary in ledger.summaries(meta.generation):
+        usual = usual.after(summary)
+    last = ledger.last_closed(meta.generation)
+    round_id = RoundId(meta.generation, 0) if last is None else last._replace(round=last.round + 1)
+    saved = ledger.round_as_saved(round_id)
+    done = False
+    # Devices may have seen the open round, so it is closed even if the stopping rule has changed since.
+    if last is not None and saved is None and stopping.reason(progress) is not None:
+        done, round_id, saved = True, last, ledger.round_as_saved(last)
+    blobs = {blob.digest: blob for blob in ledger.slots().values()}
+    task_digest, model_digest = (ledger.newest(kind, meta.generation) for kind in ("task", "model"))
+    assert task_digest is not None
+    model = blobs[model_digest] if model_digest else None
+    rules, devices = settings.rounds, known(settings, ledger)
+    task = task_of(ledger, task_digest)
+    if changed := kept(task, settings.task(), settings.model.clip):
+        log.warning("%s", changed)
+    answers = {} if done else ledger.answers(round_id)
+    parts = settings.parts()
+    if model is not None:
+        _require_vectors(ledger, model, parts)
+    if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
+        _require_same_encoding(saved, parts)
+    partials = ledger.partials()
+    return Federation(
+        rules=RoundRules(
+            rules.fraction,
+            rules.target,
+            rules.quorum,
+            rules.deadline_s,
+            rules.max_norm,
+            rules.clip_norm,
+            rules.max_weight,
+        ),
+        stopping=stopping,
+        plan=Plan(**settings.plan.model_dump()),
+        seed=settings.federation.seed,
+        roster=devices.roster,
+        max_samples=settings.federation.max_samples,
+        ledger=meta.ledger,
+        instance=instance,
+        round=round_id,
+        kind=_kind(round_id, saved),
+        task=blobs[task_digest],
+        task_message=task,
+        weights=task.network.schema.size,
+        rule=parts.rule,
+        server=parts.server,
+        clip=settings.model.clip or None,
+        model=model,
+        base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
+        usual=usual,
+        stage=Stage.DONE if done else Stage.PREPARING,
+        attempt=saved.attempt if saved else 0,
+        cohorts=saved.cohorts if saved else (),
+        quorum=saved.quorum if saved else None,
+        elapsed_s=saved.elapsed_s if saved and not done else 0.0,
+        answers=PerDevice(answers),
+        admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
+        partials=PerDevice(partials),
+        spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
+        fleet=Devices(seen.watch.devices),
+        voters=Devices((*devices.devices, *seen.watch.devices)),
+        young=devices.young,
+        incredible=Devices(seen.incredible),
+        online=seen.watch.online,
+        missed=PerDevice(ledger.missed()),
+        abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
+        progress=progress,
+    )
+
+
+def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
+    """Raise a ConfigError if the newest model lacks a vector that the local algorithm needs."""
+    there = read_model(ledger, model.digest).vectors or {}
+    if lacks := ", ".join(sorted(set(parts.hands_on) - there.keys())):
+        raise ConfigError(
+            f"[plan] local: {parts.local.name!r} needs {lacks} with the model, and the model of this "
+            "generation has none: change it back, or begin a new generation with "
+            "`fedge-aggregator new-generation --keep-model`"
+        )
+
+
+def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
+    """Raise a ConfigError if the open round has admitted updates that the configured parts cannot read."""
+    try:
+        before = Parts.read(saved.parts)
+    except ValueError as error:
+        raise DamagedState(f"the parts of round {saved.round} are damaged: {error}") from None
+    changed = [
+        f"[plan] {key}: {was.name} {was.options}"
+        for key, was, now in (
+            ("codec", before.codec, parts.codec),
+            ("local", Part(before.local.name), Part(parts.local.name)),
+        )
+        if was != now
+    ]
+    if changed:
+        raise ConfigError(
+            f"round {saved.round} is open, and its updates were made with {' and '.join(changed)}: change this "
+            "back until that round is closed, or begin a new generation with "
+            "`fedge-aggregator new-generation --keep-model`"
+        )
+
+
+def _kind(round_id: RoundId, saved: OpenRound | None) -> str:
+    """Return the name of the phase of the open round, or of the last one."""
+    if round_id.round == 0:
+        return "survey"
+    return saved.kind if saved is not None else "train"
