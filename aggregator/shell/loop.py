@@ -1,4 +1,4 @@
-"""The aggregator's loop: one inbox, and one thread that empties it. Nothing else here waits."""
+"""The aggregator's loop: it loads the state, waits for events, and has the runtime process them."""
 
 import logging
 import os
@@ -31,23 +31,24 @@ from fedge.transport.mqtt import MqttTransport
 log = logging.getLogger("fedge.aggregator")
 
 SESSION_S = 86_400
+"""How long the broker keeps messages for an aggregator without a connection."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-"""Between attempts while the ledger cannot be written."""
+"""The shortest and the longest pause between attempts while the ledger cannot be written."""
 BETWEEN_LIVES_S = 0.2
-"""How long to drain events of the closed link before a new generation begins."""
+"""How long to drop events of the closed connection before a new generation begins."""
 
 
 class Loop:
     """One federation's aggregator at work, until `stop` or the end of learning.
 
-    If the ledger cannot be written (the disk is full or read-only), the program goes on: nothing of that turn
-    was seen outside, and none of its updates was acknowledged. All but the ledger is dropped, and after a
-    pause the state is loaded from it again; the broker redelivers what was not acknowledged. A damaged ledger
-    is put aside, and the rest is as with an empty state folder.
+    If the ledger cannot be written (the disk is full or read-only), the program continues. Nothing of that
+    turn was published, and none of its updates was acknowledged. The loop drops the state, and after a pause
+    it loads the state from the ledger again. The broker redelivers what was not acknowledged. A damaged
+    ledger is put aside; then the program starts as with an empty state folder.
 
     Args:
         settings: the configuration.
-        new_generation: begin anew, with the devices following.
+        new_generation: begin a new generation; the devices follow it.
         exit_when_done: end when learning has ended and the broker holds the final model.
 
     Raises:
@@ -117,7 +118,7 @@ class Loop:
             log.info("stopped")
 
     def _live(self) -> bool:
-        """Load the ledger's state and serve; returns whether to do so again, as it was ordered."""
+        """Load the state from the ledger and serve; True: do it again, because of an order."""
         order = orders.to_begin(self._folder, self._settings, self._ledger)
         try:
             state = open_federation(
@@ -149,7 +150,7 @@ class Loop:
         return self._serve(state)
 
     def _serve(self, state: Federation) -> bool:
-        """Serve until the end; returns True if a new generation was ordered."""
+        """Serve until the end; True: a new generation was ordered."""
         settings = self._settings
         link: Transport = MqttTransport(
             settings.broker,

@@ -1,9 +1,9 @@
-"""A new generation that an aggregator at work is to begin: `fedge-aggregator new-generation` orders it.
+"""Orders of `fedge-aggregator new-generation` to an aggregator at work, which begins the generation itself.
 
-The order is a file in the state folder, beside the ledger that it is about. It names the generation after
-which it is wanted, so that it is carried out once, whoever dies in between: a ledger that has gone on makes
-it void. Its own name is noted in the ledger together with what it began: so whoever gave it knows that it was
-this one that was carried out. It is withdrawn before it is begun, or it is carried out.
+An order is a file in the state folder, beside the ledger. It names the generation after which the new one is
+wanted. So it is carried out once, even after a crash: if the ledger has a newer generation, the order is void.
+The transaction that begins the generation also saves the order's id in the ledger. So the command that gave
+the order can tell whether this very order was carried out. An order can be withdrawn until it is begun.
 """
 
 import logging

@@ -143,8 +143,8 @@ def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"round {saved.round} is open, and its updates were made with {' and '.join(changed)}: change this "
-            "back until that round is closed, or begin a new generation with "
+            f"round {saved.round} is open, and its updates were made with {' and '.join(changed)}: change "
+            "this back until that round is closed, or begin a new generation with "
             "`fedge-aggregator new-generation --keep-model`"
         )
 
