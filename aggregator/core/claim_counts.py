@@ -1,6 +1,6 @@
 """The claims of rounds, counted one device at a time while an aggregator serves. Pure.
 
-`claims.judge` looks at every device. These counts say at once whether it would find that the ledger is behind
+`claims.assess` looks at every device. These counts say at once whether it would find that the ledger is behind
 its fleet, so it is asked for its text only when the aggregator is about to stop.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # its state has these counts
 
 @dataclass(frozen=True)
 class ClaimCounts:
-    """What `judge` would count of a state's claims, in the round that they were counted in."""
+    """What `assess` would count of a state's claims, in the round that they were counted in."""
 
     round: RoundId
     young: bool

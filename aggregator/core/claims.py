@@ -60,8 +60,8 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What comes of the claims so far."""
+class Assessment:
+    """Whether the claims so far fit the ledger, and what to believe of them."""
 
     outcome: Literal["fits", "behind", "undecided"]
     """`undecided`: so many claim that the ledger is old that the silent devices could make it certain."""
@@ -91,7 +91,7 @@ def is_far(announced: RoundId, known: RoundId | None) -> bool:
     return not is_near(announced, known)
 
 
-def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) -> Judgement:
+def assess(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) -> Assessment:
     """Whether a ledger is older than what its fleet has seen.
 
     Args:
@@ -111,7 +111,7 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
             device: claim for device, claim in newer.items() if device in known.voters and device not in far
         }
     if not newer:
-        return Judgement("fits", incredible=far)
+        return Assessment("fits", incredible=far)
 
     voters = known.voters
     heard = len(voters.intersection(spoken))
@@ -121,18 +121,18 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     believed = sorted(newer.values(), reverse=True)[enough - 1] if len(newer) >= enough else None
     if known.young:
         if believed is None:
-            return Judgement("fits", not halfway, None, newer, far, text)
+            return Assessment("fits", not halfway, None, newer, far, text)
         # Where nobody is known, others may still come, and say that there is nothing.
         if halfway or not voters:
-            return Judgement("behind", not halfway, believed, newer, {}, text)
+            return Assessment("behind", not halfway, believed, newer, {}, text)
     else:
         if believed is not None:
-            return Judgement("behind", False, believed, newer, far, text)
+            return Assessment("behind", False, believed, newer, far, text)
         if halfway:
-            return Judgement("fits", False, None, newer, far, text)
+            return Assessment("fits", False, None, newer, far, text)
         if len(newer) == 1 or 2 * len(newer) < heard:
-            return Judgement("fits", True, None, newer, far, text)
-    return Judgement("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
+            return Assessment("fits", True, None, newer, far, text)
+    return Assessment("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
 
 
 def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundId]) -> tuple[str, int]:
@@ -149,20 +149,20 @@ def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundI
 
 
 def next_generation(
-    known: Known, claims: Mapping[str, RoundId], verdict: Judgement, announced: RoundId, *, signed: bool
+    known: Known, claims: Mapping[str, RoundId], found: Assessment, announced: RoundId, *, signed: bool
 ) -> int:
     """The generation after everything that is believed; it may be too large a number.
 
     Args:
         known: what the ledger knows.
         claims: what devices claim to have seen.
-        verdict: what was judged of it.
+        found: what `assess` made of them.
         announced: the round of the retained announcement.
         signed: its signature was verified, and is ours.
     """
     own = (known.round or NOTHING).generation
     sworn = [own, announced.generation] if signed else [own]
-    told = [announced.generation, (verdict.believed or NOTHING).generation]
+    told = [announced.generation, (found.believed or NOTHING).generation]
     base = max([*sworn, *(number for number in told if number <= own + MORE_GENERATIONS)])
     near = (claim.generation for claim in claims.values() if claim.generation <= base + 1)
     return max([base, *near]) + 1

@@ -11,10 +11,10 @@ from aggregator.core.claim_counts import claiming, heard
 from aggregator.core.claims import (
     OTHERS_MAY_COME,
     Known,
+    assess,
     behind_text,
     incredible_text,
     is_near,
-    judge,
     outdated_hint,
 )
 from aggregator.core.federation import Federation, Stage, Step
@@ -73,7 +73,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
         return state, []
     if counts.behind:
         known = Known(state.round, frozenset(state.voters), counts.young, state.roster)
-        text = behind_text(judge(known, state.fleet, state.devices_ahead).text)
+        text = behind_text(assess(known, state.fleet, state.devices_ahead).text)
         more = f". {OTHERS_MAY_COME}" if counts.young else ""
         return state, [do.Abort(text + more, gave_way=False, later=counts.young)]
     listed = state.roster is None or device in state.roster

@@ -18,7 +18,7 @@ BOUNDS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_0
 
 
 @dataclass
-class Tally:
+class Counters:
     """Counters of one process, beginning at zero. One thread counts, any thread may read.
 
     Reasons are a closed list and devices are not told apart, so that there are never many numbers. A turn

@@ -13,7 +13,7 @@ from aggregator.export.validation_samples import read_samples
 from aggregator.ledger.layout import FILE
 from aggregator.shell import orders
 from aggregator.shell.closer import Closer
-from aggregator.shell.counters import Snapshot, Tally
+from aggregator.shell.counters import Counters, Snapshot
 from aggregator.shell.inbox import Inbox, Stop
 from aggregator.shell.ledger_file import begin_anew, open_ledger
 from aggregator.shell.metrics_service import metrics
@@ -77,7 +77,7 @@ class Loop:
         self._watchdog = Watchdog(self._manager)
         self._inbox = Inbox(self._watchdog)
         self._closer = Closer(self._path, self._inbox.put)
-        self._tally = Tally()
+        self._counters = Counters()
         self._now: Callable[[], Snapshot | None] = lambda: None
 
     def stop(self) -> None:
@@ -87,7 +87,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`, or until learning is done if asked to exit then."""
-        with metrics(self._settings, self._tally, lambda: self._now()):
+        with metrics(self._settings, self._counters, lambda: self._now()):
             self._run()
 
     def _run(self) -> None:
@@ -168,7 +168,7 @@ class Loop:
             link,
             self._closer.submit,
             exporter.submit,
-            tally=self._tally,
+            counters=self._counters,
             signer=self._signer,
             samples=self._samples,
         )
@@ -178,21 +178,20 @@ class Loop:
             runtime.turn([on.Quarantined(time.monotonic(), self._quarantine.devices)])
             self._now = runtime.now
             link.open()
-            while not (runtime.has_nothing_left_to_say and self._exit_when_done):
+            ordered = False
+            while not ordered and not (runtime.has_nothing_left_to_say and self._exit_when_done):
                 self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
                 events = self._inbox.turn(min(LOOK_S, runtime.due_s() - time.monotonic()))
                 if self._quarantine.has_changed():
                     events.append(on.Quarantined(time.monotonic(), self._quarantine.devices))
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
                 if any(isinstance(event, Stop) for event in events):
-                    runtime.end()
-                    return False
-                if orders.is_given(self._folder):
-                    runtime.end()
-                    log.info("a new generation is ordered")
-                    return True
+                    break
+                ordered = orders.is_given(self._folder)
             runtime.end()
-            return False
+            if ordered:
+                log.info("a new generation is ordered")
+            return ordered
         finally:
             self._now = lambda: None
             self._closer.cancel()

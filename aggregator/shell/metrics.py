@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from aggregator.core.federation import Stage
 from aggregator.core.patience import given_up
 from aggregator.core.quorum import updates_needed
-from aggregator.shell.counters import BOUNDS_S, Snapshot, Tally
+from aggregator.shell.counters import BOUNDS_S, Counters, Snapshot
 from fedge import __version__
 from fedge.wire.reasons import Reason
 
@@ -54,13 +54,13 @@ class FederationCollector(Collector):
 
     Args:
         federation: its name.
-        tally: what has been counted since the start.
+        counters: what has been counted since the start.
         now: the present state; None while there is none.
     """
 
-    def __init__(self, federation: str, tally: Tally, now: Callable[[], Snapshot | None]) -> None:
+    def __init__(self, federation: str, counters: Counters, now: Callable[[], Snapshot | None]) -> None:
         self._federation = federation
-        self._tally = tally
+        self._counters = counters
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -73,11 +73,13 @@ class FederationCollector(Collector):
             yield from _present(now)
 
     def _counted(self) -> Iterator[Metric]:
-        tally = self._tally
-        yield CounterMetricFamily("fedge_updates_admitted", "Updates and surveys that count.", tally.admitted)
+        counters = self._counters
+        yield CounterMetricFamily(
+            "fedge_updates_admitted", "Updates and surveys that count.", counters.admitted
+        )
         for name, words, counts in (
-            ("fedge_updates_refused", "What devices sent in vain.", tally.refused),
-            ("fedge_rounds_declined", "Rounds that a chosen device did not take part in.", tally.declined),
+            ("fedge_updates_refused", "What devices sent in vain.", counters.refused),
+            ("fedge_rounds_declined", "Rounds that a chosen device did not take part in.", counters.declined),
         ):
             family = CounterMetricFamily(name, words, labels=("reason",))
             for reason in Reason:  # zeros too: a rate needs a value before the first event
@@ -87,14 +89,14 @@ class FederationCollector(Collector):
         yield HistogramMetricFamily(
             "fedge_round_seconds",
             "How long closed rounds took, the survey too.",
-            buckets=list(zip(uppers, accumulate(tally.buckets), strict=True)),
-            sum_value=tally.seconds,
+            buckets=list(zip(uppers, accumulate(counters.buckets), strict=True)),
+            sum_value=counters.seconds,
         )
-        if tally.outlying is not None:
+        if counters.outlying is not None:
             words = "Devices that lie far from the fleet in some column of the survey."
-            yield GaugeMetricFamily("fedge_survey_outlying_devices", words, tally.outlying)
+            yield GaugeMetricFamily("fedge_survey_outlying_devices", words, counters.outlying)
         for key, (name, words) in BROUGHT.items():
-            if key in (brought := tally.brought):
+            if key in (brought := counters.brought):
                 yield GaugeMetricFamily(name, words, brought[key])
 
 

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from aggregator.config import FederationSettings
-from aggregator.shell.counters import Snapshot, Tally
+from aggregator.shell.counters import Counters, Snapshot
 from fedge.errors import ConfigError
 
 
 def metrics(
-    settings: FederationSettings, tally: Tally, now: Callable[[], Snapshot | None]
+    settings: FederationSettings, counters: Counters, now: Callable[[], Snapshot | None]
 ) -> AbstractContextManager[object]:
     """Return a context in which the metrics are served; without `[metrics] listen` it does nothing.
 
     Args:
         settings: the configuration.
-        tally: what has been counted since the start.
+        counters: what has been counted since the start.
         now: the present state; None while there is none.
 
     Raises:
@@ -31,4 +31,4 @@ def metrics(
             f"[metrics] needs the extra 'aggregator' (no module {error.name!r}): "
             "pip install 'fedge[aggregator]'"
         ) from None
-    return Exposition(settings.metrics.listen, FederationCollector(settings.federation.name, tally, now))
+    return Exposition(settings.metrics.listen, FederationCollector(settings.federation.name, counters, now))

@@ -1,9 +1,10 @@
 """Orders of `fedge-aggregator new-generation` to an aggregator at work, which begins the generation itself.
 
 An order is a file in the state folder, beside the ledger. It names the generation after which the new one is
-wanted. So it is carried out once, even after a crash: if the ledger has a newer generation, the order is void.
-The transaction that begins the generation also saves the order's id in the ledger. So the command that gave
-the order can tell whether this very order was carried out. An order can be withdrawn until it is begun.
+wanted. So it is carried out once, even after a crash: if the ledger has a newer generation, the order is no
+longer valid. The transaction that begins the generation also saves the order's id in the ledger. So the
+command that gave the order can tell whether this very order was carried out. An order can be withdrawn until
+it is begun.
 """
 
 import logging

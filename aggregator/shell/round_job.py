@@ -17,7 +17,7 @@ from aggregator.ledger.writing import Ledger
 from aggregator.phases.phase import phase_of
 from aggregator.settings.state import StateSection
 from aggregator.shell.closer import Closed
-from aggregator.shell.counters import Tally
+from aggregator.shell.counters import Counters
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -29,7 +29,7 @@ class RoundJob:
         ledger: what is computed is saved there.
         close: begins to compute a round's model; its `Closed` comes back as an event.
         keep: bounds what is kept of older rounds.
-        tally: counts the rounds that closed.
+        counters: counts the rounds that closed.
         samples: raw samples (n, d) on which each model must compute finite outputs, if there are some.
         began_s: when the open round began, in monotonic seconds.
     """
@@ -39,11 +39,11 @@ class RoundJob:
         ledger: Ledger,
         close: Callable[[ClosingJob], None],
         keep: StateSection,
-        tally: Tally,
+        counters: Counters,
         samples: Samples | None,
         began_s: float,
     ) -> None:
-        self._ledger, self._close, self._keep, self._tally = ledger, close, keep, tally
+        self._ledger, self._close, self._keep, self._counters = ledger, close, keep, counters
         self._samples = samples
         self._began_s = began_s
         self._out: ClosingJob | None = None
@@ -72,7 +72,7 @@ class RoundJob:
                 save(self._ledger, job, computed, seconds, self._keep, progress)
                 summary = self._ledger.summary(job.round)
                 self._began_s = now_s
-                self._tally.closed(summary)
+                self._counters.closed(summary)
                 if computed.task_data is not None:
                     log.info("round %s: %s", job.round, _advice(state, computed))
                 return on.RoundClosed(

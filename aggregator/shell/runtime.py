@@ -24,7 +24,7 @@ from aggregator.ledger.writing import Ledger
 from aggregator.schedules.schedule import SCHEDULES
 from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent
 from aggregator.shell.closer import Closed
-from aggregator.shell.counters import Snapshot, Tally
+from aggregator.shell.counters import Counters, Snapshot
 from aggregator.shell.durable_effects import DurableEffects
 from aggregator.shell.intake import Intake
 from aggregator.shell.reception import Reception
@@ -63,7 +63,7 @@ class Runtime:
         close: begins to compute a round's model; its `Closed` comes back as an event.
         export: begins an export; its `Exported` comes back as an event.
         now_s: monotonic seconds.
-        tally: where to count what is decided.
+        counters: where to count what is decided.
         signer: signs what is announced; without one it goes out unsigned.
         samples: raw samples (n, d) on which each model must compute finite outputs, if there are some.
     """
@@ -77,18 +77,18 @@ class Runtime:
         close: Callable[[ClosingJob], None],
         export: Callable[[Job], None],
         now_s: Callable[[], float] = time.monotonic,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         signer: Signer | None = None,
         samples: Samples | None = None,
     ) -> None:
-        tally = tally or Tally()
+        counters = counters or Counters()
         topics = Topics(settings.federation.name)
         self._broker = settings.broker.url
         self._state = replace(state, signers=signer.keys if signer is not None else ())
         self._ledger = ledger
         self._link = link
         self._now_s = now_s
-        self._tally = tally
+        self._counters = counters
         self._schedule = SCHEDULES.make(settings.rounds.schedule)
         self._announcements = Announcements(topics, link, ledger, signer)
         self._intake, self._reports = Intake(), Reports()
@@ -96,7 +96,7 @@ class Runtime:
         self._reception = Reception(topics, ledger, self._intake, self._reports, now_s)
         self._durable = DurableEffects(ledger, self._intake, self._reports)
         began_s = now_s() - state.elapsed_s
-        self._job = RoundJob(ledger, close, settings.state, tally, samples, began_s)
+        self._job = RoundJob(ledger, close, settings.state, counters, samples, began_s)
         self._visible = VisibleEffects(
             topics,
             link,
@@ -128,10 +128,10 @@ class Runtime:
             self._state, effects = self._schedule.start(self._state, self._now_s())
             if self._state.stage is not Stage.DONE:
                 self._ledger.save_parts(self._state.round, self._state.parts.text())
-            self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
-            self._tally.brought = {}
+            self._counters.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
+            self._counters.brought = {}
             for _, summary in self._ledger.history(self._state.round.generation)[-2:]:
-                self._tally.bring(summary)
+                self._counters.bring(summary)
             visible = list(self._performed(effects))
             before("Commit")
         after("Commit")
@@ -215,7 +215,7 @@ class Runtime:
 
     def _step(self, event: Event) -> Iterator[Effect]:
         before, (self._state, effects) = self._state, self._schedule.step(self._state, event)
-        self._tally.step(before, event, effects)
+        self._counters.step(before, event, effects)
         yield from self._performed(effects)
 
     def _performed(self, effects: list[Effect]) -> Iterator[Effect]:

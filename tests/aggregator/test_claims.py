@@ -8,11 +8,11 @@ from aggregator.core.claims import (
     MORE_GENERATIONS,
     MORE_ROUNDS,
     NOTHING,
-    Judgement,
+    Assessment,
     Known,
+    assess,
     incredible_text,
     is_near,
-    judge,
     next_generation,
     outdated_text,
 )
@@ -29,8 +29,8 @@ def old(devices: str = "abcdef", round_id: RoundId = HERE) -> Known:
     return Known(round_id, frozenset(devices), young=False)
 
 
-def heard(known: Known, spoken: str, **claims: RoundId) -> Judgement:
-    return judge(known, spoken, claims)
+def heard(known: Known, spoken: str, **claims: RoundId) -> Assessment:
+    return assess(known, spoken, claims)
 
 
 # ── a ledger with a past ───────────────────────────────────────────────────────────────────────────
@@ -66,7 +66,7 @@ A, B, C, D = ({name: RoundId(1, 5)} for name in "abcd")
 def test_more_than_half_of_the_devices_that_the_ledger_knows_are_believed(
     devices: str, spoken: str, claims: dict[str, RoundId], outcome: str, is_open: bool
 ) -> None:
-    verdict = judge(old(devices), spoken, claims)
+    verdict = assess(old(devices), spoken, claims)
     assert (verdict.outcome, verdict.open) == (outcome, is_open)
     assert (verdict.believed is not None) == (outcome == "behind")
 
@@ -151,7 +151,7 @@ NEW = Known()
 def test_a_young_ledger_does_not_begin_over_the_memory_of_two_devices(
     known: Known, spoken: str, claims: dict[str, RoundId], outcome: str, is_open: bool
 ) -> None:
-    verdict = judge(known, spoken, claims)
+    verdict = assess(known, spoken, claims)
     assert (verdict.outcome, verdict.open) == (outcome, is_open)
 
 
@@ -193,7 +193,7 @@ def test_a_lone_claim_that_cannot_be_is_named_also_by_a_new_ledger() -> None:
 def test_the_next_generation_is_after_all_that_is_believed(
     known: Known, claims: dict[str, RoundId], announced: RoundId, signed: bool, expected: int
 ) -> None:
-    verdict = judge(known, "abc", claims)
+    verdict = assess(known, "abc", claims)
     assert next_generation(known, claims, verdict, announced, signed=signed) == expected
 
 
@@ -215,7 +215,7 @@ def test_one_liar_neither_stops_a_ledger_nor_moves_the_number_by_more_than_one(
 ) -> None:
     known, spoken = old(devices), "a" if speaks_first else "abcdef"
     truth = {} if speaks_first else {name: claim for name, claim in others.items() if name in devices}
-    honest, lied = judge(known, spoken, truth), judge(known, spoken, {**truth, "a": lie})
+    honest, lied = assess(known, spoken, truth), assess(known, spoken, {**truth, "a": lie})
     if not honest.newer:
         assert lied.outcome == "fits"
     before = next_generation(known, truth, honest, NOTHING, signed=False)

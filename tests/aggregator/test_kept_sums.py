@@ -9,7 +9,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.ability import may_count
 from aggregator.core.claim_counts import counted
-from aggregator.core.claims import Known, judge, outdated_hint, outdated_text
+from aggregator.core.claims import Known, assess, outdated_hint, outdated_text
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.patience import is_given_up
 from aggregator.core.per_device import Devices
@@ -173,7 +173,7 @@ def test_claims_are_counted_as_if_all_devices_were_looked_at(
         all_known = Known(
             state.round, frozenset(state.voters), young and state.round.round == 0, state.roster
         )
-        verdict = judge(all_known, state.fleet, state.devices_ahead)
+        verdict = assess(all_known, state.fleet, state.devices_ahead)
         assert bool(gave_up) == (verdict.outcome == "behind")
         if not gave_up:
             assert (device in verdict.incredible) <= (device in state.incredible)

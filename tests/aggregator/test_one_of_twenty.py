@@ -18,7 +18,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.admission import Admitted, Terms, admit
-from aggregator.core.claims import NOTHING, Known, judge, next_generation
+from aggregator.core.claims import NOTHING, Known, assess, next_generation
 from aggregator.core.federation import Federation
 from aggregator.core.patience import AGAIN, MISSES, given_up
 from aggregator.core.progress import Progress
@@ -344,11 +344,11 @@ def lies_of_surveys() -> Iterator[tuple[str, Survey]]:
 def test_one_claim_stops_no_ledger_and_burns_no_number(seen: tuple[int, int]) -> None:
     known = Known(RoundId(1, 5), frozenset((*OTHERS, LIAR)), young=False)
     claim = {LIAR: RoundId(*seen)}
-    all_spoken, alone = judge(known, (*OTHERS, LIAR), claim), judge(known, (LIAR,), claim)
+    all_spoken, alone = assess(known, (*OTHERS, LIAR), claim), assess(known, (LIAR,), claim)
     assert (all_spoken.outcome, all_spoken.open) == ("fits", False)
     assert alone.outcome == "fits", "it is waited for the others, for 60 s"
-    assert judge(Known(), (LIAR,), claim).outcome == "fits"
-    assert judge(Known(), (*OTHERS, LIAR), claim).outcome == "fits"
+    assert assess(Known(), (LIAR,), claim).outcome == "fits"
+    assert assess(Known(), (*OTHERS, LIAR), claim).outcome == "fits"
     for verdict in (all_spoken, alone):
         assert next_generation(known, claim, verdict, NOTHING, signed=False) <= 3
 

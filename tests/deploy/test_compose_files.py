@@ -18,7 +18,7 @@ from aggregator.settings.model import ModelSection
 from aggregator.settings.plan import PlanSection
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.stopping import StoppingSection
-from aggregator.shell.counters import Snapshot, Tally
+from aggregator.shell.counters import Counters, Snapshot
 from aggregator.shell.metrics import BROUGHT, FederationCollector
 from fleet.datasets import LABEL, SERIES, load_watch
 from fleet.demo.provision import DATA_FILE
@@ -120,10 +120,10 @@ def test_the_federation_learns_the_data_that_are_dealt_out() -> None:
 
 
 def test_every_query_of_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    tally = Tally()
-    tally.closed({"seconds": 1.0, **dict.fromkeys(BROUGHT, 0.5)})
+    counters = Counters()
+    counters.closed({"seconds": 1.0, **dict.fromkeys(BROUGHT, 0.5)})
     registry = CollectorRegistry()
-    registry.register(FederationCollector("pumps", tally, lambda: Snapshot(federation(), 0, 0)))
+    registry.register(FederationCollector("pumps", counters, lambda: Snapshot(federation(), 0, 0)))
     known = {sample.name for family in registry.collect() for sample in family.samples}
     known.add("process_resident_memory_bytes")
     for title, expression in expressions(dashboard()):

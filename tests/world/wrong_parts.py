@@ -145,13 +145,13 @@ def claims_believed_however_far(patch: Patch) -> None:
 @variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=100, needs=["a lying member"])
 def one_claim_believed(patch: Patch) -> None:
     """A ledger is older than the fleet as soon as a single device says so."""
-    right = claims.judge
+    right = claims.assess
 
-    def hasty(*values: Any) -> claims.Judgement:
+    def hasty(*values: Any) -> claims.Assessment:
         verdict = right(*values)
         return replace(verdict, outcome="behind", open=False) if verdict.newer else verdict
 
-    patch.setattr(claims, "judge", hasty)
+    patch.setattr(claims, "assess", hasty)
 
 
 @variant("surveys merged by samples", Invariant.STANDARDIZATION, within=20)

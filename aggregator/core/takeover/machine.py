@@ -21,7 +21,7 @@ Everything else changes nothing. After a lost connection the watching begins ane
 from dataclasses import dataclass, field, replace
 
 from aggregator.core import claims
-from aggregator.core.claims import HEARING_S, NOTHING, Judgement, Known
+from aggregator.core.claims import HEARING_S, NOTHING, Assessment, Known
 from aggregator.core.presence import RETAINED_S, LeaderCheck
 from aggregator.core.takeover.effects import Abort, Effect, GiveWay, Log, Subscribe, TakeUp
 from aggregator.core.takeover.events import (
@@ -148,32 +148,32 @@ def _judged(state: Takeover) -> Step:
 def _concluded(state: Takeover, watch: LeaderCheck, now_s: float) -> Step:
     """All retained messages have arrived: take over or abort, unless there are devices to wait for."""
     known = state.known
-    verdict = claims.judge(known, watch.devices, watch.devices)
+    found = claims.assess(known, watch.devices, watch.devices)
     beyond = watch.announced_beyond(known.round)
     announced, signed = watch.announced or NOTHING, state.key is not None
     hold_s = HEARING_S + (now_s if state.first_s is None else state.first_s)
     # The next generation is after all that was claimed, and one that few claim may still be believed.
-    waits = known.young and bool(verdict.incredible) if state.new_generation else beyond is None
-    if verdict.open and waits and now_s < hold_s:
-        said = f"{verdict.text}; listening {hold_s - now_s:.0f} s at most for others before that is judged"
+    waits = known.young and bool(found.incredible) if state.new_generation else beyond is None
+    if found.open and waits and now_s < hold_s:
+        said = f"{found.text}; listening {hold_s - now_s:.0f} s at most for others before that is judged"
         told: list[Effect] = [] if state.listens else [Log("warning", said)]
         return replace(state, hold_s=hold_s, listens=True), told
 
     effects: list[Effect] = []
-    if verdict.incredible:
-        said = claims.incredible_text(verdict.incredible, known.round)
-        effects.append(Log("warning", said + claims.outdated_text(verdict.incredible, known)))
+    if found.incredible:
+        said = claims.incredible_text(found.incredible, known.round)
+        effects.append(Log("warning", said + claims.outdated_text(found.incredible, known)))
     if state.new_generation:
-        effects += _next(state, watch, verdict)
+        effects += _next(state, watch, found)
     elif beyond is not None:
         far = not signed and claims.is_far(announced, known.round)
         effects.append(Abort(claims.behind_text(beyond) + (f". {_forged(state, announced)}" if far else "")))
-    elif verdict.outcome == "behind":
-        effects.append(Abort(claims.behind_text(verdict.text)))
-    elif verdict.outcome == "undecided":
-        effects.append(Abort(claims.undecided_text(verdict.text), later=True))
+    elif found.outcome == "behind":
+        effects.append(Abort(claims.behind_text(found.text)))
+    elif found.outcome == "undecided":
+        effects.append(Abort(claims.undecided_text(found.text), later=True))
     else:
-        effects.append(TakeUp(watch, None, frozenset(verdict.incredible)))
+        effects.append(TakeUp(watch, None, frozenset(found.incredible)))
     return replace(state, over=True), effects
 
 
@@ -181,10 +181,10 @@ def _forged(state: Takeover, announced: RoundId) -> str:
     return claims.forged_text(announced, Topics(state.federation).round)
 
 
-def _next(state: Takeover, watch: LeaderCheck, verdict: Judgement) -> list[Effect]:
+def _next(state: Takeover, watch: LeaderCheck, found: Assessment) -> list[Effect]:
     """Begin the next generation, if it can be counted."""
     announced, signed = watch.announced or NOTHING, state.key is not None
-    number = claims.next_generation(state.known, watch.devices, verdict, announced, signed=signed)
+    number = claims.next_generation(state.known, watch.devices, found, announced, signed=signed)
     if number > MAX_COUNTER:
         return [
             Abort(
@@ -202,4 +202,4 @@ def _next(state: Takeover, watch: LeaderCheck, verdict: Judgement) -> list[Effec
                 "have followed it take part again after `fedge-agent forget-rounds` there",
             )
         )
-    return [*effects, TakeUp(watch, number, frozenset(verdict.incredible))]
+    return [*effects, TakeUp(watch, number, frozenset(found.incredible))]
