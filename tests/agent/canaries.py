@@ -132,7 +132,10 @@ CASES: dict[str, Case] = {
         HEADER + ROWS + '1,1,"canary\n' * 3, BAD, "not closed", "line 42: not CSV (3 of 43 rows"
     ),
     "NUL bytes": csv(
-        HEADER + "canary\0\n" * 3 + ROWS, BAD, "line 2: NUL bytes", "NUL bytes, perhaps from a power cut (3 of 43 rows"
+        HEADER + "canary\0\n" * 3 + ROWS,
+        BAD,
+        "line 2: NUL bytes",
+        "NUL bytes, perhaps from a power cut (3 of 43 rows",
     ),
     "semicolons": csv(
         "heat;canary\n" + "1;2\n" * 40, WRONG, "columns are heat, canary", "there is no column 'rain'"

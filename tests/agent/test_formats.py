@@ -198,8 +198,12 @@ FORMS = {
     "data.zip": Form(refused="this is no CSV but a zip archive; unpack it with unzip"),
     "utf16.csv": Form(refused="line 1: not UTF-8 but UTF-16; save the file as CSV in UTF-8"),
     "latin_1.csv": Form(refused="line 2: not UTF-8; save the file as CSV in UTF-8"),
-    "json_array.json": Form(refused="line 1: JSON, but not an object in each line; write one object in each line"),
-    "line_protocol.txt": Form(refused="line 1: this is InfluxDB's line protocol, not CSV; configure its writer for CSV"),
+    "json_array.json": Form(
+        refused="line 1: JSON, but not an object in each line; write one object in each line"
+    ),
+    "line_protocol.txt": Form(
+        refused="line 1: this is InfluxDB's line protocol, not CSV; configure its writer for CSV"
+    ),
 }
 
 
