@@ -31,7 +31,7 @@ def refuse_another(folder: Path, federation: str, device: str) -> None:
     if installed != (federation, device):
         raise ConfigError(
             f"{folder}: device {installed[1]!r} of federation {installed[0]!r} is installed there, not "
-            f"device {device!r} of federation {federation!r}; use the bundle or the --device of the installed "
+            f"device {device!r} of federation {federation!r}; use the bundle or --device of the installed "
             f"one, or remove it and its key: fedge-agent uninstall {folder.name} --purge"
         )
 
