@@ -1,18 +1,18 @@
-"""`fedge-agent`: the device's program. This is the composition root, where everything is put together."""
+"""`fedge-agent`: the device's program. It parses the arguments, and runs a command or the agent."""
 
 import os
 import sys
 
-if not __package__:  # run out of the wheel itself; see below
+if not __package__:  # run directly from the wheel; see below
     sys.path[0] = __file__.rsplit("/", 2)[0]
 
 from fedge.service import interrupts
 
-if __name__ == "__main__" or sys.argv[0].endswith("/fedge-agent"):  # as a program, not a module
+if __name__ == "__main__" or sys.argv[0].endswith("/fedge-agent"):  # as a program, not imported
     interrupts.prepare()
 
-# One BLAS thread, set before NumPy loads: small matrices are slower on several, and the order of a sum,
-# and with it the last bits of the model, must not depend on the machine's load.
+# One BLAS thread, set before NumPy loads. Small matrices are slower on several threads. And the order of a
+# sum, and so the last bits of the model, must not depend on the machine's load.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, get_args
 
-if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/agent install …`
+if not __package__:  # run directly from the wheel: `sudo python3 fedge-….whl/agent install …`
     _wheel = Path(__file__).parents[1]
     sys.path[0] = str(_wheel)
     from fedge.deployment.bootstrap import take_over
@@ -43,24 +43,24 @@ from fedge.service.arguments import accept_config, program
 from fedge.service.logs import tell
 
 EXAMPLES = """examples:
-  fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
+  fedge-agent --config agent.toml --check    explain the configuration and check the data; changes nothing
   fedge-agent --config agent.toml            take part until stopped (SIGTERM or Ctrl-C)
   fedge-agent predict new.csv                use the newest model on a file, without a network
-  fedge-agent predict old.csv --score        say how good it is on rows whose answers are known
+  fedge-agent predict old.csv --score        score it on rows whose answers are known
   fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
-  fedge-agent renew --config agent.toml      renew the certificate, if it is time
-  fedge-agent forget-rounds                  follow again, after a round was announced that cannot be true
-  fedge-agent survey --anew                  have the next survey measure the data anew: a sensor was mended
+  fedge-agent renew --config agent.toml      renew the certificate, if it is due
+  fedge-agent forget-rounds                  follow rounds again, after a forged round number was announced
+  fedge-agent survey --anew                  measure the data again in the next survey (a repaired sensor)
   sudo fedge-agent install pi-1.fedge        install as a service, or upgrade
 
-exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,
-            74 the state folder cannot be used, or the output not be written, 75 another agent works with this
-            state folder, 78 the configuration is wrong, or what was asked for is refused, 130 Ctrl-C before
-            it was done"""
+exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 the installation failed, or no answer came,
+            74 the state folder cannot be used, or the output cannot be written, 75 another agent uses this
+            state folder, 78 the configuration is wrong, or the registrar refuses, 130 Ctrl-C before the
+            command was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """Run the program; return its exit code."""
     return interrupts.run("fedge-agent", lambda: _main(arguments))
 
 
@@ -96,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="use the newest model on a file, without a network connection",
-        description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. Where "
-        "numbers are too large for the model the answer is empty, in JSON null.",
+        description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. If "
+        "numbers are too large for the model, the answer is empty, in JSON null.",
     )
     predict.add_argument(
         "file", type=Path, metavar="FILE", help="a .csv or .npz with the model's feature columns"
@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--score",
         action="store_true",
-        help="print scores instead: the file also has the true answers, in the column of "
-        "[data] label or those of the targets",
+        help="print scores instead; the file must also have the true answers, in the column of "
+        "[data] label or in those of the targets",
     )
     accept_config(predict)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
@@ -155,10 +155,10 @@ def _predict(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _standard_output() -> Iterator[TextIO]:
-    """The stream to print to; everything printed has been written when the block ends.
+    """Provide the stream to print to. When the block ends, everything printed has been written.
 
     Raises:
-        StateError: the disk is full, or failing.
+        StateError: the output cannot be written, for example because the disk is full.
     """
     try:
         yield sys.stdout
@@ -171,7 +171,7 @@ def _standard_output() -> Iterator[TextIO]:
 
 
 def _drop_standard_output() -> None:
-    """Discard output that could not be written, so that the interpreter does not try again when it ends."""
+    """Discard output that could not be written, so that the interpreter does not write it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

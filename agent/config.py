@@ -23,7 +23,7 @@ log = logging.getLogger("fedge.agent")
 
 
 def _device(name: object) -> object:
-    """The id for the configured name; logged if it differs."""
+    """Return the id for the configured name; log it if it differs."""
     if not isinstance(name, str):
         return name
     for sentence in renamed([name]):
@@ -70,11 +70,11 @@ class AgentSettings(FileSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if DEFAULT_SOURCE in self.sources:
-            raise ValueError(f"[sources.{DEFAULT_SOURCE}]: is the name of [data]; give it another")
+            raise ValueError(f"[sources.{DEFAULT_SOURCE}]: is the name of [data]; choose another name")
         for name in self.limits.sources or ():
             if name not in self.offered:
                 here = ", ".join(self.offered)
-                raise ValueError(f"[limits] sources: there is no source {name!r} here; there is {here}")
+                raise ValueError(f"[limits] sources: there is no source {name!r}; the sources are {here}")
         return self
 
     @property

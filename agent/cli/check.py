@@ -31,20 +31,20 @@ from fedge.service.escapes import printable
 from fedge.wire.messages.task import Task
 
 WIDTH = 10
-"""The width of the names before their texts."""
+"""The width of the column of names, in characters."""
 COUNTED = ("data", "samples", "columns", "labels", "holdout")
-"""Entries that the text omits: files, rows, used, not used and classes show them in more detail."""
+"""Entries that the text omits, because files, rows, used, not used and classes show them in more detail."""
 
 
 def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
-    """Print the result, as text or as one JSON object. It changes nothing and connects to nothing.
+    """Print the result, as text or as one JSON object. The check changes nothing and connects to nothing.
 
     Raises:
         ConfigError: `TZ` names no time zone, the key to trust cannot be read, or the owner's code
             cannot be loaded.
         DataError: a source cannot be read, or the device would not take part with its data. The error lists
-            each problem in a line of its own. The result is printed first, except as text if the default
-            source cannot be read.
+            each problem on a line of its own. The result is printed first, unless text was asked for and the
+            default source cannot be read.
         StateError: the state folder cannot be read.
     """
     check_zone()
@@ -95,7 +95,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
 
 
 def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) -> dict[str, Any]:
-    """The meaning of the configuration; None for data that cannot be read."""
+    """Return the meaning of the configuration. Entries about data that cannot be read are None."""
     found = {name: verdict.inventory.samples for name, verdict in verdicts.items()}
     default, rules = found.get(DEFAULT_SOURCE), effective(settings.data, None)
     return {
@@ -119,10 +119,10 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) 
 
 
 def _above(cap: int, minimum: int) -> Finding:
-    """The problem of a cap below the minimum, for which a round is declined (`agent.data.dataset.fit`)."""
+    """Return the problem of a cap below the minimum. The device declines then (`agent.data.dataset.fit`)."""
     return Finding(
         "cap below minimum",
-        f"the federation takes {cap} rows for training at most, and [data] minimum is {minimum}",
+        f"the federation takes at most {cap} rows for training, but [data] minimum is {minimum}",
         remedy="lower the minimum",
     )
 
@@ -130,13 +130,13 @@ def _above(cap: int, minimum: int) -> Finding:
 def _capped(cap: int | None, training: int) -> str:
     """Describe how many training rows the federation takes, as far as the device knows."""
     if cap is None:
-        return "not told yet: the federation may take fewer rows for training than there are, the newest ones"
+        return "not known yet: the federation may take only the newest of the rows for training"
     used = f"the newest {cap} of {training} are used" if training > cap else f"all {training} are used"
-    return f"the federation takes {cap} rows for training at most: {used}"
+    return f"the federation takes at most {cap} rows for training: {used}"
 
 
 def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]:
-    """The task that the device holds, its description, and the cap on rows; None: there is no usable task."""
+    """Return the task that the device holds, its description, and the cap on rows; None: it holds none."""
     path = settings.state.folder / model_file.FILE
     try:
         kept = model_file.read(path)
@@ -145,7 +145,7 @@ def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]
     if kept is None:
         return None, None, None
     if kept.unknown:
-        return None, f"of a newer program: {', '.join(kept.unknown)}", None
+        return None, f"needs a newer program: this one does not know {', '.join(kept.unknown)}", None
     model, task = kept.decoded_model, kept.decoded_task
     outputs = f"{len(task.outputs)} {'targets' if task.classes is None else 'classes'}"
     told = f"of round {model.generation}.{model.round}: {len(task.features)} features, {outputs}"
@@ -153,7 +153,7 @@ def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]
 
 
 def _uses(verdict: Assessment) -> dict[str, Any]:
-    """Return for programs what is used of a source."""
+    """Return what is used of a source, for programs."""
     found = verdict.inventory
     between = len(found.kept) - len(found.training) - len(found.held)
     return {
@@ -177,7 +177,7 @@ def _uses(verdict: Assessment) -> dict[str, Any]:
 
 
 def _of(name: str, settings: AgentSettings) -> str:
-    """The source of a line, if there are several."""
+    """Return the source that begins a line; empty if there is only one source."""
     if not settings.sources:
         return ""
     return "[data] " if name == DEFAULT_SOURCE else f"[sources.{name}] "
@@ -192,7 +192,7 @@ def _write(out: TextIO, lines: Mapping[str, Any]) -> None:
 
 
 def _pinned(settings: AgentSettings) -> str | None:
-    """The fingerprint of the key that must sign models; None: any model is accepted."""
+    """Return the fingerprint of the key that must sign models; None: any model is accepted."""
     if settings.trust.key is None:
         return None
     ed25519.require("[trust] key", "secure")
@@ -200,13 +200,13 @@ def _pinned(settings: AgentSettings) -> str | None:
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:
-    """The keys that the owner has set."""
+    """Return the keys of a section whose values are neither None nor False."""
     values = {name: value for name, value in section if value is not None and value is not False}
     return {name: str(value) if isinstance(value, Hours) else value for name, value in values.items()}
 
 
 def _labels(samples: Samples) -> dict[str, int] | None:
-    """How many rows of each class are in the data; None if the answers are not classes."""
+    """Count the rows of each class in the data; None: the answers are not classes."""
     if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
         return None
     answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]

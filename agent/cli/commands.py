@@ -1,4 +1,4 @@
-"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is imported when
+"""The options of `fedge-agent install`, `uninstall`, `forget-rounds`, `survey`. Other code is imported when
 needed."""
 
 import argparse
@@ -11,7 +11,7 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the four commands to the program's."""
+    """Add the four commands to the program's parser."""
     install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
     install_parser.add_argument(
         "source",
@@ -36,29 +36,31 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     uninstall_parser.set_defaults(run=_uninstall)
     forget = commands.add_parser(
         "forget-rounds",
-        help="follow again, after an impossible round was announced",
-        description="Makes this device forget the newest round it has seen, and the update saved for it. "
-        "A device never goes back: where models are not signed, and somebody has announced round 1.5000 to "
-        "it, it ignores round 1.7, and the aggregator's log names it. Identity, keys, model and counters "
-        "stay. Stop the agent, run this while the aggregator serves, and start the agent: it follows what is "
-        "announced then, and until something is, an old announcement that is played to it again. So look "
-        "first who could write that round. Where models are signed, `fedge rotate-key` on the server reaches "
-        "all devices, and this is not needed.",
+        help="follow rounds again, after a forged round number was announced",
+        description="Makes this device forget the newest round that it has seen, and the update saved for "
+        "it. A device ignores rounds older than the newest that it has seen. If models are not signed and "
+        "somebody has announced a forged round 1.5000, the device ignores round 1.7, and the aggregator's "
+        "log names the device. Identity, keys, model and counters stay. Stop the agent, run this command "
+        "while the aggregator runs, and start the agent. It then follows the next round that is announced, "
+        "even an old announcement that an attacker repeats. So first find out who could announce the forged "
+        "round. If models are signed, `fedge rotate-key` on the server reaches all devices, and this "
+        "command is not needed.",
     )
     accept_config(forget)
     forget.set_defaults(run=_forget_rounds)
     survey = commands.add_parser(
         "survey",
-        help="show what surveys tell of this device's data, or let the next one measure anew",
-        description="Shows count, mean and spread of the columns that surveys tell of, as they were measured "
-        "once. A device tells the same in every survey until 20 rows are new or its section of the "
-        "configuration has changed, for two surveys around one new row would give that row away.",
+        help="show what surveys report of this device's data, or let the next one measure it again",
+        description="Shows count, mean and spread of the columns that surveys report, as they were last "
+        "measured. A device reports the same in every survey until 20 rows are new or the source's section "
+        "of the configuration has changed. Otherwise two surveys, before and after one new row, would "
+        "reveal that row.",
     )
     accept_config(survey)
     survey.add_argument(
         "--anew",
         action="store_true",
-        help="measure again in the next survey, after a sensor was repaired; stop the agent first",
+        help="measure again in the next survey, as after a sensor was repaired; stop the agent first",
     )
     survey.set_defaults(run=_survey)
 

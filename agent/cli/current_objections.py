@@ -1,4 +1,4 @@
-"""The limits and conditions by which a device would decline any round now."""
+"""The limits and conditions because of which a device would decline any round now."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from agent.shell.traffic import TrafficBudget
 
 @dataclass(frozen=True)
 class _WrittenDown:
-    """The day's bytes in a device's database; nothing is written."""
+    """Reads the day's bytes from a device's database. It writes nothing."""
 
     path: Path
 

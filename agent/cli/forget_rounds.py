@@ -21,7 +21,7 @@ def forget_rounds(settings: AgentSettings) -> str:
     folder = settings.state.folder
     path = folder / FILE
     if not path.is_file():
-        return f"{path}: is not there: this device has seen no round, and nothing is to be forgotten"
+        return f"{path}: is not there: this device has seen no round, so there is nothing to forget"
     with memory_of_a_stopped_agent(folder) as memory:
         seen, saved = memory.seen(), memory.saved()
         memory.forget_rounds()
@@ -34,5 +34,5 @@ def forget_rounds(settings: AgentSettings) -> str:
 def _told(*forgotten: str | None) -> str:
     what = " and ".join(text for text in forgotten if text is not None)
     if not what:
-        return "nothing was to be forgotten: this device has seen no round"
-    return f"forgotten: {what}. Once started, this device follows whatever round is announced next"
+        return "this device has seen no round, so there is nothing to forget"
+    return f"forgotten: {what}. When the agent is started, it follows the next round that is announced"

@@ -39,7 +39,7 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     in names are escaped.
 
     Raises:
-        StateError: no model has been followed yet, or its file is damaged.
+        StateError: this device holds no model yet, or its file is damaged.
         DataError: `file` cannot be read, or its columns are not the task's.
         ConfigError: an extension cannot be loaded.
     """
@@ -52,13 +52,13 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
 
 @dataclass(frozen=True)
 class Answered:
-    """The rows of a file, and the held model's answers to them."""
+    """The rows of a file, and the model's answers to them."""
 
     task: Task
     model: Model
     samples: Samples
     rows: NDArray[np.intp]
-    """Shape (r,): the rows that have an answer; the others are dropped for missing values."""
+    """Shape (r,): the numbers of the rows that have an answer. Others were dropped for missing values."""
     outputs: NDArray[Any]
     """Shape (r, outputs): probabilities of the classes, or targets; not finite: no answer."""
     data: DataSettings
@@ -66,7 +66,11 @@ class Answered:
 
 
 def answer(settings: AgentSettings, file: Path) -> Answered:
-    """Let the held model answer each row of `file`; the errors are those of `predict`."""
+    """Let the model answer each row of `file`.
+
+    Raises:
+        StateError, DataError, ConfigError: see `predict`.
+    """
     load_extensions(settings)  # the owner's extensions may define its layers
     path = model_file.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
     task, model = model_file.load(path)

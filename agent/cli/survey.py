@@ -13,11 +13,11 @@ from agent.shell.stopped import memory_of_a_stopped_agent
 from fedge.data.moments import FEWEST
 from fedge.service.escapes import printable
 
-NOTHING = "nothing was told yet: the first survey measures what is there then"
+NOTHING = "no survey has been answered yet: the first one measures the data as they are then"
 
 
 def describe(settings: AgentSettings) -> str:
-    """Describe what the next survey reports; safe while the agent runs.
+    """Describe what the next survey reports. This is safe while the agent runs.
 
     Raises:
         StateError: the memory cannot be read.
@@ -32,16 +32,16 @@ def _lines(settings: AgentSettings, source: str, told: Snapshot) -> list[str]:
     if offered is None:
         when = "this source is no longer there"
     elif told.settings != digest_of(offered):
-        when = "its section of the configuration has changed, so the next survey measures it anew"
+        when = "its section of the configuration has changed, so the next survey measures it again"
     else:
-        when = f"the next survey tells this again, unless {NEW_ROWS} rows are new by then"
+        when = f"the next survey reports the same, unless {NEW_ROWS} rows are new by then"
     lines = [f"source {source}: {told.samples} rows were measured; {when}"]
     for column, count, mean, m2 in zip(
         told.columns, told.moments.count, told.moments.mean, told.moments.m2, strict=True
     ):
         spread = np.sqrt(m2 / count) if count else 0.0
         values = f"{count:.0f} values, mean {mean:.6g}, spread {spread:.6g}"
-        said = values if count >= FEWEST else "told as not measured"
+        said = values if count >= FEWEST else "reported as not measured"
         lines.append(f"  {printable(column)}: {said}")
     if told.mix is not None:
         rows = ", ".join(f"{printable(name)} ({rows} rows)" for name, rows in told.mix.rows)
@@ -65,4 +65,6 @@ def measure_anew(settings: AgentSettings) -> str:
         memory.forget_snapshots()
     if not told:
         return NOTHING
-    return f"forgotten: what was told of {', '.join(told)}; the next survey measures what is there then"
+    return (
+        f"deleted: the measurements of {', '.join(told)}; the next survey measures the data as they are then"
+    )

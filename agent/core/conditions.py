@@ -1,4 +1,4 @@
-"""Whether this device takes up work: compare `[conditions]` of its owner with measurements. Pure."""
+"""Compares the owner's `[conditions]` with measurements, to decide whether this device accepts work. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Readings:
     battery: str | None = None
     """The name of a battery that is being discharged; None: there is none."""
     temperature_c: float | None = None
-    """The processor's, in degrees Celsius."""
+    """The temperature of the processor, in degrees Celsius."""
     load: float | None = None
     """The load average of the last minute, divided by the number of cores."""
     spent: int = 0
-    """Bytes moved today."""
+    """The bytes sent and received today."""
 
 
 UNMEASURED = Readings()
@@ -43,23 +43,20 @@ UNMEASURED = Readings()
 
 
 def objections(conditions: ConditionsSettings, readings: Readings) -> Iterator[Objection]:
-    """All objections to taking up work now.
-
-    A limit that cannot be checked counts as exceeded.
-    """
+    """Find all objections to accepting work now. A limit that cannot be checked counts as exceeded."""
     yield from _outside_hours(conditions, readings)
     if conditions.mains and readings.battery is not None:
         yield Objection(
             Reason.ON_BATTERY,
             "a battery is being discharged, [conditions] mains is set",
-            f"it is {readings.battery}",  # which may hold a serial number
+            f"it is {readings.battery}",  # the name may hold a serial number, so it is not sent
         )
     if conditions.temperature_c is not None:
         limit = f"[conditions] temperature_c is {conditions.temperature_c:g}"
         if readings.temperature_c is None:
             yield Objection(Reason.CANNOT_MEASURE, f"no temperature can be read here, {limit}")
         elif readings.temperature_c >= conditions.temperature_c:
-            yield Objection(Reason.TOO_HOT, f"the processor has {readings.temperature_c:.1f} °C, {limit}")
+            yield Objection(Reason.TOO_HOT, f"the processor is at {readings.temperature_c:.1f} °C, {limit}")
     if conditions.load is not None:
         limit = f"[conditions] load is {conditions.load:g}"
         if readings.load is None:

@@ -1,4 +1,4 @@
-"""A device's state: all that its decisions depend on."""
+"""A device's state, on which all its decisions depend."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -18,55 +18,60 @@ NEVER = Attempt(RoundId(0, 0), 0)
 
 @dataclass(frozen=True)
 class Saved:
-    """The update on disk, and the verdict on it (`None`: not answered yet)."""
+    """The update on disk, and the aggregator's verdict on it."""
 
     round: RoundId
     digest: bytes
     verdict: str | None = None
+    """`admitted` or `refused`; None: not answered yet."""
     ours: bool = True
-    """Made since this program started; else an older program, which could do less, may have made it."""
+    """Whether it was made since this program started. If not, an older program that could do less may have
+    made it."""
     pending: bool = False
-    """A new state of the algorithm waits with it for its verdict."""
+    """Whether a new state of the algorithm waits for the verdict on this update."""
 
 
 @dataclass(frozen=True)
 class Idle:
-    """Nothing to do in this round."""
+    """The device has nothing to do in this round."""
 
 
 @dataclass(frozen=True)
 class Fetching:
-    """Waiting for the frames of the task or the model, to work or only to follow."""
+    """The device waits for frames of the task or the model."""
 
     to_work: bool
+    """Whether the device will work with them; False: it only follows the model."""
     due_s: float
-    """When to ask for them again, unless one arrives before."""
+    """When to request the frames again, unless one arrives before, in monotonic seconds."""
     tries: int = 0
-    """How often they were asked for again since this connection began."""
+    """How often they were requested again since this connection began."""
 
 
 @dataclass(frozen=True)
 class Working:
-    """The worker surveys or trains."""
+    """The worker does the work of this round."""
 
     round: RoundId
 
 
 @dataclass(frozen=True)
 class Reporting:
-    """The saved update is being repeated until a receipt comes."""
+    """The device sends the saved update again and again, until a receipt arrives."""
 
     frames: tuple[int, ...]
-    """What to send when due: frame 0, or those the aggregator misses."""
+    """The frames to send next: frame 0, or those that the aggregator lacks."""
     due_s: float
+    """When to send them, in monotonic seconds."""
     tries: int = 0
+    """How often they were sent again."""
 
 
 @dataclass(frozen=True)
 class Asking(Reporting):
-    """As `Reporting`, of an earlier round: the verdict on its update must be known before another is made.
+    """Like `Reporting`, for the update of an earlier round, whose verdict must be known before the next work.
 
-    Its verdict decides which state of the algorithm the next work begins with.
+    The verdict decides with which state of the algorithm the next work begins.
     """
 
 
@@ -75,68 +80,69 @@ Work = Idle | Fetching | Working | Reporting | Asking
 
 @dataclass(frozen=True)
 class Device:
-    """All that a device's decisions depend on."""
+    """Everything on which a device's decisions depend. Times are monotonic seconds."""
 
     device: str
     boot: bytes
     version: str
     follow_s: float
-    """A device that is not chosen follows the model at least this often."""
+    """A device that is not chosen follows the model at least this often, in seconds."""
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     """The most that a federation may ask of this device."""
     conditions: ConditionsSettings = field(default_factory=ConditionsSettings)
-    """When this device takes up work."""
+    """The conditions under which this device accepts work."""
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""
     can: frozenset[str] = field(default_factory=can)
     """What this program can do, as names of `fedge.wire.capabilities`."""
     own_boots: frozenset[bytes] = frozenset()
-    """Earlier boot ids of this state folder: wills and statuses with them are this device's own."""
+    """Earlier boot ids of this state folder. Wills and statuses with these ids are this device's own."""
     link_up: bool = False
     connection: int = 0
+    """The number of the connection in this boot, counted from 1."""
     returned: bool = False
-    """This is not the first connection of this boot."""
+    """Whether this is a later connection than the first of this boot."""
     signers: Signers = ()
-    """The keys known to have signed announcements, of which the last is believed; none: no key is pinned."""
+    """The keys that have signed announcements. Only the last one is believed. Empty: no key is pinned."""
     seen: Attempt = NEVER
-    """The newest announcement."""
+    """The newest attempt that was announced."""
     passed_over: Attempt | None = None
-    """The value of `seen` when an older announcement was last logged: it is logged once."""
+    """The value of `seen` when an older announcement was last logged, which happens once for each value."""
     manifest: Manifest | None = None
     plan_changes: int = 0
     """How often the plan was changed within the announced attempt."""
     closes_s: float = 0.0
     """When the announced round ends, unless it is announced again."""
     task: bytes | None = None
-    """Digest of the task at hand."""
+    """Digest of the task that this device has in memory."""
     source: str | None = None
     """The source that this task names."""
     task_unknown: tuple[str, ...] = ()
-    """What of this task the program does not know."""
+    """Names in this task that the program does not know."""
     model: bytes | None = None
-    """Digest of the model at hand."""
+    """Digest of the model that this device has in memory."""
     model_unknown: tuple[str, ...] = ()
-    """What of this model the program does not know."""
+    """Names in this model that the program does not know."""
     kept: bytes | None = None
-    """Digest of the model in the file."""
+    """Digest of the model in the model file."""
     gated: bool = False
-    """A new model reaches `predict` only if it is not worse than the one in use."""
+    """Whether there is a gate: `predict` uses a new model only if it is not worse than the one in use."""
     used: bytes | None = None
-    """Digest of the model that `predict` uses, where there is a gate."""
+    """Digest of the model that `predict` uses, if there is a gate."""
     judging: bytes | None = None
-    """Digest of the model that is being measured for it."""
+    """Digest of the model that is being measured for the gate."""
     unfit: bytes | None = None
     """Digest of the model that was measured last and was rejected."""
     followed_s: float = -inf
     """When the model was last downloaded or found on disk; -inf: never."""
     saved: Saved | None = None
     remembers: RoundId | None = None
-    """The round whose admitted update the current state of the algorithm came with; None: it is at its
-    beginning."""
+    """The round of the admitted update with which the algorithm's current state was made; None: the algorithm
+    has no state yet."""
     declined: Decline | None = None
     samples: int | None = None
     readings: Readings = UNMEASURED
-    """What was measured last."""
+    """The last measurements."""
     measure_s: float = -inf
     """When to measure again."""
     work: Work = Idle()
@@ -148,6 +154,6 @@ class Device:
 
     @property
     def lacks_model(self) -> bool:
-        """Whether the manifest's model is still to be fetched; there is none before the survey is closed."""
+        """Whether the manifest's model is still to be fetched. There is none before the survey is closed."""
         wanted = self.manifest.model if self.manifest is not None else None
         return wanted is not None and wanted.digest != self.model

@@ -1,4 +1,4 @@
-"""Effects: the core returns them, and the runtime performs them in that order."""
+"""The effects that the core returns. The runtime performs them in their order."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from fedge.wire.messages.status import Status
 
 @dataclass(frozen=True)
 class Subscribe:
-    """Subscribe to `round`, the own `receipt` and the own `status`."""
+    """Subscribe to `round`, and to this device's `receipt` and `status`."""
 
 
 @dataclass(frozen=True)
@@ -33,47 +33,47 @@ class Fetch:
 
 @dataclass(frozen=True)
 class StopFetching:
-    """Unsubscribe from all frames and drop what arrived in part."""
+    """Unsubscribe from all frames, and drop messages of which only a part arrived."""
 
 
 @dataclass(frozen=True)
 class StartWork:
-    """Start the survey or the training of this round on the worker."""
+    """Start the work of this round on the worker."""
 
     manifest: Manifest
 
 
 @dataclass(frozen=True)
 class CancelWork:
-    """Stop the work under way."""
+    """Stop the work of this round."""
 
     round: RoundId
 
 
 @dataclass(frozen=True)
 class KeepModel:
-    """Write the model that was fetched to its file, atomically."""
+    """Write the fetched model to the model file, atomically."""
 
     manifest: Manifest
 
 
 @dataclass(frozen=True)
 class JudgeModel:
-    """Have the worker measure the model at hand against the one that `predict` uses."""
+    """Let the worker compare the newest model with the one that `predict` uses."""
 
     digest: bytes
 
 
 @dataclass(frozen=True)
 class UseModel:
-    """Write the model that was judged, or else the one at hand, to the file that `predict` reads."""
+    """Write the model that was judged, or else the newest one, to the file that `predict` reads."""
 
     digest: bytes
 
 
 @dataclass(frozen=True)
 class SaveSigners:
-    """Remember the known keys and the last one's announcement, durably; forget those of earlier keys."""
+    """Save the known keys and the attempt that the last key announced, and forget those of earlier keys."""
 
     signers: Signers
     seen: Attempt
@@ -81,58 +81,60 @@ class SaveSigners:
 
 @dataclass(frozen=True)
 class SaveSeen:
-    """Remember the newest announcement, durably."""
+    """Save the newest attempt that was announced."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True)
 class SaveUpdate:
-    """Keep an update until it is answered, and its attempt as seen, durably; it replaces the one before."""
+    """Save an update, which replaces the former one, and its attempt as the newest seen."""
 
     attempt: Attempt
     digest: bytes
     payload: bytes
     snapshot: tuple[str, Snapshot] | None = None
-    """Of a survey: the source, and its snapshot, which later surveys send again."""
+    """For a survey: the source, and its snapshot, which later surveys report again."""
     pending: AlgorithmState | None = None
-    """The algorithm's new state, which waits for the update's verdict."""
+    """The algorithm's new state, which waits for the verdict on the update."""
 
 
 @dataclass(frozen=True)
 class PublishUpdate:
-    """Publish the saved update: these frames of it, or all."""
+    """Publish the saved update."""
 
     digest: bytes
     frames: tuple[int, ...] | None
+    """The numbers of the frames to publish; None: all."""
     asks: RoundId | None = None
-    """Frame 0 asks what became of the update in this round, which is over."""
+    """If set, frame 0 asks for the verdict on the update in this round, which is over."""
 
 
 @dataclass(frozen=True)
 class SaveVerdict:
-    """Remember the verdict on the saved update, durably; it decides on the state too.
+    """Save the verdict on the saved update.
 
-    The state that waits with an admitted update becomes the current one; that of a refused one is dropped.
+    With "admitted" the algorithm's pending state becomes the current one. With "refused" it is dropped.
     """
 
     digest: bytes
     verdict: str
     resets: bool = False
-    """Nobody knows whether the update counted: the algorithm begins anew."""
+    """Whether all states are dropped, because it is not known whether the update counted."""
 
 
 @dataclass(frozen=True)
 class ResetState:
-    """Let the algorithm begin anew in the next work, durably."""
+    """Drop the algorithm's states, so that it begins anew in the next work."""
 
 
 @dataclass(frozen=True)
 class Disconnect:
-    """Disconnect for some seconds; `farewell`: publish the offline status first."""
+    """Disconnect for some seconds."""
 
     seconds: float
     farewell: bool = False
+    """Whether to publish the offline status before."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Events: everything that a device's decisions depend on comes in as one of these."""
+"""The events that a device's decisions depend on. `now_s` is the time of the event, in monotonic seconds."""
 
 from dataclasses import dataclass
 
@@ -24,58 +24,61 @@ class LinkUp:
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The connection is gone."""
+    """The connection was lost."""
 
 
 @dataclass(frozen=True)
 class RoundAnnounced:
-    """A manifest arrived, and lasts `left_s` seconds from now (its age is subtracted).
-
-    `readings`: what was measured then, for the owner's conditions.
-    """
+    """A manifest arrived, which announces a round."""
 
     now_s: float
     manifest: Manifest
     left_s: float
+    """For how many seconds the round is open from now on. The age of the manifest is subtracted."""
     signers: Signers = ()
-    """The keys known with this announcement, the one that signed it last; none where no key is pinned."""
+    """The known keys, including those that this announcement brought. The last one has signed it. Empty: no
+    key is pinned."""
     readings: Readings = UNMEASURED
+    """The measurements at this moment, for the owner's conditions."""
 
 
 @dataclass(frozen=True)
 class FrameArrived:
-    """A new frame of what is being fetched arrived; others of its message are still missing."""
+    """A new frame of the task or the model arrived. Other frames of the same message are still missing."""
 
     now_s: float
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A task or model is here, whole and with the right digest.
-
-    `source`: what a task names. `unknown`: what of it this program does not know.
-    """
+    """A task or model has arrived as a whole, with the right digest."""
 
     now_s: float
     kind: str
+    """`task` or `model`."""
     digest: bytes
     source: str | None = None
+    """The source that a task names."""
     unknown: tuple[str, ...] = ()
+    """Names in it that this program does not know."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """The trainer finished: `payload` is the packed update or survey, `digest` its SHA-256."""
+    """The worker has finished the work of a round."""
 
     now_s: float
     round: RoundId
     digest: bytes
+    """SHA-256 of `payload`."""
     payload: bytes
+    """The packed answer: an update or a survey."""
     samples: int
+    """The number of training samples."""
     snapshot: tuple[str, Snapshot] | None = None
-    """Of a survey: the source, and what is told of it from now on."""
+    """For a survey: the source, and the snapshot that surveys report of it from now on."""
     pending: AlgorithmState | None = None
-    """Of training with an algorithm or a codec that remembers something: its new state."""
+    """For training with an algorithm or a codec that has a state: the new state."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +88,19 @@ class Failed:
     round: RoundId
     reason: Reason
     detail: str
-    """For the device's own log: it may name files, columns, and what other programs said."""
+    """The text for the device's own log. It may name files and columns, and quote other programs."""
     public: Public | None = None
-    """What is told to others; None: nothing but the reason."""
+    """The text that is sent; None: only the reason is sent."""
 
     @property
     def told(self) -> Public:
-        """What leaves the device."""
+        """The text that is sent: `public`, or a text of the reason alone."""
         return self.public or withheld(self.reason)
 
 
 @dataclass(frozen=True)
 class ReceiptArrived:
-    """The aggregator answered."""
+    """A receipt arrived: the aggregator's answer to an update."""
 
     now_s: float
     receipt: Receipt
@@ -105,45 +108,47 @@ class ReceiptArrived:
 
 @dataclass(frozen=True)
 class StatusSeen:
-    """A status arrived on this device's own topic; `live`: published now, not retained."""
+    """A status arrived on this device's own topic."""
 
     now_s: float
     status: Status
     live: bool
+    """Whether it was published now; False: the broker had retained it."""
 
 
 @dataclass(frozen=True)
 class KeepFailed:
-    """The model could not be written; that is tried again soon, and when the next model is followed."""
+    """The model file could not be written. This is tried again soon, and when the next model is followed."""
 
     now_s: float
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A new model was measured against the one that `predict` uses."""
+    """A new model was compared with the one that `predict` uses."""
 
     digest: bytes
     accepted: bool
     why: str
-    """For the device's own log."""
+    """The reason, for the device's own log."""
 
 
 @dataclass(frozen=True)
 class UseFailed:
-    """The model that is to be used could not be written: `used`, the digest of the one before, still is."""
+    """The file of the model that `predict` is to use could not be written."""
 
     used: bytes | None
+    """Digest of the former model, which stays in use."""
 
 
 @dataclass(frozen=True)
 class SignersUnsaved:
-    """A change of the signing key could not be made durable: the state is that of before its announcement."""
+    """A change of the signing key could not be saved. The state is the one from before its announcement."""
 
 
 @dataclass(frozen=True)
 class ConditionsChanged:
-    """The device was measured again, as it is before every `Tick`."""
+    """The owner's conditions were measured again, which happens before every `Tick`."""
 
     now_s: float
     readings: Readings
@@ -151,7 +156,7 @@ class ConditionsChanged:
 
 @dataclass(frozen=True)
 class Tick:
-    """Time passed; sent when `due_s(state)` is reached."""
+    """Time has passed. The runtime sends this when `due_s(state)` is reached."""
 
     now_s: float
 

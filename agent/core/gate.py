@@ -1,4 +1,4 @@
-"""The owner's gate: whether a new model replaces the one that `predict` uses. Pure.
+"""The owner's gate, which decides whether a new model replaces the one that `predict` uses. Pure.
 
 It compares the scores of both models on this device's own held-out rows. A new model that cannot be measured
 is not used. If the model in use cannot be measured, any model that can be measured is better.
@@ -17,17 +17,17 @@ class GateDecision:
 
     accepted: bool
     why: str
-    """For the device's own log."""
+    """The reason, for the device's own log."""
 
 
 def compare(used: Scores | str, new: Scores | str, tolerance: float) -> GateDecision:
     """Whether the new model may be used.
 
     Args:
-        used: the scores of the model in use, or why it could not be measured.
-        new: the scores of the new one, or why it could not be measured.
-        tolerance: how much worse it may be: this much less accuracy, or an RMSE larger by this share; with
-            several targets on average.
+        used: the scores of the model in use, or the reason why it could not be measured.
+        new: the scores of the new model, or the reason why it could not be measured.
+        tolerance: how much worse the new model may be: its accuracy may be lower by this number, or its RMSE
+            larger by this share. With several targets the mean share counts.
     """
     if isinstance(new, str):
         return GateDecision(False, f"the new model cannot be measured: {new}")

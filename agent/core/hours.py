@@ -8,7 +8,7 @@ _WRITTEN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d
 
 @dataclass(frozen=True)
 class Hours:
-    """From `begin` until before `end`, minutes of the day (0 to 1439); over midnight if `end` is earlier."""
+    """Minutes of the day (0 to 1439) from `begin` until before `end`, over midnight if `end` is earlier."""
 
     begin: int
     end: int
@@ -32,10 +32,10 @@ def clock(minute: int) -> str:
 
 
 def read_hours(text: object) -> Hours:
-    """Parse hours.
+    """Parse hours, as in `22:00-06:00`.
 
     Raises:
-        ValueError: the text is invalid; the error says how hours are written.
+        ValueError: the text is invalid; the error says how to write hours.
     """
     written = _WRITTEN.fullmatch(text.strip()) if isinstance(text, str) else None
     if written is None:
@@ -44,6 +44,6 @@ def read_hours(text: object) -> Hours:
     hours = Hours(60 * begin_h + begin_min, 60 * end_h + end_min)
     if hours.begin == hours.end:
         raise ValueError(
-            f"hours that end as they begin, at {clock(hours.end)}; leave the key out for all day"
+            f"the hours begin and end at {clock(hours.end)}; for the whole day, leave out the key"
         )
     return hours

@@ -11,25 +11,25 @@ from fedge.wire.reasons import Reason
 
 @dataclass(frozen=True)
 class Objection:
-    """Why this device declines a round.
+    """The reason why this device declines a round.
 
-    The text has what is asked, what the owner allows and what was measured, and nothing else.
+    The text says what is asked, what the owner allows and what was measured, and nothing else.
     """
 
     reason: Reason
     detail: str
-    """The text for others."""
+    """The text that is sent."""
     more: str = ""
-    """Further text for the device's own log and `--check` alone."""
+    """Further text, which only the device's own log and `--check` show."""
 
     @property
     def full(self) -> str:
-        """The text for the device's owner."""
+        """The whole text, for the device's owner."""
         return f"{self.detail}, {self.more}" if self.more else self.detail
 
 
 def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objection]:
-    """Objections to a plan that exceeds the limits."""
+    """Find objections to a plan that exceeds the limits."""
     plan = manifest.plan
     if plan is not None and limits.epochs is not None and plan.epochs > limits.epochs:
         detail = f"the plan asks for {plan.epochs} epochs, [limits] epochs is {limits.epochs}"
@@ -37,7 +37,7 @@ def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objectio
 
 
 def beyond_sources(limits: LimitsSettings, offered: frozenset[str], asked: str | None) -> Iterator[Objection]:
-    """Objections to the source that a task asks for; `asked` None: it names none, so the default is meant."""
+    """Find objections to the source that a task asks for. `asked` None: the task means the default source."""
     name = asked or DEFAULT_SOURCE
     if name not in offered:
         detail = f"the task asks for the source {name!r}, which this device does not have"
@@ -52,9 +52,10 @@ def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool)
 
     Args:
         manifest: the round.
-        task: the task is to be fetched.
-        model: the model is to be fetched.
-        update: an update is to be sent. A survey describes the task's columns, and is about as large as it.
+        task: whether the task is to be fetched.
+        model: whether the model is to be fetched.
+        update: whether an update is to be sent. A survey describes the task's columns, and is about as large
+            as the task.
     """
     model_bytes = manifest.model.size if manifest.model is not None else 0
     made_bytes = model_bytes or manifest.task.size
@@ -62,7 +63,7 @@ def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool)
 
 
 def beyond_budget(limits: LimitsSettings, spent: int, expected: int) -> Iterator[Objection]:
-    """Objections to moving so many more bytes today."""
+    """Find objections to moving `expected` more bytes today, after `spent` bytes."""
     if limits.bytes_per_day is not None and spent + expected > limits.bytes_per_day:
         detail = (
             f"the round moves about {expected} bytes and {spent} were moved today, "

@@ -1,4 +1,4 @@
-"""What a device can do, and what its owner allows at this moment, given its state. Pure."""
+"""Decides what a device can do, and what its owner allows at this moment, from its state. Pure."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from fedge.wire.topics import LONGEST_BEFORE
 
 
 def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """All objections to the work of a round, as far as the round is known."""
+    """Find all objections to the work of a round, as far as the round is known."""
     yield from beyond_program(state, manifest)
     yield from beyond_plan(state.limits, manifest)
     if not state.lacks_task:
@@ -23,16 +23,16 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
 
 
 def beyond_program(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """The names that a round requires and this program lacks, as far as the round is known."""
+    """Object to names that a round requires and this program lacks, as far as the round is known."""
     yield from _unheard(state, manifest)
     yield from _beyond(state, of_manifest(manifest) | _unknown(state, manifest))
 
 
 def _unheard(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """Whether the aggregator is of 0.2.0, which lists no requirements and does not accept a long id."""
+    """Object to an aggregator of 0.2.0 (it lists no requirements) if this device's id is too long for it."""
     if manifest.requires is None and (length := len(state.device)) > LONGEST_BEFORE:
         detail = (
-            "this aggregator is of version 0.2.0, which hears no device whose id has more than "
+            "this aggregator is of version 0.2.0, which ignores devices whose id has more than "
             f"{LONGEST_BEFORE} characters, and {state.device!r} has {length}; upgrade the aggregator, or "
             "give this device a shorter id"
         )
@@ -40,12 +40,12 @@ def _unheard(state: Device, manifest: Manifest) -> Iterator[Objection]:
 
 
 def beyond_model(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """The names that a round's model needs and this program lacks, as far as the round is known."""
+    """Object to names that a round's model needs and this program lacks, as far as the round is known."""
     yield from _beyond(state, of_model(manifest) | _unknown(state, manifest))
 
 
 def _unknown(state: Device, manifest: Manifest) -> frozenset[str]:
-    """The names in task and model, as far as they are at hand, that this program does not know."""
+    """Return the names in task and model, as far as they are in memory, that this program does not know."""
     task = () if state.lacks_task else state.task_unknown
     model = () if manifest.model is None or state.lacks_model else state.model_unknown
     return frozenset((*task, *model))
@@ -58,21 +58,21 @@ def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
 
 
 def objections_to_source(state: Device) -> Iterator[Objection]:
-    """All objections to the source that the task at hand names."""
+    """Find all objections to the source that the task names."""
     yield from beyond_sources(state.limits, state.offered, state.source)
 
 
 def can_follow(state: Device) -> bool:
-    """Whether this program can use the announced model, and today's budget allows to fetch it."""
+    """Whether this program can use the announced model, and today's budget is enough to fetch it."""
     assert state.manifest is not None
     if next(beyond_model(state, state.manifest), None) is not None:
-        return False  # it could not use it
+        return False
     expected = expected_bytes(state.manifest, task=state.lacks_task, model=state.lacks_model, update=False)
     return _can_afford(state, expected)
 
 
 def used_up(state: Device) -> bool:
-    """Whether today's bytes are used up: not even one more is allowed."""
+    """Whether today's budget of bytes is used up."""
     return not _can_afford(state, 1)
 
 

@@ -1,4 +1,4 @@
-"""What an algorithm remembers on this device between rounds, as one thing that is kept or dropped whole."""
+"""The state of an algorithm on this device, which is kept or dropped as a whole."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from fedge.wire.freshness import RoundId
 
 @dataclass(frozen=True)
 class AlgorithmState:
-    """The state that came of one round's work, as `agent.trainers.states` packs it."""
+    """The state after one round's work, as `agent.trainers.states` packs it."""
 
     round: RoundId
     """The round whose update it was made with."""
     lineage: bytes
-    """What it belongs to: 32 bytes; of another lineage it means nothing."""
+    """32 bytes that identify where the state belongs. A state of another lineage is not used."""
     data: bytes

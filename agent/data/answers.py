@@ -18,17 +18,17 @@ from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 
 NAMES_TOLD = 5
-"""How many names of a device's own classes one decline lists, if its owner allows that."""
+"""The largest number of names of its own classes that a device sends in a decline, if its owner allows it."""
 
 
 def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The answer of each row, as in `Dataset.y`, and an array of shape (n,) of the rows without one.
+    """Return the answer of each row, as in `Dataset.y`, and a mask of shape (n,) of the rows without one.
 
-    A label that names no class of the task is `UNKNOWN` if the rules allow to leave out such rows.
+    A label that names no class of the task is `UNKNOWN` if the rules allow such rows to be left out.
 
     Raises:
-        Unfit: WRONG_INPUT, there are none, or they are of another kind than the task's; BAD_DATA, one names
-            no class of the task, or is no number.
+        Unfit: WRONG_INPUT, there are no answers, or they are of another kind than the task's; BAD_DATA, an
+            answer names no class of the task, or is not a number.
     """
     if task.classes:
         return _classes(samples, task.classes, effective(settings, task), settings)
@@ -38,9 +38,9 @@ def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArr
 def _classes(
     samples: Samples, classes: tuple[str, ...], rules: Rules, settings: DataSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Labels as indices of `classes`, of shape (n,), and where they are missing.
+    """Return labels as indices of `classes`, shape (n,), and where they are missing.
 
-    Unknown ones are `UNKNOWN` if the rules allow to leave them out.
+    Unknown labels are `UNKNOWN` if the rules allow them to be left out.
     """
     labels = labels_of(samples, classes, rules, settings)
     if labels.from_one and settings.first_class is None:
@@ -73,17 +73,17 @@ def _classes(
 
 
 def _with_names(told: Public, names: list[str]) -> Public:
-    """The text for others, with names of the device's own classes if its owner allows that."""
+    """Add names of the device's own classes to the text that is sent; without names it stays as it is."""
     if not names:
         return told
     return public("{told}; here there are {names}", told=told, names=Agreed(*names[:NAMES_TOLD]))
 
 
 def labels_of(samples: Samples, classes: tuple[str, ...], rules: Rules, settings: DataSettings) -> Labels:
-    """The labels, as they are read for these classes.
+    """Read the labels as these classes.
 
     Raises:
-        Unfit: WRONG_INPUT, there are none, or they are no names and no whole numbers.
+        Unfit: WRONG_INPUT, there are no labels, or they are neither names nor whole numbers.
     """
     y = samples.y
     if y is None:
@@ -104,7 +104,7 @@ def labels_of(samples: Samples, classes: tuple[str, ...], rules: Rules, settings
 
 
 def _targets(samples: Samples, targets: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A regression's targets, of shape (n, t), and the rows where one is missing."""
+    """Return a regression's targets, shape (n, t), and the rows where one is missing, shape (n,)."""
     y = samples.y
     named = set(targets) <= set(samples.columns or ())
     if named or y is None or y.dtype.kind == "U":

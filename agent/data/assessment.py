@@ -1,7 +1,7 @@
-"""Whether a device can take part with its data as they are: all problems and doubts, with remedies.
+"""Judges whether a device can take part with its data as they are: all problems and warnings, with remedies.
 
 This is for the owner: it quotes labels, and names files and columns. `agent.data.dataset` makes the text that
-others get when a device declines. Pure.
+is sent when a device declines. Pure.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class Assessment:
-    """Problems and doubts of one source's data."""
+    """The problems and warnings of one source's data."""
 
     inventory: Inventory
     problems: tuple[Finding, ...]
     """Each of these keeps the device from taking part."""
     warnings: tuple[Finding, ...]
-    """These do not, but the model may become worse."""
+    """These do not, but they may make the model worse."""
 
 
 def assess(samples: Samples, settings: DataSettings, task: Task | None) -> Assessment:
     """Judge samples by everything that is known.
 
     Args:
-        samples: those of the source, without the values that its owner excludes.
-        settings: of the source.
+        samples: the samples of the source, without the values that its owner excludes.
+        settings: the section of the source.
         task: what is learnt; None: not known yet, so any column of numbers may be asked for.
     """
     found = take_inventory(samples, settings, task)

@@ -1,9 +1,10 @@
 """A device's classes in a survey, if its owner agrees: names, and rounded counts. Pure.
 
-They are part of the snapshot (`agent.data.snapshot`), over the same rows, and measured anew as often, so that
-no two surveys reveal a row. A text in fewer than `LEAST` rows may be a note and no class: it is not reported.
-Neither is a name that no message can hold. A count below 100 is rounded to a multiple of 5, others to two
-digits. That is fine enough to compare mixes of classes (`aggregator.core.mixes`).
+They are part of the snapshot (`agent.data.snapshot`): they are counted over the same rows, and measured again
+at the same time, so that no two surveys reveal a row. A text in fewer than `LEAST` rows may be a note rather
+than a class, and is not reported. Neither is a name that no message can hold. A count below 100 is rounded to
+a multiple of 5, a larger one to two digits. That is fine enough to compare mixes of classes
+(`aggregator.core.mixes`).
 """
 
 import re
@@ -22,7 +23,7 @@ LEAST = 5
 """A class with fewer rows is not reported."""
 
 Rows = tuple[tuple[str, int], ...]
-"""Classes by their names in the data, and the rounded number of rows of each; the most first."""
+"""Classes by their names in the data, with the rounded number of rows of each, the largest first."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,16 @@ class Mix:
     """Whether the data have whole numbers, which may count the classes of a task."""
 
     def as_if_of(self, samples: int, cap: int) -> "Mix":
-        """The mix of `samples` rows scaled to `cap` rows, if that is fewer; classes without rows are
-        removed."""
+        """Scale the mix of `samples` rows to `cap` rows, if that is fewer; remove classes without rows."""
         scaled = ((name, rows * cap // samples) for name, rows in self.rows)
         return self if samples <= cap else Mix(tuple(row for row in scaled if row[1]), self.numbered)
 
     def tell(self, classes: Sequence[str], first_class: int | None) -> tuple[ClassCount, ...]:
-        """The mix by the names of a task, if numbers count its classes; other classes keep their names.
+        """Return the mix for a survey. Numbers that count a task's classes become the classes' names.
 
         Args:
-            classes: of the task.
-            first_class: the number of the first one, as the owner says; None: 0.
+            classes: the classes of the task.
+            first_class: the number of the first class, as the owner has set it; None: 0.
         """
         names: dict[str, str] = {}
         if self.numbered and not are_numbers(classes):
@@ -69,13 +69,13 @@ def rounded(rows: int) -> int:
 
 
 def mix_of(samples: Samples, training: NDArray[np.intp], meant: Mapping[str, str]) -> Mix:
-    """The classes of the training part; none if there are neither class names nor whole numbers.
+    """Count the classes of the training part; none if there are neither class names nor whole numbers.
 
     Args:
-        samples: as they were read.
-        training: its rows.
-        meant: the class that is meant by a text of the data, as the owner has set it. It applies whatever
-            classes a task has; otherwise two tasks would reveal more than one.
+        samples: the samples as they were read.
+        training: the rows of the training part.
+        meant: the class that each text in the data stands for, as the owner has set it. It applies whatever
+            classes a task has. Otherwise two tasks would reveal more than one.
     """
     y = samples.y
     if y is None or y.ndim != 1 or y.dtype.kind not in "iuU":

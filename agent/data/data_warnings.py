@@ -1,4 +1,4 @@
-"""Warnings about a device's data: it takes part with them, but the model may become worse. Pure."""
+"""Warnings about a device's data. The device takes part, but the model may become worse. Pure."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from fedge.wire.messages.task import Task
 
 
 def warnings_of(found: Inventory, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
-    """All doubts about the samples of one source."""
+    """Return all warnings about the samples of one source."""
     return tuple(_warnings(found, settings, task))
 
 
@@ -42,14 +42,14 @@ def _narrowed(found: Inventory, task: Task | None) -> Iterator[Finding]:
     columns = [j for j in found.columns if j not in whole]
     for j, (different, rows) in narrowed(samples.X, columns).items():
         again = (
-            "; or begin a new generation: where all devices can, it takes such a column in float64"
+            "; or begin a new generation, which takes such a column in float64 if all devices can"
             if j in samples.rest and names[j] not in targets
             else ""
         )
         yield Finding(
             "float32",
-            f"has only {different} different values in {rows} rows, as float32 keeps them: its numbers are "
-            "too large for their differences",
+            f"has only {different} different values in {rows} rows after rounding to float32: its numbers "
+            "are too large for their differences",
             names[j],
             remedy=f"subtract a constant from the column, or leave it out{again}",
         )
@@ -91,7 +91,7 @@ def _parts(found: Inventory, task: Task | None) -> Iterator[Finding]:
 
 
 def another_way(part: float, by: str) -> str:
-    """Another way to hold rows out, to propose instead of one that did not work."""
+    """Propose another way to hold rows out, instead of one that did not work."""
     other = "random" if by == "every" else "every"
     return f'[data] holdout = {{ part = {part:g}, by = "{other}" }} takes rows from everywhere'
 
@@ -103,8 +103,8 @@ def _numbers_of_classes(found: Inventory, settings: DataSettings, task: Task | N
     if labels.lowest == 1 and labels.highest < len(labels.names):
         yield Finding(
             "classes from 1",
-            f"{found.samples.answer}: no row has the number 0, so it may count from 1; it is taken to count "
-            f"from 0, 1 is {labels.names[1]!r}",
+            f"{found.samples.answer}: no row has the number 0, so the numbers may count from 1; they are "
+            f"read as counting from 0, where 1 is {labels.names[1]!r}",
             remedy=f"set [data] first_class = 1 if 1 is {labels.names[0]!r}, else first_class = 0",
         )
 
@@ -116,13 +116,13 @@ def _impossible(found: Inventory) -> Iterator[Finding]:
         name = names[one.column]
         yield Finding(
             f"impossible number {one.value:.10g}",
-            f"holds {one.value:.10g} {one.count} times, and all others lie in {one.low:g} … {one.high:g}: "
-            "does a sensor or logger write it for no reading?",
+            f"holds {one.value:.10g} {one.count} times, and all other values are in {one.low:g} … "
+            f"{one.high:g}: does a sensor or logger write it when it has no reading?",
             name,
             one.count,
             samples.place(one.first),
-            f"[data] missing_values = [{one.value:.10g}] makes it a missing value wherever it stands, "
-            f"[data] range = {{ {key(name)} = [lowest, highest] }} whatever this sensor cannot measure",
+            f"[data] missing_values = [{one.value:.10g}] makes it a missing value in all columns, [data] "
+            f"range = {{ {key(name)} = [lowest, highest] }} excludes what this sensor cannot measure",
         )
 
 
@@ -131,7 +131,7 @@ def _unusable(found: Inventory, task: Task | None) -> Iterator[Finding]:
     for _, fault in sorted(found.samples.faults.items()) if task is None else ():
         if not fault.is_text:
             yield Finding(
-                "cannot be used", fault.text, remedy="it does not matter unless a task asks for the column"
+                "cannot be used", fault.text, remedy="this matters only if a task asks for the column"
             )
 
 
@@ -152,5 +152,5 @@ def _far(found: Inventory, task: Task | None) -> Iterator[Finding]:
             f"{count_of(one.rows)} beyond {far.bound:g}, {far.what}",
             one.name,
             one.rows,
-            remedy="mend them, or leave them empty if they are no measurements",
+            remedy="correct these values, or leave them empty if they are not measurements",
         )

@@ -1,4 +1,4 @@
-"""Prepare a device's samples for a task: its columns, its classes, a training and a held-out part."""
+"""Prepares a device's samples for a task: its columns, its classes, a training part and a held-out part."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,27 +22,27 @@ from fedge.wire.reasons import Reason
 
 @dataclass(frozen=True)
 class Dataset:
-    """A device's samples as a task needs them, in the order of the data."""
+    """A device's samples in the form that a task needs, in the order of the data."""
 
     X: NDArray[np.float32] | NDArray[np.float64]
-    """Training part, of shape (n, d), in the features' own units; n is the update's n_k. In float64 where the
-    task's first layer takes that."""
+    """Training part, shape (n, d), in the features' own units; n is the update's n_k. It is float64 if the
+    task's first layer takes float64."""
     y: NDArray[Any]
     """Class indices, int64 of shape (n,); or targets in their own units, float32 of shape (n, t)."""
     held_X: NDArray[np.float32] | NDArray[np.float64]  # noqa: N815 (X is the field's name for samples)
-    """Held-out part, of shape (h, d)."""
+    """Held-out part, shape (h, d)."""
     held_y: NDArray[Any]
-    """As `y`, for the h held-out rows."""
+    """Like `y`, for the h held-out rows."""
     unknown: int = 0
-    """Rows left out because the task does not know their class."""
+    """The number of rows left out because the task does not know their class."""
     rows: NDArray[np.intp] | None = None
-    """Of shape (n,): the rows of the samples that are the training part; None: unknown."""
+    """Shape (n,): the numbers of the training part's rows among the samples; None: unknown."""
     capped: int = 0
     """The number of older training rows that are left out because the round takes no more."""
 
     @property
     def held_unseen(self) -> int:
-        """Held-out rows whose class does not occur in the training part; 0 for a regression."""
+        """The number of held-out rows whose class does not occur in the training part; 0 for a regression."""
         if self.y.dtype.kind == "f":
             return 0
         return int(np.isin(self.held_y, self.y, invert=True).sum())
@@ -53,16 +53,21 @@ def fit(
 ) -> Dataset:
     """Choose the task's columns, settle missing values, and keep a part for evaluation.
 
-    Only the newest `cap` rows of the training part are taken, the last ones in the order of the data. The
-    held-out part stays.
-
     With `missing = "fill"`, while the network has no Standardize layer yet (in the survey), features keep
     their NaN, which the survey does not count. A row without an answer is then dropped. `features` says when
     features are float64.
 
+    Args:
+        samples: the samples of the source, n rows.
+        task: what is learnt.
+        settings: the section of the source.
+        cap: the largest number of training rows. The last ones in the order of the data are used. The
+            held-out part stays. None: all.
+        exact: whether features are float64 for any network.
+
     Raises:
         Unfit: WRONG_INPUT, the columns are not the task's; BAD_DATA, a value cannot be used;
-            TOO_FEW_SAMPLES, fewer than `settings.minimum` rows are left for training.
+            TOO_FEW_SAMPLES, fewer than `settings.minimum` rows are left for training, or `cap` is smaller.
     """
     X = features(samples, task, exact=exact)
     rules = effective(settings, task)
@@ -85,10 +90,10 @@ def fit(
 
 
 def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:
-    """The training rows and the held-out rows among those to keep, each ascending.
+    """Divide the rows to keep into training rows and held-out rows, each ascending.
 
-    By time, the kept rows are divided. Otherwise a row's place in its whole series decides, so that no row
-    changes its part because another one is kept.
+    By time, the kept rows alone are divided. Otherwise a row's position in its whole series decides, so that
+    no row changes its part because another one is kept.
     """
     holdout = rules.holdout
     if holdout.by == "time":
@@ -101,7 +106,7 @@ def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:
 def too_few(
     samples: Samples, settings: DataSettings, training: int, held: int, kept: int, strange: int
 ) -> Unfit:
-    """The message if fewer rows than the minimum are left for training."""
+    """Return the error for fewer training rows than the minimum."""
     told = public(
         "{training} samples for training, the minimum is {minimum}; of {rows} rows {dropped} were "
         "dropped for missing values, {held} are held out, {gaps} lie in gaps",

@@ -1,9 +1,9 @@
 """Which rows a device trains on, and which it keeps for evaluation and never trains on.
 
-By `time` the last part of each series is held out; as the series grows, the border moves with it. By `every`,
+By `time` the last part of each series is held out. As the series grows, the border moves with it. By `every`,
 `random` and `series` a row's part follows from its position alone: its number in its series, and the series'
 number in the order of appearance. Rows that were dropped as too old count too. So no row changes its part
-when others are appended.
+when other rows are appended.
 """
 
 from collections.abc import Callable
@@ -18,24 +18,25 @@ Rows = NDArray[np.intp]
 _ROUNDING = 1e-9
 """Added before rounding down, because 0.29 · 100 is 28.999… in binary."""
 AHEAD = 1_024
-"""How many future rows are examined together; a gap may be a million, in each series."""
+"""How many rows before or after the series are examined together. A gap may be a million rows."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def divide(
     series: NDArray[np.int64], part: float, gap: int, by: By = "time", earlier: DroppedRows | None = None
 ) -> tuple[Rows, Rows]:
-    """Divide rows into those for training, those for neither, and those held out.
+    """Divide rows into training rows, held-out rows, and rows that are in neither part.
 
     Args:
-        series: of shape (n,), the recording each row belongs to, rows of one in the order of time.
-        part: the part kept for evaluation; by `time` it is rounded down to whole rows.
-        gap: rows of the same series that are in neither part: by `time` before the first held-out row, by
-            `every` and `random` before and behind each; by `series` there are none.
-        by: `time`, the last rows of each series; `every`, of each 1 / part rows of a series the last one;
-            `random`, each row with the probability `part`, by a hash of its position; `series`, of each
-            1 / part series, in the order in which they appear, the last one.
-        earlier: the rows before these; None: there were none.
+        series: shape (n,), the recording that each row belongs to. Rows of one recording are in the order of
+            time.
+        part: the share of rows to hold out; by `time` it is rounded down to whole rows.
+        gap: the number of rows of the same series that are in neither part: by `time` before the first
+            held-out row, by `every` and `random` before and after each held-out row, by `series` none.
+        by: `time`, the last rows of each series; `every`, the last of each 1 / part rows of a series;
+            `random`, each row with the probability `part`, by a hash of its position; `series`, the last of
+            each 1 / part series, in the order in which they appear.
+        earlier: the dropped rows before these; None: there were none.
 
     Returns:
         The indices of the training and of the held-out rows, each ascending.
@@ -61,16 +62,17 @@ def divide(
 
 
 def by_appearance(series: NDArray[np.int64]) -> list[Rows]:
-    """The rows of each series, ascending; the series in the order of their first rows."""
+    """Return the rows of each series, ascending. The series are in the order of their first rows."""
     order = np.argsort(series, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(series[order])) + 1)
     return sorted((rows for rows in parts if len(rows)), key=lambda rows: int(rows[0]))
 
 
 def without_held(series: NDArray[np.int64], held: Rows, by: By) -> int:
-    """The number of series without a held-out row, mostly because they are too short.
+    """Count the series without a held-out row, usually because they are too short.
 
-    By whole `series`, all of them count if none is held out, because there are too few series.
+    By whole `series`, the count is 0 if one is held out. Otherwise it is the number of all series, of which
+    there are too few.
     """
     whole = len(np.unique(series))
     if by == "series":
@@ -84,9 +86,20 @@ Chosen = Callable[[NDArray[np.int64], float], NDArray[np.bool_]]
 def _near(
     chosen: Chosen, start: int, rows: int, part: float, gap: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows of a series, from a number on, are within `gap` of a held-out one, and which are held out.
+    """Return which rows of a series are within `gap` of a held-out row, and which are held out.
 
-    This includes held-out rows that are still to come, so that no row is trained on that will be too near.
+    Held-out rows that were dropped, or that will be appended later, count too: no row may be trained on that
+    is or will be too near to one.
+
+    Args:
+        chosen: decides which row numbers are held out.
+        start: the number of the first row in its series.
+        rows: the number of rows.
+        part: the share of rows to hold out.
+        gap: the number of rows of distance that a training row must keep.
+
+    Returns:
+        Two masks of shape (rows,).
     """
     if part == 0:
         return np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
@@ -94,13 +107,13 @@ def _near(
     own = chosen(numbers, part)
     before, coming = _gone(chosen, start, part, gap), _coming(chosen, start + rows, part, gap)
     held = np.concatenate(([before], start + np.flatnonzero(own), [coming]))
-    behind = np.searchsorted(held, numbers)  # of the first one that is no earlier than the row
+    behind = np.searchsorted(held, numbers)  # index of the first held-out row at or after each row
     near = (held[behind] - numbers <= gap) | (numbers - held[behind - 1] <= gap)
     return near, own
 
 
 def _gone(chosen: Chosen, start: int, part: float, gap: int) -> float:
-    """The number of the last dropped held-out row within `gap`; minus infinity: there is none."""
+    """Return the number of the last dropped held-out row within `gap`; minus infinity: there is none."""
     lowest = max(start - gap, 0)
     for end in range(start, lowest, -AHEAD):
         first = max(end - AHEAD, lowest)
@@ -111,7 +124,7 @@ def _gone(chosen: Chosen, start: int, part: float, gap: int) -> float:
 
 
 def _coming(chosen: Chosen, rows: int, part: float, gap: int) -> float:
-    """The number of the first future held-out row within `gap`; infinity: there is none."""
+    """Return the number of the first future held-out row within `gap`; infinity: there is none."""
     for first in range(rows, rows + gap, AHEAD):
         found = chosen(np.arange(first, min(first + AHEAD, rows + gap)), part)
         if found.any():
@@ -120,13 +133,13 @@ def _coming(chosen: Chosen, rows: int, part: float, gap: int) -> float:
 
 
 def _every(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:
-    """Of each 1 / part numbers the last: where the count of them, times the part, reaches a whole number."""
+    """Choose the last of each 1 / part numbers: those at which count times part reaches a whole number."""
     after, before = np.floor((numbers + 1) * part + _ROUNDING), np.floor(numbers * part + _ROUNDING)
     return np.asarray(after > before, dtype=np.bool_)
 
 
 def _at_random(series: int) -> Chosen:
-    """By a hash of the number and its series: the finalizer of SplitMix64, as in `agent.data.snapshot`."""
+    """Choose by a hash of number and series: the finalizer of SplitMix64, as in `agent.data.snapshot`."""
 
     def chosen(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:
         with np.errstate(over="ignore"):

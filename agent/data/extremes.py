@@ -1,8 +1,7 @@
-"""Inputs far outside what the fleet has measured: how many rows, in which column, in which line.
+"""Finds inputs far outside what the fleet has measured: how many rows, in which column, in which line.
 
-The network clips them if its task says so, so that one impossible number (-9999 for "no reading") cannot
-spoil a round. They are reported to the device's owner all the same, because only the owner knows what they
-are.
+The network clips them if its task says so. Then one impossible number (-9999 for "no reading") cannot spoil a
+round. They are reported to the device's owner in any case, because only the owner knows what they are.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ USUAL = 20.0
 NAMED = 5
 """The largest number of columns that are named."""
 BLOCK_ROWS = 4_096
-"""Rows examined at once, so that the float64 copies stay small."""
+"""The number of rows examined at once, so that the float64 copies stay small."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Column:
     name: str
     """Its name in the task."""
     rows: int
-    """How many there are."""
+    """The number of rows with such an input."""
     place: str
-    """File and line of the farthest one. It stays on the device."""
+    """File and line of the farthest input. It stays on the device."""
     distance: float
-    """The distance of the farthest one from the fleet's mean, in the fleet's standard deviations. It stays on
-    the device too."""
+    """The distance of the farthest input from the fleet's mean, in the fleet's standard deviations. It also
+    stays on the device."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +42,26 @@ class Extremes:
     """The inputs beyond the bound."""
 
     rows: int
-    """Rows with at least one such input, at least 1."""
+    """The number of rows with at least one such input, at least 1."""
     bound: float
-    """In standard deviations."""
+    """The bound, in standard deviations."""
     clipped: bool
-    """Whether the network clips them there."""
+    """Whether the network clips inputs to the bound."""
     columns: tuple[Column, ...]
-    """The column with the farthest one first."""
+    """The columns with such inputs. The one with the farthest input comes first."""
 
     @property
     def what(self) -> str:
-        """The text on what is done with them."""
-        return "they count as that far" if self.clipped else "nothing clips them"
+        """Say what the network does with them."""
+        return "the network clips them there" if self.clipped else "the network does not clip them"
 
     @property
     def told(self) -> Public:
-        """The text for others: counts and a name that the task knows, but no distance, which is a value."""
+        """The text that is sent: counts, and a name from the task, but no distance, which is a value."""
         return public(
-            "in {rows} of the rows an input lies more than {bound:g} standard deviations away, farthest in "
-            "column {name!r}: mend them or leave them out; only if they are right lower the learning rate",
+            "in {rows} of the rows an input is more than {bound:g} standard deviations from the fleet's "
+            "mean, farthest in column {name!r}: correct these values or leave them out; if they are right, "
+            "lower the learning rate",
             rows=self.rows,
             bound=self.bound,
             name=Known(self.columns[0].name),
@@ -71,16 +71,16 @@ class Extremes:
 def extremes(
     samples: Samples, X: NDArray[np.floating[Any]], rows: NDArray[np.intp] | None, task: Task
 ) -> Extremes | None:
-    """The task's inputs beyond the bound of its network, or else beyond the usual bound.
+    """Find the inputs beyond the bound of the task's network; if it does not clip, beyond `USUAL`.
 
     Args:
-        samples: the source of the inputs, for the places.
-        X: the inputs of shape (n, d), in the features' own units; NaN is missing.
-        rows: which rows of the samples these are, of shape (n,); None: where they are is not known.
-        task: its frozen first layer holds the fleet's means and deviations.
+        samples: the samples that the inputs are from, which give their places.
+        X: the inputs, shape (n, d), in the features' own units; NaN is a missing value.
+        rows: shape (n,), the numbers of these rows among the samples; None: not known.
+        task: the task, whose frozen first layer holds the fleet's means and deviations.
 
     Returns:
-        None if there are none, or the survey has not been closed.
+        None if there are no such inputs, or if the survey has not been closed.
     """
     first = task.network.first
     if first is None:
@@ -92,7 +92,7 @@ def extremes(
     beyond_rows = 0
     for start in range(0, len(X), BLOCK_ROWS):
         distances = np.abs(X[start : start + BLOCK_ROWS] - means) / scales
-        beyond = distances > bound  # a missing value is not
+        beyond = distances > bound  # False for a missing value
         if not beyond.any():
             continue
         beyond_rows += int(np.count_nonzero(beyond.any(axis=1)))
@@ -116,5 +116,5 @@ def extremes(
 
 
 def count_of(count: int) -> str:
-    """A number of rows, as the subject of a sentence."""
-    return "1 row lies" if count == 1 else f"{count:,} rows lie"
+    """Format a number of rows as the subject and verb of a sentence."""
+    return "1 row is" if count == 1 else f"{count:,} rows are"

@@ -1,4 +1,4 @@
-"""The inputs of a task: its columns of a device's samples."""
+"""Takes the inputs of a task, its columns, from a device's samples."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,14 @@ from fedge.wire.reasons import Reason
 def features(
     samples: Samples, task: Task, *, exact: bool = False
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """The task's inputs in its order, a copy of shape (n, d), NaN where missing.
+    """Copy the task's inputs in its order, shape (n, d); NaN is a missing value.
 
-    They are float64, without the rounding to float32, if the task's first layer takes that or `exact` is set.
+    They are float64, without the rounding to float32, if the task's first layer takes float64 or `exact` is
+    set.
 
     Raises:
-        Unfit: WRONG_INPUT, a column is missing or the number of unnamed ones differs; BAD_DATA, a column
-            of the task holds something else than finite numbers.
+        Unfit: WRONG_INPUT, a column is missing, or the number of columns without names differs; BAD_DATA, a
+            column of the task holds something else than finite numbers.
     """
     if samples.columns is None and samples.X.shape[1] != len(task.features):
         told = public(
@@ -39,8 +40,7 @@ def features(
 def table_of(
     samples: Samples, columns: Sequence[int], *, exact: bool
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """A copy of columns, in this order; `exact`: in float64, without the rounding to float32 where that is
-    known."""
+    """Copy columns in this order. `exact`: in float64, without the rounding to float32 where it is known."""
     X = samples.X[:, columns]
     if not exact:
         return X
@@ -52,7 +52,11 @@ def table_of(
 
 
 def columns_of(samples: Samples, names: tuple[str, ...] | None, role: Public) -> list[int]:
-    """The numbers of columns by name, in order; None: of all. They must be usable."""
+    """Return the numbers of columns by name, in order; None: of all columns.
+
+    Raises:
+        Unfit: WRONG_INPUT, there is no column of a name; BAD_DATA, a column cannot be used.
+    """
     if names is None:
         chosen = list(range(samples.X.shape[1]))
     else:

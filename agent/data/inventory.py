@@ -1,6 +1,6 @@
 """The inventory of a source: which of its samples are used, by file, part, column and class. Pure.
 
-It can be made of any samples, also of those that a device would decline with. `agent.data.assessment` says
+It can be made of any samples, including those with which a device would decline. `agent.data.assessment` says
 what is wrong with them.
 """
 
@@ -22,7 +22,7 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class ClassCount:
-    """One class in the two parts."""
+    """The number of rows of one class in the two parts."""
 
     name: str
     """Its name in the task; without a task, the label in the data."""
@@ -49,28 +49,32 @@ class Inventory:
     """The rules in force."""
     samples: Samples = field(repr=False)
     columns: tuple[int, ...]
-    """The numbers of the used columns: the task's features and targets; without a task all that hold
+    """The numbers of the used columns: the task's features and targets; without a task all columns of
     numbers."""
     absent: tuple[str, ...]
     """Names in the task that no column has."""
     missing: Mapping[int, Missing]
-    """Used columns with missing values, not counting rows that are left out because of their class."""
+    """The missing values of used columns, without rows that are left out because of their class."""
     unanswered: NDArray[np.bool_]
     """Shape (n,): rows whose label or target is missing."""
     labels: Labels | None
-    """The classes; None: the answers are no classes."""
+    """The classes; None: the answers are not classes."""
     kept: Rows
-    """The used rows: without unfilled missing values, and without unknown classes."""
+    """The used rows: those without unfilled missing values and unknown classes."""
     training: Rows
+    """The rows of the training part."""
     held: Rows
+    """The held-out rows."""
     series: int
+    """The number of series in the used rows."""
     short: int
-    """Series of which nothing is held out, though a part should be."""
+    """The number of series without a held-out row, if a part should be held out."""
     classes: tuple[ClassCount, ...] | None
+    """The rows of each class; None: the answers are not classes."""
 
     @property
     def held_unseen(self) -> int:
-        """Held-out rows whose class does not occur in the training part."""
+        """The number of held-out rows whose class does not occur in the training part."""
         return sum(one.held for one in self.classes or () if one.training == 0)
 
     @property
@@ -81,7 +85,7 @@ class Inventory:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The others."""
+        """The columns that are not used, by name."""
         return tuple(name for j, name in enumerate(column_names(self.samples)) if j not in self.columns)
 
     @property
@@ -104,9 +108,9 @@ def take_inventory(samples: Samples, settings: DataSettings, task: Task | None) 
     """Make the inventory of samples.
 
     Args:
-        samples: those of the source, without the values that its owner excludes.
-        settings: of the source.
-        task: what is learnt; None: it is not known yet, and every column of numbers may be asked for.
+        samples: the samples of the source, without the values that its owner excludes.
+        settings: the section of the source.
+        task: what is learnt; None: not known yet, so any column of numbers may be asked for.
     """
     rules, n = effective(settings, task), len(samples.X)
     columns, absent = _columns(samples, settings, task)
@@ -122,7 +126,7 @@ def take_inventory(samples: Samples, settings: DataSettings, task: Task | None) 
         if gone.any():
             missing[j] = Missing(int(gone.sum()), int(gone.argmax()))
             lacking |= gone
-    if rules.missing == "fill":  # features are; a row without a target cannot be used
+    if rules.missing == "fill":  # only features are filled; a row without a target cannot be used
         lacking = np.zeros(n, dtype=np.bool_)
         for j in _targets_among(columns, samples, task):
             lacking |= np.isnan(samples.X[:, j])
@@ -147,7 +151,7 @@ def take_inventory(samples: Samples, settings: DataSettings, task: Task | None) 
 
 
 def column_names(samples: Samples) -> tuple[str, ...]:
-    """The columns' names, or their numbers where they have none."""
+    """Return the columns' names; their numbers as text if they have no names."""
     return samples.columns or tuple(map(str, range(samples.X.shape[1])))
 
 
@@ -170,14 +174,14 @@ def _columns(
 
 
 def _targets_among(columns: Sequence[int], samples: Samples, task: Task | None) -> list[int]:
-    """The columns that hold targets."""
+    """Return the columns that hold targets."""
     targets = () if task is None or _answers_hold(samples, task.targets or ()) else task.targets or ()
     names = column_names(samples)
     return [j for j in columns if names[j] in targets and j not in samples.faults]
 
 
 def _answers_hold(samples: Samples, targets: tuple[str, ...]) -> bool:
-    """Whether targets are in `y` and not in columns of their names, by the rule of `agent.data.dataset`."""
+    """Whether targets are in `y` and not in columns of their names, by the rule of `agent.data.answers`."""
     y = samples.y
     return not set(targets) <= set(samples.columns or ()) and y is not None and y.dtype.kind != "U"
 

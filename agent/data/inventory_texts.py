@@ -1,4 +1,4 @@
-"""The inventory of a source in words, for the device's owner. Pure."""
+"""Describes the inventory of a source in words, for the device's owner. Pure."""
 
 from agent.data.inventory import Inventory
 from agent.sources import Samples
@@ -22,7 +22,7 @@ def lines(found: Inventory) -> dict[str, str]:
         f"{len(found.held)} held out "
         f"({holdout.part:g} by {holdout.by}), {between} in gaps, {left} left out",
         "series": str(found.series)
-        + (f", {found.short} of which hold nothing out: too short" if found.short else ""),
+        + (f", {found.short} of which are too short to hold rows out" if found.short else ""),
         "used": listing(found.used),
         "not used": listing(found.unused),
     }

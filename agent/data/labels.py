@@ -1,7 +1,8 @@
-"""Read the labels in a device's data as the classes of a task.
+"""Reads the labels in a device's data as the classes of a task.
 
-A text is the name of a class, or an entry of `[data] labels`, which gives the class. A whole number is a name
-too if any class is named by one ("0", "1"). Otherwise it counts the classes, from `[data] first_class` on.
+A text is the name of a class, or a key of `[data] labels`, which gives the class. A whole number is a name
+too if the name of any class is a number ("0", "1"). Otherwise it counts the classes, beginning with
+`[data] first_class`.
 """
 
 import difflib
@@ -18,7 +19,7 @@ from fedge.data.disclosure import listing
 
 MISSING, UNKNOWN = -1, -2
 SUGGESTED = 5
-"""How many texts get a "did you mean"."""
+"""For how many unknown texts a class is suggested."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Labels:
     names: tuple[str, ...]
     """The classes, in the order of their numbers."""
     unknown: Mapping[str, int]
-    """Texts that name no class, as they are in the data, and how many rows have them; the most first."""
+    """Texts of the data that name no class, with the number of rows of each, the largest first."""
     counted: bool
-    """Whether they are numbers that count the classes."""
+    """Whether the labels are numbers that count the classes."""
     lowest: int
-    """The lowest number that counts a class; 0 if none does."""
+    """The lowest number in the data; 0 if numbers do not count the classes."""
     highest: int
-    """The highest one; -1 if none does."""
+    """The highest number in the data; -1 if numbers do not count the classes."""
 
     @property
     def from_one(self) -> bool:
@@ -50,10 +51,10 @@ def read_labels(
     """Read labels of shape (n,), text or integers.
 
     Args:
-        samples: with an answer `y` of that kind.
-        classes: of the task, in the order of its outputs.
-        meant: the class that is meant by a text of the data.
-        first_class: the number of the first class, where numbers count them; None: 0.
+        samples: the samples, whose `y` holds the labels.
+        classes: the classes of the task, in the order of its outputs.
+        meant: the class that each text in the data stands for.
+        first_class: the number of the first class, if numbers count the classes; None: 0.
     """
     assert samples.y is not None
     y: NDArray[Any] = samples.y
@@ -87,12 +88,12 @@ def read_labels(
 
 
 def are_numbers(classes: Sequence[str]) -> bool:
-    """Whether the name of any class is a whole number; then numbers do not count the classes."""
+    """Whether the name of any class is a whole number. Then numbers do not count the classes."""
     return any(re.fullmatch(r"-?\d+", name) for name in classes)
 
 
 def suggestions(unknown: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """The class that is probably meant by a text, if one is similar.
+    """Return for each text the class that it probably stands for, if one is similar.
 
     >>> suggestions(["Walk", "sitting", "run"], ["walk", "sit", "jump"])
     {'Walk': 'walk', 'sitting': 'sit'}
@@ -107,18 +108,16 @@ def suggestions(unknown: Sequence[str], classes: Sequence[str]) -> dict[str, str
 
 
 def advice(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
-    """The remedy for texts that name no class, for the device's owner: it quotes the data."""
+    """Return the remedy for texts that name no class, for the device's owner. It quotes the data."""
     texts = list(unknown)
     near = suggestions(texts[:SUGGESTED], classes)
     shown = listing([f"{text!r} ({unknown[text]} rows)" for text in texts])
     drop = '[data] unknown_labels = "drop" leaves them out'
     if not near:
-        return f"such rows are called {shown}; {drop}"
+        return f"their labels are {shown}; {drop}"
     meant = ", ".join(f"{key(text)} = {_quoted(name)}" for text, name in near.items())
     named = ", ".join(f"{name!r} by {text!r}" for text, name in near.items())
-    return (
-        f"such rows are called {shown}; did you mean {named}? [data] labels = {{ {meant} }} says so; {drop}"
-    )
+    return f"their labels are {shown}; did you mean {named}? Then set [data] labels = {{ {meant} }}; {drop}"
 
 
 def _simple(text: str) -> str:
@@ -126,7 +125,7 @@ def _simple(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """A key in TOML: bare if possible."""
+    """Write a key in TOML, without quotes if possible."""
     return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quoted(text)
 
 

@@ -1,4 +1,4 @@
-"""Missing values: the rows that hold one are refused, dropped or filled."""
+"""Handles missing values: rows with one are refused, dropped or filled."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,12 @@ def settle_missing(
     """Apply `rules.missing` to the features `X` of shape (n, d), in place; return the rows to keep.
 
     Args:
-        X: as `features` returns them.
-        samples: the source of the rows, for error messages.
-        task: its Standardize layer holds the survey's means.
+        X: the features, as `features` returns them.
+        samples: the samples that the rows are from, for error messages.
+        task: the task, whose Standardize layer holds the survey's means.
         rules: the rules in force.
-        unanswered: of shape (n,), rows whose answer is missing; they cannot be filled.
-        left_out: of shape (n,), rows that are not kept whatever they hold.
+        unanswered: shape (n,), the rows whose answer is missing. They cannot be filled.
+        left_out: shape (n,), the rows that are left out in any case.
 
     Raises:
         Unfit: BAD_DATA, a value is missing and `missing = "refuse"`.
@@ -71,5 +71,5 @@ def _input_name(samples: Samples, task: Task, j: int) -> Public:
 
 
 def any_in_row(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The rows that hold a True: (n, d) -> (n,)."""
+    """Return which rows hold a True: (n, d) -> (n,)."""
     return np.asarray(mask.any(axis=1))

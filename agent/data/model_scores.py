@@ -26,22 +26,22 @@ from fedge.wire.messages.task import Task
 log = logging.getLogger("fedge.agent")
 
 NOTHING_SAID = DataSettings()
-"""The settings where no owner has set anything about the data."""
+"""The settings if no owner has set anything about the data."""
 MISTAKABLE = frozenset({"classes from 1", "decimal comma", "not read"})
-"""Kinds of doubts that concern a scored file; the others concern training data."""
+"""The kinds of warnings that concern a scored file. The others concern training data."""
 
 
 def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
     """Print the scores of the held model's answers to the rows of `file`, which also has the true answers.
 
-    They are where the task's source has them: in the column that `[data] label` names, in the columns of the
-    targets, or in `y`. A missing value is treated as `[data] missing` says; a row without a true answer is
-    not counted.
+    The true answers are where the task's source has them: in the column that `[data] label` names, in the
+    columns of the targets, or in `y`. A missing value is treated as `[data] missing` says. A row without a
+    true answer is not counted.
 
     Raises:
-        StateError: no model has been followed yet, or its file is damaged.
-        DataError: `file` cannot be read, its columns are not the task's, it has no answers, or one of them
-            is none of the task's.
+        StateError: this device holds no model yet, or its file is damaged.
+        DataError: `file` cannot be read, its columns are not the task's, it has no answers, or an answer is
+            not one of the task's.
     """
     found = answer(settings, file)
     scores, unlabelled = scored(found.task, found.samples, found.rows, found.outputs, found.data)
@@ -58,7 +58,7 @@ def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> No
 
 
 def misgivings(samples: Samples, data: DataSettings, task: Task | None) -> tuple[Finding, ...]:
-    """Doubts about how the file was understood, because of which the figures may mean something else."""
+    """Return warnings that the file may have been misunderstood, which would make the scores wrong."""
     return tuple(
         doubt
         for doubt in warnings_of(take_inventory(samples, data, task), data, task)
@@ -73,20 +73,20 @@ def scored(
     outputs: NDArray[Any],
     data: DataSettings = NOTHING_SAID,
 ) -> tuple[Classification | Regression, int]:
-    """Compare what a model answers with the true answers.
+    """Compare a model's outputs with the true answers of a file.
 
     Args:
         task: the task that the model was made for.
         samples: n rows with their true answers.
-        rows: of shape (r,), those of them that the model has answered.
-        outputs: of shape (r, outputs), probabilities or targets; not finite where there is no answer.
+        rows: shape (r,), the numbers of the rows that the model has answered.
+        outputs: shape (r, outputs), probabilities or targets; not finite where there is no answer.
         data: the section of the source, which says what labels mean.
 
     Returns:
         The scores, and how many of `rows` have no true answer and do not count.
 
     Raises:
-        DataError: there are no true answers, one of them is none of the task's, or no row is left.
+        DataError: there are no true answers, an answer is not one of the task's, or no row is left.
     """
     y, unlabelled = answers(samples, task, data)
     if task.classes is not None:
@@ -99,22 +99,22 @@ def scored(
         )
     if task.classes is None and not np.isfinite(given).all(axis=1).any():
         raise DataError(
-            f"{samples.name}: the model has no answer to any of its {len(truth)} rows: a value is missing in "
-            "each, or too large for the model"
+            f"{samples.name}: the model has no answer to any of its {len(truth)} rows: in each row a value "
+            "is missing, or too large for the model"
         )
     return scores_of(task, truth, given), int(len(known) - len(truth))
 
 
 def scores_of(task: Task, y: NDArray[Any], outputs: NDArray[Any]) -> Classification | Regression:
-    """Compare a model's outputs with what they should be.
+    """Compare a model's outputs with the true answers.
 
     Args:
         task: the task that the model was made for.
-        y: the true answers, as in `Dataset.y`.
-        outputs: of shape (n, outputs), probabilities or targets; not finite where there is no answer.
+        y: the n true answers, as in `Dataset.y`.
+        outputs: shape (n, outputs), probabilities or targets; not finite where there is no answer.
 
     Raises:
-        ValueError: there are no rows, or, of a regression, none with an answer.
+        ValueError: there are no rows; or, in a regression, no row has an answer.
     """
     if task.classes is None:
         return regression(y, outputs, task.targets or ())

@@ -1,4 +1,4 @@
-"""Measure a device's columns for a survey, without values that only a fault of a sensor explains."""
+"""Measures a device's columns for a survey, without values that only a fault of a sensor explains."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ NOTHING: Mapping[int, NDArray[np.float64]] = MappingProxyType({})
 def measured(
     X: NDArray[Any], names: Sequence[str], rest: Mapping[int, NDArray[np.float64]] = NOTHING
 ) -> Moments:
-    """The moments of the columns of `X`, of shape (n, d), without faults and rounded; NaN is missing.
+    """Compute the moments of columns, without faults, and round them.
 
     A column that is too fine for float32 (`fedge.data.moments.is_fine`) is measured with its `rest`, in
-    float64. Faults are logged for the device's owner; they stay in the training data.
+    float64. Faults are logged for the device's owner. They stay in the training data.
 
     Args:
-        X: rounded to float32.
-        names: of the columns.
-        rest: by column the rounding of its values to float32, of shape (n,), where it is known.
+        X: shape (n, d), the values rounded to float32; NaN is a missing value.
+        names: the names of the d columns.
+        rest: by column the rounding of its values to float32, shape (n,), where it is known.
 
     Raises:
         ValueError: a column holds an infinite value.
@@ -58,9 +58,9 @@ def _sides(within: Bounds) -> tuple[NDArray[Any], ...]:
 def _tell(within: Bounds, names: Sequence[str]) -> None:
     for j in np.flatnonzero(within.beyond):
         log.warning(
-            "column %r: %d values lie outside of %.6g … %.6g, where all others are; the survey counts them "
-            "as the median, but they are trained on as they are: leave them empty if they are no "
-            "measurements, or name them in [data] missing_values or range",
+            "column %r: %d values are outside of %.6g … %.6g, where all others are; the survey counts them "
+            "as the median, but they are trained on as they are; if they are not measurements, leave them "
+            "empty, or exclude them with [data] missing_values or range",
             names[int(j)],
             within.beyond[j],
             within.low[j],

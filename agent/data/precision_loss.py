@@ -1,6 +1,6 @@
-"""Columns whose differences are too small for the size of their numbers: float32 rounds them to few values.
+"""Finds columns that float32 rounds to few values, because their differences are small for their numbers.
 
-Epoch seconds are about 1.7e9, where neighbouring float32 numbers are 128 apart. So 160 readings, one a
+Epoch seconds are about 1.7e9, where neighbouring float32 numbers are 128 apart. So 160 readings, one each
 second, become three values.
 """
 
@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEW = 1_000
-"""A column that spreads over more steps of float32 keeps what a model can use."""
+"""A column that spreads over at least this many steps of float32 keeps enough for a model."""
 
 
 def narrowed(X: NDArray[np.float32], columns: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Columns that lose most of their values to float32: how many different ones are left, of how many.
+    """Find columns that lose most of their values to float32.
 
-    Such a column is recognised by what is left: values that are neighbours in float32, each several times. A
-    step of 1 does not count, because whole numbers lose nothing by it.
+    Such a column is recognised by the values that are left: they are neighbours in float32, and each occurs
+    several times. A step of 1 does not count, because whole numbers lose nothing by it.
 
     Args:
-        X: of shape (n, d), rounded to float32; NaN is missing.
+        X: shape (n, d), rounded to float32; NaN is a missing value.
         columns: the numbers of the columns to examine.
+
+    Returns:
+        By column the number of different values that are left, and the number of all values.
     """
     found = {}
     for j in columns:

@@ -1,4 +1,4 @@
-"""Problems that keep a device from taking part with its data as they are, and remedies. Pure."""
+"""Finds the problems that keep a device from taking part with its data, and remedies. Pure."""
 
 import difflib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from fedge.wire.messages.task import Task
 
 
 def problems(found: Inventory, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
-    """All problems that keep a device from taking part."""
+    """Find all problems that keep a device from taking part."""
     samples = found.samples
     if samples.nameless is not None and (task is None or found.absent):
         yield Finding("no header", str(samples.nameless))
@@ -43,7 +43,7 @@ def _columns(found: Inventory, task: Task | None) -> Iterator[Finding]:
         help_ = f"did you mean {near[0]!r}? " if near else ""
         yield Finding(
             "no such column",
-            "is not there, and the task asks for it",
+            "is missing, but the task asks for it",
             name,
             remedy=f"{help_}the columns are {listing(samples.columns or ())}",
         )
@@ -62,7 +62,7 @@ def _faults(found: Inventory) -> Iterator[Finding]:
             yield Finding(
                 "not numbers",
                 fault.text,
-                remedy=f"mend column {names[j]!r}; one that is no number cannot be a feature",
+                remedy=f"correct column {names[j]!r}; only a column of numbers can be a feature",
             )
 
 
@@ -106,7 +106,7 @@ def _answers(found: Inventory, settings: DataSettings, task: Task | None) -> Ite
     if task.classes is not None and labels is None:
         what = "there is none" if samples.y is None else "it holds neither class names nor whole numbers"
         yield Finding(
-            "no labels", f"{samples.answer} must say each row's class: {what}", remedy=_where(samples)
+            "no labels", f"{samples.answer} must hold each row's class: {what}", remedy=_where(samples)
         )
         return
     if labels is None or task.classes is None:
@@ -121,7 +121,7 @@ def _answers(found: Inventory, settings: DataSettings, task: Task | None) -> Ite
         unknown = int((labels.indices == UNKNOWN).sum())
         yield Finding(
             "unknown labels",
-            f"{samples.answer}: {unknown} rows are of no class of the task",
+            f"{samples.answer}: the labels of {unknown} rows are not classes of the task",
             None,
             unknown,
             samples.place(int((labels.indices == UNKNOWN).argmax())),
@@ -131,7 +131,7 @@ def _answers(found: Inventory, settings: DataSettings, task: Task | None) -> Ite
 
 def _where(samples: Samples) -> str:
     if samples.columns is None:
-        return "hand over y beside X"
+        return "provide y beside X"
     return f"[data] label names the column; the columns are {listing(samples.columns)}"
 
 
@@ -141,8 +141,8 @@ def _too_few(found: Inventory, settings: DataSettings) -> Finding:
     return Finding(
         "too few rows",
         f"{len(found.training)} of {rows} rows are left for training, the minimum is {settings.minimum}: "
-        f"{rows - kept} are left out, {len(found.held)} are held out, {between} lie in gaps",
+        f"{rows - kept} are left out, {len(found.held)} are held out, {between} are in gaps",
         count=len(found.training),
-        remedy="collect more"
+        remedy="collect more rows"
         + (", or hold out fewer ([data] holdout, gap)" if kept >= settings.minimum else ""),
     )

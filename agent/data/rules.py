@@ -1,6 +1,6 @@
 """The rules in force for a device's data: the owner's settings, else the task's proposals, else defaults.
 
-By the defaults nothing is left out without somebody asking for it.
+With the defaults no row is left out.
 """
 
 from collections.abc import Mapping
@@ -17,29 +17,29 @@ class Rules:
     """What to do with rows that cannot be used as they are."""
 
     missing: Missing = "refuse"
-    """With a row that has a missing value."""
+    """What happens to a row that has a missing value."""
     holdout: Holdout = field(default_factory=Holdout)
     """Which rows are kept for evaluation."""
     gap: int = 0
-    """Rows dropped between the training and the held-out part."""
+    """The number of rows dropped between the training and the held-out part."""
     unknown_labels: UnknownLabels = "refuse"
-    """With a row whose class the task does not know."""
+    """What happens to a row whose class the task does not know."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """The class that is meant by a text in the data."""
+    """The class that each text in the data stands for."""
 
 
 DEFAULTS = Rules()
 
 
 def effective(settings: DataSettings, task: Task | None) -> Rules:
-    """The rules in force for one source and one task.
+    """Return the rules in force for one source and one task.
 
     A proposed value that this program does not know counts as not proposed. If it must be known, the device
     does not take part (`fedge.wire.capabilities`).
 
     Args:
-        settings: those of the source; None where the owner has not set a rule.
-        task: what is learnt; None: it is not known yet.
+        settings: the section of the source. A rule is None if the owner has not set it.
+        task: what is learnt; None: not known yet.
     """
     proposed = _proposed(settings, task)
     return Rules(
@@ -54,7 +54,7 @@ def effective(settings: DataSettings, task: Task | None) -> Rules:
 
 
 def _proposed(settings: DataSettings, task: Task | None) -> Rules:
-    """The task's proposals, with defaults for the rest; only defaults if the owner accepts no proposals."""
+    """Return the task's proposals, with defaults for the rest; only defaults if the owner accepts none."""
     said = task.rules if task is not None else None
     if said is None or not settings.accept_rules:
         return DEFAULTS

@@ -1,9 +1,9 @@
-"""Numbers that a logger writes where there is no reading: -9999, 65535, 85 of a thermometer, 4294967295.
+"""Finds numbers that a logger writes when it has no reading: -9999, 65535, 85 of a thermometer, 4294967295.
 
-Such a number is the lowest or the highest of its column, repeats exactly, and is far outside the rest. These
-numbers are only reported. The owner alone knows whether one is a measurement, so it stays in the data until
-`[data] missing_values` or `range` excludes it. A number that occurs once is found as the survey finds faults
-(`fedge.data.moments.bounds`).
+Such a number is the lowest or the highest of its column, repeats exactly, and is far from the other values.
+These numbers are only reported. Only the owner knows whether one is a measurement, so it stays in the data
+until `[data] missing_values` or `range` excludes it. A number that occurs once is found in the way in which
+the survey finds faults (`fedge.data.moments.bounds`).
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ _CODES = (-32768, -9999, -999, -200, -127, -99, 85, 127, 999, 9999, 32767, 65535
 KNOWN = frozenset(float(np.float32(code)) for code in _CODES)
 """Numbers that sensors and loggers are known to write; 85 and -127 are the DS18B20's."""
 FEWEST_VALUES = 20
-"""With fewer values nothing is reported."""
+"""If a column has fewer values, nothing is reported."""
 SAMPLE = 50_000
 """How many of the other values are examined for their spread."""
 FAR = 999.0
-"""A known number beyond this is reported even beside few different values."""
+"""A known number of at least this size is reported even if the column has few different values."""
 
 
 @dataclass(frozen=True)
 class Sentinel:
-    """A number that is probably no measurement."""
+    """A number that is probably not a measurement."""
 
     column: int
     value: float
@@ -41,10 +41,10 @@ class Sentinel:
 
 
 def sentinels(X: NDArray[np.float32], columns: Sequence[int] | None = None) -> tuple[Sentinel, ...]:
-    """Find them, in the order of the columns.
+    """Find such numbers, in the order of the columns.
 
     Args:
-        X: of shape (n, d); NaN is missing.
+        X: shape (n, d); NaN is a missing value.
         columns: the numbers of the columns to examine; None: all.
     """
     return tuple(
@@ -84,7 +84,7 @@ def _of_column(j: int, column: NDArray[np.float32]) -> list[Sentinel]:
 
 
 def _is_apart(code: float, count: int, others: NDArray[np.float32]) -> bool:
-    """Whether a column's lowest or highest number is too far from the `others` to be one of them."""
+    """Whether a column's lowest or highest number, `code`, is too far from the `others` to be one of them."""
     if count < 2 or len(others) < FEWEST_VALUES // 2:
         return False
     low, high = float(others.min()), float(others.max())

@@ -1,14 +1,14 @@
-"""The snapshot that a device reports in surveys: it stays the same until enough of its rows are new.
+"""The snapshot that a device reports in surveys. It stays the same until enough of its rows are new.
 
-Whoever decides when surveys are made, and of which columns, could compare count, mean and spread of some rows
-with those of the same rows and one more, and compute that row. So a device measures one snapshot of all
-columns of a source, over the same rows whichever columns a task asks for, and every survey reports that
-snapshot. A new one is measured when `NEW_ROWS` rows of the training part are new, when the owner has changed
-the source's section of the configuration, or after `fedge-agent survey --anew`.
+An attacker who decides when surveys are made, and of which columns, could compare count, mean and spread of
+some rows with those of the same rows and one more, and compute that row. So a device measures one snapshot of
+all columns of a source. It is over the same rows whichever columns a task asks for, and every survey reports
+it. A new one is measured when `NEW_ROWS` rows of the training part are new, when the owner has changed the
+source's section of the configuration, or after `fedge-agent survey --anew`.
 
-Rows are compared by hashes, of which a snapshot keeps the `KEPT` smallest. For up to that many rows these are
-all hashes; for more they are a sample, and a row that counts as new is certainly new (bottom-k sketches:
-Cohen and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC 2007).
+Rows are compared by hashes, of which a snapshot keeps the `KEPT` smallest. Up to that many rows these are all
+hashes. Beyond that they are a sample, and a row that counts as new is certainly new (bottom-k sketches: Cohen
+and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC 2007).
 """
 
 import hashlib
@@ -30,9 +30,9 @@ from fedge.data.moments import Moments
 from fedge.wire.messages.task import Task
 
 NEW_ROWS = 20
-"""How many rows of the training part must be new before it is measured anew."""
+"""How many rows of the training part must be new before it is measured again."""
 KEPT = 4_096
-"""Hashes of rows that are kept: 32 KiB."""
+"""The number of hashes of rows that are kept, which take 32 KiB."""
 
 Hashes = NDArray[np.uint64]
 
@@ -44,18 +44,21 @@ class Snapshot:
     settings: bytes
     """SHA-256 of the source's section when it was measured."""
     samples: int
-    """The number of measured rows: those of the training part."""
+    """The number of measured rows, which are the rows of the training part."""
     columns: tuple[str, ...]
-    """`column NAME` where the data names its columns, else `x NUMBER`; `y NUMBER` for unnamed answers."""
+    """`column NAME` if the data name their columns, else `x NUMBER`; `y NUMBER` for answers without names."""
     moments: Moments
     """The moments of the columns, in this order."""
     rows: Hashes
-    """Hashes of rows, the smallest ones, ascending and different."""
+    """The smallest hashes of rows, ascending and all different."""
     mix: Mix | None = None
-    """The classes, as surveys report them; None: the owner does not allow that."""
+    """The classes, as surveys report them; None: the owner does not allow it."""
 
     def tell(self, task: Task) -> tuple[Moments, Moments | None]:
-        """Features and targets of a task, in its order; all 0 of a column that was not measured."""
+        """Return the moments of a task's features and targets, in its order.
+
+        The moments of a column that was not measured are all 0. Targets: None for a classification.
+        """
         named = any(column.startswith("column ") for column in self.columns)
         features = (
             [f"column {name}" for name in task.features]
@@ -79,7 +82,7 @@ class Snapshot:
         return Moments(pick(self.moments.count), pick(self.moments.mean), pick(self.moments.m2))
 
     def to_bytes(self) -> bytes:
-        """The snapshot as bytes, to be stored."""
+        """Write the snapshot as bytes, to be stored."""
         about: dict[str, Any] = {
             "settings": self.settings.hex(),
             "samples": self.samples,
@@ -92,7 +95,7 @@ class Snapshot:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Snapshot":
-        """The inverse of `to_bytes`, for bytes that we have written."""
+        """Read what `to_bytes` has written."""
         size = int.from_bytes(content[:4], "little")
         about, body = json.loads(content[4 : 4 + size]), content[4 + size :]
         columns = tuple(about["columns"])
@@ -108,7 +111,7 @@ class Snapshot:
 
 
 def _mix_of(kept: Any) -> Mix | None:
-    """The classes in what `to_bytes` wrote; none if an older program wrote it."""
+    """Read the classes that `to_bytes` wrote; None if an older program wrote it."""
     if kept is None:
         return None
     rows, numbered = kept
@@ -117,7 +120,7 @@ def _mix_of(kept: Any) -> Mix | None:
 
 def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -> Snapshot:
     """Return the snapshot to report: the old one, or a new one if that is due."""
-    # The owner's settings alone decide: otherwise a task could choose the rows, and two surveys reveal one.
+    # Only the owner's settings decide. Otherwise a task could choose the rows, and two surveys reveal one.
     own = effective(settings, None)
     training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by, samples.earlier)
     section, hashes = digest_of(settings), hash_rows(samples, training)
@@ -129,7 +132,7 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
 
 
 def digest_of(settings: DataSettings) -> bytes:
-    """A digest that changes when the owner changes a source's section, but not when an upgrade adds a key."""
+    """Compute a digest that changes if the owner changes a source's section, not if an upgrade adds keys."""
     # A key that is written with its default value counts as not set.
     default = effective(DataSettings(), None)
     said = settings.model_copy(
@@ -143,15 +146,15 @@ def digest_of(settings: DataSettings) -> bytes:
 
 
 def count_new(before: Hashes, now: Hashes) -> int:
-    """How many rows are certainly new: for a sample, only those that would have been in it."""
+    """Count the rows that are certainly new. If `before` is a sample, only rows that would be in it count."""
     seen = now if len(before) < KEPT else now[now <= before[-1]]
     return len(seen) - int(np.isin(seen, before).sum())
 
 
 def hash_rows(samples: Samples, training: NDArray[np.intp]) -> Hashes:
-    """A hash of each row of the training part, ascending; equal rows differ only by a running number.
+    """Hash each row of the training part, ascending. A running number distinguishes equal rows.
 
-    So the order of the rows does not matter, nor which rows were removed.
+    So neither the order of the rows matters, nor which rows were removed.
     """
     found = np.zeros(len(training), dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -171,7 +174,7 @@ def hash_rows(samples: Samples, training: NDArray[np.intp]) -> Hashes:
 
 
 def _numbers(values: NDArray[Any]) -> Hashes:
-    """Numbers or names as 64 bits each, independent of the other rows."""
+    """Write numbers or names as 64 bits each, independent of the other rows."""
     if values.dtype.kind == "U":
         names, inverse = np.unique(values, return_inverse=True)
         codes = [
@@ -190,7 +193,7 @@ def _mix(words: Hashes) -> Hashes:
 
 
 def _measure(samples: Samples, training: NDArray[np.intp]) -> tuple[tuple[str, ...], Moments]:
-    """Names and moments of every column of finite numbers, over the rows of the training part."""
+    """Measure every column of finite numbers over the rows of the training part; return names and moments."""
     X = samples.X[training]
     names = [f"x {j}" for j in range(X.shape[1])]
     if samples.columns is not None:
@@ -212,7 +215,7 @@ def _measure(samples: Samples, training: NDArray[np.intp]) -> tuple[tuple[str, .
 
 
 def _only(table: NDArray[np.float32], columns: list[int]) -> NDArray[np.float32]:
-    """These columns in row-major order, so that sums depend on the rows alone."""
+    """Return these columns in row-major order, so that sums depend on the rows alone."""
     return table if len(columns) == table.shape[1] else np.ascontiguousarray(table[:, columns])
 
 

@@ -1,4 +1,4 @@
-"""Why a device's samples cannot serve a task."""
+"""The error for samples that cannot be used for a task."""
 
 from fedge.data.disclosure import Public, withheld
 from fedge.errors import DataError

@@ -1,1 +1,1 @@
-"""How a device gets and renews its identity: separate commands; the agent itself needs no `cryptography`."""
+"""Gets and renews a device's identity, by separate commands. The agent itself needs no `cryptography`."""

@@ -1,7 +1,7 @@
-"""A device's key, its request for a certificate, and its certificate: all imports of `cryptography` are here.
+"""A device's key, its request for a certificate, and its certificate. All imports of `cryptography` are here.
 
 Keys are ECDSA P-256. A key is made on the device and never leaves it. Debian 12 has cryptography 38 for
-boards without wheels. What that version lacks, such as comparing keys and dates with a zone, is done by hand.
+boards without wheels. This module implements what that version lacks: comparing keys, and dates with a zone.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class KeyAndRequest:
 
     @classmethod
     def make(cls, common_name: str) -> "KeyAndRequest":
-        """Make a key and its request."""
+        """Make a key, and the request for this common name."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         return cls(key, x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()))
@@ -39,56 +39,56 @@ class KeyAndRequest:
         """Read what `pem` wrote.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is something else, or the request is for another key.
         """
         key = serialization.load_pem_private_key(pem, password=None)
         request = x509.load_pem_x509_csr(pem)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not belong(key, request):
-            raise ValueError("the request is not this key's")
+            raise ValueError("the request is for another key")
         return cls(key, request)
 
     @property
     def pem(self) -> bytes:
-        """Key and request, one after the other."""
+        """The key, followed by the request, in PEM."""
         return _key_pem(self.key) + self.csr_pem
 
     @property
     def csr(self) -> bytes:
-        """The request alone, DER."""
+        """The request alone, in DER."""
         return self.request.public_bytes(_ENCODING.DER)
 
     @property
     def csr_pem(self) -> bytes:
-        """The request alone, PEM."""
+        """The request alone, in PEM."""
         return self.request.public_bytes(_ENCODING.PEM)
 
     @property
     def common_name(self) -> str:
-        """Return the common name in the request."""
+        """The common name in the request."""
         return _common_name(self.request.subject)
 
     def identity(self, certificate: bytes, ca_pem: bytes, common_name: str) -> bytes:
-        """The content of `identity.pem`: the key, and this certificate if it is the right one.
+        """Return the content of `identity.pem`: the key, followed by this certificate if it is the right one.
 
-        Dates are not checked: a device that has no clock yet must be able to join.
+        Dates are not checked, because a device without a clock must be able to join.
 
         Args:
-            certificate: DER or PEM.
+            certificate: the certificate, in DER or PEM.
             ca_pem: the certificate of the authority that this device trusts.
-            common_name: the name that it must have.
+            common_name: the name that the certificate must have.
 
         Raises:
-            ConfigError: it is no certificate, or belongs to another authority, name or key.
+            ConfigError: this is not a certificate, or it is of another authority, name or key.
         """
         try:
             given = _load(certificate)
             _require_issued_by(x509.load_pem_x509_certificate(ca_pem), given)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             raise ConfigError(
-                "what came is no certificate of the authority that this device trusts"
+                "the answer is not a certificate of the authority that this device trusts"
             ) from None
         if not belong(self.key, given):
-            raise ConfigError("the certificate is for another key than the one that was made here")
+            raise ConfigError("the certificate is for another key than the one made on this device")
         if _common_name(given.subject) != common_name:
             raise ConfigError(f"the certificate is for {_common_name(given.subject)!r}, not {common_name!r}")
         return _key_pem(self.key) + given.public_bytes(_ENCODING.PEM)
@@ -96,7 +96,7 @@ class KeyAndRequest:
 
 @dataclass(frozen=True)
 class Present:
-    """A device's identity."""
+    """A device's present identity."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -106,7 +106,7 @@ class Present:
         """Read `identity.pem`.
 
         Raises:
-            ConfigError: it cannot be read, or holds no key with its certificate.
+            ConfigError: the file cannot be read, or does not hold a key followed by its certificate.
         """
         try:
             pem = path.read_bytes()
@@ -114,28 +114,30 @@ class Present:
             certificate = x509.load_pem_x509_certificate(pem)
             ours = isinstance(key, ec.EllipticCurvePrivateKey) and belong(key, certificate)
             present = cls(cast(ec.EllipticCurvePrivateKey, key), certificate)
-            _ = present.common_name, present.life  # parsed only when they are read
+            _ = present.common_name, present.life  # `cryptography` parses them only now
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
-            raise ConfigError(f"{path}: holds no private key followed by its certificate, in PEM") from None
+            raise ConfigError(
+                f"{path}: does not hold a private key followed by its certificate, in PEM"
+            ) from None
         if not ours:
-            raise ConfigError(f"{path}: the certificate is not this key's")
+            raise ConfigError(f"{path}: the certificate is for another key")
         return present
 
     @property
     def der(self) -> bytes:
-        """The certificate."""
+        """The certificate, in DER."""
         return self.certificate.public_bytes(_ENCODING.DER)
 
     @property
     def common_name(self) -> str:
-        """Its common name."""
+        """The certificate's common name."""
         return _common_name(self.certificate.subject)
 
     @property
     def not_after(self) -> datetime:
-        """When it ends."""
+        """The end of its validity."""
         return _date(self.certificate, "not_valid_after")
 
     @property
@@ -144,7 +146,7 @@ class Present:
         return self.not_after - _date(self.certificate, "not_valid_before")
 
     def sign(self, statement: bytes) -> bytes:
-        """ECDSA with SHA-256."""
+        """Sign a statement with ECDSA and SHA-256."""
         return self.key.sign(statement, ec.ECDSA(hashes.SHA256()))
 
 
@@ -161,19 +163,19 @@ def belong(key: ec.EllipticCurvePrivateKey, given: x509.Certificate | x509.Certi
 
 
 def _require_issued_by(authority: x509.Certificate, given: x509.Certificate) -> None:
-    """Raise an InvalidSignature or ValueError unless this authority has signed it."""
+    """Raise an InvalidSignature or ValueError unless this authority has signed the certificate."""
     key, algorithm = authority.public_key(), given.signature_hash_algorithm
     if (
         given.issuer != authority.subject
         or not isinstance(key, ec.EllipticCurvePublicKey)
         or algorithm is None
     ):
-        raise ValueError("another authority's")
+        raise ValueError("the certificate is of another authority")
     key.verify(given.signature, given.tbs_certificate_bytes, ec.ECDSA(algorithm))
 
 
 def _date(certificate: x509.Certificate, name: str) -> datetime:
-    """`not_valid_before` or `not_valid_after`; a date without a zone is UTC."""
+    """Return `not_valid_before` or `not_valid_after`. A date without a zone is UTC."""
     if hasattr(certificate, f"{name}_utc"):
         found: datetime = getattr(certificate, f"{name}_utc")
         return found

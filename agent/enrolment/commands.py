@@ -1,4 +1,4 @@
-"""`fedge-agent join` and `renew`: options and output. `cryptography` is imported only when needed."""
+"""Options and output of `fedge-agent join` and `renew`. `cryptography` is imported only when needed."""
 
 import argparse
 import sys
@@ -16,20 +16,20 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the two commands to the program's."""
+    """Add the two commands to the program's parser."""
     join = commands.add_parser("join", help="get an identity: with a token, a bundle, or a request")
     join.add_argument(
         "with_",
         metavar="TOKEN|BUNDLE",
         nargs="?",
-        help="the output of `fedge enroll`; - reads a token from standard input",
+        help="the token or bundle that `fedge enroll` made; - reads a token from standard input",
     )
     join.add_argument("--device", metavar="ID", help="the device's name, with a token or a request")
     join.add_argument(
         "--folder", type=Path, default=Path(), help="the folder for its files; default: the current one"
     )
     join.add_argument(
-        "--request", action="store_true", help="make a key, and a request to carry to the server"
+        "--request", action="store_true", help="make a key, and a request file to bring to the server"
     )
     _wait(join)
     join.set_defaults(run=run_join, misused=join.error)
@@ -38,7 +38,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     )
     accept_config(renew)
     renew.add_argument(
-        "--before", type=float, metavar="DAYS", help="renew if it ends within this number of days"
+        "--before", type=float, metavar="DAYS", help="renew if the certificate ends within this many days"
     )
     renew.add_argument("--force", action="store_true", help="renew now")
     _wait(renew)
@@ -46,10 +46,10 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
 
 
 def run_join(options: argparse.Namespace) -> int:
-    """`fedge-agent join`.
+    """Run `fedge-agent join`.
 
     Raises:
-        FedgeError: it cannot be done; the text says what to do.
+        FedgeError: the device cannot join; the text says what to do.
     """
     require("fedge-agent join", "secure")
     from agent.enrolment.join import begin_request, join_with_bundle, join_with_token
@@ -60,14 +60,15 @@ def run_join(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     if options.request or given == "-" or (given or "").startswith(PREFIX):
         if options.device is None:
-            options.misused("--device ID: is missing: what is this device to be called?")
+            options.misused("--device ID: is missing: with a token or a request, give this device's name")
         for sentence in renamed([options.device]):
             print(sentence, file=sys.stderr)
         device = as_id(options.device)
         if options.request:
             path = begin_request(device, folder)
             print(
-                f"{path}: carry this to the server: `fedge enroll --csr`; then run `fedge-agent join BUNDLE`"
+                f"{path}: bring this file to the server and run `fedge enroll --csr` there; then run "
+                "`fedge-agent join BUNDLE` here"
             )
             return 0
         token = Token.read(sys.stdin.read() if given == "-" else str(given))
@@ -78,17 +79,17 @@ def run_join(options: argparse.Namespace) -> int:
         join_with_bundle(Path(given), folder)
     config = folder / AGENT
     print(
-        f"{config}: put the data where [data] path says, or change it; then look with "
+        f"{config}: put the data where [data] path says, or change the path; then check with "
         f"`fedge-agent --config {config} --check`"
     )
     return 0
 
 
 def run_renew(options: argparse.Namespace) -> int:
-    """`fedge-agent renew`.
+    """Run `fedge-agent renew`.
 
     Raises:
-        FedgeError: it cannot be done; the text says what to do.
+        FedgeError: the certificate cannot be renewed; the text says what to do.
     """
     require("fedge-agent renew", "secure")
     from agent.enrolment.renew import renew
@@ -97,7 +98,7 @@ def run_renew(options: argparse.Namespace) -> int:
     before = None if options.before is None else timedelta(days=options.before)
     renewed = renew(settings, datetime.now(UTC), before=before, force=options.force, wait_s=options.wait)
     what = "renewed" if renewed.done else "not yet due"
-    print(f"{renewed.identity}: {what}; good until {renewed.not_after:%Y-%m-%d %H:%M} UTC")
+    print(f"{renewed.identity}: {what}; valid until {renewed.not_after:%Y-%m-%d %H:%M} UTC")
     return 0
 
 

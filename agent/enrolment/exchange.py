@@ -1,4 +1,4 @@
-"""Ask the registrar, over the listener with passwords, until it answers."""
+"""Asks the registrar for a certificate, over the listener with passwords, until it answers."""
 
 import logging
 import time
@@ -23,20 +23,20 @@ from fedge.wire.topics import Topics
 log = logging.getLogger("fedge.agent")
 
 REPEAT_S = 5.0
-"""The pause before a request is repeated; the registrar signs the same request only once."""
+"""The pause before a request is repeated, in seconds. The registrar signs the same request only once."""
 
 
 def ask(
     broker: BrokerSettings, topics: Topics, petitioner: str, request: Enrol | Renew, wait_s: float
 ) -> bytes:
-    """Return the registrar's certificate for this request, in DER; the caller must check it.
+    """Return the registrar's certificate for this request, in DER. The caller must check it.
 
     Args:
         broker: the listener for clients without a certificate, with user name and password.
-        topics: the federation's.
-        petitioner: the name whose topics to use: the claim's or the device's own.
+        topics: the federation's topics.
+        petitioner: the name whose topics to use: the claim's name, or the device's own.
         request: the request.
-        wait_s: how long to wait in all.
+        wait_s: how long to wait in all, in seconds.
 
     Raises:
         ConfigError: the registrar refuses; the text says why.
@@ -47,7 +47,7 @@ def ask(
     asked = Publication(topics.provision(petitioner, "request"), pack(request))
     answers = topics.provision(petitioner, "answer")
     deadline_s = time.monotonic() + wait_s
-    heard = f"{broker.host}:{broker.port}: the registrar does not answer: is `fedge registrar` running?"
+    heard = f"{broker.host}:{broker.port}: the registrar does not answer; check that `fedge registrar` runs"
     link.open()
     try:
         while (left_s := deadline_s - time.monotonic()) > 0:
@@ -80,7 +80,7 @@ def ask(
 def _explained(down: LinkDown, broker: BrokerSettings) -> str:
     if down.unauthorized:
         return (
-            f"{broker.host}:{broker.port} does not let {broker.username} in: the token has ended or was "
+            f"{broker.host}:{broker.port} refuses user {broker.username}: the token has expired or was "
             "withdrawn, or the device was revoked"
         )
     return down.reason

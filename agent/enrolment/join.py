@@ -1,4 +1,4 @@
-"""`fedge-agent join`: get an identity with a token, a bundle, or a request that is carried by hand."""
+"""`fedge-agent join`: get an identity with a token, a bundle, or a request that is brought to the server."""
 
 import secrets
 import tomllib
@@ -31,7 +31,7 @@ PENDING = "joining"
 
 
 def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -> list[Path]:
-    """Ask for a certificate with a claim, and write the device's folder.
+    """Ask for a certificate with a token, and write the device's folder.
 
     Returns:
         The files that were written.
@@ -45,8 +45,9 @@ def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -
     name = identity(token.federation, device)
     if not fits_a_certificate(token.federation, device):
         raise ConfigError(
-            f"{name!r}: {len(name)} characters, and a certificate's common name has {MAX_COMMON_NAME} at "
-            f"most: choose a name of at most {MAX_COMMON_NAME - len(token.federation) - 1} for this device"
+            f"{name!r}: has {len(name)} characters, but a certificate's common name has at most "
+            f"{MAX_COMMON_NAME}; choose a name of at most {MAX_COMMON_NAME - len(token.federation) - 1} "
+            "characters for this device"
         )
     make_folder(folder, mode=0o755)
     _check_free(folder, name)
@@ -78,7 +79,10 @@ def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -
 
 
 def begin_request(device: str, folder: Path) -> Path:
-    """Make a key, and write the request for its certificate to a file; a second call gives the same.
+    """Make a key, and write the request for its certificate to a file. A second call writes the same request.
+
+    Returns:
+        The file with the request.
 
     Raises:
         ConfigError: the name is not allowed, or the device has an identity already.
@@ -94,12 +98,16 @@ def begin_request(device: str, folder: Path) -> Path:
 
 
 def join_with_bundle(path: Path, folder: Path) -> list[Path]:
-    """Write the device's folder from a bundle of `fedge enroll`; the key for a request is added here.
+    """Write the device's folder from a bundle of `fedge enroll`.
 
-    An existing `agent.toml` stays, because its owner may have edited it.
+    If the bundle answers a request, the key that was made for the request is added here. An existing
+    `agent.toml` stays, because its owner may have edited it.
+
+    Returns:
+        The files that were written.
 
     Raises:
-        ConfigError: it is no bundle, belongs to another device, or was made for another request.
+        ConfigError: the file is not a bundle, belongs to another device, or answers another request.
         StateError: the folder cannot be used.
     """
     try:
@@ -122,7 +130,7 @@ def join_with_bundle(path: Path, folder: Path) -> list[Path]:
 
 
 def place(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write a bundle's files, the identity last: if it is there, everything else is.
+    """Write a bundle's files, the identity last. So if the identity is there, all other files are there too.
 
     Returns:
         The files that were written.
@@ -144,8 +152,8 @@ def _begun(work: Pending, folder: Path) -> KeyAndRequest:
     begun = work.begun()
     if begun is None:
         raise ConfigError(
-            f"{folder}: this bundle was made for a request, and none was begun here: "
-            "give --folder where `fedge-agent join --request` was run"
+            f"{folder}: this bundle answers a request, but there is no request in this folder; "
+            "set --folder to the folder in which `fedge-agent join --request` was run"
         )
     return begun
 
@@ -162,8 +170,8 @@ def _check_free(folder: Path, name: str | None) -> None:
     path = folder / bundle.IDENTITY
     if path.exists():
         raise ConfigError(
-            f"{path}: there is an identity already: `fedge-agent renew` renews it; for another one, choose "
-            "another folder or move it away"
+            f"{path}: there is an identity already; `fedge-agent renew` renews it; for another identity, "
+            "choose another folder or move this file away"
         )
     _check_same(folder, name)
 
@@ -178,7 +186,7 @@ def _check_same(folder: Path, name: str | None) -> None:
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror}") from error
     if found != name:
-        raise ConfigError(f"{path}: is of {found}, not of {name}: choose another folder")
+        raise ConfigError(f"{path}: belongs to {found}, not to {name}; choose another folder")
 
 
 def _named(agent_toml: bytes, where: Path) -> str:
@@ -187,6 +195,4 @@ def _named(agent_toml: bytes, where: Path) -> str:
         content = tomllib.loads(agent_toml.decode("utf-8-sig"))
         return identity(content["federation"], as_id(str(content["device"])))
     except (ValueError, KeyError):
-        raise ConfigError(
-            f"{where}: agent.toml does not say which device of which federation it is"
-        ) from None
+        raise ConfigError(f"{where}: agent.toml does not name the federation and the device") from None

@@ -1,7 +1,7 @@
-"""An unfinished request: its key is on disk before the request is sent.
+"""An unfinished request for a certificate. Its key is on disk before the request is sent.
 
 So after an interruption the next run continues with the same key. The registrar signs the same request only
-once, and repeats its answer as often as it is asked.
+once, and repeats its answer whenever it is asked again.
 """
 
 import os
@@ -21,14 +21,14 @@ REQUEST = "request.pem"
 
 
 class Pending:
-    """The folder of an unfinished request; one process at a time works in it.
+    """The folder of an unfinished request. Only one process at a time works in it.
 
     Args:
-        folder: created if necessary, readable by its owner alone.
+        folder: the folder. It is created if necessary, and only its owner can read it.
 
     Raises:
-        Conflict: another process works in it.
-        StateError: it cannot be used.
+        Conflict: another process works in the folder.
+        StateError: the folder cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,11 +36,11 @@ class Pending:
         self._lock = lock(folder)
 
     def close(self) -> None:
-        """Release the folder for other processes; an unfinished request stays."""
+        """Release the folder for other processes. An unfinished request stays."""
         os.close(self._lock)
 
     def key_and_request(self, common_name: str) -> KeyAndRequest:
-        """The unfinished request for this name, or a new one, durable on return."""
+        """Return the unfinished request for this name, or a new one. It is durable on return."""
         path = self.folder / REQUEST
         begun = self.begun()
         if begun is not None and begun.common_name == common_name:
@@ -50,20 +50,20 @@ class Pending:
         return made
 
     def begun(self) -> KeyAndRequest | None:
-        """The unfinished request; None if there is none that can be read."""
+        """Return the unfinished request; None: there is none that can be read."""
         with suppress(OSError, ValueError):
             return KeyAndRequest.read((self.folder / REQUEST).read_bytes())
         return None
 
     def write(self, name: str, content: str) -> Path:
-        """A file in the folder, needed until the request is finished."""
+        """Write a file into the folder, which is needed until the request is finished; return its path."""
         path = self.folder / name
         atomic_write(path, content.encode(), mode=0o600)
         return path
 
     def password(self, name: str) -> str:
-        """A random password, the same until the request is finished, because the registrar may know it
-        already."""
+        """Return a random password. It stays the same until the request is finished, because the registrar
+        may know it already."""
         path = self.folder / name
         with suppress(OSError, ValueError):
             if kept := path.read_text(encoding="ascii").strip():
@@ -73,7 +73,11 @@ class Pending:
         return made
 
     def finish(self) -> None:
-        """Remove the request: it is finished."""
+        """Remove the finished request.
+
+        Raises:
+            StateError: the folder cannot be removed.
+        """
         try:
             shutil.rmtree(self.folder)
             sync_folder(self.folder.parent)

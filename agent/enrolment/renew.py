@@ -1,7 +1,7 @@
 """`fedge-agent renew`: get the next certificate while the present one is still valid.
 
-The new key and certificate replace the old ones with one rename. After an interruption either the old ones or
-the new ones are there. The agent reads them at its next connection.
+The new key and certificate replace the old ones with one rename. So after an interruption either the old ones
+or the new ones are there. The agent reads them at its next connection.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from fedge.wire.topics import Topics
 PENDING = "renewing"
 """The folder of an unfinished renewal, beside the identity."""
 THIRD = 3
-"""A certificate is renewed when less than a third of its lifetime is left, so that a device that is off for
-months still comes back."""
+"""A certificate is renewed when less than 1 / `THIRD` of its lifetime is left. So a device that was off for
+months can still connect."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Renewed:
 
     identity: Path
     not_after: datetime
-    """When the present certificate ends."""
+    """The end of the present certificate's validity."""
     done: bool
     """Whether it was renewed; False: it was not due."""
 
@@ -46,12 +46,19 @@ def renew(
     force: bool = False,
     wait_s: float = 60.0,
 ) -> Renewed:
-    """Renew if it is due: if less than `before`, or by default a third of the lifetime, is left.
+    """Renew the certificate if it is due.
+
+    Args:
+        settings: the device's settings.
+        now: the present time, with a zone.
+        before: renew if less than this time is left; None: a third of the lifetime.
+        force: whether to renew in any case.
+        wait_s: how long to wait for the answer, in seconds.
 
     Raises:
         ConfigError: there is no certificate to renew, or the registrar refuses.
         Unanswered: no answer came within `wait_s`.
-        StateError: the folder cannot be written; the old certificate stays.
+        StateError: the folder cannot be written. The old certificate stays.
     """
     path, ca = _files(settings)
     present = Present.read(path)
@@ -89,8 +96,8 @@ def _files(settings: AgentSettings) -> tuple[Path, Path]:
         raise ConfigError("[broker] certificate and ca: are not set, so there is nothing to renew")
     if broker.certificate != broker.key:
         raise ConfigError(
-            "[broker] certificate and key: name two files, which cannot be replaced at once: put the key and "
-            "then its certificate into one file, and let both name it"
+            "[broker] certificate and key: name two files, which cannot be replaced at once; put the key, "
+            "followed by its certificate, into one file, and set both to it"
         )
     return broker.certificate, broker.ca
 

@@ -18,7 +18,7 @@ MAX_MISSING_VALUES = 100
 
 def _between(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"the lowest value comes first, got {list(bounds)}")
+        raise ValueError(f"must have the lowest value first, got {list(bounds)}")
     return bounds
 
 
@@ -32,9 +32,9 @@ def _readings(value: object) -> object:
     if any(isinstance(item, bool) or not isinstance(item, int | float | str) for item in items):
         raise ValueError('must be numbers and texts in a list, such as [-9999, "unavailable"]')
     if any(isinstance(item, float) and not isfinite(item) for item in items):
-        raise ValueError("must be finite numbers; NaN is missing whatever stands here")
+        raise ValueError("must be finite numbers; NaN always counts as missing")
     if len(items) > MAX_MISSING_VALUES:
-        raise ValueError(f"must be at most {MAX_MISSING_VALUES}")
+        raise ValueError(f"must be at most {MAX_MISSING_VALUES} values, got {len(items)}")
     return items
 
 
@@ -43,7 +43,7 @@ def _newest(value: object) -> object:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     if not isinstance(value, str) or DAYS.fullmatch(value) is None:
-        raise ValueError('must be a number of rows, or of days in words: 100000 or "30 days"')
+        raise ValueError('must be a number of rows, such as 100000, or of days, such as "30 days"')
     return str(value)
 
 
@@ -58,12 +58,12 @@ class Holdout(Section):
 
     @model_serializer
     def _as_written(self) -> Any:
-        """Write only the number if `by` has its default: the form from before `by` existed."""
+        """Write only the number if `by` has its default, which is the form from before `by` existed."""
         return self.part if self.by == "time" else {"part": self.part, "by": self.by}
 
 
 def _holdout(value: object) -> object:
-    """`holdout = 0.2` is short for `{ part = 0.2 }`."""
+    """Read `holdout = 0.2` as `{ part = 0.2 }`."""
     if value is None or isinstance(value, dict | Holdout):
         return value
     try:

@@ -54,15 +54,17 @@ class CsvSettings(DataSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if isinstance(self.newest, str) and self.time is None:
-            raise ValueError("newest: days are told by a column of times: name it in time")
+            raise ValueError("newest: days need a column of times: name it in time")
         if self.decimal is not None and self.decimal == self.thousands:
-            raise ValueError("thousands: is the decimal sign; they differ")
+            raise ValueError("thousands: must not be the decimal sign")
         if self.separator in ('"', "\n", "\r"):
-            raise ValueError("separator: cannot be a quote or the end of a line")
+            raise ValueError("separator: must not be a quote or the end of a line")
         columns = self.columns
         if columns is not None:
             if any(name != name.strip() or not name for name in columns) or len(set(columns)) != len(columns):
-                raise ValueError("columns: every name differs, is not empty, and has no space around it")
+                raise ValueError(
+                    "columns: the names must be different, not empty, and without spaces around them"
+                )
             if self.series is not None and self.series not in columns:
                 raise ValueError(f"series: there is no {self.series!r} among the columns")
             if self.time is not None and self.time not in columns:

@@ -1,4 +1,4 @@
-"""The sources of a device's samples: each reads, checks, and can tell whether the data have changed."""
+"""The sources of a device's samples. Each reads and checks data, and detects whether they have changed."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ __all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "ope
 
 
 def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
-    """The source that `[data]` describes, without the values that its owner excludes."""
+    """Return the source that `[data]` describes, without the values that its owner excludes."""
     return excluding(_open(data), data)
 
 
@@ -39,5 +39,5 @@ def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
 
 
 def open_sources(settings: AgentSettings) -> Mapping[str, Source]:
-    """All sources that this device's owner offers, by name."""
+    """Return all sources that this device's owner offers, by name."""
     return {name: open_source(data) for name, data in settings.offered.items()}

@@ -23,19 +23,20 @@ def samples_from_arrays(
     newest: int | None = None,
     exact: bool = False,
 ) -> Samples:
-    """Check arrays that belong together.
+    """Check arrays that belong together, and make samples of them.
 
     Args:
-        name: the source, as error messages name it.
-        X: numbers of shape (n, d); NaN, None or masked where missing.
-        y: labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t). May be missing too.
+        name: the source's name in error messages.
+        X: numbers of shape (n, d); a missing value is NaN, None or masked.
+        y: labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t). Values may be missing
+            here too. None: there are no answers.
         series: text or integers of shape (n,); None: all rows are one recording.
         features: names of the d columns, all different.
         newest: how many of the last rows are used; None: all.
         exact: whether the rounding of float32 is kept for all columns, and not only where it may matter.
 
     Raises:
-        DataError: a wrong shape, kind or length; names the array.
+        DataError: an array has a wrong shape, type or length; the text names the array.
     """
     rows = _numbers(name, X)
     answers = None if y is None else _answers(name, y)
@@ -52,7 +53,9 @@ def samples_from_arrays(
         answers = None if answers is None else Plain(answers.data[first:], answers.missing[first:])
         series = None if series is None else series[first:]
     with np.errstate(over="ignore"):
-        X32 = np.array(rows, dtype=np.float32, order="C")  # a copy: a function may go on using its own
+        X32 = np.array(
+            rows, dtype=np.float32, order="C"
+        )  # a copy: the owner's function may change its own later
     columns = None if features is None else _columns(name, features, rows.shape[1])
     return Samples(
         name=name,
@@ -72,7 +75,7 @@ def samples_from_arrays(
 
 
 def _earlier(series: NDArray[Any] | None, first: int, n: int) -> DroppedRows:
-    """The rows before the first one that is used, by recording."""
+    """Count the rows before the first one that is used, for each recording."""
     found = np.zeros(n, dtype=np.int64) if series is None else series
     gone, at, rows = np.unique(found[:first], return_index=True, return_counts=True)
     used, numbers = np.unique(found[first:], return_inverse=True)
@@ -85,7 +88,7 @@ def _earlier(series: NDArray[Any] | None, first: int, n: int) -> DroppedRows:
 
 
 def _numbers(name: str, value: Any) -> NDArray[Any]:
-    """The features, with NaN where missing."""
+    """Return the features, with NaN for missing values."""
     X = plain(name, "X", value)
     data = X.data
     if data.ndim != 2 or data.dtype.kind not in "fiub":
@@ -98,7 +101,7 @@ def _numbers(name: str, value: Any) -> NDArray[Any]:
 
 
 def _answers(name: str, value: Any) -> Plain:
-    """Labels or targets, and where they are missing; in numbers NaN marks that."""
+    """Return labels or targets, and where they are missing. NaN marks a missing number."""
     y = plain(name, "y", value)
     data = _text(name, "y", y.data)
     if data.dtype.kind not in "fiubU" or not (
@@ -124,7 +127,7 @@ def _series(name: str, value: Any) -> NDArray[Any]:
 def _faults(
     name: str, X: NDArray[np.float32], columns: tuple[str, ...] | None, first: int
 ) -> dict[int, Fault]:
-    """The columns that hold an infinite value, with its place; `first` is the number of the first row."""
+    """Return the columns with an infinite value, and its place; `first` is the number of the first row."""
     beyond = np.isinf(X)
     what = public("infinite, or too large for a float32")
     faults = {}
@@ -136,7 +139,7 @@ def _faults(
 
 
 def _text(name: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Bytes as text; other arrays as they are."""
+    """Decode bytes to text; return other arrays unchanged."""
     if array.dtype.kind != "S":
         return array
     try:
@@ -155,7 +158,7 @@ def _columns(name: str, features: Any, width: int) -> tuple[str, ...]:
     for j, column in enumerate(columns):
         if (i := columns.index(column)) != j:
             raise DataError(
-                f"{name}: features: {column!r} stands twice; give each column its own name",
+                f"{name}: features: {column!r} occurs twice; give each column its own name",
                 public("features: columns {i} and {j} have one name", i=i, j=j),
             )
     return columns

@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 GROWTH = 1.25
-"""A buffer that grows gets this many times the room that it needs."""
+"""A buffer that grows is allocated this many times the size that it needs."""
 INTERNED = 4_096
-"""How many different texts of a column are stored once each: labels are few."""
+"""Up to this many different texts of a column are stored only once each. Labels are few."""
 
 
 class Buffer:
-    """An array that grows at its end; views of it that were returned never change.
+    """An array that grows at its end. Views of it that were returned never change.
 
     Args:
         dtype: the type of its values.
-        width: columns; None: it is of shape (n,).
+        width: the number of columns; None: the array has shape (n,).
     """
 
     def __init__(self, dtype: DTypeLike, width: int | None = None) -> None:
@@ -25,7 +25,7 @@ class Buffer:
         self._rows = 0
 
     def take(self, rows: NDArray[Any] | Sequence[Any]) -> None:
-        """More rows."""
+        """Append rows."""
         end = self._rows + len(rows)
         if end > len(self._held):
             larger = np.empty((int(end * GROWTH) + 1, *self._held.shape[1:]), dtype=self._held.dtype)
@@ -35,13 +35,13 @@ class Buffer:
         self._rows = end
 
     def keep(self, rows: NDArray[np.intp]) -> None:
-        """Forget all but these rows."""
+        """Drop all rows but these."""
         self._held = self._held[rows]
         self._rows = len(rows)
 
     @property
     def array(self) -> NDArray[Any]:
-        """All rows, without a copy."""
+        """All rows, as a view."""
         return self._held[: self._rows]
 
 
@@ -53,14 +53,14 @@ class Texts:
         self._known: dict[str, str] = {}
 
     def take(self, texts: Sequence[str]) -> None:
-        """More rows."""
+        """Append the texts of more rows."""
         known = self._known
         if len(known) < INTERNED:
             known.update((text, text) for text in dict.fromkeys(texts) if text not in known)
         self._held += [known.get(text, text) for text in texts]
 
     def keep(self, rows: NDArray[np.intp]) -> None:
-        """Forget all but these rows."""
+        """Drop all rows but these."""
         self._held = [self._held[row] for row in rows.tolist()]
 
     def __iter__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Columns that cannot be used: absent in a table, there twice, undecided, or not numbers."""
+"""Columns that cannot be used: absent from a table, there twice, ambiguous, or not numbers."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ TEXT = 9
 
 
 def require_column(tables: Sequence[Table], setting: str, name: str) -> None:
-    """Make sure that each table has the column that a setting names, once.
+    """Check that each table has the column that a setting names, exactly once.
 
     Raises:
         DataError: a table has no such column, or two.
@@ -59,7 +59,7 @@ def faults_of(tables: Sequence[Table], names: tuple[str, ...], series: str | Non
 
 def _double(table: Table, name: str, pair: tuple[int, int]) -> Fault:
     place = public("line {line}", line=table.columns.header.line)
-    text = f"{table.file}: {place}: column {name!r} stands twice; give each its own name"
+    text = f"{table.file}: {place}: column {name!r} occurs twice; give each column its own name"
     return Fault(text, place, public("columns {i} and {j} have one name", i=pair[0] + 1, j=pair[1] + 1))
 
 
@@ -74,8 +74,8 @@ def _lacking(lacking: Table, having: Table, name: str) -> Fault:
         where = f"{place}: there is no column {name!r}, which {having.file} has"
         what = public("the files of the folder have different columns")
     return Fault(
-        f"{lacking.file}: {where}; all files of a folder, and all tables of a file, have the columns that "
-        "are asked for",
+        f"{lacking.file}: {where}; all files of a folder, and all tables of a file, must have the columns "
+        "that the task uses",
         place,
         what,
     )
@@ -85,10 +85,12 @@ def _long(table: Table, key: str, value: str, kinds: int) -> Fault:
     place = public("line {line}", line=table.columns.header.line)
     what = public("holds {kinds} kinds of readings in turn", kinds=kinds)
     advice = (
-        "pivot() in the query gives each a column" if key == "_field" else "give each a column, or a file"
+        "give each kind its own column with pivot() in the query"
+        if key == "_field"
+        else "give each kind its own column, or its own file"
     )
     return Fault(
-        f"{table.file}: {place}, column {value!r}: {what}, column {key!r} says which; {advice}, or say "
+        f"{table.file}: {place}, column {value!r}: {what}, and column {key!r} says which; {advice}, or set "
         f'[data] series = "{key}" if all measure the same',
         place,
         what,
@@ -96,7 +98,7 @@ def _long(table: Table, key: str, value: str, kinds: int) -> Fault:
 
 
 def unread_cells(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[Unread, Fault, bool]]:
-    """By column: its cells that are no number, the first, and whether the column is text altogether."""
+    """Return by column: the cells that are not numbers, the first one, and whether the column is text."""
     found: dict[int, tuple[Unread, Fault, bool]] = {}
     for j, name in enumerate(names):
         count = numbers = 0

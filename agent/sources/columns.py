@@ -35,11 +35,11 @@ class Absence:
 
     def __init__(self, values: Sequence[float | str] = ()) -> None:
         self.texts = frozenset(value.strip().lower() for value in values if isinstance(value, str))
-        """The texts besides those that always do."""
+        """The texts beyond those of `MISSING`."""
         self._words = MISSING | self.texts
 
     def is_missing(self, cell: str) -> bool:
-        """Whether a cell of a column of numbers is a text for no reading."""
+        """Whether a cell of a column of numbers holds a text that means "no reading"."""
         return cell.strip().lower() in self._words
 
 
@@ -50,7 +50,7 @@ WHAT = (
     public("not a number; write decimals with a point"),
     public("infinite, or too large for a float32"),
 )
-"""The kinds of cells, by these numbers; 0: nothing is wrong with it."""
+"""What is wrong with a cell, by these numbers; 0: nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Unreadable:
     numbers: int
     """Cells of the column that are numbers."""
     row: int
-    """The table's row of the first; 0 where there is none."""
+    """The table's row with the first of them; 0 if there is none."""
     what: Public
 
 
@@ -69,7 +69,7 @@ class Unreadable:
 class Columns:
     """The columns of one table, as far as it has been read.
 
-    A name that occurs twice is kept once, at its first place.
+    Of two columns with the same name only the first is kept.
     """
 
     header: Header
@@ -82,9 +82,9 @@ class Columns:
     """The column that names a row's recording; None: the file is one."""
     time: str | None
     key: str | None
-    """A column that says what is measured in the row, if there is one."""
+    """The column that says what is measured in the row, if there is one."""
     keys: set[str] = field(default_factory=set)
-    """What stands in it."""
+    """The different values of that column."""
     last: Last = NONE_YET
     """The time of the row before the first one."""
     exact: bool = False
@@ -93,34 +93,34 @@ class Columns:
     def __post_init__(self) -> None:
         names = self.header.names
         self.kept = tuple(j for j, name in enumerate(names) if names.index(name) == j)
-        """Places in the header of the columns that are kept."""
+        """The positions in the header of the columns that are kept."""
         self.names = tuple(names[j] for j in self.kept)
         self.doubles = {
             name: (names.index(name), j)
             for j, name in reversed(list(enumerate(names)))
             if names.index(name) != j
         }
-        """Names that occur twice, and their first two places."""
+        """Names that occur twice, and their first two positions."""
         self.texts = {name: Texts() for name in self.names if name in self.texts_of}
         self.rows = 0
-        """Those that are kept."""
+        """The number of rows that are kept."""
         self.seen = 0
-        """All that came."""
+        """The number of all rows that were read."""
         self.first_lines: list[int] = []
-        """Where the first of them begin, at most `COMPARED`."""
+        """The lines in which the first rows begin, at most `COMPARED`."""
         self.forgotten = DroppedByRecording()
         self.gone = DroppedByAge()
-        """How many rows were dropped for being too old; whoever drops them counts them."""
+        """How many rows were dropped for being too old. The code that drops them counts them."""
         self._X = Buffer(np.float32, len(self.kept))
         self._rest = Remainders(len(self.kept), all_of_them=self.exact)
         self._faults = Buffer(np.uint8, len(self.kept))
-        """For each cell its place in `WHAT`."""
+        """For each cell its index in `WHAT`."""
         self._lines = Buffer(np.int64)
         self.times = Times(self.last)
         """The times of the rows, if there is a column of times."""
 
     def take(self, block: Sequence[Row]) -> None:
-        """More rows; text takes 15 times the memory of the numbers that it stands for."""
+        """Append rows. They are converted at once, because text takes 15 times the memory of its numbers."""
         if not block:
             return
         lines = [line for line, _ in block]
@@ -155,7 +155,12 @@ class Columns:
         self.seen += len(block)
 
     def keep(self, rows: NDArray[np.intp], times: NDArray[np.float64] | None = None) -> None:
-        """Forget all but these rows, which ascend; `times` of shape (n,) are those of all, where known."""
+        """Drop all rows but these.
+
+        Args:
+            rows: the rows to keep, in ascending order.
+            times: shape (n,), the times of all rows; None: not known.
+        """
         if len(rows) == self.rows:
             return
         gone = np.ones(self.rows, dtype=np.bool_)
@@ -171,7 +176,7 @@ class Columns:
         self.rows = len(rows)
 
     def _count(self, gone: NDArray[np.intp], times: NDArray[np.float64] | None) -> None:
-        """Rows are dropped; in a table without the column of recordings it is unknown whose they were."""
+        """Count dropped rows by recording. A table without the column of recordings does not tell theirs."""
         when = np.zeros(len(gone)) if times is None else times[gone]
         lines = self.lines[gone]
         if self.series is None:
@@ -184,11 +189,11 @@ class Columns:
 
     @property
     def X(self) -> NDArray[np.float32]:  # noqa: N802 (the field's name for samples)
-        """Shape (n, d)."""
+        """The numbers of the rows, shape (n, d)."""
         return self._X.array
 
     def rest(self, name: str) -> NDArray[np.float64] | None:
-        """Shape (n,): the rounding of a column to float32; None: float32 is enough, or there is no such
+        """The rounding of a column to float32, shape (n,); None: float32 is enough, or there is no such
         column."""
         return self._rest.column(self.names.index(name)) if name in self.names else None
 
@@ -206,7 +211,7 @@ class Columns:
         return Unreadable(int(np.count_nonzero(faults)), int(np.count_nonzero(numbers)), row, what)
 
     def _numbers(self, style: Style, cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """One column's values, NaN where missing or unreadable, and what is wrong with each cell."""
+        """Return one column's values, NaN where missing or unreadable, and what is wrong with each cell."""
         faults = np.zeros(len(cells), dtype=np.uint8)
         try:
             values = style.numbers(cells)

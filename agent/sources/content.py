@@ -1,4 +1,4 @@
-"""The content of a file, read block by block: it is never in memory as a whole."""
+"""The content of a file, read block by block. It is never in memory as a whole."""
 
 import io
 import os
@@ -15,16 +15,16 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 BLOCK = 1 << 16
-"""Bytes that are read at once."""
+"""The number of bytes that are read at once."""
 
 
 class Content:
-    """The complete lines of one open file; all of it, if the file does not grow.
+    """The complete lines of one open file. If the file does not grow, a last line without an end counts too.
 
     Args:
-        file: for messages.
-        stream: of the file, open and unbuffered; a pipe is read to its end, and is in memory then.
-        growing: whether a last line without its end is still being written, and waits.
+        file: the file, for messages.
+        stream: the open file, unbuffered. A pipe is read to its end into memory.
+        growing: whether a last line without an end is still being written, and is left for the next read.
     """
 
     def __init__(self, file: Path, stream: io.FileIO, growing: bool) -> None:
@@ -41,28 +41,30 @@ class Content:
         refuse_foreign(file, self.piece(0, 4_096), self.piece(max(0, size - BLOCK), BLOCK))
 
     def piece(self, start: int, count: int) -> bytes:
-        """A piece of the file; shorter where it ends."""
+        """Read a piece of the file. It is shorter than `count` at the end of the file."""
         if self._piped is not None:
             return self._piped[start : start + count]
         return os.pread(self._descriptor, count, start)
 
     def head(self, count: int) -> bytes:
-        """The first bytes of what is read."""
+        """Read the first bytes, at most those of the complete lines."""
         return self.piece(0, min(count, self.end))
 
     def text(self, start: int = 0) -> Iterator[str]:
-        """The lines from a byte on that begins one, with their ends; bytes that are not UTF-8 become
-        surrogates.
+        """Iterate over the lines, with their line ends. Bytes that are not UTF-8 become surrogates.
+
+        Args:
+            start: the first byte to read, which must begin a line.
 
         Raises:
-            DataError: the file is cut while it is read.
+            DataError: the file was truncated while it was read.
         """
         piece = io.BufferedReader(_Piece(self, start), BLOCK)
         encoding = "utf-8-sig" if start == 0 else "utf-8"
         return io.TextIOWrapper(piece, encoding=encoding, errors="surrogateescape", newline="")
 
     def scan(self, start: int, end: int, checksum: int = 0) -> tuple[int, bool]:
-        """The CRC-32 of these bytes after others with that checksum, and whether there is a quote in them."""
+        """Compute the CRC-32 of these bytes, continued from `checksum`, and whether they contain a quote."""
         quotes = False
         while start < end and (block := self.piece(start, min(BLOCK, end - start))):
             checksum = zlib.crc32(block, checksum)
@@ -71,7 +73,7 @@ class Content:
         return checksum, quotes
 
     def _last_end(self, size: int) -> int:
-        """The position behind the last complete line."""
+        """Return the position after the last complete line."""
         while size > 0:
             start = max(0, size - BLOCK)
             block = self.piece(start, size - start)
@@ -82,7 +84,7 @@ class Content:
 
 
 class _Piece(io.RawIOBase):
-    """The bytes of a content from one place on."""
+    """The bytes of a content from one position on."""
 
     def __init__(self, content: Content, start: int) -> None:
         self._content, self._at = content, start
@@ -103,10 +105,10 @@ class _Piece(io.RawIOBase):
 
 @contextmanager
 def opened(file: Path, growing: bool) -> Iterator[Content]:
-    """A file's content while it is read.
+    """Open a file's content for reading.
 
     Raises:
-        DataError: it cannot be read, or is of another kind than text.
+        DataError: the file cannot be read, or is not text.
     """
     try:
         with io.FileIO(file) as stream:

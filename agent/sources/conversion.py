@@ -1,8 +1,8 @@
 """Convert what an owner's function returns into plain NumPy arrays, with the places of missing values.
 
 `numpy.asarray` accepts almost anything, and drops what it cannot express: the mask of a masked array, the
-unit of a quantity, the fact that an object was no number. So it is used only for types that it keeps whole.
-The rest is converted here, or refused.
+unit of a quantity, the fact that an object was not a number. So it is used only for types that it converts
+without loss. Other types are converted here, or refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,21 +19,21 @@ from fedge.data.disclosure import Known, public
 from fedge.errors import DataError
 
 FAITHFUL = (np.ndarray, np.memmap, np.matrix)
-"""Kinds of arrays that are only numbers, as masked ones are with their mask. Other subclasses of NumPy's
-arrays carry units. (Masked ones are not named here: NumPy loads them, 2 MB, when they are first named.)"""
+"""Types of arrays that hold only numbers. Other subclasses of NumPy's arrays carry units. Masked arrays hold
+only numbers and a mask; they are not named here, because NumPy would load `numpy.ma`, which takes 2 MB."""
 NUMBERS = (bool, int, float, np.number, np.bool_, Decimal, Fraction)
 
 
 @dataclass(frozen=True)
 class Plain:
-    """An array, and its missing values."""
+    """An array, and where its values are missing."""
 
     data: NDArray[Any]
     missing: NDArray[np.bool_]
-    """Of the same shape. The entries of `data` there have no meaning."""
+    """Of the same shape. Where it is True, the entry of `data` has no meaning."""
 
     def filled(self) -> NDArray[Any]:
-        """With NaN where a value is missing, if any is."""
+        """Return the array, with NaN for each missing value."""
         if not self.missing.any():
             return self.data
         found = self.data.astype(np.float64)
@@ -42,19 +42,19 @@ class Plain:
 
 
 class _Refused(Exception):  # noqa: N818 (it becomes a DataError, with the array's name)
-    """What is wrong with an object."""
+    """The object cannot be converted; the text says why."""
 
 
 def plain(source: str, key: str, value: Any) -> Plain:
-    """An object from the owner's function as an array.
+    """Convert an object from the owner's function to an array.
 
     Args:
-        source: the source, as error messages name it.
+        source: the source's name in error messages.
         key: which of its arrays this is: X, y, series or features.
         value: an array, a table, or sequences of numbers or of text.
 
     Raises:
-        DataError: it is no array, or would lose its meaning as one.
+        DataError: the object is not an array, or would lose its meaning as one.
     """
     told = public("{key} cannot be converted to an array that means the same", key=Known(key))
     try:
@@ -82,21 +82,21 @@ def _plain(value: Any) -> Plain:
         _check_units(value, value)
         if not isinstance(value, np.ma.MaskedArray | np.char.chararray):
             raise _Refused(
-                f"is a {type(value).__name__}, which is more than its numbers; "
-                "hand over a plain numpy.ndarray"
+                f"is a {type(value).__name__}, which a plain array cannot represent in full; "
+                "return a plain numpy.ndarray"
             )
-    if not isinstance(value, np.ma.MaskedArray) or value.dtype.names is not None:  # a record is no number
+    if not isinstance(value, np.ma.MaskedArray) or value.dtype.names is not None:  # a record is not a number
         return _unmasked(np.asarray(value))
     data, missing = np.asarray(value.data), np.array(np.ma.getmaskarray(value))
     return _objects(data, missing) if data.dtype.kind in "OT" else Plain(data, missing)
 
 
 def _check_units(value: Any, holder: Any) -> None:
-    """Refuse a quantity: the number alone would count as being in the unit of the other devices."""
+    """Refuse a quantity. Its number alone would be taken to be in the unit of the other devices."""
     if any(getattr(holder, name, None) is not None for name in ("unit", "units")):
         raise _Refused(
             f"is a {type(value).__name__} with a unit; convert it to the unit that all devices use, "
-            "and hand over its plain numbers"
+            "and return its plain numbers"
         )
 
 
@@ -120,7 +120,7 @@ def _sequence(value: Sequence[Any]) -> Plain:
 
 
 def _kinds(value: Iterable[Any]) -> set[type]:
-    """The types of the elements of sequences, at any depth."""
+    """Return the types of the elements of nested sequences."""
     kinds = set(map(type, value))
     nested = {kind for kind in kinds if issubclass(kind, list | tuple)}
     if nested:
@@ -145,16 +145,16 @@ def _unmasked(data: NDArray[Any]) -> Plain:
 
 
 def _objects(data: NDArray[Any], missing: NDArray[np.bool_]) -> Plain:
-    """Python's own objects: numbers, or text, each with some missing."""
+    """Convert an array of Python objects: numbers or texts, some of which may be missing."""
     items: list[Any] = data.ravel().tolist()
-    if set(map(type, items)) == {float}:  # the many
+    if set(map(type, items)) == {float}:  # the usual case
         found = data.astype(np.float64)
         return Plain(found, missing | np.isnan(found))
     absent = missing.ravel() | np.fromiter(map(_is_missing, items), bool, len(items))
     present = [item for item, gone in zip(items, absent, strict=True) if not gone]
     if all(isinstance(item, str) for item in present):
         filled: Any = ["" if gone else item for item, gone in zip(items, absent, strict=True)]
-        # Without a single text among them nothing says that they were meant to be text.
+        # If all are missing, nothing shows that they were meant to be text.
         found = np.array(filled, dtype=np.str_) if present else np.full(len(items), np.nan)
     elif all(map(_is_whole, present)):
         filled = [0 if gone else int(item) for item, gone in zip(items, absent, strict=True)]
@@ -167,13 +167,14 @@ def _objects(data: NDArray[Any], missing: NDArray[np.bool_]) -> Plain:
         odd = next(i for i, item in enumerate(items) if not absent[i] and not isinstance(item, NUMBERS))
         where = ", ".join(str(index) for index in np.unravel_index(odd, data.shape)) if data.ndim else "-"
         raise _Refused(
-            f"holds a {type(items[odd]).__name__} at ({where}), among others; hand over numbers or text"
+            f"holds a {type(items[odd]).__name__} at ({where}), beside values of other types; return only "
+            "numbers or only text"
         )
     return Plain(found.reshape(data.shape), absent.reshape(data.shape))
 
 
 def _is_missing(item: Any) -> bool:
-    """None, NaN, a masked value, and what pandas writes for them: NA and NaT."""
+    """Whether an item is None, NaN, a masked value, or pandas' NA or NaT."""
     if item is None or item is np.ma.masked or type(item).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(item, float | np.floating | Decimal) and item != item
@@ -186,5 +187,5 @@ def _is_whole(item: Any) -> bool:
 def _number(item: Any) -> float:
     try:
         return float(item)
-    except OverflowError:  # told as infinite, with its place
+    except OverflowError:  # reported later as infinite, with its place
         return np.inf

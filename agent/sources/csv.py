@@ -1,4 +1,4 @@
-"""Samples from text, CSV or JSON lines: one file, or a folder of them that may be growing."""
+"""Samples from text files, CSV or JSON lines: one file, or a folder of files. The files may be growing."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -21,21 +21,21 @@ from fedge.errors import DataError
 
 @dataclass
 class _Memory:
-    """The result of the last reading, to go on from."""
+    """The result of the last read, from which the next one continues."""
 
     parsed: dict[Path, TextFile] = field(default_factory=dict)
     samples: Samples | None = None
-    """The table from it; None: it could not be used."""
+    """The samples from it; None: the last read failed."""
 
 
 @dataclass(frozen=True)
 class CsvSource:
-    """Text in UTF-8: CSV with a header line, as RFC 4180 has it or in another dialect; or without a header,
-    and with `columns`; or JSON lines.
+    """Text in UTF-8: CSV with a header line (RFC 4180 or another dialect), CSV without a header and with
+    `columns`, or JSON lines.
 
-    Columns are identified by their names. A column of text is no error unless the task asks for it. Neither
-    is a column that only some files have, or whose name occurs twice. A line that cannot be read is left out.
-    An empty line is no row; where there is only one column, "" is a row whose value is missing.
+    Columns are identified by their names. These columns are an error only if the task asks for them: a column
+    of text, one that only some files have, and one whose name occurs twice. A line that cannot be read is
+    left out. An empty line is not a row. If there is only one column, "" is a row whose value is missing.
 
     A source remembers what it has read: if a file has only grown, only the new part is parsed.
     """
@@ -43,19 +43,20 @@ class CsvSource:
     path: Path
     """A file, or a folder whose *.csv are read in the order of their names."""
     label: str | None = None
-    """The column of class names; without such a column there are no answers."""
+    """The column of class names; None: there are no answers."""
     series: str | None = None
-    """The column naming the recording a row belongs to; None: each file is one."""
+    """The column that names a row's recording; None: each file is one recording."""
     columns: tuple[str, ...] | None = None
-    """Names of the columns, in order, for files without a header; a line that repeats them is no row."""
+    """Names of the columns, in order, for files without a header. A first line that repeats them is not a
+    row."""
     growing: bool = True
-    """Whether a last line without its end is still being written, and waits."""
+    """Whether a last line without an end is still being written, and is left for the next read."""
     form: FormSettings = NOTHING
     """How the files are written, as far as their owner has set it."""
     newest: Newest | None = None
     """Which rows are used; None: all."""
     files: str | None = None
-    """A pattern of names of the folder's files, which are read instead of its *.csv; see `rotation`."""
+    """A pattern for names of files in the folder, which are read instead of *.csv; see `rotation`."""
     exact: bool = False
     """Whether the rounding of float32 is kept for all columns, and not only where it may matter."""
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
@@ -63,7 +64,11 @@ class CsvSource:
     _memory: _Memory = field(default_factory=_Memory, init=False, compare=False, repr=False)
 
     def fingerprint(self) -> Hashable:
-        """Each file's name, inode, size and time of change."""
+        """Return each file's name, inode, size and time of change.
+
+        Raises:
+            DataError: the file or folder is not there, or cannot be read.
+        """
         try:
             stats = [(file, file.stat()) for file in list_files(self.path, self.files)]
         except OSError as error:
@@ -74,16 +79,16 @@ class CsvSource:
         """Read all files. A file without rows adds nothing, as long as another has some.
 
         Raises:
-            DataError: no file, no text file, no rows, too many lines that cannot be read, or a form that can
-                be understood in two ways; the text names the file, the line and what to do.
+            DataError: there is no file or no row, a file is not text, too many lines cannot be read, or a
+                file can be understood in two ways. The text names the file and the line, and says what to do.
         """
         files = list_files(self.path, self.files)
         before, samples = self._memory.parsed, self._memory.samples
-        self._memory.parsed, self._memory.samples = {}, None  # of no use if anything is raised
+        self._memory.parsed, self._memory.samples = {}, None  # stays so if anything is raised
         parsed, changed = self._parse(files, before)
         self._memory.parsed = {one.file: one for one in parsed}
         if samples is None or changed:
-            samples = None  # its memory is free while the next are made
+            samples = None  # frees its memory before the next are made
             samples = self._joined(files, parsed)
         if (others := beside(self.path, files, self.files)) != samples.beside:
             samples = replace(samples, beside=others)
@@ -93,10 +98,10 @@ class CsvSource:
         return samples
 
     def names(self) -> frozenset[str]:
-        """The cells of the first file's first line.
+        """Return the cells of the first file's first line.
 
         Raises:
-            DataError: no file, none that is text, or the separator cannot be told.
+            DataError: there is no file, it is not text, or more than one separator fits.
         """
         file = list_files(self.path, self.files)[0]
         wanted = replace(self._wanted(), columns=None)
@@ -108,9 +113,9 @@ class CsvSource:
         return Wanted(self.label, self.series, self.columns, self.form, self.exact)
 
     def _parse(self, files: Sequence[Path], before: dict[Path, TextFile]) -> tuple[list[TextFile], bool]:
-        """All files as they are now, and whether anything is new.
+        """Return all files as they are now, and whether anything is new.
 
-        If rows that were dropped may be among the newest now, because others are gone, all is read anew.
+        If dropped rows may be among the newest now, because other rows are gone, everything is read again.
         """
         parsed: list[TextFile] = []
         changed = before.keys() != set(files)
@@ -153,7 +158,9 @@ class CsvSource:
                 else public("is empty; it must begin with a header line")
             )
             if len(files) > 1:
-                told = public("{told} (nor have {more} more files rows)", told=told, more=len(files) - 1)
+                told = public(
+                    "{told} ({more} more files have no rows either)", told=told, more=len(files) - 1
+                )
             raise DataError(f"{files[0]}: {told}", public("the file {told}", told=told))
         return join(
             self.path,
@@ -167,10 +174,10 @@ class CsvSource:
         )
 
     def _left_out(self, parsed: list[TextFile], rows: int) -> LeftOut | None:
-        """The lines that could not be read.
+        """Return the lines that could not be read; None: there are none.
 
         Raises:
-            DataError: they are more than the owner allows.
+            DataError: there are more of them than the owner allows.
         """
         bad = sum(one.bad for one in parsed)
         if not bad:
@@ -183,9 +190,7 @@ class CsvSource:
         if bad > self.form.max_bad * of:
             advice = f"; {hint}" if hint else first.detail
             if not hint and COMPLETE in advice and 2 * bad > of:
-                advice = (
-                    "; if the header stands elsewhere, say [data] skip, or name the columns: [data] columns"
-                )
+                advice = "; if the header is elsewhere, set [data] skip; without a header, set [data] columns"
             told = public(
                 "{place} ({bad} of {of} rows cannot be read, more than [data] max_bad allows)",
                 place=place,
@@ -202,12 +207,12 @@ class CsvSource:
 
 
 def _forgotten(parsed: Mapping[Path, TextFile]) -> bool:
-    """Whether some rows that were read are gone."""
+    """Whether some rows that were read have been dropped."""
     return any(columns.seen > columns.rows for columns in rows_of(parsed.values()))
 
 
 def _told_of_all(parsed: list[TextFile]) -> tuple[str, ...]:
-    """How files were understood: each sentence once, with its files unless it applies to all."""
+    """Return how the files were understood: each sentence once, with its files unless it applies to all."""
     files: dict[str, list[str]] = {}
     for file in parsed:
         for sentence in file.reading:

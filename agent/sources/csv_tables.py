@@ -1,4 +1,4 @@
-"""The tables of a CSV file: a header and its rows, and another header where a logger wrote one again."""
+"""The tables of a CSV file: a header and its rows. A logger may write another header and table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +18,12 @@ class CsvTables:
     """The tables of a file of separated cells.
 
     Args:
-        file: for messages.
-        content: what it holds.
-        has_quotes: whether there is a quote in it.
-        dialect: how it is written.
-        columns: the names of the columns, where it has no header; a first line that repeats them is no row.
+        file: the file, for messages.
+        content: its content.
+        has_quotes: whether the content contains a quote.
+        dialect: how the file is written.
+        columns: the names of the columns, if the file has no header. A first line that repeats them is not a
+            row.
     """
 
     def __init__(
@@ -38,14 +39,14 @@ class CsvTables:
         self._dialect, self._columns = dialect, columns
         self._header: Header | None = None
         self._below = 0
-        """Lines below a header that are no rows: units and other notes of loggers about columns."""
+        """The number of lines below a header that are not rows: units and other notes about the columns."""
         if dialect.form is Form.TOA5:
             self._below = 2
         elif dialect.units:
             self._below = 1
         self._begun = False
         self._pending = 0 if dialect.header is not None else self._below
-        """How many of them are still to come."""
+        """How many of these lines are still to come."""
         self._unread = columns is not None
         """Whether the first line, which may repeat the names that the owner has set, is still to come."""
         self._repeats: list[int] = []
@@ -61,35 +62,38 @@ class CsvTables:
 
     @property
     def bad(self) -> int:
-        """Lines left out because they cannot be read."""
+        """The number of lines left out because they cannot be read."""
         return self._records.bad
 
     def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
-        """Let `blocks` continue with the new part; return whether it can: the old part must be complete.
+        """Let `blocks` continue with the new part of the file.
 
         Args:
             content: the content of the file now.
             start: its length when `blocks` ended, in bytes.
-            has_quotes: whether there is a quote in the new part.
+            has_quotes: whether the new part contains a quote.
+
+        Returns:
+            Whether it can continue. It cannot if the old part ended within a record.
         """
         self._records.go_on(content.text(start), has_quotes)
         return not self._records.torn
 
     def passed_over(self) -> tuple[str, ...]:
-        """What was no row, for the owner."""
+        """Describe the lines that were not rows, for the owner."""
         told = []
         if self._repeats:
             told.append(
-                f"the header stands again in line {self._repeats[0]}"
+                f"the header is repeated in line {self._repeats[0]}"
                 + (f" and {len(self._repeats) - 1} more lines" if len(self._repeats) > 1 else "")
-                + ": no row"
+                + ": not counted as a row"
             )
         if self._empty:
-            told.append(f"{self._empty} lines hold nothing but separators: no rows")
+            told.append(f"{self._empty} lines hold nothing but separators: not counted as rows")
         return tuple(told)
 
     def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
-        """At most `size` rows each, of one table; an empty block for each header that is met."""
+        """Iterate over blocks of at most `size` rows of one table. Each header begins with an empty block."""
         block: list[Row] = []
         before: Header | None = None
         for header, row in self._rows():
@@ -108,7 +112,7 @@ class CsvTables:
             yield before, block
 
     def _rows(self) -> Iterator[tuple[Header, Row | None]]:
-        """Each header without a row, then its rows."""
+        """Iterate over each header, first without a row, then with each of its rows."""
         dialect, records = self._dialect, self._records
         if not self._begun:
             self._begun = True
@@ -154,14 +158,16 @@ class CsvTables:
                     self._leave_out(len(cells), width)
                     continue
                 cells = fitted
-            if width > 1 and dialect.separator != "," and not any(cells):  # between commas it has been a row
+            if (
+                width > 1 and dialect.separator != "," and not any(cells)
+            ):  # between commas such a line is a row
                 self._empty += 1
                 continue
             self._numbers = self._numbers or looks_like_number(cells[0])
             yield header, (line, cells)
 
     def _begin(self, line: int, cells: list[str]) -> Iterator[tuple[Header, None]]:
-        """Handle a line of names: of another table, or a repetition."""
+        """Handle a line of names: another table's header, or a repetition of this one."""
         names = tuple(_name(cell) for cell in cells)
         if self._header is not None:
             while len(names) > len(self._header.names) and not names[-1]:
@@ -177,7 +183,7 @@ class CsvTables:
         """Whether the first line repeats the names that the owner has set.
 
         Raises:
-            DataError: it does in another order.
+            DataError: it has the same names in another order.
         """
         names = tuple(_name(cell) for cell in cells)
         if names == header.names:
@@ -185,13 +191,13 @@ class CsvTables:
         if sorted(names) == sorted(header.names):
             raise DataError(
                 f"{self._file}: line {line}: has the names in [data] columns in another order; "
-                "name them in this file's, or leave out columns",
+                "name them in the order of this file, or remove [data] columns",
                 public("line {line}: has the names in [data] columns in another order", line=line),
             )
         return False
 
     def _begins_again(self, cells: list[str], header: Header) -> bool | None:
-        """Whether a line among the rows holds names (True), is another line without a row (False), or a row
+        """Whether a line among the rows is a header (True), another line that is not a row (False), or a row
         (None)."""
         names, form = header.names, self._dialect.form
         if form is Form.TOA5 and cells[0] == "TOA5":
@@ -201,7 +207,7 @@ class CsvTables:
             self._header = None
             return False
         k = header.first
-        if len(names) == 1 and not self._numbers:  # a word among words
+        if len(names) == 1 and not self._numbers:  # a column of words: the name may be a value
             return None
         if k < 0 or len(cells) <= k or cells[k].strip() not in names or not cells[k].strip():
             return None
@@ -213,7 +219,7 @@ class CsvTables:
         return None
 
     def _fitted(self, cells: list[str], header: Header) -> list[str] | None:
-        """The cells of a row that has more or fewer than the header, if the form of the file allows that."""
+        """Fit a row with more or fewer cells than the header to it; None: the form of the file forbids it."""
         width, form = len(header.names), self._dialect.form
         if len(cells) > width:
             if any(cells[width:]) and form is not Form.HOME_ASSISTANT:
@@ -240,5 +246,5 @@ class CsvTables:
 
 
 def _name(cell: str) -> str:
-    """A name; bytes that are not UTF-8 are shown as escapes."""
+    """Return the name in a cell. Bytes that are not UTF-8 become U+FFFD."""
     return cell.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""A comma between cells that may be a decimal one: the header `temp,` above the row `20,5`. Pure."""
+"""Detects commas between cells that may be decimal commas: the header `temp,` above the row `20,5`. Pure."""
 
 import json
 from dataclasses import dataclass
@@ -10,23 +10,29 @@ from agent.sources.samples import Samples
 
 @dataclass(frozen=True)
 class Torn:
-    """A column of whole numbers, and one without a name behind it with whole numbers too."""
+    """A column of whole numbers, followed by a column without a name that also holds whole numbers."""
 
     column: str
     row: int
-    """The first that shows it."""
+    """The first row in which both have a value."""
     cells: str
     """The cells as they are in the file: `20,5`."""
     as_two: str
+    """The cells read as two numbers: `20 and 5`."""
     as_one: str
+    """The cells read as one number: `20.5`."""
     remedy: str
+    """What the owner can do."""
 
 
 def torn(samples: Samples) -> Torn | None:
-    """Whether a file separated by commas may hold numbers with decimal commas instead.
+    """Find out whether a file separated by commas may hold numbers with decimal commas instead.
 
     That is possible if a named column holds only whole numbers, and the next column has no name and only
-    whole numbers without a sign. None: nothing suggests it.
+    whole numbers without a sign.
+
+    Returns:
+        The two columns; None: nothing suggests it.
     """
     names = samples.columns or ()
     if "" not in names[1:] or not any(told.endswith("separated by commas") for told in samples.reading):

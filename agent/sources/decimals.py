@@ -1,8 +1,8 @@
 """How numbers are written in a file: the decimal sign, and the sign between thousands.
 
-"1,234" is 1.234 or 1234, and the cell does not say which. Another cell may: "0,5" can only be a fraction, and
-"1.234,5" only a fraction with thousands. If no cell proves it, this module does not guess: the column cannot
-be used until the owner sets it.
+"1,234" is 1.234 or 1234, and the cell does not say which. Another cell of the column may: "0,5" can only be a
+fraction, and "1.234,5" only a fraction with thousands. If no cell proves it, this module does not guess: the
+column cannot be used until the owner sets `[data] decimal`.
 """
 
 import re
@@ -34,10 +34,10 @@ class Style:
     thousands: str = ""
 
     def numbers(self, cells: Sequence[str]) -> NDArray[np.float64]:
-        """The values of cells, of shape (n,).
+        """Return the values of n cells, shape (n,).
 
         Raises:
-            ValueError: one is no number, or written otherwise.
+            ValueError: a cell is not a number in this style.
         """
         text = "\n".join(cells)
         if "_" in text:
@@ -49,12 +49,12 @@ class Style:
         return np.array([float(cell) for cell in text.replace(self.decimal, ".").split("\n")])
 
     def number(self, cell: str) -> float:
-        """A cell's value.
+        """Return a cell's value.
 
         Raises:
-            ValueError: it is no number, or written otherwise.
+            ValueError: the cell is not a number in this style.
         """
-        if "_" in cell:  # `float` takes Python's 1_000 too; in data that is more likely a text
+        if "_" in cell:  # `float` also reads Python's 1_000, which in data is more likely a text
             raise ValueError
         if self.thousands or self.decimal != ".":
             cell = self._plain(cell.strip())
@@ -76,17 +76,17 @@ class Style:
 
 @dataclass
 class Evidence:
-    """The evidence in one column: the line of the first cell that proves something."""
+    """The evidence in one column: for each sign the line of the first cell that proves something."""
 
     fraction: dict[str, int] = field(default_factory=dict)
-    """By sign: here it can only be the decimal sign."""
+    """Where the sign can only be the decimal sign."""
     groups: dict[str, int] = field(default_factory=dict)
-    """By sign: here it can only separate thousands."""
+    """Where the sign can only separate thousands."""
     either: dict[str, int] = field(default_factory=dict)
-    """By sign: here it can be either."""
+    """Where the sign can be either."""
 
     def take(self, cells: Sequence[str], lines: Sequence[int]) -> None:
-        """Look at more cells of the column."""
+        """Examine more cells of the column."""
         text = "\n".join(cells)
         if {sign for sign in ",." if sign in text} <= self.fraction.keys():
             return
@@ -105,7 +105,7 @@ class Evidence:
                 self.groups.setdefault(OTHER[sign], line)
 
     def proves(self, sign: str) -> int:
-        """The line of a cell which proves that this is the decimal sign; 0: none."""
+        """Return the line of a cell which proves that this is the decimal sign; 0: none does."""
         return self.fraction.get(sign, 0) or self.groups.get(OTHER[sign], 0)
 
 
@@ -120,7 +120,7 @@ class Undecided:
 
 @dataclass(frozen=True)
 class Decision:
-    """The styles of a file's columns by their place in the header, and the reasons."""
+    """The styles of a file's columns by their position in the header, and the reasons."""
 
     styles: Mapping[int, Style]
     undecided: Mapping[int, Undecided]
@@ -130,7 +130,7 @@ class Decision:
 
 
 def set_style(form: FormSettings) -> Style | None:
-    """The style that the owner has set, if that is enough."""
+    """Return the style that the owner has set; None: the settings do not give the decimal sign."""
     if form.decimal is not None:
         return Style(
             form.decimal,
@@ -144,13 +144,13 @@ def set_style(form: FormSettings) -> Style | None:
 def decide(
     names: Sequence[str], found: Mapping[int, Evidence], form: FormSettings, separator: str
 ) -> Decision:
-    """How the columns' numbers are written.
+    """Decide how the columns' numbers are written.
 
     Args:
         names: the header.
-        found: the evidence of each column, by its place in the header.
+        found: the evidence of each column, by its position in the header.
         form: the owner's settings, without a decimal sign.
-        separator: between cells; if it is a comma, a point is the decimal sign.
+        separator: the sign between cells. If it is a comma, a point is the decimal sign.
     """
     by = {sign: [j for j, evidence in found.items() if evidence.proves(sign)] for sign in ",."}
     proven = [sign for sign in ",." if by[sign]]
@@ -163,7 +163,7 @@ def decide(
     for j, evidence in found.items():
         own = [sign for sign in ",." if evidence.proves(sign)]
         if len(own) == 2:
-            if separator == ",":  # where a point has always been meant; the other cells are no numbers
+            if separator == ",":  # a point is the decimal sign; cells with a comma are not numbers
                 styles[j] = Style()
             else:
                 undecided[j] = _conflict(evidence)
@@ -190,13 +190,12 @@ def _reasons(
     names: Sequence[str], found: Mapping[int, Evidence], by: Mapping[str, list[int]], separator: str
 ) -> tuple[str, ...]:
     proofs = [
-        f"{_named(sign)}s, for column {names[by[sign][0]]!r} in line {found[by[sign][0]].proves(sign)} "
-        "can be nothing else"
+        f"{_named(sign)}s: column {names[by[sign][0]]!r} in line {found[by[sign][0]].proves(sign)} proves it"
         for sign in ",."
         if by[sign] and (sign == "," or by[","] or separator != ",")
     ]
     if len(proofs) == 2:
-        return ("each column by its own cells: " + "; ".join(proofs),)
+        return ("decided for each column by its own cells: " + "; ".join(proofs),)
     return tuple(proofs)
 
 
@@ -207,12 +206,12 @@ def _named(sign: str) -> str:
 def _ambiguous(line: int, sign: str) -> Undecided:
     if sign == ",":
         what = public("a comma before three digits may be a decimal comma or stand between thousands")
-        return Undecided(line, what, 'say which: [data] decimal = "," or decimal = "."')
+        return Undecided(line, what, 'set which one it is: [data] decimal = "," or decimal = "."')
     what = public("a point before three digits may be a decimal point or stand between thousands")
-    return Undecided(line, what, 'say which: [data] decimal = "." or decimal = ","')
+    return Undecided(line, what, 'set which one it is: [data] decimal = "." or decimal = ","')
 
 
 def _conflict(evidence: Evidence) -> Undecided:
     lines = sorted(evidence.proves(sign) for sign in ",.")
     what = public("decimal commas and decimal points in one column (see line {line} too)", line=lines[1])
-    return Undecided(lines[0], what, 'say which is meant: [data] decimal = "," or decimal = "."')
+    return Undecided(lines[0], what, 'set which one is meant: [data] decimal = "," or decimal = "."')

@@ -1,4 +1,4 @@
-"""The form of one CSV file: set by its owner, given by the file, or found out from its first lines."""
+"""How one CSV file is written: set by its owner, stated by the file, or detected from its first lines."""
 
 import io
 import re
@@ -18,7 +18,7 @@ from fedge.errors import DataError
 LINES, BYTES = 200, 1 << 16
 """How many lines of a file are examined."""
 HEAD = BYTES + 1
-"""How many bytes are read for that."""
+"""How many bytes are read for that, which shows whether there are more."""
 _JSON_ARRAY = re.compile(r"\s*\[\s*\{")
 
 
@@ -32,28 +32,28 @@ class Dialect:
     """Lines before the header."""
     comment: str | None
     header: tuple[int, tuple[str, ...]] | None = None
-    """Line and names of a header that stands in a comment."""
+    """Line and names of a header that is written as a comment."""
     decimal: str | None = None
     """The decimal sign, if the owner or the file gives it."""
     units: bool = False
     """Whether the line below the header holds units."""
     reading: tuple[str, ...] = ()
-    """What was found out and why, for the owner."""
+    """What was detected and why, for the owner."""
     hint: str = ""
-    """The setting that helps if lines do not fit, for the owner."""
+    """The setting to try if lines do not fit, for the owner."""
 
 
 def detect(file: Path, head: bytes, form: FormSettings, columns: tuple[str, ...] | None) -> Dialect:
-    """Find out how a file is written.
+    """Detect how a file is written.
 
     Args:
-        file: for messages.
+        file: the file, for messages.
         head: the first `HEAD` bytes of the file.
-        form: the owner's settings, which are not searched for.
-        columns: the names, where there is no header.
+        form: the owner's settings. What they set is not detected.
+        columns: the names of the columns, if there is no header.
 
     Raises:
-        DataError: this is no CSV; or two separators fit, and give other values.
+        DataError: the file is not CSV; or two separators fit, and give different values.
     """
     lines = first_lines(head)
     found = read_preamble(lines, form.skip)
@@ -76,7 +76,7 @@ def detect(file: Path, head: bytes, form: FormSettings, columns: tuple[str, ...]
         reading.append(f"the header is the comment in line {header[0]}")
     units = found.form is Form.PLAIN and header is None and columns is None and form.units_row is None
     if units and holds_units(rows_of(texts, separator)[:22]):
-        reading.append(f"line {rest[1][0] + 1} holds units; [data] units_row = false takes it as a row")
+        reading.append(f"line {rest[1][0] + 1} holds units; [data] units_row = false reads it as a row")
     else:
         units = bool(form.units_row)
     decimal = form.decimal if form.decimal is not None else found.decimal
@@ -96,7 +96,7 @@ def detect(file: Path, head: bytes, form: FormSettings, columns: tuple[str, ...]
 
 
 def first_lines(data: bytes) -> list[str]:
-    """The complete lines at the beginning of a file, at most `LINES`."""
+    """Return the complete lines at the beginning of a file, at most `LINES`."""
     head = data[:BYTES].decode("utf-8-sig", errors="replace")
     lines = io.StringIO(head, newline=None).read().split("\n")
     if len(data) > BYTES and len(lines) > 1:
@@ -107,7 +107,7 @@ def first_lines(data: bytes) -> list[str]:
 def _comments(
     lines: Sequence[str], found: Preamble, form: FormSettings
 ) -> tuple[str | None, tuple[int, str] | None]:
-    """The beginning of comments, and the last comment before the header with its line."""
+    """Return the beginning of comments, and the last comment before the header with its line."""
     if found.form is Form.INFLUX:
         return "#", None
     comment = form.comment
@@ -129,7 +129,7 @@ def _comments(
 def _is_comment(lines: Sequence[str], block: Sequence[int]) -> bool:
     """Whether a first line with # is a comment, and not a header whose first name begins with #.
 
-    It is no comment if it has as many cells as the lines below, unless these begin with a header themselves.
+    It is a header if it has as many cells as the lines below, unless these begin with a header of their own.
     """
     below = [lines[n] for n in block if not lines[n].startswith("#")]
     if not below:
@@ -145,7 +145,7 @@ def _is_comment(lines: Sequence[str], block: Sequence[int]) -> bool:
 
 
 def _begins_with_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether in some column a word is above nothing but numbers, and no number is in the line."""
+    """Whether the first row holds no number, and has in some column a word above numbers only."""
     if any(map(looks_like_number, rows[0])):
         return False
     return any(
@@ -162,7 +162,7 @@ def _header_in_comment(
     form: FormSettings,
     columns: tuple[str, ...] | None,
 ) -> tuple[int, tuple[str, ...]] | None:
-    """A comment that names the columns of rows which begin without a header, as numpy.savetxt writes it."""
+    """Return a comment that names the columns of rows without a header, as numpy.savetxt writes it."""
     if lead is None or comment is None or columns is not None or not texts:
         return None
     names = tuple(name.strip() for name in cells_of(lead[1][len(comment) :].strip(), separator))
@@ -178,4 +178,4 @@ def _refuse_whole_json(file: Path, lines: Sequence[str], at: int) -> None:
     text = "\n".join(lines[at:])
     if _JSON_ARRAY.match(text) or text.split("\n", 1)[0].strip() == "{":
         told = public("line {line}: JSON, but not an object in each line", line=at + 1)
-        raise DataError(f"{file}: {told}; write one object a line: jq -c '.[]' FILE", told)
+        raise DataError(f"{file}: {told}; write one object in each line: jq -c '.[]' FILE", told)

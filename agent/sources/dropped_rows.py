@@ -1,7 +1,7 @@
-"""The rows before those that are used, which were dropped: how many of each recording, and in what order.
+"""Rows that `[data] newest` has dropped: how many of each recording, and in what order.
 
-Whether a row is held out follows from its number in its recording (`agent.data.division`). So the rows that
-`[data] newest` has dropped still count. Otherwise every row would change its number when others come.
+Whether a row is held out follows from its number in its recording (`agent.data.division`). So dropped rows
+still count. Otherwise the numbers of all rows would change when new rows are appended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ First = tuple[float, int, int]
 
 @dataclass(frozen=True)
 class DroppedRows:
-    """By the number that stands in `Samples.series`."""
+    """The dropped rows of k recordings. A recording's index is its number in `Samples.series`."""
 
     rows: NDArray[np.int64]
-    """Shape (k,): dropped rows of each recording."""
+    """Shape (k,): the number of dropped rows of each recording."""
     place: NDArray[np.int64]
-    """Shape (k,): each recording's number in the order of appearance of all, dropped ones too."""
+    """Shape (k,): each recording's position in the order of appearance, dropped rows included."""
 
 
 @dataclass(frozen=True)
 class DroppedByAge:
-    """Rows of a table that were dropped for being older than some days."""
+    """Rows of a table that were dropped because they are older than the wanted days."""
 
     rows: int = 0
-    """Those that had a time: they count when it is decided which clock is wrong."""
+    """The number of rows with a time. They count when it is decided which clock is wrong."""
     ahead: int = 0
-    """Those whose time was in the future."""
+    """The number of rows whose time was in the future."""
     end_s: float = -np.inf
     """The latest moment from which days were counted back."""
 
@@ -42,10 +42,10 @@ class DroppedByRecording:
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         self.first: dict[str, tuple[float, int]] = {}
-        """Time and line."""
+        """By recording: time and line of its first dropped row."""
 
     def take(self, name: str, rows: int, time: float, line: int) -> None:
-        """More rows of one recording; time and line are those of the first of them."""
+        """Count more rows of one recording; time and line are those of the first of them."""
         self.rows[name] = self.rows.get(name, 0) + rows
         if name not in self.first or (time, line) < self.first[name]:
             self.first[name] = time, line
@@ -54,14 +54,14 @@ class DroppedByRecording:
 def dropped_rows(
     names: Sequence[str], series: NDArray[np.int64], rows: Mapping[str, int], first: Mapping[str, First]
 ) -> DroppedRows:
-    """Of recordings by the numbers that they have among those that are used.
+    """Arrange the dropped rows by the numbers of the recordings that are used.
 
     Args:
-        names: of the recordings, in the order of their numbers.
-        series: of shape (n,), each used row's recording in the order of the data; all are newer than what is
-            forgotten.
-        rows: by name, those forgotten.
-        first: by name, where the first of them stood.
+        names: the names of the recordings, in the order of their numbers.
+        series: shape (n,), the recording of each used row in the order of the data. All used rows are newer
+            than the dropped ones.
+        rows: the number of dropped rows, by name.
+        first: where the first dropped row was, by name.
     """
     numbers, at = np.unique(series, return_index=True)
     used = [names[number] for number in numbers[np.argsort(at)].tolist()]

@@ -3,8 +3,7 @@
 `[data] missing_values` lists numbers and texts that loggers write when there is no reading. `[data] range`
 gives the range in which the values of a column can be true. Numbers are excluded in columns of numbers and
 among answers that are numbers. Among labels that are texts only texts are excluded, because a class may be
-called
-`85`.
+called `85`.
 """
 
 from collections.abc import Hashable
@@ -35,13 +34,13 @@ class Excluding:
         """Read everything that is there now.
 
         Raises:
-            DataError: as the source; or `range` names a column that the data do not have.
+            DataError: the source raises it; or `range` names a column that the data do not have.
         """
         return exclude(self.source.read(), self.settings)
 
 
 def excluding(source: Source, settings: DataSettings) -> Source:
-    """The source, without the values that its owner excludes."""
+    """Wrap a source so that the values that its owner excludes are missing values."""
     return Excluding(source, settings) if settings.range or settings.missing_values else source
 
 
@@ -52,12 +51,12 @@ def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = Tru
     were read, where these are known. A column without a name is called by its number, counted from 0.
 
     Args:
-        samples: as a source has read them.
+        samples: the samples that a source has read.
         settings: `missing_values` and `range`.
         all_columns: whether every column that `range` names must be there.
 
     Raises:
-        DataError: one is not.
+        DataError: `range` names a column that is not there, and `all_columns` is set.
     """
     names = samples.columns or tuple(map(str, range(samples.X.shape[1])))
     for name in settings.range if all_columns else ():
@@ -94,7 +93,7 @@ def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = Tru
 
 
 def numbers(settings: DataSettings) -> tuple[float, ...]:
-    """The numbers that stand for a missing value; the source handles texts."""
+    """Return the numbers that stand for a missing value. The source handles the texts."""
     return tuple(code for code in settings.missing_values if not isinstance(code, str))
 
 
@@ -104,7 +103,7 @@ def _excluded(
     name: str | None,
     rest: NDArray[np.float64] | None = None,
 ) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Why values are excluded, and where; a value with two reasons is counted under the first."""
+    """Return why values are excluded, and where. A value with two reasons counts for the first one."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
         masks = [(f"{code:g}", single == np.float32(code)) for code in numbers(settings)]

@@ -1,7 +1,7 @@
-"""Files of a folder that are copies of each other, as programs that synchronise folders make them.
+"""Detects files of a folder that are copies of each other. Programs that synchronise folders make them.
 
-`data.csv` and `data (conflicted copy).csv` hold the same rows up to the conflict. These would count twice,
-and rows that are held out in one file would be trained on in the other.
+`data.csv` and `data (conflicted copy).csv` hold the same rows up to the conflict. These rows would count
+twice, and rows that are held out in one file would be trained on in the other.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 COMPARED = 100
-"""How many rows of two files are compared, from the first on."""
+"""How many of the first rows of two files are compared."""
 DIFFERENT = 5
-"""How many different rows must be among them: an idle sensor repeats the same row."""
+"""How many different rows must be among them. An idle sensor repeats the same row, which proves no copy."""
 
 Beginning = tuple[str, tuple[str, ...], tuple[bytes, ...]]
 """A file's name, its columns, and the text of its first rows."""
 
 
 def copies(beginnings: Sequence[Beginning]) -> tuple[str, str] | None:
-    """The first two files of the same columns whose rows begin alike; None: there are none."""
+    """Return the names of two files with the same columns and the same first rows; None: there are none."""
     alike: dict[tuple[tuple[str, ...], tuple[bytes, ...]], list[Beginning]] = {}
     for beginning in beginnings:
         name, columns, rows = beginning
@@ -35,7 +35,7 @@ def copies(beginnings: Sequence[Beginning]) -> tuple[str, str] | None:
 
 
 def beginning(file: Path, columns: Sequence[str], wanted: Sequence[int]) -> Beginning:
-    """Read the first rows of a file, at most `COMPARED`, which begin in these lines, counted from 1."""
+    """Read the first rows of a file, at most `COMPARED`. `wanted` has their lines, counted from 1."""
     if not wanted:
         return str(file), tuple(columns), ()
     try:
@@ -47,10 +47,10 @@ def beginning(file: Path, columns: Sequence[str], wanted: Sequence[int]) -> Begi
 
 
 def refuse_copies(beginnings: Sequence[Beginning]) -> None:
-    """Make sure that no two files begin alike.
+    """Check that no two files begin with the same rows.
 
     Raises:
-        DataError: two do; the text names both.
+        DataError: two files do; the text names both.
     """
     if len(beginnings) > 1 and (found := copies(beginnings)) is not None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Files that are no text: recognised by their first bytes, with what to do about each.
+"""Detects files that are not text by their first bytes, and says for each format what to do.
 
 Sources: the formats' own specifications (Apache Parquet, Arrow IPC, HDF5, MATLAB MAT-files level 5, RFC 1952
 for gzip, PKWARE's APPNOTE for zip, SQLite's "Database File Format").
@@ -48,15 +48,15 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def refuse_foreign(file: Path, head: bytes, tail: bytes) -> None:
-    """Refuse a file that is no text.
+    """Refuse a file that is not text.
 
     Args:
-        file: for messages.
+        file: the file, for messages.
         head: its first 4,096 bytes.
-        tail: its last 65,536 bytes, where a zip archive lists what it holds.
+        tail: its last 65,536 bytes, where a zip archive lists its members.
 
     Raises:
-        DataError: these are the bytes of another kind of file; the text names it, and says what to do.
+        DataError: the bytes are those of another format; the text names the format, and says what to do.
     """
     for beginning, kind, advice in _SIGNATURES:
         if head.startswith(beginning):

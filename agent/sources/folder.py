@@ -10,24 +10,26 @@ from fedge.errors import DataError
 
 SUFFIXES = (".csv",)
 OTHERS = (".tsv", ".lvm", ".dat", ".jsonl", ".ndjson")
-"""The kinds of files that are read from a folder without CSVs."""
+"""The endings of the files that are read from a folder without CSV files."""
 
 
 def list_files(path: Path, pattern: str | None = None) -> list[Path]:
-    """The file itself, or a folder's *.csv; without CSVs its files of other kinds of text.
+    """List the file itself, or a folder's *.csv; if it has none, its files with another ending of text files.
 
     Args:
         path: the file or folder.
-        pattern: `[data] files`: which files of the folder instead; of a rotated log the oldest first.
+        pattern: `[data] files`, which chooses other files of the folder. The oldest file of a rotated log
+            comes first.
 
     Raises:
-        DataError: no such file or folder, or it holds none; the text names what it holds instead.
+        DataError: there is no such file or folder, or the folder has no such file. The text says what it
+            has instead.
     """
     try:
         if not path.is_dir():
             if pattern is not None and path.exists():
-                told = public("[data] files chooses in a folder, and path is a file")
-                raise DataError(f"{path}: {told}: say path = {str(path.parent)!r}", told)
+                told = public("[data] files chooses files in a folder, but [data] path is a file")
+                raise DataError(f"{path}: {told}; set path = {str(path.parent)!r}", told)
             return [path]
         inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     except OSError as error:

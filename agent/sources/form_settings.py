@@ -1,4 +1,4 @@
-"""The owner's settings about the form of files; what is not set is found out from each file."""
+"""The owner's settings about the form of files. What is not set is detected in each file."""
 
 from dataclasses import dataclass, replace
 
@@ -7,18 +7,18 @@ from agent.settings.sources import CsvSettings
 
 @dataclass(frozen=True)
 class FormSettings:
-    """The keys of `[data]` about the form of files; None: find out from the file."""
+    """The keys of `[data]` about the form of files; None: detect it in the file."""
 
     separator: str | None = None
-    """Between cells, one character; a space stands for any run of spaces and tabs."""
+    """The character between cells; a space stands for any run of spaces and tabs."""
     decimal: str | None = None
-    """Before the fraction of a number: "." or ","."""
+    """The decimal sign: "." or ","."""
     thousands: str | None = None
-    """Between groups of three digits."""
+    """The sign between groups of three digits."""
     skip: int = 0
     """Lines at the top of each file that are neither header nor rows."""
     comment: str | None = None
-    """The beginning of lines that are no rows."""
+    """The beginning of lines that are comments, not rows."""
     units_row: bool | None = None
     """Whether the line below the header holds units."""
     missing_values: tuple[float | str, ...] = ()
@@ -45,9 +45,9 @@ class FormSettings:
         )
 
     def row_by_row(self) -> "FormSettings":
-        """The same for a file whose rows are counted: no row is left out or moved."""
+        """Return these settings for a file whose rows are counted: no row is left out or moved."""
         return replace(self, time=None, max_bad=0.0)
 
 
 NOTHING = FormSettings()
-"""Nothing is set: everything is found out from the files."""
+"""Nothing is set: everything is detected in the files."""

@@ -16,14 +16,14 @@ from fedge.errors import DataError
 
 @dataclass(frozen=True)
 class FunctionSource:
-    """`module:function`, called without arguments; it returns (X, y) or (X, y, series), or raises.
+    """`module:function`, which is called without arguments and returns (X, y) or (X, y, series).
 
-    The function runs in the agent's own process and may do what the agent may.
+    The function runs in the agent's own process, with the agent's permissions.
     """
 
     callable: str
     path: Path | None = None
-    """A folder to look for the module in, after the installed packages."""
+    """A folder in which the module is looked for, after the installed packages."""
     newest: int | None = None
     """How many of the last rows are used; None: all."""
 
@@ -35,7 +35,8 @@ class FunctionSource:
         """Call the function.
 
         Raises:
-            DataError: it cannot be imported, raises, or returns something else; the text names the function.
+            DataError: the function cannot be imported, raises, or returns something else; the text names the
+                function.
         """
         function = self._function()
         with run_owner_code(

@@ -1,13 +1,13 @@
-"""The first line of a CSV: decides whether it holds the names of the columns or values.
+"""Decides whether the first line of a CSV file holds the names of the columns, or values.
 
-Its numbers distinguish a line of values from a line of names. Names may be numbers too: 0, 1, 2 … as pandas
+Numbers distinguish a line of values from a line of names. But names may be numbers too: 0, 1, 2 … as pandas
 writes them, or years. So a first line counts as names, unless one of these holds:
 
 * a cell is a number with a sign, a point or an exponent;
-* its whole numbers do not go up by one, or begin with another number than 0, 1 or a year;
+* its whole numbers do not increase by one, or begin with another number than 0, 1 or a year;
 * a cell is a date with a time of day.
 
-To use such names, ask for them in the task or list them in `[data] columns`.
+Names of these kinds are used if the task asks for them or `[data] columns` lists them.
 """
 
 import re
@@ -18,7 +18,7 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 FIRST_NAMES = frozenset({"0", "1", *map(str, range(1_900, 2_101))})
-"""The first of whole numbers that are names: columns are counted from 0 or 1, or named by years."""
+"""Whole numbers that are names begin with one of these: columns are counted from 0 or 1, or are years."""
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
@@ -46,16 +46,16 @@ def looks_like_data(cells: Sequence[str]) -> bool:
 
 
 def nameless(file: Path, line: int) -> DataError:
-    """The message for a first line that holds values."""
+    """Return the error for a first line that holds values."""
     return DataError(
-        f"{file}: line {line} looks like data; name the columns: `[data] columns = […]`, even if these are "
-        "their names",
+        f"{file}: line {line} looks like data; name the columns: `[data] columns = […]`, even if this line "
+        "holds their names",
         public("line {line} looks like data; name the columns: `[data] columns`", line=line),
     )
 
 
 def looks_like_number(cell: str) -> bool:
-    """Whether a cell is a number, with whatever decimal sign."""
+    """Whether a cell is a number, with a decimal point or a decimal comma."""
     return _NUMBER.fullmatch(cell.strip()) is not None
 
 
@@ -72,7 +72,7 @@ def refuse_line_protocol(file: Path, line: int, text: str) -> None:
     """
     if _LINE_PROTOCOL.fullmatch(text):
         raise DataError(
-            f"{file}: line {line}: this is InfluxDB's line protocol, not CSV; have CSV written "
+            f"{file}: line {line}: this is InfluxDB's line protocol, not CSV; configure its writer for CSV "
             '(Telegraf: data_format = "csv")',
             public("line {line} is InfluxDB's line protocol, not CSV", line=line),
         )

@@ -1,4 +1,4 @@
-"""The tables of all files of a device as one: columns by names, rows in the order of files or of time."""
+"""Joins the tables of all files of a device: columns by name, rows in the order of the files or of time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,14 +28,24 @@ def join(
     left_out: LeftOut | None,
     now_s: float,
 ) -> Samples:
-    """All rows of the tables, at least one of which has one.
+    """Join the rows of the tables. At least one table must have a row.
 
-    A table whose rows were all dropped as too old still counts as a copy, or as a sensor of the same
-    recording. Its columns do not matter.
+    A table whose rows were all dropped as too old is still checked: it may be a copy of another one, or a
+    sensor of the same recording. Its columns do not matter.
+
+    Args:
+        path: the file or folder of the source.
+        tables: the tables, in the order of their files.
+        label: the column of class names; None: there are no answers.
+        series: the column that names a row's recording; None: each file is one recording.
+        time: the column by which rows are put in order; None: they stay in the order of the files.
+        reading: how the files were understood, for the owner.
+        left_out: the lines that could not be read.
+        now_s: the time by the device's clock, in seconds since 1970.
 
     Raises:
-        DataError: a column that the owner's settings name does not exist, or occurs twice; or the files are
-            the sensors of one recording.
+        DataError: a column that the owner's settings name does not exist, or occurs twice; two files begin
+            with the same rows; or the files are the sensors of one recording.
     """
     refuse_sensors(path, tables)
     firsts = {table.file: table.columns for table in reversed(tables)}
@@ -112,7 +122,7 @@ def join(
 def _dropped(
     tables: Sequence[Table], whose: Sequence[str], recordings: NDArray[np.int64], series: str | None
 ) -> DroppedRows:
-    """The dropped rows of recordings; `whose` has the names of those that are used, at least once each."""
+    """Return the dropped rows of recordings. `whose` names each recording that is used at least once."""
     rows: dict[str, int] = {}
     first: dict[str, First] = {}
     for n, table in enumerate(tables):
@@ -138,7 +148,7 @@ def _stacked(tables: Sequence[Table], names: tuple[str, ...]) -> NDArray[np.floa
 
 
 def _rest(tables: Sequence[Table], name: str) -> NDArray[np.float64] | None:
-    """The rounding of a column to float32; None: float32 is enough for it in all tables."""
+    """Return the rounding of a column to float32; None: float32 is enough for it in all tables."""
     found = [table.columns.rest(name) for table in tables]
     if len(found) == 1 or all(each is None for each in found):
         return found[0]
@@ -151,7 +161,7 @@ def _rest(tables: Sequence[Table], name: str) -> NDArray[np.float64] | None:
 
 
 def _answers(tables: Sequence[Table], label: str | None) -> tuple[NDArray[np.str_] | None, str]:
-    """The labels, and their name in the data."""
+    """Return the labels, and their name in the data for messages; None: no column can be used for them."""
     answer = f"column {label!r}"
     if label is None or not any(label in table.columns.names for table in tables):
         return None, answer
@@ -159,5 +169,5 @@ def _answers(tables: Sequence[Table], label: str | None) -> tuple[NDArray[np.str
         if label not in table.columns.names:
             return None, f"{answer} in {table.file}"
         if (pair := table.columns.doubles.get(label)) is not None:
-            return None, f"{answer} that stands once (columns {pair[0] + 1} and {pair[1] + 1} have the name)"
+            return None, f"{answer} that occurs once (columns {pair[0] + 1} and {pair[1] + 1} have the name)"
     return np.array([text for table in tables for text in table.columns.texts[label]]), answer

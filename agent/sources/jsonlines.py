@@ -1,4 +1,4 @@
-"""JSON lines: one flat object a line, as loggers of MQTT messages write them."""
+"""JSON lines: one flat object in each line, as loggers of MQTT messages write them."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -12,8 +12,8 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 MANY, SPARSE = 200, 0.05
-"""With more keys than that, each object must have at least this share of them: otherwise keys hold times or
-ids, and there would be a column for each line."""
+"""If there are more than `MANY` keys, an object must have at least the share `SPARSE` of them on average.
+Otherwise the keys are probably times or ids, and there would be a column for each line."""
 
 
 class JsonTables:
@@ -21,10 +21,11 @@ class JsonTables:
     their first appearance. A key that an object lacks is a missing value.
 
     Args:
-        file: for messages.
-        content: what it holds.
+        file: the file, for messages.
+        content: its content.
         skip: the number of lines at the top to skip.
-        texts: columns of texts, where true and false stay as they are; elsewhere they are 1 and 0.
+        texts: the columns of texts, in which true and false stay as they are. In other columns they become 1
+            and 0.
     """
 
     def __init__(self, file: Path, content: Content, skip: int, texts: Collection[str | None]) -> None:
@@ -39,7 +40,7 @@ class JsonTables:
         self.bad = 0
 
     def passed_over(self) -> tuple[str, ...]:
-        """A note about lines that were no rows, for the owner."""
+        """Describe the lines that were not rows, for the owner: there are none."""
         return ()
 
     def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
@@ -48,10 +49,10 @@ class JsonTables:
         return True
 
     def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
-        """At most `size` rows each; an empty block at first.
+        """Iterate over blocks of at most `size` rows. The first block is empty.
 
         Raises:
-            DataError: nearly every object has keys of its own.
+            DataError: nearly every object has keys of its own, so that keys cannot be columns.
         """
         line, bad, first_bad = self._line, self.bad, self.first_bad
         for _, found in self._read():
@@ -65,13 +66,13 @@ class JsonTables:
                 mean=round(filled / objects, 1),
             )
             raise DataError(
-                f"{self._file}: {told}: a key is a column, so write times and ids as values, with the same "
-                "keys in each line",
+                f"{self._file}: {told}; each key becomes a column, so write times and ids as values, with "
+                "the same keys in each line",
                 told,
             )
         if not names:
             return
-        self._line, self.bad, self.first_bad = line, bad, first_bad  # the same lines are met again
+        self._line, self.bad, self.first_bad = line, bad, first_bad  # the same lines are read once more
         if self._header is None or len(self._header.names) < len(names):
             self._header = Header(1, tuple(names))
         header = self._header
@@ -86,7 +87,7 @@ class JsonTables:
             yield header, block
 
     def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The objects, each with its line."""
+        """Iterate over the objects, each with its line."""
         for raw in self._content.text(self._start):
             self._line += 1
             if self._line <= self._skip or not raw.strip():
@@ -107,7 +108,9 @@ class JsonTables:
         if self.first_bad is None:
             nul = "\0" in raw
             what = (
-                public("NUL bytes, a power cut?") if nul else public("not a JSON object with each key once")
+                public("NUL bytes, perhaps from a power cut")
+                if nul
+                else public("not a JSON object with each key once")
             )
             self.first_bad = Bad(line, what)
 

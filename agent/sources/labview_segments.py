@@ -1,4 +1,4 @@
-"""The lines of a LabVIEW measurement before the names of each segment.
+"""Recognises the lines of a LabVIEW measurement before the column names of each segment.
 
 Source: NI, "Specification for the LabVIEW Measurement File (.lvm)".
 """
@@ -16,11 +16,11 @@ class LabviewSegments:
 
     def __init__(self) -> None:
         self._before = "segment"
-        """The part before the next names: `file` or `segment`, or the `header` or a `block` of a segment;
-        empty: the names come next, or have come."""
+        """The part that is being read: `file` or `segment`, or the `header` or a `block` of a segment; empty:
+        the next line holds the names, or they have been read."""
 
     def skips(self, cells: Sequence[str]) -> bool:
-        """Return whether a line stands before the names of a segment."""
+        """Return whether a line comes before the names of a segment, and follow it."""
         tag, where = cells[0], self._before
         if not where:
             return False
@@ -35,7 +35,7 @@ class LabviewSegments:
         return bool(self._before)
 
     def begins(self, cells: Sequence[str]) -> bool:
-        """Return whether a line among the rows begins another segment or another file; if so, take it."""
+        """Return whether a line among the rows begins another segment or another file; if so, follow it."""
         if cells[0] not in ("Channels", SPECIAL, FILE):
             return False
         self._before = "file" if cells[0] == FILE else "segment"

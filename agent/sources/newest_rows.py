@@ -1,4 +1,4 @@
-"""`[data] newest`: only the newest rows, a number of rows or of days. Older ones are dropped while
+"""`[data] newest`: use only the newest rows, a number of rows or of days. Older rows are dropped while
 reading."""
 
 from collections.abc import Sequence
@@ -18,36 +18,37 @@ DAY_S = 86_400.0
 SLACK = 1 << 16
 """Older rows are dropped when there are this many more than twice the rows that were kept before."""
 FEW_AHEAD = 0.05
-"""The share of rows in the future up to which the device's clock is believed, and not theirs."""
+"""Up to this share of rows in the future, the device's clock is believed, and not theirs."""
 FEW_SO_FAR = 0.5
-"""The same while rows are read: the share may become smaller in the end, and dropped rows are gone."""
+"""The same while rows are read. It is larger because the share may become smaller at the end, and dropped
+rows cannot come back."""
 MOST_RECORDINGS = 50_000
-"""How many recordings with dropped rows are remembered by name, in some 20 MB."""
+"""How many recordings with dropped rows are remembered by name. They take about 20 MB."""
 LONG_AGO_S = 1e8
 """Seconds from 1970 to 1973: a clock with a smaller value does not count from 1970."""
 
 
 @dataclass(frozen=True)
 class Newest:
-    """The last rows in the order of the data, or those of the last days."""
+    """The last `rows` rows in the order of the data, or the rows of the last `days` days."""
 
     rows: int | None = None
     days: int | None = None
 
     @classmethod
     def of(cls, newest: int | str | None) -> Self | None:
-        """The setting `[data] newest`: a number of rows, or `30 days`."""
+        """Parse the setting `[data] newest`: a number of rows, or `30 days`."""
         if newest is None:
             return None
         return cls(rows=newest) if isinstance(newest, int) else cls(days=int(newest.split()[0]))
 
     def chosen(self, filled: NDArray[np.float64], end_s: float) -> NDArray[np.bool_]:
-        """Which rows are the newest.
+        """Return which rows are the newest, shape (n,).
 
         Args:
-            filled: shape (n,), the times of rows in seconds, −∞ where there is none; rows keep their order
-                where times are equal or unknown.
-            end_s: the moment that days are counted back from.
+            filled: shape (n,), the times of rows in seconds, −∞ where there is none. Rows with equal or
+                unknown times keep their order.
+            end_s: the moment from which days are counted back.
         """
         if self.days is not None:
             return np.asarray(filled >= end_s - self.days * DAY_S)
@@ -59,10 +60,10 @@ class Newest:
 def days_end(
     found: NDArray[np.float64], now_s: float, gone: Sequence[DroppedByAge] = (), few: float = FEW_AHEAD
 ) -> float:
-    """The moment that days are counted back from: the newest row's time.
+    """Return the moment from which days are counted back: the newest row's time, in seconds since 1970.
 
-    A few rows with a time in the future, because a clock was wrong, do not make all others old: then it is
-    the time of the newest other row. If they are more, the device's clock is probably the wrong one.
+    A few rows with a time in the future, because a clock was wrong, must not make all other rows old. So
+    these few are ignored. If there are more of them, the device's clock is probably the wrong one.
 
     Args:
         found: shape (n,), times in seconds since 1970; NaN or −∞ where there is none.
@@ -79,17 +80,18 @@ def days_end(
 
 
 class Thinning:
-    """Drops older rows of tables from time to time, so that there are never many more than wanted."""
+    """Drops older rows of tables from time to time, so that not many more than the wanted rows are held."""
 
     def __init__(self, newest: Newest | None, time: str | None, now_s: float) -> None:
         self._newest, self._time, self._now_s = newest, time, now_s
         self._limit = SLACK
 
     def now_and_then(self, tables: Sequence[Columns]) -> None:
-        """Drop rows if there are many more than after the last time.
+        """Drop rows if there are many more than after the last call that dropped some.
 
-        Dropped rows can never be among the newest again, because further rows only make them older. The
-        exception: more than half of the rows so far are in the future, and are few of all rows in the end.
+        Dropped rows can never be among the newest again, because further rows only make them older. There is
+        one exception: more than half of the rows so far are in the future, but only a few of all rows are.
+        `finish` detects it.
 
         Raises:
             DataError: there are too many recordings.
@@ -104,8 +106,8 @@ class Thinning:
         """Drop all rows that are not the newest.
 
         Returns:
-            Whether rows that may be among the newest were dropped, at an earlier reading or in this one:
-            times in the future were believed then, and are not any more.
+            Whether rows that may be among the newest were dropped, in this read or an earlier one. This
+            happens if times in the future were believed then, and are not believed now.
 
         Raises:
             DataError: days are wanted, but times do not count from 1970; or there are too many recordings.
@@ -116,14 +118,14 @@ class Thinning:
             found = times.seconds([table.times for table in tables])
             if len(found) and not np.isnan(found).all() and np.nanmax(found) < LONG_AGO_S:
                 told = public("[data] newest is in days, but the times do not count from 1970")
-                raise DataError(f"column {self._time!r}: {told}; say a number of rows: newest = 100000", told)
+                raise DataError(f"column {self._time!r}: {told}; set a number of rows: newest = 100000", told)
         before_s = max((table.gone.end_s for table in tables), default=-np.inf)
         end_s = self._thin(tables, self._newest, last=True)
         self._check_recordings(tables)
         return end_s is not None and before_s > end_s
 
     def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> float | None:
-        """Return the moment that days are counted back from; None: no days are counted."""
+        """Drop rows; return the moment from which days are counted back; None: no days are counted."""
         if self._time is None:
             drop = sum(table.rows for table in tables) - (newest.rows or 0)
             for table in tables:
@@ -132,19 +134,21 @@ class Thinning:
                 drop -= gone
             return None
         timed = [table for table in tables if self._time in table.names]
-        if len(timed) < len(tables) or not timed:  # which is refused when the tables are joined
+        if len(timed) < len(tables) or not timed:  # refused when the tables are joined
             return None
         found = times.seconds([table.times for table in timed])
         dates = np.concatenate([table.times.dates for table in timed])
         known = ~np.isnan(found)
         mixed = dates[known].any() and not dates[known].all()
-        if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
+        if not known.any() or (
+            mixed and not last
+        ):  # the unit of counts beside dates is known only at the end
             return None
         when = times.settled(found)
         few = FEW_AHEAD if last else FEW_SO_FAR
         end_s = days_end(when, self._now_s, [table.gone for table in timed], few)
         wanted, ahead = newest.chosen(when, end_s), times.ahead(when, self._now_s)
-        # As they stand in the data: one wrong time may change the unit that counts are taken for.
+        # The counts as they are in the data, because one wrong time may change the unit of all of them.
         filled = times.settled(found if mixed else np.concatenate([table.times.counts for table in timed]))
         first = 0
         for table in timed:
@@ -169,8 +173,8 @@ class Thinning:
             most=MOST_RECORDINGS,
         )
         raise DataError(
-            f"column {named[0].series!r}: {told}, and each must be remembered, so that no held-out row is "
-            "trained on later: name a column that says which recording a row is of, and not which row; or "
-            "leave [data] series out, then each file is one",
+            f"column {named[0].series!r}: {told}; each must be remembered, so that no held-out row is "
+            "trained on later; set [data] series to a column that names recordings, not single rows, or "
+            "remove it, which makes each file one recording",
             told,
         )

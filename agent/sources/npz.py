@@ -16,7 +16,7 @@ from fedge.errors import DataError
 
 @dataclass(frozen=True)
 class NpzSource:
-    """The arrays `X` and, where there are any, `y`, `series` and `features`; others are ignored.
+    """The arrays `X` and, if they are there, `y`, `series` and `features`. Other arrays are ignored.
 
     Nothing is unpickled: an array of Python objects is refused.
     """
@@ -28,7 +28,11 @@ class NpzSource:
     """Whether the rounding of float32 is kept for all columns, and not only where it may matter."""
 
     def fingerprint(self) -> Hashable:
-        """The file's inode, size and time of change."""
+        """Return the file's inode, size and time of change.
+
+        Raises:
+            DataError: the file is not there, or cannot be read.
+        """
         try:
             stat = self.path.stat()
         except OSError as error:
@@ -39,8 +43,8 @@ class NpzSource:
         """Read the archive.
 
         Raises:
-            DataError: no archive, a damaged one, or arrays that do not belong together; the text names the
-                array.
+            DataError: the file is not an archive, is damaged, or holds arrays that do not belong together;
+                the text names the array.
         """
         arrays = self._load()
         if "X" not in arrays:
@@ -62,7 +66,7 @@ class NpzSource:
         name = "X"
         arrays: dict[str, Any] = {}
         try:
-            zipfile.ZipFile(self.path).close()  # np.load also opens what is no archive
+            zipfile.ZipFile(self.path).close()  # np.load also opens files that are no archives
             with np.load(self.path, allow_pickle=False) as archive:
                 for name in archive.files:
                     wanted = name in {"X", "y", "series", "features"}
@@ -82,7 +86,7 @@ class NpzSource:
         except MemoryError:
             told = public("an array of the archive does not fit into the memory")
             raise DataError(f"{self.path}: array {name}: does not fit into the memory", told) from None
-        except Exception:  # zipfile, its decompressors and NumPy raise what they like
+        except Exception:  # zipfile, its decompressors and NumPy raise many types
             raise DataError(
                 f"{self.path}: array {name}: is damaged; write the file again",
                 public("an array of the archive is damaged"),

@@ -1,4 +1,4 @@
-"""Run foreign code on a device's data: whatever it raises becomes an error of the data."""
+"""Runs code of the owner, or of a library, on a device's data. Whatever it raises becomes a `DataError`."""
 
 import threading
 import traceback
@@ -13,16 +13,16 @@ from fedge.errors import DataError
 def run_owner_code(what: str, public: Public) -> Iterator[None]:
     """Run code of the owner, or of a library.
 
-    Exceptions that are no `Exception` are caught too: a sensor's library may raise `asyncio.CancelledError`,
-    and a function `SystemExit`. Only Ctrl-C passes. It reaches the main thread alone; on another thread the
-    code itself has raised a `KeyboardInterrupt`.
+    Exceptions that are not derived from `Exception` are caught too: a sensor's library may raise
+    `asyncio.CancelledError`, and a function `SystemExit`. Only Ctrl-C is passed on. It reaches the main
+    thread alone. On another thread a `KeyboardInterrupt` comes from the code itself.
 
     Args:
         what: the beginning of the message: `sensors:read`.
-        public: the text for others.
+        public: the text for the aggregator.
 
     Raises:
-        DataError: it raised something; the text gives its kind and place, not its message.
+        DataError: the code raised an exception; the text gives its type and place, not its message.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def run_owner_code(what: str, public: Public) -> Iterator[None]:
 
 
 def summary(error: BaseException) -> str:
-    """Kind and place of an exception; its message may quote samples, and stays in the chained traceback."""
+    """Return type and place of an exception. Its message may quote samples, and stays in the traceback."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__} at {error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

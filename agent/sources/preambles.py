@@ -1,4 +1,4 @@
-"""Lines before the header: the formats of loggers that write more than the names of columns.
+"""Lines before the header: the formats of loggers that write more than the names of the columns.
 
 Sources: Campbell Scientific, "TOA5" (LoggerNet manual, appendix B: four lines, environment, names, units,
 processing); NI, "Specification for the LabVIEW Measurement File (.lvm)"; InfluxData, "Annotated CSV"; the
@@ -20,27 +20,30 @@ class Form(Enum):
 
     PLAIN = auto()
     TOA5 = auto()
-    """Campbell Scientific's: a line about the logger, names, units, processing."""
+    """Campbell Scientific's: a line about the logger, then names, units and processing."""
     LABVIEW = auto()
-    """NI's: a header of the file, then one of each segment."""
+    """NI's: a header of the file, then a header of each segment."""
     INFLUX = auto()
     """InfluxDB's annotated CSV: `#group`, `#datatype`, `#default` before each table."""
     HOME_ASSISTANT = auto()
-    """The history that Home Assistant's frontend saves: rows lack the cells of other kinds of entities."""
+    """The history that Home Assistant's frontend saves: a row lacks the cells of other kinds of entities."""
     JSON_LINES = auto()
     """A JSON object in each line."""
 
 
 @dataclass(frozen=True)
 class Preamble:
-    """What a file tells before its header."""
+    """What the lines before the header of a file state."""
 
     form: Form = Form.PLAIN
     lines: int = 0
     """The number of lines before the header, or, in LabVIEW's form, before the first segment."""
     separator: str | None = None
+    """The separator; None: not stated."""
     decimal: str | None = None
+    """The decimal sign; None: not stated."""
     reading: tuple[str, ...] = ()
+    """How the lines were understood, for the owner."""
 
 
 def read_preamble(lines: Sequence[str], skip: int) -> Preamble:
@@ -54,12 +57,12 @@ def read_preamble(lines: Sequence[str], skip: int) -> Preamble:
     if found := _SEP.fullmatch(first):
         sign = found[1]
         return Preamble(
-            lines=at + 1, separator=sign, reading=(f"line {at + 1} says the separator, {sign!r}",)
+            lines=at + 1, separator=sign, reading=(f"line {at + 1} sets the separator, {sign!r}",)
         )
     if first.startswith("LabVIEW Measurement"):
         return _labview(lines, at)
     if first.startswith(('"TOA5"', "TOA5,")):
-        told = "TOA5: the names are in its second line, its third and fourth hold units and processing"
+        told = "TOA5: line 2 of its header holds the names, lines 3 and 4 hold units and processing"
         return Preamble(Form.TOA5, at + 1, ",", ".", (told,))
     if first.startswith(("#group", "#datatype", "#default")):
         return Preamble(Form.INFLUX, at, ",", ".", ("InfluxDB's annotated CSV",))
@@ -83,5 +86,5 @@ def _labview(lines: Sequence[str], at: int) -> Preamble:
         if tag == END:
             end = number + 1
             break
-    told = f"a LabVIEW measurement: its own header says the separator and the decimal sign, {decimal!r}"
+    told = f"a LabVIEW measurement: its header sets the separator and the decimal sign, {decimal!r}"
     return Preamble(Form.LABVIEW, end, separator, decimal, (told,))

@@ -1,7 +1,8 @@
-"""The records of a CSV file, each with its line; one that cannot be read is left out, and only that line.
+"""The records of a CSV file, each with its line. If a record cannot be read, only its first line is left out.
 
-A quote that is never closed, or a line that a power cut has damaged, would swallow good lines. So after a
-record that cannot be used, reading goes on with the line after its *first* line.
+A quote that is never closed, or a line that a power cut has damaged, would make the reader take good lines
+for a part of the same record. So after a record that cannot be used, reading goes on with the line after its
+*first* line.
 """
 
 import csv
@@ -30,10 +31,10 @@ class Records:
     """All records of a file.
 
     Args:
-        lines: of the file with their ends of any kind, bytes that are not UTF-8 as surrogates.
-        has_quotes: whether there is a quote among them.
-        separator: between cells; a space stands for any run of spaces and tabs.
-        comment: lines that begin with it are skipped; those of InfluxDB set `annotated`.
+        lines: the lines of the file, with line ends of any kind. Bytes that are not UTF-8 are surrogates.
+        has_quotes: whether the lines contain a quote.
+        separator: the character between cells; a space stands for any run of spaces and tabs.
+        comment: lines that begin with it are skipped. Those of InfluxDB set `annotated`.
         skip: the number of lines at the top to skip.
     """
 
@@ -55,14 +56,14 @@ class Records:
             _Lines(self._next_line), delimiter=separator, strict=True, skipinitialspace=True
         )
         self.annotated = False
-        """Whether comments before a table of InfluxDB came since this was last set to False."""
+        """Whether comments before a table of InfluxDB were read since this was last set to False."""
         self.names_expected = False
-        """Whether the next record holds names: a name that is not UTF-8 does not spoil the others."""
+        """Whether the next record holds names. It is used even if one of them is not UTF-8."""
         self.first_bad: Bad | None = None
         self.bad = 0
-        """Lines left out."""
+        """The number of lines left out."""
         self.torn = False
-        """Whether the lines ended within a record, so that further ones might have completed it."""
+        """Whether the lines ended within a record, which further lines might have completed."""
         self._skip = skip
         """How many lines at the top are still to be skipped."""
 
@@ -96,7 +97,7 @@ class Records:
         return self._number - len(self._taken) + 1
 
     def leave_out(self, what: Public, detail: str = "") -> None:
-        """Reject the newest record: go on with the line after its first line."""
+        """Leave out the newest record, and continue with the line after its first line."""
         self.bad += 1
         if self.first_bad is None:
             self.first_bad = Bad(self.line, what, detail)
@@ -115,7 +116,7 @@ class Records:
             break
         self._taken.append(line)
         if "\0" in line:
-            self._dirty = public("NUL bytes, a power cut?"), ""
+            self._dirty = public("NUL bytes, perhaps from a power cut"), ""
         elif not line.isascii() and not is_utf8(line):
             self._dirty = self._dirty or _NOT_UTF_8
         return SPACES.sub(" ", line.strip()) if self._spaces else line
@@ -133,7 +134,7 @@ class Records:
 
 
 class _Lines:
-    """The input of the CSV reader; after its end it can continue, when lines were put back."""
+    """The input of the CSV reader. It can continue after its end, if lines were put back."""
 
     def __init__(self, take: Callable[[], str]) -> None:
         self._take = take

@@ -1,15 +1,15 @@
-"""The rounding of columns to float32 ("rest"): kept for columns that may be too fine for float32.
+"""The rounding of columns to float32 ("rest"), which is kept for columns that may be too fine for float32.
 
 Rows are kept in float32. In a column of 1.7e9 ± 100 s neighbouring float32 numbers are 128 s apart. So the
 difference between the value and its float32 is kept beside it, in float64; their sum is the value as it was
 read. The task decides whether a column needs that, but the task is not known while a source reads. So the
 rest is kept for every column until its rows have shown that float32 is enough.
 
-They show it if `CHUNK` consecutive rows spread far: in all but one of four parts the middle half of the
-values is wider than 2⁻¹² of them, which is eight times what `fedge.data.moments.is_fine` requires.
-Consecutive rows spread less than all rows, so for a column that changes slowly the rest is kept; and one jump
-of a clock shows nothing about the rest of the rows. The chunks depend on the rows alone, not on how they
-arrived.
+Rows show it if `CHUNK` consecutive rows spread far. The chunk is divided into four parts. In three of them
+the middle half of the values must be wider than 2⁻¹² of their magnitude, which is eight times what
+`fedge.data.moments.is_fine` requires. Consecutive rows spread less than all rows, so the rest is kept for a
+column that changes slowly. One jump of a clock affects only one part, and so shows nothing. The chunks depend
+on the rows alone, not on the blocks in which they arrived.
 """
 
 from typing import Any
@@ -22,11 +22,11 @@ from fedge.data.moments import FINE
 
 PARTS, PART = 4, 16
 CHUNK = PARTS * PART
-"""Rows that are examined together."""
+"""The number of rows that are examined together."""
 MARGIN = 8.0
-"""A chunk shows enough if it spreads this many times as far as float32 needs."""
+"""A chunk shows that float32 is enough if it spreads this many times as far as float32 needs."""
 BLOCK_ROWS = 4_096
-"""Rows that `remainders` processes at once."""
+"""The number of rows that `remainders` processes at once."""
 
 Values = NDArray[np.float64]
 
@@ -35,8 +35,8 @@ class Remainders:
     """The rest of the columns of one table, row by row.
 
     Args:
-        width: how many columns there are.
-        all_of_them: whether all are kept, whatever the rows show.
+        width: the number of columns.
+        all_of_them: whether the rest is kept for all columns, whatever the rows show.
     """
 
     def __init__(self, width: int, *, all_of_them: bool = False) -> None:
@@ -44,13 +44,13 @@ class Remainders:
         self._kept = list(range(width))
         """The columns for which float32 may not be enough."""
         self._held: dict[int, Buffer] = {}
-        """The rest of those columns in which float32 has rounded anything."""
+        """The rest of those columns in which float32 has rounded a value."""
         self._rows = 0
         self._open: Values = np.empty((0, width))
         """Rows of the columns in `_kept` that do not fill a chunk yet."""
 
     def take(self, values: Values, narrow: NDArray[np.float32]) -> None:
-        """More rows: as they were read, and rounded to float32; both of shape (n, width)."""
+        """Append rows, as they were read and rounded to float32. Both arrays have shape (n, width)."""
         if self._kept and not self._all:
             self._judge(values)
         for j in self._kept:
@@ -65,17 +65,17 @@ class Remainders:
         self._rows += len(values)
 
     def keep(self, rows: NDArray[np.intp]) -> None:
-        """Forget all but these rows."""
+        """Drop all rows but these."""
         for buffer in self._held.values():
             buffer.keep(rows)
         self._rows = len(rows)
 
     def column(self, j: int) -> Values | None:
-        """Shape (n,); None: float32 is enough, or has rounded nothing."""
+        """Return the rest of a column, shape (n,); None: float32 is enough, or has rounded nothing."""
         return self._held[j].array if j in self._held else None
 
     def columns(self) -> dict[int, Values]:
-        """All that are kept, by column."""
+        """Return the rest of all columns for which it is kept, by column."""
         return {j: buffer.array for j, buffer in self._held.items()}
 
     def _judge(self, values: Values) -> None:
@@ -93,7 +93,7 @@ class Remainders:
 def remainders(
     rows: NDArray[Any], narrow: NDArray[np.float32], *, all_of_them: bool = False
 ) -> dict[int, Values]:
-    """The rest of a complete array of shape (n, d), given with the same array in float32, by column."""
+    """Return the rest of an array of shape (n, d) by column; `narrow` is the same array in float32."""
     if rows.dtype.kind == "f" and rows.dtype.itemsize <= 4:
         return {}
     found = Remainders(rows.shape[1], all_of_them=all_of_them)
@@ -104,7 +104,7 @@ def remainders(
 
 
 def _spreads(chunks: Values) -> NDArray[np.bool_]:
-    """Which columns spread far in one of the chunks: (m · CHUNK, k) -> (k,). NaN is missing."""
+    """Return which columns spread far in one of m chunks: (m · CHUNK, k) -> (k,). NaN is a missing value."""
     width = chunks.shape[1]
     ordered = np.sort(chunks.reshape(-1, PARTS, PART, width), axis=2)
     count = np.count_nonzero(~np.isnan(ordered), axis=2, keepdims=True)

@@ -1,7 +1,8 @@
 """Logs that were rotated: `data.csv`, `data.csv.1`, `data.csv.2.gz`, or `data.csv-20260501`.
 
-`[data] files` chooses among a folder's files by a pattern. Files of one log are one recording, the oldest
-first: the highest number, or the earliest date, and last the one without either, which is still written to.
+`[data] files` chooses among a folder's files by a pattern. Files of one log are one recording. The oldest
+comes first: the one with the highest number, or with the earliest date. The one without a number or date is
+the newest, because the logger still writes to it.
 """
 
 import re
@@ -20,7 +21,7 @@ _DATE = re.compile(r"(.+?)[-._](\d{4}-?\d{2}-?\d{2}(?:[-_T]?\d{2}[-:_\d]*)?)")
 
 
 def log_of(file: Path) -> Path:
-    """The name of the file before it was rotated.
+    """Return the name of a file before it was rotated.
 
     >>> [str(log_of(Path(name))) for name in ("logs/data.csv.2", "data.csv-20260501", "7.csv")]
     ['logs/data.csv', 'data.csv', '7.csv']
@@ -38,10 +39,10 @@ def oldest_first(files: Iterable[Path]) -> list[Path]:
 
 
 def matching(folder: Path, inside: Iterable[Path], pattern: str) -> list[Path]:
-    """The files of a folder that a pattern names, the oldest of each log first; compressed ones are not read.
+    """Return a folder's files that match a pattern, without compressed ones, the oldest of each log first.
 
     Raises:
-        DataError: it matches none that can be read; the text says what is there instead.
+        DataError: the pattern matches no file that can be read; the text says what is there instead.
     """
     shown = [file for file in inside if file.is_file()]
     named = [file for file in shown if fnmatchcase(file.name, pattern)]
@@ -57,12 +58,12 @@ def matching(folder: Path, inside: Iterable[Path], pattern: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Beside:
-    """Files beside those that are read, by their names."""
+    """The names of files that lie beside those that are read."""
 
     others: tuple[str, ...] = ()
-    """In a folder all others; beside a single file those of `older`."""
+    """All other files of a folder; beside a single file only those of `older`."""
     older: tuple[str, ...] = ()
-    """Those that may belong to the data: of the same logs, and compressed ones that `[data] files`
+    """The files that may belong to the data: those of the same logs, and compressed ones that `[data] files`
     matches."""
     log: str = ""
     """The log of the first file in `older`."""
@@ -72,7 +73,7 @@ NOTHING_BESIDE = Beside()
 
 
 def beside(path: Path, read: Iterable[Path], pattern: str | None) -> Beside:
-    """Find the files that are not read; none if the folder cannot be listed, which the next read reports."""
+    """Find the files that are not read. If the folder cannot be listed, the next read reports that."""
     taken = set(read)
     logs = {log_of(file) for file in taken}
     try:
@@ -98,7 +99,7 @@ def _unpacked(file: Path) -> Path:
 
 
 def _age(file: Path) -> tuple[str, int, int, str]:
-    """The log of a file, then the sort key of its age."""
+    """Return the log of a file, followed by the sort key of its age."""
     name = _unpacked(file).name
     if found := _NUMBER.fullmatch(name):
         return found[1], 0, -int(found[2]), ""

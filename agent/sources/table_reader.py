@@ -12,25 +12,25 @@ from agent.sources.records import Bad
 COMPLETE = "complete or delete the line"
 """The advice for a row whose number of cells differs from the number of names."""
 Row = tuple[int, list[str]]
-"""The line that it begins in, counted from 1, and its cells, as many as the header has."""
+"""The line in which the row begins, counted from 1, and its cells, as many as the header has."""
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The names of a table's columns, as they are in the file: some may be empty or occur twice."""
+    """The names of a table's columns, as they are in the file. Some may be empty or occur twice."""
 
     line: int
     names: tuple[str, ...]
 
     @cached_property
     def first(self) -> int:
-        """The place of the first name that is a word; -1: numbers are no names that a row would repeat."""
+        """The position of the first name that is a word; -1: there is none, or the names look like values."""
         words = (k for k, name in enumerate(self.names) if name and not looks_like_number(name))
         return -1 if looks_like_data(self.names) else next(words, -1)
 
 
 class TableReader(Protocol):
-    """The rows of a file, in blocks; what was skipped is known after the last block."""
+    """The rows of a file, in blocks. The skipped lines are known after the last block."""
 
     @property
     def first_bad(self) -> Bad | None:
@@ -38,13 +38,13 @@ class TableReader(Protocol):
 
     @property
     def bad(self) -> int:
-        """Lines left out because they cannot be read."""
+        """The number of lines left out because they cannot be read."""
 
     def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
-        """At most `size` rows each, of one table; an empty block for each header that is met."""
+        """Iterate over blocks of at most `size` rows of one table. Each header begins with an empty block."""
 
     def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
         """Let `blocks` continue with the new part; return whether it can."""
 
     def passed_over(self) -> tuple[str, ...]:
-        """What was no row, for the owner."""
+        """Describe the lines that were not rows, for the owner."""

@@ -1,4 +1,4 @@
-"""One text file while it is read: its form, how its numbers are written, its tables, and later additions."""
+"""One text file: its form, how its numbers are written, its tables, and what is appended to it later."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from agent.sources.table_reader import Header, Row, TableReader
 from agent.sources.times import NONE_YET, Last
 
 BLOCK = 4_096
-"""The number of rows that are held as text at a time."""
+"""The number of rows that are in memory as text at a time."""
 Proofs = list[tuple[Header, dict[int, Evidence]]]
 """For each table the evidence of how its numbers are written."""
 
@@ -38,16 +38,16 @@ class Wanted:
     """Whether the rounding of float32 is kept for all columns."""
 
     def tables(self, content: Content, has_quotes: bool, dialect: Dialect) -> TableReader:
-        """The tables of a file."""
+        """Return a reader for the tables of a file."""
         if dialect.form is Form.JSON_LINES:
             return JsonTables(content.file, content, dialect.skip, {self.label, self.series})
         return CsvTables(content.file, content, has_quotes, dialect, self.columns)
 
     def dialect(self, content: Content) -> Dialect:
-        """How a file is written.
+        """Detect how a file is written.
 
         Raises:
-            DataError: this is no CSV; or two separators fit, and give other values.
+            DataError: the file is not CSV; or two separators fit, and give different values.
         """
         return detect(content.file, content.head(HEAD), self.form, self.columns)
 
@@ -58,22 +58,22 @@ class TextFile:
     def __init__(self, file: Path, wanted: Wanted) -> None:
         self.file, self._wanted = file, wanted
         self.found: list[Table] = []
-        """Its tables, also those without rows so far."""
+        """Its tables, including those without rows so far."""
         self._header: Header | None = None
         self.waits = False
-        """Whether its last line had no end when it was last read."""
+        """Whether its last line had no line end when it was last read."""
         self._before = NONE_YET
 
     def read(self, content: Content, taken: Callable[[], None], before: Last = NONE_YET) -> None:
-        """Read it from its beginning.
+        """Read the file from its beginning.
 
         Args:
-            content: what it holds.
+            content: its content.
             taken: called after each block of rows.
             before: the time of the last row of the file before it.
 
         Raises:
-            DataError: it is of a form that can be understood in two ways.
+            DataError: the file is not CSV or JSON lines, or can be understood in two ways.
         """
         self.waits = content.waits
         self._before = before
@@ -90,12 +90,12 @@ class TextFile:
     def go_on(self, content: Content, taken: Callable[[], None]) -> bool:
         """Read the new part; return whether that was possible. If not, do not use this object any more.
 
-        It is not possible if the file has become another one, or if the new part changes how all of it must
-        be understood: another separator, further keys, a comma that turns out to be a decimal sign, another
-        header, or the end of a quoted cell that began before.
+        It is not possible if the file is another one now, or if the new part changes how the whole file must
+        be understood. Examples are another separator, further keys, a comma that turns out to be a decimal
+        sign, another header, and the end of a quoted cell that began before.
 
         Raises:
-            DataError: as `read`.
+            DataError: see `read`.
         """
         self.waits = content.waits
         growth, start = self.growth, self.growth.end
@@ -121,16 +121,16 @@ class TextFile:
 
     @property
     def last(self) -> Last:
-        """The time of its last row, or of the row before it."""
+        """The time of its last row; without rows, that of the last row before this file."""
         return self.found[-1].columns.times.last if self.found else self._before
 
     def follows(self, before: Last) -> bool:
-        """Whether the result would be the same after a file whose last row has this time."""
+        """Whether the result would be the same if the last row before this file had this time."""
         return before == self._before or not any(table.columns.times.leans for table in self.found)
 
     @property
     def bad(self) -> int:
-        """Lines left out because they cannot be read."""
+        """The number of lines left out because they cannot be read."""
         return self._tables.bad
 
     @property
@@ -176,7 +176,7 @@ class TextFile:
         return Table(self.file, columns, unnamed)
 
     def _set_style(self) -> Style | None:
-        """How all numbers are written, if that is known without looking at them."""
+        """Return how all numbers are written, if that is known without examining them."""
         form, dialect = self._wanted.form, self.dialect
         if dialect.form is Form.JSON_LINES:
             return Style()
@@ -189,7 +189,7 @@ class TextFile:
         return None
 
     def _look(self, content: Content) -> Proofs | None:
-        """The evidence in the cells of each table; None: none is needed."""
+        """Return the evidence in the cells of each table; None: none is needed."""
         if self._set_style() is not None:
             return None
         proofs: Proofs = []
@@ -200,7 +200,7 @@ class TextFile:
         return proofs
 
     def _decide(self, proofs: Proofs | None) -> list[Decision]:
-        """How the numbers of each table are written; one style for all if no evidence is needed."""
+        """Return how the numbers of each table are written; one style for all if no evidence is needed."""
         if proofs is None:
             return [_all(self._set_style() or Style())]
         form, separator = self._wanted.form, self.dialect.separator
@@ -218,5 +218,5 @@ def _all(style: Style) -> Decision:
 
 
 def rows_of(parsed: Iterable[TextFile]) -> Iterator[Columns]:
-    """The columns of all tables, in order."""
+    """Iterate over the columns of all tables, in order."""
     return (table.columns for one in parsed for table in one.found)

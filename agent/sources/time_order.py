@@ -19,7 +19,14 @@ from fedge.errors import DataError
 def rows_ahead(
     found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float, gone: Sequence[DroppedByAge]
 ) -> Ahead | None:
-    """The rows whose time is in the future; `gone`: the dropped ones."""
+    """Return the rows whose time is in the future; None: there are none.
+
+    Args:
+        found: shape (n,), the times of the rows in seconds since 1970, NaN where there is none.
+        order: shape (n,), the order in which the rows are used; None: they stay as they are.
+        now_s: the time by the device's clock, in seconds since 1970.
+        gone: the dropped rows of each table.
+    """
     there = np.flatnonzero(times.ahead(found, now_s))
     if not len(there):
         return None
@@ -37,21 +44,41 @@ def rows_ahead(
 def time_order(
     path: Path, tables: Sequence[Table], time: str, found: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp] | None, str]:
-    """The rows in the order of time, and a note about it for the owner."""
+    """Return the rows in the order of time, and a note about it for the owner.
+
+    Args:
+        path: the source, for messages.
+        tables: all tables.
+        time: the column of times.
+        found: shape (n,), the times of all rows in seconds since 1970, NaN where there is none.
+
+    Returns:
+        Shape (n,), the order of the rows (None: they are in order), and the note.
+
+    Raises:
+        DataError: no cell of the column is a time.
+    """
     unknown = sum(int(table.columns.times.unknown.sum()) for table in tables)
     if np.isnan(found).all():
         told = public("no cell of the column that [data] time names is a time")
-        raise DataError(f"{path}: column {time!r}: {told}; ISO 8601 is, and seconds since 1970", told)
+        raise DataError(
+            f"{path}: column {time!r}: {told}; write times in ISO 8601 or as seconds since 1970", told
+        )
     order = times.order(found)
-    told_ = f"rows are in the order of column {time!r}" + ("" if order is None else ", not as they stand")
+    told_ = f"rows are in the order of column {time!r}"
+    if order is not None:
+        told_ += ", which is not their order in the data"
     if unknown:
-        told_ += f"; {unknown} rows without a time stay behind the row before them"
+        told_ += f"; {unknown} rows without a time follow the row before them"
     return order, told_
 
 
 def refuse_sensors(path: Path, tables: Sequence[Table]) -> None:
-    """Refuse files of Sensor Logger: each holds one sensor, at the same times, so they are no further
-    rows."""
+    """Refuse files of Sensor Logger. Each holds one sensor at the same times, so its lines are not more rows.
+
+    Raises:
+        DataError: two files have the column `seconds_elapsed`, and their times overlap.
+    """
     sensors = [
         (table.columns.times.span, table.file.name)
         for table in tables
@@ -64,7 +91,7 @@ def refuse_sensors(path: Path, tables: Sequence[Table]) -> None:
                 "the files are sensors of one recording; they must be joined by time, not row by row"
             )
             raise DataError(
-                f"{path}: {one[2]}, {other[2]}: {told}: one file with a column for each sensor, or name one "
-                "of the files in [data] path",
+                f"{path}: {one[2]}, {other[2]}: {told}; write one file with a column for each sensor, or "
+                "name one of the files in [data] path",
                 told,
             )

@@ -1,4 +1,4 @@
-"""When rows were measured, for their order: ISO 8601, or a count of seconds or parts of it."""
+"""The times of rows, for their order: ISO 8601, or a count of seconds, milliseconds, and so on."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,7 +11,8 @@ from agent.sources.buffers import Buffer
 UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (np.inf, 1e-9))
 """Counts since 1970 below each bound are seconds, milliseconds, microseconds, nanoseconds."""
 AHEAD_S = 86_400.0
-"""How far a row's time may be ahead of the device's clock: zones, and clocks that differ a little."""
+"""How far a row's time may be ahead of the device's clock, in seconds. This allows for time zones, and for
+clocks that differ a little."""
 
 
 Last = tuple[float, bool]
@@ -20,10 +21,10 @@ NONE_YET: Last = (float("nan"), False)
 
 
 class Times:
-    """The times of rows, taken block by block. A row without one has that of the row before it.
+    """The times of rows, collected block by block. A row without a time has that of the row before it.
 
     Args:
-        last: of the row before the first one.
+        last: the time of the row before the first one.
     """
 
     def __init__(self, last: Last = NONE_YET) -> None:
@@ -35,17 +36,17 @@ class Times:
         self.last = last
         self._began = False
         self.low, self.high = np.full(2, np.inf), np.full(2, -np.inf)
-        """The first and the last time so far, of dropped rows too: of counts, of dates."""
+        """Shape (2,): the first and the last time so far, for counts and for dates, dropped rows included."""
 
     @property
     def counts(self) -> NDArray[np.float64]:
-        """Shape (n,): counts of an unknown unit, or seconds since 1970 where `dates` is True; NaN where there
-        was none as yet."""
+        """Shape (n,): counts of an unknown unit, or seconds since 1970 where `dates` is True; NaN in rows
+        before the first time."""
         return self._counts.array
 
     @property
     def dates(self) -> NDArray[np.bool_]:
-        """Shape (n,)."""
+        """Shape (n,): whether the time is a date, not a count."""
         return self._dates.array
 
     @property
@@ -54,7 +55,7 @@ class Times:
         return self._unknown.array
 
     def take(self, cells: Sequence[str]) -> None:
-        """More rows: numbers, or texts as in ISO 8601; another text is no time."""
+        """Append rows. A cell is a number or a text in ISO 8601; any other text is not a time."""
         try:
             counts = np.array([float(cell) for cell in cells])
             dates = np.zeros(len(cells), dtype=np.bool_)
@@ -80,7 +81,7 @@ class Times:
         self._unknown.take(unknown)
 
     def keep(self, rows: NDArray[np.intp]) -> None:
-        """Forget all but these rows."""
+        """Drop all rows but these."""
         for buffer in (self._counts, self._dates, self._unknown):
             buffer.keep(rows)
 
@@ -95,11 +96,11 @@ class Times:
 
 
 def seconds(times: Sequence[Times]) -> NDArray[np.float64]:
-    """The times of all rows in seconds since 1970, of shape (n,); NaN where there is none.
+    """Return the times of all rows in seconds since 1970, shape (n,); NaN where there is none.
 
-    A count is of the unit that gives a date before the year 5138 for the largest of them; where it counts
-    from another moment the order is the same. A date without a zone is taken as UTC. Seconds are float64:
-    times that differ by less than 0.3 µs may be equal.
+    The unit of counts is the one that gives a date before the year 5138 for the largest of them. If they
+    count from another moment, the order is still right. A date without a zone is taken as UTC. Seconds are
+    float64: times that differ by less than 0.3 µs may be equal.
     """
     counts = np.concatenate([each.counts for each in times])
     dates = np.concatenate([each.dates for each in times])
@@ -109,7 +110,7 @@ def seconds(times: Sequence[Times]) -> NDArray[np.float64]:
 
 
 def ahead(times: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
-    """Which times are in the future: more than a day ahead of the device's clock.
+    """Return which times are in the future: more than a day ahead of the device's clock.
 
     Args:
         times: shape (n,), seconds since 1970, NaN where there is none.
@@ -119,7 +120,7 @@ def ahead(times: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
 
 
 def written(second: float) -> str:
-    """A time for people.
+    """Format a time in seconds since 1970 for people.
 
     >>> written(4_070_908_800.0)
     '2099-01-01 00:00:00 UTC'
@@ -135,7 +136,7 @@ def _unit(largest: float) -> float:
 
 
 def _time(cell: str) -> tuple[float, bool]:
-    """A time, and whether it is a date."""
+    """Parse a time; return it, NaN if it is none, and whether it is a date."""
     try:
         return float(cell), False
     except ValueError:
@@ -148,16 +149,16 @@ def _time(cell: str) -> tuple[float, bool]:
 
 
 def settled(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times, where a row without one has that of the row before it; before the first one, −∞."""
+    """Return the times, shape (n,). A row without a time gets the last one before it, or −∞."""
     last = np.maximum.accumulate(np.where(np.isnan(times), 0, np.arange(len(times))))
     known = np.where(np.isnan(times), -np.inf, times)
     return np.asarray(known[last])
 
 
 def order(times: NDArray[np.float64]) -> NDArray[np.intp] | None:
-    """The order of the rows by time, equal ones as they are; None: they are in order.
+    """Return the order of the rows by time, shape (n,); None: they are in order.
 
-    A row whose time cannot be read stays behind the row before it.
+    Rows with equal times keep their order. A row whose time cannot be read follows the row before it.
     """
     filled = settled(times)
     if (filled[1:] >= filled[:-1]).all():

@@ -1,4 +1,4 @@
-"""A line of units below the header: text above columns of numbers. Pure."""
+"""Detects a line of units below the header: text above columns of numbers. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from agent.sources.header import is_time, looks_like_number
 
 
 def holds_units(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the second of these rows holds units: text above columns of nothing but numbers.
+    """Whether the second of these rows holds units: text above columns that hold only numbers.
 
     >>> holds_units([["t", "heat"], ["s", "degC"], ["0", "21.5"], ["1", "21.7"]])
     True

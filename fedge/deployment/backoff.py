@@ -1,4 +1,4 @@
-"""Wait before a failed service is started again: longer each time, up to five minutes.
+"""Waits before a failed service is started again: longer each time, up to five minutes.
 
 systemd does this itself from version 254 on (RestartSteps=); Debian 12 has 252. So the unit counts its
 failures with `ExecStopPost=… count` and waits with `ExecStartPre=… wait`, in a RuntimeDirectory= kept by
@@ -16,12 +16,12 @@ FORGOTTEN_AFTER_S = 1800.0
 
 
 def pause_s(failures: int) -> float:
-    """The pause before a start after this many failures in a row: 0, 5, 10, 20, … 300 s."""
+    """Return the pause before a start after this many failures in a row: 0, 5, 10, 20, … 300 s."""
     return 0.0 if failures == 0 else min(LONGEST_S, FIRST_S * 2.0 ** min(failures - 1, 30))
 
 
 def failures(file: Path, now_s: float) -> int:
-    """The number of failures in a row; `now_s` is in the file system's time."""
+    """Return the number of failures in a row; `now_s` is the time by the file system's clock, in seconds."""
     try:
         recent = 0 <= now_s - file.stat().st_mtime < FORGOTTEN_AFTER_S
         return int(file.read_text()) if recent else 0

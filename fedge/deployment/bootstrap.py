@@ -1,7 +1,7 @@
-"""Install Fedge on a machine that has nothing but Python: `sudo python3 fedge-….whl/agent install …`.
+"""Installs Fedge on a machine that has only Python: `sudo python3 fedge-….whl/agent install …`.
 
-Python can run a folder inside a zip archive, and a wheel is one. Fedge's dependencies are not installed yet.
-So this only creates the environment, and goes on in it with the same arguments.
+Python can run a folder inside a zip archive, and a wheel is a zip archive. Fedge's dependencies are not
+installed yet. So this module only creates the environment, and continues in it with the same arguments.
 """
 
 import os
@@ -14,16 +14,20 @@ from fedge.errors import FedgeError
 
 
 def take_over(program: Program, wheel: Path, arguments: list[str]) -> int:
-    """Make the program's environment from the wheel that we run from, and replace this process by its
-    command.
+    """Make the program's environment from the wheel, and replace this process by its command.
+
+    Args:
+        program: the program to install.
+        wheel: the wheel from which this process runs.
+        arguments: the arguments of this process, which the command gets too.
 
     Returns:
-        An exit code, if it cannot be done.
+        An exit code, if the environment cannot be made.
     """
     command = program.commands[0]
     if arguments[:1] != ["install"] or {"-h", "--help"} & set(arguments):
         print(f"usage: sudo python3 {wheel}/{Path(sys.argv[0]).name} install …", file=sys.stderr)
-        print(f"The wheel itself can only do this; it installs {command}.", file=sys.stderr)
+        print(f"Run from the wheel, this program can only install {command}.", file=sys.stderr)
         return os.EX_USAGE
     try:
         require_root(f"{command} install")

@@ -1,4 +1,4 @@
-"""Replace the environment of an installed program by another one, or keep the old one if it fails."""
+"""Replaces the environment of an installed program by another one, or keeps the old one if that fails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +20,13 @@ def change_over(
 
     Args:
         program: the program of the environment.
-        environment: the one to use from now on; it may be the one in use.
-        start: starts the services; with True it also restarts those that run already.
+        environment: the environment to use from now on. It may be the one in use.
+        start: starts the services; with True it also restarts those that are running.
         changed: whether something else has changed that needs a restart.
-        prepare: called before they start.
+        prepare: called before the services start.
 
     Raises:
-        DeploymentError: it does not start. The old environment is in use again.
+        DeploymentError: the services do not start. The old environment is in use again.
     """
     before = program.current
     if environment != before:
@@ -37,7 +37,7 @@ def change_over(
         start(changed or environment != before)
     except DeploymentError:
         if before is not None and environment != before:
-            say(f"it does not start: going back to {before}")
+            say(f"the new environment does not start: going back to {before}")
             program.switch(before)
             start(True)
         raise

@@ -1,4 +1,4 @@
-"""The machine that Fedge is installed on: its root, its packages, its programs."""
+"""The machine on which Fedge is installed: its packages and its programs."""
 
 import os
 import shutil
@@ -9,19 +9,19 @@ from pathlib import Path
 from fedge.errors import DeploymentError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Further folders to search for programs: the path of a user may lack those of the system."""
+"""Further folders in which programs are searched for. The path of a user may lack them."""
 
 
 def say(step: str) -> None:
-    """Print one step, in one line."""
+    """Print one step of the installation, on one line."""
     print(step, flush=True)
 
 
 def require_root(command: str) -> None:
-    """Make sure that we are root, and let services read new files unless a mode says otherwise.
+    """Check that this process is root, and let services read new files unless a mode forbids it.
 
     Raises:
-        DeploymentError: we are not root.
+        DeploymentError: this process is not root.
     """
     if os.geteuid() != 0:
         raise DeploymentError(f"{command} changes the system: run it as root, with sudo")
@@ -32,7 +32,8 @@ def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1
     """Run a program to its end, with `given` on its standard input; return its output.
 
     Raises:
-        DeploymentError: it failed, or does not exist; the text has the end of its output.
+        DeploymentError: the program failed, took too long or does not exist; the text has the end of its
+            output.
     """
     shown = " ".join(map(str, command))
     try:
@@ -55,7 +56,7 @@ def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1
 
 
 def find(program: str) -> str | None:
-    """The path of a program of the system; None: it is not installed."""
+    """Return the path of a program of the system; None: it is not installed."""
     return shutil.which(program, path=_path())
 
 
@@ -67,10 +68,10 @@ def need_package(package: str) -> None:
     """Install a package of the distribution.
 
     Raises:
-        DeploymentError: this failed; the text says what to do by hand.
+        DeploymentError: the package could not be installed.
     """
     if find("apt-get") is None:
-        raise DeploymentError(f"{package} is missing: install it with this system's package manager")
+        raise DeploymentError(f"{package} is missing; install it with this system's package manager")
     say(f"install {package} with apt-get")
     command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--quiet"]
     command += ["--no-install-recommends", package]

@@ -33,9 +33,9 @@ class Program:
     name: str
     """`/opt/fedge/{name}` is a link to its environment `/opt/fedge/{name}.{number}`."""
     extra: str
-    """The extras that it needs besides the wheel's own dependencies."""
+    """The extra that it needs besides the wheel's own dependencies."""
     commands: tuple[str, ...]
-    """Its commands that are linked in `/usr/local/bin`."""
+    """Its commands, which are linked in `/usr/local/bin`."""
     base: Path = BASE
     bin: Path = BIN
 
@@ -55,10 +55,10 @@ class Program:
         return [path for path in self.base.glob(f"{self.name}.*") if path.suffix[1:].isdecimal()]
 
     def make(self, requirement: str, *, system_site_packages: bool = False) -> Path:
-        """Make a new environment, with this requirement installed into it.
+        """Make a new environment, and install this requirement into it.
 
         Raises:
-            DeploymentError: it cannot be made; nothing of it is left.
+            DeploymentError: the environment cannot be made. It has been removed again.
         """
         if find_spec("ensurepip") is None:
             need_package("python3-venv")
@@ -80,7 +80,8 @@ class Program:
 
     @contextmanager
     def next(self, wheel: Path | None, *, system_site_packages: bool = False) -> Iterator[Path]:
-        """The environment to use: a new one for a wheel, else the one that we run in if it is the program's.
+        """Provide the environment to use: this process's own if it is the program's and no wheel is given,
+        else a new one.
 
         If the block fails, the environment is removed unless it is in use by then.
         """
@@ -98,7 +99,7 @@ class Program:
 
     def switch(self, path: Path) -> None:
         """Put this environment into use, durably and in one step, and link its commands."""
-        os.sync()  # a power cut must not find the link renamed and the files empty
+        os.sync()  # after a power cut the link must not name an environment with empty files
         _point(self.link, Path(path.name))
         make_folder(self.bin, mode=0o755)
         for command in self.commands:
@@ -111,7 +112,7 @@ class Program:
                 shutil.rmtree(path, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove the program."""
+        """Remove all environments of the program, and the links to its commands."""
         for command in self.commands:
             link = self.bin / command
             if link.is_symlink() and self.link in link.readlink().parents:
@@ -128,7 +129,11 @@ SERVER = Program("server", "aggregator", ("fedge-aggregator", "fedge"))
 
 
 def requirement(wheel: Path | None, extra: str) -> str:
-    """The requirement for pip: this wheel, or the source of the running installation."""
+    """Return the requirement for pip: this wheel, or the source of the running installation.
+
+    Raises:
+        DeploymentError: there is no such wheel.
+    """
     if wheel is None:
         wheel = _origin()
     if wheel is None:
@@ -139,7 +144,7 @@ def requirement(wheel: Path | None, extra: str) -> str:
 
 
 def _origin() -> Path | None:
-    """The wheel or folder that the running installation was made from (PEP 610), if it is still there."""
+    """Return the wheel or folder of which this installation was made (PEP 610), if it is still there."""
     try:
         text = importlib.metadata.distribution("fedge").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
@@ -153,7 +158,7 @@ def _point(link: Path, target: Path) -> None:
     """Make a symbolic link, or redirect an existing one, in one step.
 
     Raises:
-        DeploymentError: something else stands in its place.
+        DeploymentError: there is a file in its place that is not a link.
     """
     if link.exists() and not link.is_symlink():
         raise DeploymentError(f"{link}: is not a link made by Fedge; move it away")

@@ -1,4 +1,4 @@
-"""The units of systemd that come with Fedge, and systemctl to start and stop them."""
+"""Installs the units of systemd that come with Fedge, and starts and stops them with systemctl."""
 
 import shutil
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ STATE = Path("/var/lib")
 
 
 def shipped(path: str) -> bytes:
-    """A file of `deploy/`: from the wheel, or from the checkout of this module.
+    """Read a file of `deploy/` from the wheel, or from the checkout of this module.
 
     Raises:
-        DeploymentError: this installation lacks it.
+        DeploymentError: this installation lacks the file.
     """
     wheel = resources.files("fedge.deployment").joinpath("files")
     checkout = Path(__file__).parents[2] / "deploy"
@@ -49,7 +49,7 @@ def place_units(names: Iterable[str], system: Path = SYSTEM) -> bool:
 
 
 def remove_units(names: Iterable[str], system: Path = SYSTEM) -> None:
-    """Remove units; drop-ins that somebody else wrote stay."""
+    """Remove units. Drop-ins that others wrote stay."""
     for name in names:
         path = system / name
         path.unlink(missing_ok=True)
@@ -62,15 +62,15 @@ def systemctl(*arguments: str) -> str:
     """Call systemctl; return its output.
 
     Raises:
-        DeploymentError: it could not, or this machine has no systemd.
+        DeploymentError: the call failed, or this machine has no systemd.
     """
     if shutil.which("systemctl") is None:
-        raise DeploymentError("systemctl is not there: this machine has no systemd")
+        raise DeploymentError("systemctl is not installed: a machine with systemd is needed")
     return run(["systemctl", "--no-pager", *arguments])
 
 
 def retire(unit: str, *what: str) -> None:
-    """Stop and disable a unit, and remove its folders: `runtime`, `state`."""
+    """Stop and disable a unit, and remove its folders of the kinds in `what`: `runtime`, `state`."""
     systemctl("disable", "--quiet", "--now", unit)
     forget_failure(unit)
     systemctl("clean", f"--what={','.join(what)}", unit)
@@ -78,7 +78,7 @@ def retire(unit: str, *what: str) -> None:
 
 def forget_failure(unit: str) -> None:
     """Clear the failed state of a unit."""
-    with suppress(DeploymentError):  # one that never failed has nothing to forget
+    with suppress(DeploymentError):  # systemctl fails if the unit has never failed
         systemctl("reset-failed", unit)
 
 
@@ -98,7 +98,7 @@ def is_enabled(unit: str) -> bool:
 
 
 def instances(template: str) -> list[str]:
-    """The running units of a template `name@.service`."""
+    """Return the running units of a template `name@.service`."""
     pattern = template.replace("@.", "@*.")
     lines = systemctl("list-units", "--plain", "--no-legend", "--state=active,activating", pattern)
     return [line.split()[0] for line in lines.splitlines() if line.strip()]

@@ -9,17 +9,17 @@ from fedge.errors import StateError
 def of_service(
     config: Path, installed: Path, states: Path, folders: Mapping[str, str], environment: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """The environment; for an installed service's configuration, with the folders that its unit sets.
+    """Return the environment, for an installed service's configuration with the folders that its unit sets.
 
     Args:
-        config: the configuration.
+        config: the path of the configuration.
         installed: the parent of the installed configurations; each folder has the name of its instance.
         states: the parent of the folders that systemd makes for the services (StateDirectory).
         folders: the folders that the unit sets, by variable, relative to the service's state folder.
-        environment: it takes precedence; an empty variable counts as unset.
+        environment: the environment, which takes precedence. An empty variable counts as unset.
 
     Raises:
-        StateError: this user may not look into the state folder.
+        StateError: this user may not read the state folder.
     """
     said = {name: text for name, text in environment.items() if text}
     instance = config.absolute().parent
@@ -34,6 +34,6 @@ def _look_into(state: Path) -> None:
     try:
         next(state.iterdir(), None)
     except PermissionError:
-        raise StateError(f"{state}: only root and the service itself may look into it: use sudo") from None
+        raise StateError(f"{state}: only root and the service itself may read it; use sudo") from None
     except OSError:
         pass  # the service has not run yet; other errors show when a file there is read

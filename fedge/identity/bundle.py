@@ -1,7 +1,7 @@
 """A device's bundle: one file with all that a device needs to belong to a federation.
 
-An uncompressed tar with known names only. It is read name by name and never unpacked as an archive, so its
-files cannot be written to another place.
+It is an uncompressed tar file with known names only. It is read name by name and never unpacked as an
+archive, so its files cannot be written to another place.
 """
 
 import io
@@ -33,7 +33,7 @@ certificate = "identity.pem"      # key and certificate in one file, so that bot
 key = "identity.pem"
 
 [trust]
-key = "signing.pub"               # only models signed with the other half of this key are taken
+key = "signing.pub"               # only models signed with its private key are accepted
 
 [renewal]
 port = {provisioning_port}
@@ -95,13 +95,15 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
-    """The files of a bundle by name: the inverse of `pack`.
+    """Return the files of a bundle by name: the inverse of `pack`.
 
     Raises:
-        ConfigError: this is no bundle, or it holds other files than a bundle does.
+        ConfigError: the data are not a bundle, or hold a file that does not belong in one.
     """
     if len(data) > MAX_BUNDLE:
-        raise ConfigError(f"a bundle of {len(data)} bytes; none has more than {MAX_BUNDLE}")
+        raise ConfigError(
+            f"not a bundle of `fedge enroll`: {len(data)} bytes, at most {MAX_BUNDLE} are allowed"
+        )
     files: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
@@ -111,9 +113,9 @@ def unpack(data: bytes) -> dict[str, bytes]:
                     raise ConfigError(f"{entry.name!r} does not belong in a bundle")
                 files[entry.name] = content.read()
     except (tarfile.TarError, EOFError) as error:
-        raise ConfigError(f"no bundle of `fedge enroll`, or damaged: {error}") from None
-    except ValueError:  # tarfile lets some of int() and seek() through; the text of it may hold a key's
-        raise ConfigError("no bundle of `fedge enroll`, or damaged: its headers make no sense") from None
+        raise ConfigError(f"not a bundle of `fedge enroll`, or damaged: {error}") from None
+    except ValueError:  # tarfile passes on some errors of int() and seek(), whose text may quote a key
+        raise ConfigError("not a bundle of `fedge enroll`, or damaged: its headers are wrong") from None
     _check(files)
     return files
 
@@ -125,7 +127,7 @@ def _check(files: Mapping[str, bytes]) -> None:
     if missing := sorted(REQUIRED - files.keys()):
         raise ConfigError(f"the bundle lacks {', '.join(missing)}")
     if len(own) != 1:
-        raise ConfigError(f"a bundle holds either {IDENTITY} or {CERTIFICATE}")
+        raise ConfigError(f"a bundle must hold either {IDENTITY} or {CERTIFICATE}")
     for name, content in files.items():
         if len(content) > MAX_FILE:
             raise ConfigError(f"{name}: {len(content)} bytes; at most {MAX_FILE} in a bundle")

@@ -1,9 +1,9 @@
-"""Turn the names of devices into ids that topics and certificates can hold. Pure.
+"""Turns the names of devices into ids that topics and certificates can hold. Pure.
 
 `Phone_01`, `PHONE.01` and `b8:27:eb:01:02:03` are names from other programs. Each character becomes one
-character of the id: capitals become small letters, and `_`, `.` and `:` become a hyphen. Two names of one
-list that would become the same id are refused, because they are two devices. A name that cannot become an id
-stays as it is, and is refused where ids are checked.
+character of the id: capitals become small letters, and `_`, `.` and `:` become hyphens. Two names of one list
+that would become the same id are refused, because they are two devices. A name that cannot become an id stays
+as it is, and is refused where ids are checked.
 """
 
 import re
@@ -16,7 +16,7 @@ _LETTERS = str.maketrans(ascii_uppercase + "_.:", ascii_lowercase + "---")
 
 
 def as_id(name: str) -> str:
-    """The id for a name. An id stays as it is, and so does a name that cannot become one.
+    """Return the id for a name. An id stays as it is, and so does a name that cannot become one.
 
     >>> as_id("Phone_01"), as_id("b8:27:EB:01:02:03"), as_id("pi-1"), as_id("Two words")
     ('phone-01', 'b8-27-eb-01-02-03', 'pi-1', 'Two words')
@@ -26,7 +26,7 @@ def as_id(name: str) -> str:
 
 
 def as_ids(names: Iterable[str]) -> tuple[str, ...]:
-    """The ids for the names of one list.
+    """Return the ids for the names of one list.
 
     Raises:
         ValueError: two different names would become one id; the text names them.
@@ -40,7 +40,7 @@ def as_ids(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def renamed(names: Iterable[str]) -> list[str]:
-    """A sentence for each name that becomes another id.
+    """Return a sentence for each name that differs from its id.
 
     >>> renamed(["Phone_01", "pi-1"])
     ["'Phone_01' becomes 'phone-01': device ids are of a-z, 0-9 and '-'"]

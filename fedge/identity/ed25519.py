@@ -57,10 +57,10 @@ def generate() -> SigningKey:
 
 
 def read_signing_key(path: Path) -> SigningKey:
-    """Read a private key from its PEM file; other content of the file is ignored.
+    """Read a private key from its PEM file. Other content of the file is ignored.
 
     Raises:
-        ConfigError: it cannot be read, is no Ed25519 key, or `cryptography` is not installed.
+        ConfigError: the file cannot be read or holds no Ed25519 key, or `cryptography` is not installed.
     """
     require(f"the signing key {path}", "aggregator")
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -74,18 +74,18 @@ def read_signing_key(path: Path) -> SigningKey:
         raise ConfigError(f"{path}: the signing key cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigError(
-            f"{path}: no private key in PEM without a password; `fedge init` makes one"
+            f"{path}: holds no private key in PEM without a password; `fedge init` makes one"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path}: a key of another kind; models are signed with Ed25519")
+        raise ConfigError(f"{path}: the key is of another kind; models are signed with Ed25519")
     return SigningKey(key)
 
 
 def read_public_key(path: Path) -> bytes:
-    """The 32 bytes of the public key in a PEM file; this needs no other module.
+    """Return the 32 bytes of the public key in a PEM file. This does not need `cryptography`.
 
     Raises:
-        ConfigError: it cannot be read, or holds no Ed25519 public key.
+        ConfigError: the file cannot be read, or holds no Ed25519 public key.
     """
     try:
         text = path.read_text(encoding="ascii")
@@ -99,12 +99,14 @@ def read_public_key(path: Path) -> bytes:
     except binascii.Error:
         der = b""
     if len(der) != len(_PUBLIC_PREFIX) + PUBLIC_BYTES or not der.startswith(_PUBLIC_PREFIX):
-        raise ConfigError(f"{path}: no Ed25519 public key in PEM (signing.pub of the federation's folder)")
+        raise ConfigError(
+            f"{path}: holds no Ed25519 public key in PEM; use signing.pub of the federation's folder"
+        )
     return der.removeprefix(_PUBLIC_PREFIX)
 
 
 def public_pem(public: bytes) -> bytes:
-    """The PEM file of a public key of 32 bytes; the inverse of `read_public_key`."""
+    """Return the PEM file of a public key of 32 bytes: the inverse of `read_public_key`."""
     text = base64.b64encode(_PUBLIC_PREFIX + public).decode("ascii")
     return f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n".encode("ascii")
 
@@ -124,10 +126,14 @@ def verify(public: bytes, signature: bytes, data: bytes) -> bool:
 
 
 def require(what_for: str, extra: str) -> None:
-    """Make sure that signatures can be made and checked.
+    """Check that `cryptography` is installed, which makes and checks signatures.
+
+    Args:
+        what_for: what needs it, for the message.
+        extra: the extra of Fedge that installs it.
 
     Raises:
-        ConfigError: the module is not installed; the text names the extra.
+        ConfigError: it is not installed; the text names the extra.
     """
     try:
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401

@@ -1,10 +1,12 @@
 """Certificates of devices: requests to the registrar, and its answers.
 
-A device makes its key itself and asks for a certificate with a PKCS #10 request (RFC 2986, here "CSR"):
-either with a claim, which it got as a token, or, to renew, with the certificate it has. It uses a listener
-that asks for a password instead of a certificate. The password gives access to one pair of topics.
+A device makes its key itself and asks for a certificate with a PKCS #10 request (RFC 2986, here "CSR"). For
+the first certificate it uses a claim, which it got as a token; to renew, it uses its present certificate. It
+connects to a listener that asks for a password instead of a certificate. The password gives access to one
+pair of topics.
 
-The device also makes the password for renewals; the registrar learns only what is needed to check it.
+The device also makes the password for renewals. The registrar learns only what it needs to check the
+password.
 """
 
 import hashlib
@@ -47,7 +49,7 @@ Refused = Literal[
 
 
 def identity(federation: str, device: str) -> str:
-    """A device's common name in its certificate, its user name and its client id.
+    """Return a device's common name in its certificate, which is also its user name and its client id.
 
     >>> identity("greenhouse", "pi-1")
     'greenhouse_pi-1'
@@ -56,7 +58,7 @@ def identity(federation: str, device: str) -> str:
 
 
 def claim_user(federation: str, claim: str) -> str:
-    """The user name for joining with a claim.
+    """Return the user name for joining with a claim.
 
     >>> claim_user("greenhouse", "claim-0a1b2c3d")
     'greenhouse__claim-0a1b2c3d'
@@ -65,7 +67,7 @@ def claim_user(federation: str, claim: str) -> str:
 
 
 def renewal_user(federation: str, device: str) -> str:
-    """The user name with which a device renews its certificate.
+    """Return the user name with which a device renews its certificate.
 
     >>> renewal_user("greenhouse", "pi-1")
     'greenhouse_pi-1__renew'
@@ -74,8 +76,8 @@ def renewal_user(federation: str, device: str) -> str:
 
 
 def may_name_a_device(name: str) -> bool:
-    """Whether this may be the id of a device: topics allow it, and it is not the name of a claim, whose
-    topics it would share."""
+    """Whether this may be the id of a device. Topics must allow it, and it must not look like the name of a
+    claim, whose topics it would share."""
     return re.fullmatch(DEVICE_ID.strip("^$"), name) is not None and re.match(CLAIM, name) is None
 
 
@@ -96,7 +98,7 @@ class Verifier(Part):
 
     @classmethod
     def of(cls, password: str, salt: bytes) -> Self:
-        """The verifier of a password; `salt` must be random."""
+        """Make the verifier of a password; `salt` must be random."""
         return cls(salt=salt, hash=hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS))
 
 
@@ -107,11 +109,11 @@ class Enrol(Message):
 
     device: DeviceId
     csr: bytes = Field(min_length=1, max_length=MAX_CSR)
-    """The request, DER; only its public key is used."""
+    """The request, in DER. Only its public key is used."""
     renewal: Verifier
-    """The hash of the password that the device will renew with."""
+    """The hash of the password with which the device will renew."""
     proof: Digest
-    """`enrolment_proof`: it proves that the sender has the token, and that nobody changed the request."""
+    """`enrolment_proof`, which proves that the sender has the token, and that nobody changed the request."""
 
 
 class Renew(Message):
@@ -120,24 +122,26 @@ class Renew(Message):
     TYPE: ClassVar[str] = "renew"
 
     csr: bytes = Field(min_length=1, max_length=MAX_CSR)
-    """The request, DER."""
+    """The request, in DER."""
     certificate: bytes = Field(min_length=1, max_length=MAX_CERTIFICATE)
-    """The present certificate, DER."""
+    """The present certificate, in DER."""
     signature: bytes = Field(min_length=1, max_length=256)
-    """ECDSA with SHA-256 by its key over `renewal_statement`: a password alone renews nothing."""
+    """ECDSA with SHA-256 by the present key over `renewal_statement`. So a password alone renews nothing."""
 
 
 class Issued(Message):
-    """The registrar's answer: a certificate, or why there is none."""
+    """The registrar's answer: a certificate, or the reason why there is none."""
 
     TYPE: ClassVar[str] = "issued"
 
     csr: Digest
     """SHA-256 of the answered request, because devices that share a claim share its topics."""
     certificate: bytes | None = Field(default=None, max_length=MAX_CERTIFICATE)
-    """DER; the same for the same request, however often it is asked."""
+    """The certificate, in DER. The same request always gets the same certificate."""
     refused: Refused | None = None
+    """The reason for a refusal, for programs."""
     detail: Detail = ""
+    """The reason for a refusal, for people."""
 
     @model_validator(mode="after")
     def _check(self) -> "Issued":
@@ -147,7 +151,7 @@ class Issued(Message):
 
 
 def enrolment_proof(key: bytes, federation: str, device: str, csr: bytes, renewal: Verifier) -> bytes:
-    """HMAC-SHA256 over a whole request with a claim; `key` is the token's `proof_key`."""
+    """Compute the HMAC-SHA256 of a whole request with a claim; `key` is the token's `proof_key`."""
     statement = b"\0".join(
         (f"fedge/v1/{federation}/enrol/{device}".encode(), digest(csr) + renewal.salt + renewal.hash)
     )
@@ -155,10 +159,10 @@ def enrolment_proof(key: bytes, federation: str, device: str, csr: bytes, renewa
 
 
 def renewal_statement(federation: str, device: str, csr: bytes) -> bytes:
-    """The bytes that the present key signs to renew its certificate."""
+    """Return the bytes that the present key signs to renew its certificate."""
     return f"fedge/v1/{federation}/renew/{device}".encode() + b"\0" + digest(csr)
 
 
 def digest(csr: bytes) -> bytes:
-    """SHA-256 of a request: the same request is signed once."""
+    """Compute the SHA-256 of a request, by which the registrar recognises the same request."""
     return hashlib.sha256(csr).digest()

@@ -16,7 +16,7 @@ from fedge.identity.provisioning import PORT, ClaimName, claim_user
 from fedge.wire.topics import FEDERATION
 
 PREFIX = "fedge1."
-"""The beginning of a token; the digit is the version of what follows."""
+"""The beginning of a token. The digit is the version of the rest."""
 
 
 def new_secret() -> str:
@@ -64,21 +64,22 @@ class Token(BaseModel):
         return hmac.digest(base64.urlsafe_b64decode(self.secret + "="), b"fedge claim " + purpose, "sha256")
 
     def text(self) -> str:
-        """The token as one line; bring it to the device in a way that others cannot read."""
+        """Write the token as one line. It is secret: bring it to the device where others cannot read it."""
         content = self.model_dump_json(exclude_none=True).encode()
         return PREFIX + base64.urlsafe_b64encode(content).decode().rstrip("=")
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The inverse of `text`.
+        """Read a token: the inverse of `text`.
 
         Raises:
-            ConfigError: it is no token, was cut short, or is of a later version; the secret is not quoted.
+            ConfigError: the text is not a token, was cut short, or is of a later version. The error does not
+                quote the secret.
         """
         text = "".join(text.split())  # a mail program may have folded the line
         if not text.startswith(PREFIX):
             raise ConfigError(
-                f"this is no token: it begins with {PREFIX!r}, as `fedge enroll --token` prints it"
+                f"this is not a token: it must begin with {PREFIX!r}, as `fedge enroll --token` prints it"
             )
         body = text[len(PREFIX) :]
         try:
@@ -88,8 +89,9 @@ class Token(BaseModel):
             wrong = {str(part) for detail in error.errors(include_url=False) for part in detail["loc"]}
             if wrong:
                 raise ConfigError(
-                    f"this token cannot be read: {', '.join(sorted(wrong))}: not as expected"
+                    f"this token cannot be read: {', '.join(sorted(wrong))}: missing or wrong; copy the "
+                    "whole line, and install the version of Fedge that the server has"
                 ) from None
         except ValueError:
             pass
-        raise ConfigError("this token was changed or cut short: copy the whole line that was printed")
+        raise ConfigError("this token was changed or cut short; copy the whole line that was printed")

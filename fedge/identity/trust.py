@@ -1,8 +1,9 @@
-"""Check signed announcements: an envelope is authentic if the newest key known to the device has signed it.
+"""Checks signed announcements. An envelope is authentic if the newest key that the device knows signed it.
 
-Pure over a verifier: `verify(public key, signature, data) -> bool`; `fedge.identity.ed25519` has the real
-one. A signature covers `fedge/v1/{federation}/{topic kind}` + NUL + the body as it arrived. So a signature
-for another federation or another topic is not valid here, and checking does not encode anything again.
+The module is pure, with a verifier as an argument: `verify(public key, signature, data) -> bool`.
+`fedge.identity.ed25519` has the real one. A signature covers `fedge/v1/{federation}/{topic kind}` + NUL + the
+body as it arrived. So a signature for another federation or another topic is not valid here, and the check
+does not encode anything again.
 
 A key names its successor by signing it. These successions travel with the envelope. A device follows them
 from the last key that it knows, and no longer believes the older ones.
@@ -32,7 +33,7 @@ Signers = tuple[bytes, ...]
 def authenticate(
     envelope: Signed, kind: SignedKind, topics: Topics, signers: Signers, verify: Verify
 ) -> Signers:
-    """Make sure that the federation's aggregator signed this envelope for this topic.
+    """Check that the federation's aggregator signed this envelope for this topic.
 
     Args:
         envelope: the envelope that arrived.
@@ -45,8 +46,8 @@ def authenticate(
         The signers, longer if the envelope brought a newer key.
 
     Raises:
-        ProtocolError: it has no signature (UNSIGNED), none by the valid key (BAD_SIGNATURE), one by a key
-            that was replaced (REVOKED_SIGNER), or its successions do not follow each other (MALFORMED).
+        ProtocolError: the envelope has no signature (UNSIGNED), none by the valid key (BAD_SIGNATURE), one by
+            a key that was replaced (REVOKED_SIGNER), or its successions do not follow each other (MALFORMED).
     """
     if not envelope.sigs:
         raise ProtocolError("not signed, and this device accepts only signed announcements", Reason.UNSIGNED)
@@ -67,12 +68,12 @@ def authenticate(
 
 
 def succession(topics: Topics, old: bytes, sign: Sign, new: bytes) -> Succession:
-    """Name a successor: `old` is the public key of `sign`, `new` is that of the next key."""
+    """Name a successor: `old` is the public key that belongs to `sign`, `new` is the next public key."""
     return Succession(old=old, new=new, sig=sign(topics.signing_context("key") + new))
 
 
 def lengthened(chain: Sequence[Succession], by: Succession) -> tuple[Succession, ...]:
-    """The chain with one more succession; the oldest is dropped if the chain would be too long to send."""
+    """Add a succession to the chain. The oldest one is dropped if the chain would be too long to send."""
     return (*chain, by)[-MAX_SUCCESSIONS:]
 
 
@@ -88,7 +89,7 @@ class Signer:
 
     @property
     def keys(self) -> Signers:
-        """The earlier keys, as far as they are known, and the one that signs now."""
+        """The earlier keys, as far as they are known, followed by the present one."""
         return (*(link.old for link in self.chain), self.public)
 
     def seal(self, message: Message, kind: SignedKind) -> bytes:
@@ -99,7 +100,7 @@ class Signer:
 
 
 def fingerprint(public: bytes) -> str:
-    """The first digits of a public key, for messages."""
+    """Return the first 16 hexadecimal digits of a public key, for messages."""
     return public.hex()[:16]
 
 
@@ -107,7 +108,7 @@ def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verif
     """Follow the chain from the believed key to its end; earlier successions are ignored."""
     for earlier, later in pairwise(chain):
         if earlier.new != later.old:
-            raise ProtocolError("its changes of the signing key do not follow each other")
+            raise ProtocolError("the changes of the signing key do not follow each other")
     for link in chain:
         if link.old != signers[-1]:
             continue
@@ -117,7 +118,7 @@ def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verif
                 Reason.BAD_SIGNATURE,
             )
         if link.new in signers:
-            raise ProtocolError("a key that was replaced comes back in its changes of the signing key")
+            raise ProtocolError("the changes of the signing key name a key again that was replaced")
         signers = (*signers, link.new)
     return signers
 

@@ -12,19 +12,19 @@ class Parser(argparse.ArgumentParser):
     """A parser that exits with EX_USAGE (64 in sysexits.h) after a wrong call."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """Print the usage and what is wrong, and end."""
+        """Print the usage and what is wrong, and end the program."""
         self.print_usage(sys.stderr)
         self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def program(name: str, description: str, epilog: str, config: str, *, check: str, json: str) -> Parser:
-    """The parser of a program, with the options that both programs have: --version, --config, --check,
+    """Make the parser of a program, with the options that both programs have: --version, --config, --check,
     --json, --verbose.
 
     Args:
         name: the program's name.
-        description: one sentence.
-        epilog: examples, printed as they are.
+        description: one sentence about the program.
+        epilog: examples, which are printed as they are.
         config: the default configuration file.
         check: the help of --check.
         json: the help of --json.
@@ -44,5 +44,5 @@ def program(name: str, description: str, epilog: str, config: str, *, check: str
 
 
 def accept_config(command: argparse.ArgumentParser) -> None:
-    """Accept --config after the command too, without a default, which would replace one given before it."""
+    """Accept --config after the command too. It has no default, which would replace one given before it."""
     command.add_argument("--config", type=Path, default=argparse.SUPPRESS)

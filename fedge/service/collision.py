@@ -1,4 +1,4 @@
-"""Other distributions have packages `agent`, `aggregator` and `fleet` too: detect when one is not ours."""
+"""Detects packages `agent`, `aggregator` or `fleet` of another distribution in the place of Fedge's."""
 
 import importlib.util
 from importlib.metadata import distributions
@@ -12,7 +12,7 @@ ADVICE = "install Fedge into an environment of its own"
 
 
 def collisions() -> list[str]:
-    """One sentence for each of our packages that another distribution has taken or may have overwritten."""
+    """Return a sentence for each package of Fedge that another distribution hides or may have overwritten."""
     root = Path(fedge.__file__).parent.parent
     others = _others()
     found = []
@@ -23,13 +23,13 @@ def collisions() -> list[str]:
             found.append(f"the package {name!r} that Python finds is {where}, not Fedge's {root / name}")
         elif others[name]:
             found.append(
-                f"{', '.join(sorted(others[name]))} has a package {name!r} too, in the same place as Fedge's"
+                f"{', '.join(sorted(others[name]))} also has a package {name!r}, in the same place as Fedge's"
             )
     return found
 
 
 def _others() -> dict[str, set[str]]:
-    """The other distributions that have a package or a module with one of our names.
+    """Return the other distributions that have a package or a module with one of these names.
 
     This searches the text of their file lists. `packages_distributions` creates a path object for each of
     thousands of installed files, which takes seconds on a small machine.

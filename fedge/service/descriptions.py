@@ -1,4 +1,4 @@
-"""What the keys of a table mean: the docstrings below them, read when somebody wants to know."""
+"""Reads the descriptions of a table's keys, which are the docstrings below them, when they are needed."""
 
 from functools import cache
 from inspect import get_annotations
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @cache
 def described(model: type[BaseModel]) -> "dict[str, FieldInfo]":
-    """The fields of a table, each with its description, if there is one.
+    """Return the fields of a table, each with its description, if there is one.
 
-    Pydantic can do that too, for each class when it is made (`use_attribute_docstrings`). That would read and
-    parse the source of all settings at each start, and tell hardly anybody.
+    Pydantic can do this for each class when the class is made (`use_attribute_docstrings`). That would read
+    and parse the source of all settings at each start, although descriptions are rarely shown.
     """
     found: dict[str, str | None] = {}
     for kind in reversed(model.__mro__):
@@ -28,7 +28,7 @@ def described(model: type[BaseModel]) -> "dict[str, FieldInfo]":
 
 
 def _docstrings(kind: type) -> dict[str, str]:
-    """By attribute; none where there is no source."""
+    """Return the docstrings by attribute; none if the source is not available."""
     import ast
     import inspect
     from textwrap import dedent

@@ -1,4 +1,4 @@
-"""Explain a mistake in a configuration by the file's own keys, instead of in pydantic's words."""
+"""Explains a mistake in a configuration with the keys of the file, instead of in pydantic's words."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _Place = tuple[list[str], type[BaseModel], list[type[BaseModel]]]
 
 
 def explain(settings: type[BaseModel], path: Path, variables: Variables, error: ErrorDetails) -> str:
-    """One line: file or variable, [table] key, what is wrong, what would be right.
+    """Return one line: file or variable, [table] key, what is wrong, and what would be right.
 
     Args:
         settings: the model that was validated.
@@ -61,14 +61,14 @@ def explain(settings: type[BaseModel], path: Path, variables: Variables, error: 
 def _follow(settings: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
     """Translate pydantic's location into keys of the file, the section of the last key, and that key's types.
 
-    Pydantic puts the chosen member of a union into the location, which is no key of the file.
+    Pydantic also puts the chosen member of a union into the location, which is not a key of the file.
     """
     keys: list[str] = []
     table, inner, named = settings, [settings], False
     for part in location:
         if isinstance(part, int):
             keys[-1] += f"[{part}]"
-        elif named:  # the owner chooses the table's name; it is no key of ours
+        elif named:  # the owner chooses the table's name, so it is not a known key
             keys.append(part)
             named = False
         elif len(inner) > 1:
@@ -82,20 +82,20 @@ def _follow(settings: type[BaseModel], location: tuple[int | str, ...]) -> _Plac
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a key may hold."""
+    """Return the sections that a key may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return list(members(annotation))
     return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def members(model: type[BaseModel]) -> tuple[type[BaseModel], ...]:
-    """The models that a key of this type may hold; a type with `choices` has those of a registry."""
+    """Return the models that a key of this type may hold. A type with `choices` has those of a registry."""
     choices = vars(model).get("choices")
     return (model,) if choices is None else tuple(choices.__get__(None, model)())
 
 
 def _marks(model: type[BaseModel]) -> set[str]:
-    """The names that pydantic uses for a member of a union: its name, or the texts of its Literal keys."""
+    """Return pydantic's names for a member of a union: its name, and the texts of its Literal keys."""
     kinds = [field.annotation for field in model.model_fields.values()]
     return {
         model.__name__,

@@ -1,11 +1,11 @@
 """Failpoints: named moments at which a test kills the program, as a power cut would.
 
-Every effect has one before and one after it is performed: `FEDGE_FAILPOINT=SaveUpdate.before`, or
+Every effect has a failpoint before and one after it is performed: `FEDGE_FAILPOINT=SaveUpdate.before`, or
 `SendReceipt.after:3` for the third time. docs/state.md lists the names.
 
-One watcher is called at every moment. With that variable set, the watcher kills this process; in the
-simulated world it is the power of the running host, which may fail there. Without a watcher a moment costs
-one comparison.
+One watcher is called at every failpoint. If the variable is set, the watcher kills this process. In the
+simulated world the watcher is the power of the running host, which may fail there. Without a watcher a
+failpoint costs one comparison.
 """
 
 import os
@@ -21,17 +21,18 @@ from fedge.errors import ConfigError
 
 VARIABLE = "FEDGE_FAILPOINT"
 LINGER_S = 0.05
-"""The wait before the kill, so that the network thread sends what it has: the worst case for law 4."""
+"""The wait before the kill, in seconds. It lets the network thread send all it has, which is the worst case
+for law 4."""
 
 
 When = Literal["before", "after"]
 
 
 class Watcher(Protocol):
-    """Called at every moment; it may end the program there."""
+    """Is called at every failpoint, and may end the program there."""
 
     def reach(self, what: object, when: When) -> None:
-        """Called before or after an effect, or a moment with this name."""
+        """Handle the moment before or after an effect, or before or after the step with this name."""
 
 
 @dataclass
@@ -56,7 +57,7 @@ def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> No
     """Arm the failpoint that the environment names, if it names one.
 
     Args:
-        names: the effects of this program; each has a point `.before` and one `.after`.
+        names: the effects of this program. Each has a failpoint `.before` and one `.after`.
         environment: where `FEDGE_FAILPOINT` is looked up.
 
     Raises:
@@ -71,8 +72,8 @@ def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> No
     known = sorted(names)
     if found is None or found[2] not in known:
         raise ConfigError(
-            f"environment variable {VARIABLE}: {text!r} is no failpoint of this program; expected "
-            f"NAME.before or NAME.after, and :N for the N-th time, with NAME one of {', '.join(known)}"
+            f"environment variable {VARIABLE}: {text!r} is not a failpoint of this program; expected "
+            f"NAME.before or NAME.after, or :N after it for the N-th time; NAME is one of {', '.join(known)}"
         )
     _watcher = _Armed(found[1], int(found[3] or 1))
 
@@ -89,12 +90,12 @@ def watched_by(watcher: Watcher | None) -> Iterator[None]:
 
 
 def before(what: object) -> None:
-    """Report the moment before an effect, or before the moment with this name."""
+    """Report the moment before an effect, or before the step with this name."""
     if _watcher is not None:
         _watcher.reach(what, "before")
 
 
 def after(what: object) -> None:
-    """Report the moment after it."""
+    """Report the moment after an effect, or after the step with this name."""
     if _watcher is not None:
         _watcher.reach(what, "after")

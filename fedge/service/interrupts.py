@@ -1,10 +1,10 @@
-"""Ctrl-C at any moment: one sentence and exit code 130, never a traceback.
+"""Handles Ctrl-C at any moment: the program prints one sentence, no traceback, and ends with code 130.
 
-Each program imports this before anything else, so that only Python's own start comes before it. Until the
+Each program imports this module before any other, so that only Python's own start comes before it. Until the
 program begins its work there is nothing to clean up, and SIGINT ends it at once. From then on SIGINT raises
-KeyboardInterrupt, so that the program cleans up. It never does so during an import, because modules mistake
-it for other errors. A second SIGINT ends the program at once. Agent and aggregator stop in an
-orderly way once they serve; they set handlers of their own.
+KeyboardInterrupt, so that the program cleans up. It is never raised during an import, because modules mistake
+it for other errors. A second SIGINT ends the program at once. While agent and aggregator serve, they use
+handlers of their own, which stop them in an orderly way.
 """
 
 import os
@@ -33,11 +33,11 @@ def prepare() -> None:
 
 
 def run(program: str, work: Callable[[], T]) -> T | int:
-    """Do a program's work; returns what it returns, or 130 if it was interrupted.
+    """Do a program's work; return its result, or 130 if it was interrupted.
 
     Args:
-        program: its name, for the sentence.
-        work: what it does.
+        program: the program's name, for the sentence.
+        work: the program's work.
     """
     ours = signal.getsignal(signal.SIGINT) is _end
     try:
@@ -53,15 +53,15 @@ def run(program: str, work: Callable[[], T]) -> T | int:
             return result
     finally:
         if ours and signal.getsignal(signal.SIGINT) is _interrupt:
-            signal.signal(signal.SIGINT, _end)  # what is left is the end of the interpreter
+            signal.signal(signal.SIGINT, _end)  # only the end of the interpreter is left
     _say(f"{program}: stopped\n")
     if ours:
-        _leave()  # not through threads and handlers that were cut off
+        _leave()  # without waiting for threads and exit handlers, which were interrupted
     return CODE
 
 
 def _comes_of_one(error: BaseException | None) -> bool:
-    """Whether it is an interrupt, or an error that was raised while the program cleaned up after one."""
+    """Whether this is an interrupt, or an error that was raised while the program cleaned up after one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
@@ -84,7 +84,7 @@ def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
     global _put_off
-    signal.signal(signal.SIGINT, _end)  # also while an import lasts: a module may wait for a sensor
+    signal.signal(signal.SIGINT, _end)  # also during an import, which may take long: it may wait for a sensor
     if _put_off := _is_importing(frame):
         signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
@@ -101,7 +101,7 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Handle a KeyboardInterrupt that nobody can catch, because it was raised while an object was deleted."""
+    """Handle a KeyboardInterrupt that cannot be caught, because it was raised while an object was deleted."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         _end()
     sys.__unraisablehook__(unraisable)

@@ -1,4 +1,4 @@
-"""Logs: one line for each event, to stderr, with journald's priorities if journald reads it.
+"""Writes logs to stderr: one line for each event, with priorities if journald reads them.
 
 Records may quote text from the network. It is escaped, so it cannot begin a line of its own, choose a line's
 priority, or control a terminal.
@@ -39,7 +39,11 @@ class _Journal(_Line):
 
 
 def tell(*, verbose: bool = False) -> None:
-    """Send logs to stderr; under systemd without times, which the journal has, and with priorities."""
+    """Send logs to stderr. Under systemd lines have priorities, but no times, because the journal adds them.
+
+    Args:
+        verbose: whether to log every step (DEBUG).
+    """
     handler = logging.StreamHandler(sys.stderr)
     if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(_Journal("%(message)s"))

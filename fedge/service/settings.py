@@ -1,4 +1,4 @@
-"""Read a program's settings from a TOML file and the environment, and say clearly what is wrong in them.
+"""Reads a program's settings from a TOML file and the environment, and explains what is wrong in them.
 
 A key `url` of the table `[broker]` in `agent.toml` is overridden by the variable `FEDGE_AGENT_BROKER__URL`;
 an empty variable counts as unset, and a variable that names no key is an error, like a misspelt key. A
@@ -49,7 +49,7 @@ class Variable(str):
 
 
 def number_of(value: object) -> object:
-    """The text of a variable as a number, for keys that accept no text; other values as they are.
+    """Read the text of a variable as a number, for keys that accept no text. Other values stay as they are.
 
     >>> number_of(Variable("10")), number_of("10")
     (10, '10')
@@ -89,7 +89,7 @@ class BrokerSettings(Section):
     key: LocalPath | None = None
     """PEM file of our certificate's private key."""
     insecure: bool = False
-    """Allow plaintext to a broker that is not on this machine: passwords and models can be read by others."""
+    """Allow plaintext to a broker that is not on this machine. Others can then read passwords and models."""
     keepalive_s: int = Field(default=30, ge=5, le=3600)
     """The longest silence on the connection, in seconds."""
 
@@ -160,13 +160,13 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"url: no address ({error}); {expected}") from None
+        raise ValueError(f"url: not an address ({error}); {expected}") from None
     if "@" in parts.netloc:  # not quoted back: it holds a password
-        raise ValueError("url: a name and password do not go here; use the keys username and password_file")
+        raise ValueError("url: must not hold a name and password; use the keys username and password_file")
     host = parts.hostname or ""
     more = parts.path.strip("/") or parts.query or parts.fragment
     if parts.scheme not in SCHEMES or not is_host(host) or more or port == 0:
-        raise ValueError(f"url: {url!r} is no broker's address; {expected}")
+        raise ValueError(f"url: {url!r} is not a broker's address; {expected}")
 
 
 def is_host(host: str) -> bool:

@@ -1,6 +1,6 @@
-"""Notify the service manager (sd_notify(3)) and feed its watchdog, with the standard library alone.
+"""Notifies the service manager (sd_notify(3)) and feeds its watchdog, with the standard library alone.
 
-Without a service manager (no `NOTIFY_SOCKET`) everything here does nothing.
+Without a service manager (no `NOTIFY_SOCKET`) the functions of this module do nothing.
 """
 
 import faulthandler
@@ -61,15 +61,15 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 
 
 class Watchdog:
-    """Feeds the service manager's watchdog as long as every part keeps its promise.
+    """Feeds the manager's watchdog as long as every part keeps its promise (`fedge.service.liveness`).
 
-    The loop calls `look` in each turn and waits at most `period_s` for the next. So a hanging loop stops
-    feeding, and needs no promise of its own. Before the manager restarts the program it sends a signal, on
-    which faulthandler logs the stack of each thread.
+    The loop calls `look` in each turn and waits at most `period_s` for the next turn. So a loop that hangs
+    stops feeding, and needs no promise of its own. Before the manager restarts the program, it sends a
+    signal, on which faulthandler prints the stack of each thread.
 
     Args:
-        manager: whose watchdog it is.
-        now_s: monotonic seconds.
+        manager: the manager whose watchdog is fed.
+        now_s: returns monotonic seconds.
     """
 
     def __init__(self, manager: ServiceManager, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -99,6 +99,6 @@ class Watchdog:
             self._manager.feed()
 
     def wait_s(self, wanted_s: float | None) -> float | None:
-        """How long the loop may wait when it has nothing to do for `wanted_s` seconds (None: for ever)."""
+        """Return how long the loop may wait, in seconds, if it wants to wait `wanted_s` (None: no limit)."""
         bounds = [seconds for seconds in (wanted_s, self.period_s) if seconds is not None]
         return min(bounds, default=None)

@@ -1,7 +1,8 @@
-"""SIGTERM as a reason to clean up: `finally` blocks run, then the program dies of the signal.
+"""Cleans up on SIGTERM: `finally` blocks run, and then the signal ends the program.
 
-Python dies of SIGTERM at once, without running a `finally` block. These two context managers are for blocks
-that must not leave anything behind. They do nothing outside the main thread, where Python can set no handler.
+By default SIGTERM ends Python at once, without running a `finally` block. These two context managers are for
+blocks that must not leave anything behind. They do nothing outside the main thread, where Python cannot set a
+handler.
 """
 
 import signal
@@ -14,14 +15,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Terminated(BaseException):
-    """SIGTERM has come; not an `Exception`, so that nothing on the way out handles it."""
+    """SIGTERM has arrived. It is not an `Exception`, so that no handler of errors catches it."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM leave the block as an exception does; after the block the program dies of it.
+    """Let SIGTERM leave the block as an exception does. After the block the signal ends the program.
 
-    Does nothing where the program handles or ignores SIGTERM itself. A second SIGTERM ends the program at
+    This does nothing if the program handles or ignores SIGTERM itself. A second SIGTERM ends the program at
     once.
     """
     if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -40,13 +41,13 @@ def terminable() -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGTERM) is terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if came:  # whatever else was raised on the way out
+        if came:  # also if another exception was raised meanwhile
             signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait until the end of the block."""
+    """Delay SIGINT and SIGTERM until the end of the block."""
     if not _in_main_thread():
         yield
         return
@@ -60,7 +61,7 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        # SIGTERM first: who catches the KeyboardInterrupt of the other would go on as if it had not come.
+        # SIGTERM first. Otherwise code that catches the KeyboardInterrupt of SIGINT would prevent it.
         for came in sorted(set(arrived), reverse=True):
             signal.raise_signal(came)
 

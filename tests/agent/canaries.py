@@ -84,7 +84,7 @@ CASES: dict[str, Case] = {
     "a name twice": csv(
         "heat,canary,canary,rain,label,rain\n" + "8675309,1,2,3,dry,31337\n" * 40,
         BAD,
-        "column 'rain' stands twice",
+        "line 1: column 'rain' occurs twice",
         "line 1, column 'rain': columns 4 and 6 have one name",
     ),
     "a label twice": csv(
@@ -132,7 +132,10 @@ CASES: dict[str, Case] = {
         HEADER + ROWS + '1,1,"canary\n' * 3, BAD, "not closed", "line 42: not CSV (3 of 43 rows"
     ),
     "NUL bytes": csv(
-        HEADER + "canary\0\n" * 3 + ROWS, BAD, "line 2: NUL bytes", "NUL bytes, a power cut? (3 of 43 rows"
+        HEADER + "canary\0\n" * 3 + ROWS,
+        BAD,
+        "line 2: NUL bytes",
+        "NUL bytes, perhaps from a power cut (3 of 43 rows",
     ),
     "semicolons": csv(
         "heat;canary\n" + "1;2\n" * 40, WRONG, "columns are heat, canary", "there is no column 'rain'"
@@ -203,7 +206,7 @@ CASES: dict[str, Case] = {
     "X of text": npz({**ARRAYS, "X": np.full((40, 2), "canary")}, BAD, "got <U6", "X must be numbers"),
     "objects": npz({**ARRAYS, "y": np.array(["canary", None] * 20)}, BAD, "array y", "Python objects"),
     "names twice": npz(
-        {**ARRAYS, "features": ["canary"] * 2}, BAD, "'canary' stands twice", "columns 0 and 1"
+        {**ARRAYS, "features": ["canary"] * 2}, BAD, "features: 'canary' occurs twice", "columns 0 and 1"
     ),
     "other names": npz(
         {**ARRAYS, "features": ["heat", "canary"]}, WRONG, "are heat, canary", "no column 'rain'"

@@ -150,28 +150,28 @@ FORMS = {
         None,
         "skip = 3",
         {"skip": 3},
-        "line 4 looks like the header: say [data] skip = 3",
+        "line 4 looks like the header: set [data] skip = 3",
     ),
     "ambiguous.csv": Form(
         {"heat": (1.234, -3.27), "rain": (0, 1)},
         None,
         'decimal = ","',
         {"decimal": ","},
-        "may be a decimal comma or stand between thousands; say which: [data] decimal",
+        "may be a decimal comma or stand between thousands; set which one it is: [data] decimal",
     ),
     "influx_fields.csv": Form(
         {"_value": (0.5, -3.27, 0.5, -3.27)},
         None,
         'series = "_field"',
         {"series": "_field"},
-        "holds 2 kinds of readings in turn, column '_field' says which",
+        "holds 2 kinds of readings in turn, and column '_field' says which",
     ),
     "home_assistant_climate.csv": Form(
         {"state": (21.7, 0.5, NAN, NAN), "temperature": (NAN, NAN, 20, 20)},
         None,
         'series = "entity_id"',
         {"series": "entity_id"},
-        "holds 2 kinds of readings in turn, column 'entity_id' says which",
+        "holds 2 kinds of readings in turn, and column 'entity_id' says which",
     ),
     "unordered.csv": Form({"heat": (1, 2, 3)}, None, 'time = "time"', {"time": "time"}),
     "sensor_logger": Form(
@@ -198,8 +198,12 @@ FORMS = {
     "data.zip": Form(refused="this is no CSV but a zip archive; unpack it with unzip"),
     "utf16.csv": Form(refused="line 1: not UTF-8 but UTF-16; save the file as CSV in UTF-8"),
     "latin_1.csv": Form(refused="line 2: not UTF-8; save the file as CSV in UTF-8"),
-    "json_array.json": Form(refused="line 1: JSON, but not an object in each line; write one object a line"),
-    "line_protocol.txt": Form(refused="line 1: this is InfluxDB's line protocol, not CSV; have CSV written"),
+    "json_array.json": Form(
+        refused="line 1: JSON, but not an object in each line; write one object in each line"
+    ),
+    "line_protocol.txt": Form(
+        refused="line 1: this is InfluxDB's line protocol, not CSV; configure its writer for CSV"
+    ),
 }
 
 

@@ -229,7 +229,7 @@ def test_it_measures_anew_when_its_owner_says_so(device: Device) -> None:
     device.write(ROWS[:101] + 1)  # a sensor was mended
     device.write(ROWS[:101])
     assert told(device.survey()) == told(before)
-    assert_tells(measure_anew(device.settings), "forgotten", "data")
+    assert_tells(measure_anew(device.settings), "deleted", "data")
     assert told(device.survey()) != told(before)
 
 
@@ -245,10 +245,10 @@ def test_the_owner_sees_what_is_told(device: Device) -> None:
     assert describe(device.settings) == NOTHING
     device.survey()
     said = describe(device.settings)
-    assert_tells(said.splitlines()[0], "source data: 80 rows", "again", "20 rows")
+    assert_tells(said.splitlines()[0], "source data: 80 rows", "20 rows")
     assert "  column a: 80 values, mean 19.7, spread 5.3" in said
     device.configure("holdout = 0.1\n")
-    assert_tells(describe(device.settings), "source data: 80 rows", "changed", "anew")
+    assert_tells(describe(device.settings), "source data: 80 rows", "changed")
 
 
 def test_sources_are_told_each_on_its_own(device: Device) -> None:

@@ -316,7 +316,7 @@ def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian, whee
             changed.writestr(name, "1 / 0" if name == "agent/shell/loop.py" else whole.read(name))
     done = debian.run(*upgrade)
     assert done.returncode == os.EX_UNAVAILABLE
-    assert "it does not start: going back to" in done.stdout
+    assert "going back to" in done.stdout
     assert debian.sh("readlink /opt/fedge/agent") == before
     assert debian.sh("ls /opt/fedge | grep -c agent") == "2"
     takes_part(debian, AGENT)

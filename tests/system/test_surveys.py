@@ -10,6 +10,7 @@ from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
 from tests.system.federations import CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.wording import assert_tells
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -71,9 +72,9 @@ def test_two_surveys_around_one_new_row_tell_the_same(
     fleet.terminate("device-0")
     config = str(fleet.devices["device-0"].config)
     assert agent(["--config", config, "survey"]) == 0
-    assert "source data: 70 rows were measured; the next survey tells this again" in capsys.readouterr().out
+    assert_tells(capsys.readouterr().out, "source data: 70 rows", "20 rows are new")
     assert agent(["--config", config, "survey", "--anew"]) == 0
-    assert "forgotten: what was told of data" in capsys.readouterr().out
+    assert_tells(capsys.readouterr().out, "deleted", "data")
     fleet.start_devices("device-0")
     third = surveyed.again()
     assert (third[0], third[1] != second[1]) == (71, True)

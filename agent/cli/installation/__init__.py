@@ -1,1 +1,1 @@
-"""Install and remove a device's part in a federation as a service."""
+"""Installs and removes a device's agent as a service."""

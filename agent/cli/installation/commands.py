@@ -1,6 +1,6 @@
-"""`fedge-agent install` and `uninstall`: a device's part in a federation as a service of systemd.
+"""`fedge-agent install` and `uninstall`: the agent as a service of systemd.
 
-All imports are at the top: in the end the environment of this program may be removed.
+All imports are at the top, because the environment of this program may be removed before it ends.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def run_install(options: argparse.Namespace) -> int:
     source: Source = Path(options.source)
     if options.source == "-" or options.source.startswith(PREFIX):
         if options.device is None:
-            options.misused("--device ID: is missing: what is this device to be called?")
+            options.misused("--device ID: is missing: with a token, give this device's name")
         text = sys.stdin.read() if options.source == "-" else options.source
         source = Claim(Token.read(text).federation, options.device, text)
     install(source, options.wheel, system_site_packages=options.system_site_packages)
@@ -50,13 +50,13 @@ def run_uninstall(options: argparse.Namespace) -> int:
 
 
 def install(source: Source, wheel: Path | None, *, system_site_packages: bool = False) -> None:
-    """Install or upgrade: program, configuration, units; then start, and go back if that fails.
+    """Install or upgrade program, configuration and units, then start. If that fails, go back.
 
-    Running agents are restarted with a new program. They go on with what they saved, and repeat an
-    interrupted training, so a round in progress loses nothing.
+    If the program is new, running agents are restarted. They continue with what they have saved, and repeat
+    an interrupted training, so a round in progress loses nothing.
 
     Args:
-        source: a bundle, a folder with the same files, or a claim: the key is then made here.
+        source: a bundle, a folder with the same files, or a claim. With a claim the key is made here.
         wheel: the version to install; None: the running one.
         system_site_packages: let the environment see the system's packages.
 
@@ -94,9 +94,11 @@ def _start(name: str, *, again: bool) -> None:
 
 
 def uninstall(name: str, *, purge: bool) -> None:
-    """Remove the service; with the last one the program too. Without `purge` its data stay.
+    """Remove the service, and the program if no other service needs it.
 
-    Data are what cannot be restored: the configuration with its key, and the state.
+    Args:
+        name: the federation's name.
+        purge: whether to remove what cannot be restored: the configuration with its key, and the state.
 
     Raises:
         ConfigError: there is no such agent.

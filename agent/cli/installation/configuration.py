@@ -1,4 +1,4 @@
-"""The configuration of an installed device: made once, and never another device's."""
+"""The configuration of an installed device. It is made once, and another device's never replaces it."""
 
 import hashlib
 from pathlib import Path
@@ -15,14 +15,14 @@ CONFIGURATIONS = Path("/etc/fedge/agents")
 
 
 KEPT_DIGEST = ".installed"
-"""The file that records the bundle of the files beside it: the same bundle must not undo a renewal."""
+"""The file that records the bundle of the files beside it. The same bundle must not undo a renewal."""
 
 
 def refuse_another(folder: Path, federation: str, device: str) -> None:
-    """Refuse a folder of another device: its key would be lost, and `agent.toml` would name the other one.
+    """Refuse a folder of another device. Its key would be lost, and `agent.toml` would name that device.
 
     Raises:
-        ConfigError: the folder belongs to another device or federation, or does not say to which.
+        ConfigError: the folder belongs to another device or federation, or does not say to which one.
     """
     try:
         installed = identity_of(read_file(folder / bundle.AGENT), folder)
@@ -30,25 +30,24 @@ def refuse_another(folder: Path, federation: str, device: str) -> None:
         return
     if installed != (federation, device):
         raise ConfigError(
-            f"{folder}: device {installed[1]!r} of federation {installed[0]!r} is installed there; this is "
-            f"of device {device!r} of federation {federation!r}: use the bundle or --device of the first, or "
-            f"remove it with its key: fedge-agent uninstall {folder.name} --purge"
+            f"{folder}: device {installed[1]!r} of federation {installed[0]!r} is installed there, not "
+            f"device {device!r} of federation {federation!r}; use the bundle or --device of the installed "
+            f"one, or remove it and its key: fedge-agent uninstall {folder.name} --purge"
         )
 
 
 def configure(folder: Path, files: dict[str, bytes]) -> bool:
-    """Write the configuration; files that the owner edited or a renewal replaced stay. Return whether it
-    changed.
+    """Write the configuration; return whether it changed.
 
-    The same bundle again restores only missing files. Another bundle brings its identity and trust, and
-    `agent.toml` stays.
+    The same bundle as before restores only missing files, so what the owner has edited or a renewal has
+    replaced stays. Another bundle replaces identity and trust, but an existing `agent.toml` stays.
     """
     digest = hashlib.sha256(files[bundle.IDENTITY] + files[bundle.CA]).hexdigest().encode()
     mark = folder / KEPT_DIGEST
     same = mark.is_file() and read_file(mark) == digest
     kept = {name for name in files if (same or name == bundle.AGENT) and (folder / name).exists()}
     if same and kept == files.keys():
-        say(f"{folder} stays as it is")
+        say(f"{folder} is unchanged")
         return False
     say(f"write {folder}")
     make_folder(folder, mode=0o755)
@@ -59,9 +58,9 @@ def configure(folder: Path, files: dict[str, bytes]) -> bool:
 
 
 def join(environment: Path, folder: Path, claim: Claim) -> bool:
-    """Get an identity with the token, unless there is one; return whether this call got it."""
+    """Get an identity with the token, unless there is one; return whether this call got one."""
     if (folder / bundle.IDENTITY).exists():
-        say(f"{folder} stays as it is")
+        say(f"{folder} is unchanged: it has an identity")
         return False
     say(f"join {claim.federation} as {claim.device}")
     make_folder(folder, mode=0o755)
@@ -79,7 +78,11 @@ def join(environment: Path, folder: Path, claim: Claim) -> bool:
 
 
 def check(environment: Path, folder: Path) -> None:
-    """Let the new program check the configuration and the data; data may come later."""
+    """Let the new program check the configuration and the data. Unusable data are only reported.
+
+    Raises:
+        DeploymentError: the configuration is wrong, or the program does not run.
+    """
     command: list[str | Path] = [
         environment / "bin/fedge-agent",
         "--config",
@@ -92,9 +95,9 @@ def check(environment: Path, folder: Path) -> None:
         if f"exit code {DataError.exit_code}\n" not in str(error):
             raise
         reason = str(error).splitlines()[-1].strip()
-        say(f"the data cannot be read yet, and no round be joined until then: {reason}")
+        say(f"the data cannot be used yet; until then the device declines every round: {reason}")
 
 
 def installed_federations() -> list[str]:
-    """The names of the federations that this device is installed for."""
+    """Return the names of the federations for which an agent is installed on this machine."""
     return sorted(path.name for path in CONFIGURATIONS.glob("*") if path.is_dir())

@@ -14,7 +14,7 @@ from fedge.wire.topics import DEVICE_ID, FEDERATION
 
 @dataclass(frozen=True)
 class Claim:
-    """The token with which this device joins."""
+    """A token, and the name with which this device joins."""
 
     federation: str
     device: str
@@ -26,10 +26,10 @@ Source = Path | Claim
 
 
 def read_source(source: Path) -> dict[str, bytes]:
-    """The files of a bundle, or of the folder that `fedge-agent join` made.
+    """Read the files of a bundle, or of the folder that `fedge-agent join` made.
 
     Raises:
-        ConfigError: it is neither, or holds no identity.
+        ConfigError: the source is neither, or holds no identity.
     """
     try:
         if source.is_dir():
@@ -42,16 +42,24 @@ def read_source(source: Path) -> dict[str, bytes]:
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     if missing := sorted({bundle.AGENT, bundle.CA, bundle.IDENTITY} - files.keys()):
-        hint = "; `fedge-agent join` puts a certificate to the key it made" if source.is_file() else ""
+        hint = (
+            "; if the bundle answers a request, use `fedge-agent join` where the request was made"
+            if source.is_file()
+            else ""
+        )
         raise ConfigError(f"{source}: {', '.join(missing)} is missing{hint}")
     return files
 
 
 def identity_of(agent_toml: bytes, source: Path) -> tuple[str, str]:
-    """The federation's name, which names the service, and the device's id.
+    """Return the federation's name, which is the service's too, and the device's id.
+
+    Args:
+        agent_toml: the content of the configuration.
+        source: where it is from, for messages.
 
     Raises:
-        ConfigError: one of them is missing or not allowed.
+        ConfigError: the content is not TOML, or one of the names is missing or not allowed.
     """
     try:
         settings = tomllib.loads(agent_toml.decode("utf-8-sig"))
@@ -59,7 +67,7 @@ def identity_of(agent_toml: bytes, source: Path) -> tuple[str, str]:
         raise ConfigError(f"{source}: agent.toml: not valid TOML: {error}") from None
     federation, device = settings.get("federation"), settings.get("device")
     if not isinstance(federation, str) or re.fullmatch(FEDERATION, federation) is None:
-        raise ConfigError(f"{source}: agent.toml: federation: {federation!r} is no federation's name")
+        raise ConfigError(f"{source}: agent.toml: federation: {federation!r} is not the name of a federation")
     if not isinstance(device, str) or re.fullmatch(DEVICE_ID, as_id(device)) is None:
-        raise ConfigError(f"{source}: agent.toml: device: {device!r} is no device's id")
+        raise ConfigError(f"{source}: agent.toml: device: {device!r} is not the id of a device")
     return federation, as_id(device)

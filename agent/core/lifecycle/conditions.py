@@ -1,4 +1,4 @@
-"""The owner's conditions over time: when waiting work is decided again, and when the device disconnects."""
+"""Follows the owner's conditions over time: decides again about waiting work, and when to disconnect."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ MEASURE_AGAIN_S = 30.0
 
 
 def with_readings(state: Device, now_s: float, readings: Readings) -> Device:
-    """The state with new readings, of which the next are due in `MEASURE_AGAIN_S`."""
+    """Return the state with new readings. The next ones are due in `MEASURE_AGAIN_S`."""
     return replace(state, readings=readings, measure_s=now_s + MEASURE_AGAIN_S)
 
 

@@ -1,4 +1,4 @@
-"""Decide what an idle device does about the newest announcement."""
+"""Decides what an idle device does about the newest announcement."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from fedge.wire.selection import chosen
 
 
 def decide(state: Device, now_s: float) -> Step:
-    """Work, report, ask, follow the model, decline, or stay idle."""
+    """Decide whether to work, report, ask, follow the model, decline, or stay idle."""
     manifest = state.manifest
     if manifest is None:
         return state, []
@@ -35,7 +35,7 @@ def decide(state: Device, now_s: float) -> Step:
             objection = next(objections_to_work(state, manifest), None)
             return _take_up(state, now_s) if objection is None else decline(state, manifest, objection)
     elif manifest.state not in STATES and not _refuses(state):
-        # A newer program asks for something unknown: a device that is chosen declines.
+        # A newer program asks for something that this one does not know. A device that is chosen declines.
         objection = next(beyond_program(state, manifest), None)
         if objection is not None and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
             return decline(state, manifest, objection)
@@ -46,9 +46,10 @@ def decide(state: Device, now_s: float) -> Step:
 
 
 def _half_understood(state: Device, manifest: Manifest) -> bool:
-    """Whether an older program, before an upgrade, may have made the saved update without all that is asked.
+    """Whether an older program, before an upgrade, may have ignored a part of the plan of the saved update.
 
-    An update with a state is not: programs with states read all of a plan and decline what they do not know.
+    This is not so for an update with a state: programs with states read all of a plan, and decline a plan
+    that they do not know.
     """
     saved = state.saved
     before = saved is not None and not saved.ours and saved.verdict != "admitted" and not saved.pending
@@ -65,7 +66,7 @@ def _take_up(state: Device, now_s: float) -> Step:
         return ask(state, now_s)
     if state.declined is None:
         return fetch(state, now_s, to_work=True)
-    text = f"round {state.seen.round}: taken up, nothing speaks against it any more ({state.declined.reason})"
+    text = f"round {state.seen.round}: accepted, the reason to decline ({state.declined.reason}) has passed"
     state = replace(state, declined=None)
     told: list[do.Effect] = [do.Log("info", text), do.PublishStatus(status(state))]
     state, effects = fetch(state, now_s, to_work=True)
@@ -73,10 +74,10 @@ def _take_up(state: Device, now_s: float) -> Step:
 
 
 def _say_again(state: Device, manifest: Manifest, now_s: float) -> Step:
-    """In a new attempt of a round that admitted our update, check that the aggregator still has it.
+    """In a new attempt of a round that admitted this device's update, check that the aggregator still has it.
 
-    One frame is sent. The aggregator repeats its verdict; one that was restored from a backup of this round
-    asks for the other frames instead of waiting for ever.
+    One frame is sent. The aggregator repeats its verdict. If it was restored from a backup of this round, it
+    asks for the other frames, instead of waiting without end.
     """
     assert state.saved is not None
     if manifest.attempt == 0 or state.saved.verdict != "admitted":

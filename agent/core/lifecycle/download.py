@@ -1,4 +1,4 @@
-"""Download task and model: what is fetched, requested again, and kept in the model file."""
+"""Downloads task and model: decides what is fetched, requested again, and kept in the model file."""
 
 from dataclasses import replace
 from itertools import chain
@@ -14,7 +14,7 @@ from fedge.wire.messages.manifest import Manifest
 
 FETCH_RETRY_S, LONGEST_FETCH_RETRY_S = 15.0, 240.0
 KEEP_AGAIN_S = 60.0
-"""Seconds until a device tries again to write a model that its disk did not take."""
+"""Seconds until a device tries again to write a model, after its disk has failed."""
 
 
 def may_follow(state: Device) -> bool:
@@ -27,13 +27,13 @@ def may_follow(state: Device) -> bool:
 
 
 def follow_due_s(state: Device) -> float:
-    """When the announced model is to be followed, without any work."""
+    """Return when to follow the announced model without any work, in monotonic seconds."""
     due = state.followed_s + state.follow_s
     return due if can_follow(state) else max(due, state.measure_s)
 
 
 def fetch(state: Device, now_s: float, *, to_work: bool, tries: int = 0) -> Step:
-    """Request what is missing; if nothing is, go on at once."""
+    """Request what is missing of task and model; if nothing is, go on at once."""
     assert state.manifest is not None
     task, model = state.lacks_task, state.lacks_model
     if not (task or model):
@@ -47,14 +47,14 @@ def _fetch_pause_s(tries: int) -> float:
 
 
 def take_frame(state: Device, now_s: float) -> Device:
-    """Wait longer: a new request would make the broker send everything again, behind what is on its way."""
+    """Wait longer. A new request would make the broker send everything again, after what it sends now."""
     if not isinstance(state.work, Fetching):
         return state
     return replace(state, work=replace(state.work, due_s=now_s + _fetch_pause_s(state.work.tries)))
 
 
 def take_content(state: Device, event: on.Fetched) -> Step:
-    """Take a task or a model that was being fetched; with both at hand, go on."""
+    """Handle a task or a model that was fetched. Once both are there, go on."""
     if not isinstance(state.work, Fetching) or state.manifest is None:
         return state, []
     manifest = state.manifest
@@ -70,11 +70,11 @@ def take_content(state: Device, event: on.Fetched) -> Step:
 
 
 def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
-    """Task and model are at hand."""
+    """Go on with task and model, which are both in memory."""
     manifest = state.manifest
     assert manifest is not None
     if to_work:
-        # The task is known by now. What may pass is not asked again: what was begun is finished.
+        # The task is known by now. The owner's conditions are not checked again, so begun work is finished.
         objection = next(chain(beyond_program(state, manifest), objections_to_source(state)), None)
         if objection is not None:
             state, effects = decline(replace(state, work=Idle()), manifest, objection)
@@ -92,18 +92,18 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
 
 
 def _with_state(state: Device, manifest: Manifest) -> Step:
-    """Let the algorithm begin anew where its state is of this round or a later one, of another history."""
+    """Let the algorithm begin anew if its state is of this round or a later one, so of another history."""
     if manifest.kind != "train" or state.remembers is None or round_of(manifest) > state.remembers:
         return state, []
     text = (
-        f"round {round_of(manifest)}: what the algorithm remembers is of round {state.remembers}, of another "
-        "history: it begins anew"
+        f"round {round_of(manifest)}: the algorithm's state is of round {state.remembers} of another "
+        "history: the algorithm begins anew"
     )
     return replace(state, remembers=None), [do.ResetState(), do.Log("warning", text)]
 
 
 def keep(state: Device, now_s: float) -> Step:
-    """Write the model at hand to its file, if that holds an older one."""
+    """Write the model in memory to the model file, if that holds an older one."""
     manifest = state.manifest
     if manifest is None or manifest.model is None or manifest.model.digest == state.kept:
         return state, []

@@ -1,4 +1,4 @@
-"""The gate before `predict`: when a kept model is measured, and whether it is used."""
+"""The gate before `predict`: decides when a kept model is measured, and whether it is used."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from agent.core.lifecycle.statuses import status
 
 
 def may_judge(state: Device) -> bool:
-    """Whether there is a gate for which the kept model, at hand with its task, was not measured yet."""
+    """Whether there is a gate, and the kept model was not measured for it and is in memory with its task."""
     if not state.gated or state.kept is None or state.kept != state.model or state.judging is not None:
         return False
     manifest = state.manifest
@@ -20,9 +20,9 @@ def may_judge(state: Device) -> bool:
 
 
 def judge(state: Device) -> Step:
-    """Have the kept model measured; the first one is used at once, for there is none to compare it with.
+    """Let the kept model be measured. The first one is used at once, as there is none to compare it with.
 
-    It waits for a tick of its own: an effect before this one may fail, and the model not be kept at all.
+    This happens in a tick of its own. In an earlier step the effect that keeps the model may still fail.
     """
     if not may_judge(state) or state.kept is None:
         return state, []
@@ -32,7 +32,7 @@ def judge(state: Device) -> Step:
 
 
 def take_verdict(state: Device, event: on.Judged) -> Step:
-    """Use the model that was measured or leave the former one in use, and log which."""
+    """Use the model that was measured, or leave the former one in use, and log which one is used."""
     if event.digest != state.judging:
         return state, []
     before = status(state).uses
@@ -43,7 +43,7 @@ def take_verdict(state: Device, event: on.Judged) -> Step:
         effects += [do.UseModel(event.digest), do.Log("info", f"a new model is used: {event.why}")]
     else:
         state = replace(state, unfit=event.digest)
-        text = f"a new model is not used, the one before stays in use: {event.why}"
+        text = f"a new model is not used, the former one stays in use: {event.why}"
         effects.append(do.Log("warning", text))
     if status(state).uses != before or not event.accepted:
         effects.append(do.PublishStatus(status(state)))

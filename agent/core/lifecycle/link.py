@@ -1,4 +1,4 @@
-"""The connection: up or down, and others that use this device's identity."""
+"""Handles the connection: up or down, and other devices with this device's identity."""
 
 from dataclasses import replace
 
@@ -24,14 +24,14 @@ def take_link_up(state: Device, event: on.LinkUp) -> Step:
             state, more = fetch(state, event.now_s, to_work=state.work.to_work)
             effects += more
         case Reporting() if state.saved:
-            # One frame tells the aggregator which update we hold; its receipt says what it lacks.
+            # One frame tells the aggregator which update this device holds. The receipt says what is missing.
             effects.append(publish_again(state, (0,)))
             state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
     return state, effects
 
 
 def take_status(state: Device, event: on.StatusSeen) -> Step:
-    """Judge a status on this device's topic: from an earlier boot, a late will, or a clone."""
+    """Handle a status on this device's topic: from an earlier boot, a late will, or a clone."""
     seen = event.status
     if not state.link_up:
         return state, []
@@ -48,14 +48,14 @@ def take_status(state: Device, event: on.StatusSeen) -> Step:
         return state, []
     pause_s = CLONE_PAUSE_S * (1 + fraction(state.boot, state.connection))
     text = (
-        f"another device uses the identity {state.device!r} (two from one cloned SD card?): "
-        f"give one of them its own; leaving for {pause_s:.0f} s"
+        f"another device uses the identity {state.device!r}, perhaps from a copy of this SD card; "
+        f"give one of them an identity of its own; disconnecting for {pause_s:.0f} s"
     )
     return replace(state, link_up=False), [do.Log("error", text), do.Disconnect(pause_s)]
 
 
 def take_unsaved_signers(state: Device) -> Step:
-    """Disconnect for a while: the broker repeats the announcement at the next connection."""
+    """Disconnect for a while. The broker repeats the announcement at the next connection."""
     effects: list[do.Effect] = [do.Disconnect(UNSAVED_PAUSE_S, farewell=state.link_up)]
     match state.work:
         case Working(round=unwanted):

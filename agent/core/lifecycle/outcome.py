@@ -10,5 +10,5 @@ Step = tuple[Device, list[do.Effect]]
 
 
 def fraction(seed: bytes, count: int) -> float:
-    """A number in [0, 1) that differs between devices and tries: jitter without randomness inside."""
+    """Return a number in [0, 1) that differs between devices and tries, as jitter without randomness."""
     return int.from_bytes(sha256(seed + count.to_bytes(4, "big")).digest()[:4], "big") / 2**32

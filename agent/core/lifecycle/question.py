@@ -1,4 +1,4 @@
-"""The answer about an earlier update: once its verdict is known, the newest round is decided."""
+"""Handles the answer about an earlier update. With its verdict the device decides on the newest round."""
 
 from agent.core import events as on
 from agent.core.device import Asking, Device, Idle

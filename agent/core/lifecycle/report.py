@@ -1,8 +1,8 @@
-"""From the worker's result to the aggregator's verdict: save the update, send it, ask about it, drop it.
+"""Handles an update from the worker's result to the verdict: saves it, sends it, asks about it, drops it.
 
-An algorithm's new state waits with the update that it was made with. It becomes the current one with the
-verdict "admitted" and is dropped with a refusal, in the same step. So the verdict must be known before the
-next update is made: the device asks for it (`Asking`) and never guesses.
+An algorithm's new state waits for the verdict on the update with which it was made. With "admitted" it
+becomes the current state, with "refused" it is dropped, in the same step. So the verdict must be known before
+the next update is made: the device asks for it (`Asking`) and never guesses.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ def take_result(state: Device, event: on.Done) -> Step:
         do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot, event.pending),
         do.PublishUpdate(event.digest, None),
     ]
-    state, keeping = keep(state, event.now_s)  # there is time: other devices still train
+    state, keeping = keep(state, event.now_s)  # after the update, because other devices still train
     return state, effects + keeping
 
 
@@ -50,13 +50,13 @@ def undecided(state: Device, manifest: Manifest) -> bool:
 
 
 def ask(state: Device, now_s: float) -> Step:
-    """Ask for the verdict on the saved update of an earlier round; nothing else is done before the answer."""
+    """Ask for the verdict on the saved update of an earlier round. Nothing else is done before the answer."""
     state = replace(state, work=Asking((0,), now_s + REPORT_RETRY_S))
     return state, [publish_again(state, (0,))]
 
 
 def publish_again(state: Device, frames: tuple[int, ...]) -> do.PublishUpdate:
-    """Send these frames of the saved update again; while `Asking`, frame 0 carries the question."""
+    """Send these frames of the saved update again. In the state `Asking` frame 0 carries the question."""
     assert state.saved is not None
     asks: RoundId | None = state.saved.round if isinstance(state.work, Asking) else None
     return do.PublishUpdate(state.saved.digest, frames, asks)
@@ -72,14 +72,14 @@ def take_failure(state: Device, event: on.Failed) -> Step:
         return state, []
     declined = make_decline(state.manifest, event.reason, event.told)
     state = replace(state, work=Idle(), declined=declined)
-    if unsaved:  # the model was not kept either: that comes after the update
+    if unsaved:  # the model was not kept either, which comes after the update
         state = replace(state, saved=None, kept=None)
     text = f"round {event.round}: declined ({event.reason}): {event.detail}"
     return state, [do.Log("warning", text), do.SaveSeen(state.seen), do.PublishStatus(status(state))]
 
 
 def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
-    """Take the aggregator's answer to the saved update: send frames, retry, keep it, or finish."""
+    """Handle the aggregator's answer to the saved update: send frames, retry, keep it, or finish."""
     receipt = event.receipt
     saved = state.saved
     if saved is None or receipt.update != saved.digest:
@@ -91,7 +91,7 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
         if receipt.missing and receipt.after_s == 0:
             work = replace(state.work, frames=(0,), due_s=event.now_s + REPORT_RETRY_S)
             return replace(state, work=work), [publish_again(state, receipt.missing)]
-        # Every device is told the same number of seconds: jitter spreads them.
+        # Every device gets the same number of seconds, so jitter spreads the devices.
         wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + fraction(saved.digest, tries) / 2)
         work = replace(state.work, frames=receipt.missing or (0,), due_s=event.now_s + wait_s)
         return replace(state, work=work), []
@@ -101,28 +101,28 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
     other_history = asked and receipt.verdict == "refused" and receipt.reason is Reason.WRONG_BASE
     if saved.verdict is not None and not other_history:
         return state, []
-    unasked = receipt.verdict == "refused" and not asked  # logging it would let a sender fill our log
+    unasked = receipt.verdict == "refused" and not asked  # not logged, so that no sender can fill the log
     if receipt.verdict == "refused" and round_of(receipt) < saved.round:
         if unasked:
             return state, []
-        # That ledger is an older copy and may be replaced: only one that has this round can judge.
+        # That ledger is an older copy and may be replaced. Only a ledger that has this round can judge.
         text = (
-            f"round {saved.round}: an aggregator that only knows {round_of(receipt)} refused the update "
-            f"({receipt.reason}): it is kept until that round is announced again"
+            f"round {saved.round}: an aggregator that only knows round {round_of(receipt)} refused the "
+            f"update ({receipt.reason}): the update is kept until its round is announced again"
         )
         return state, [do.Log("warning", text)]
     if receipt.reason is Reason.WRONG_BASE:
-        # It was made from another aggregator's model: a new update may still answer this round.
-        text = f"round {saved.round}: the update was made from another model than is announced: forgotten"
+        # It was made from another aggregator's model. A new update may still answer this round.
+        text = f"round {saved.round}: the update was made from another model than the announced one: dropped"
         return replace(state, saved=None), [do.Log("warning", text)]
     if receipt.reason in (Reason.NOT_CHOSEN, Reason.QUARANTINED):
         if unasked:
             return state, []
-        # Another aggregator had asked for it, or this one before it was restored, or somebody lifts the
-        # quarantine: the next attempt may ask for it again.
+        # Another aggregator had asked for it, or this one before it was restored; or the quarantine may end.
+        # The next attempt may ask for it again.
         why = "the update is not asked for in this attempt"
         if receipt.reason is Reason.QUARANTINED:
-            why = receipt.detail or "this device is set aside"
+            why = receipt.detail or "this device is in quarantine"
         return state, [do.Log("warning", f"round {saved.round}: {why}: the update is kept")]
     resets = saved.pending and receipt.verdict == "refused" and receipt.reason in NOT_KNOWN
     counts = saved.pending and receipt.verdict == "admitted"
@@ -133,9 +133,9 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
     )
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict, resets)]
     if resets:
-        effects.append(do.Log("warning", f"round {saved.round}: the algorithm's state begins anew after it"))
+        effects.append(do.Log("warning", f"round {saved.round}: the algorithm begins anew after it"))
     if receipt.reason is Reason.FORGOTTEN:
-        text = f"round {saved.round}: nobody knows any more whether the update counted: {receipt.detail}"
+        text = f"round {saved.round}: it is not known any more whether the update counted: {receipt.detail}"
         effects.append(do.Log("warning", text))
     elif receipt.verdict == "refused":
         why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"

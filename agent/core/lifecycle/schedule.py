@@ -1,4 +1,4 @@
-"""What a device does when time passes, and when it wants to be called next."""
+"""Decides what a device does when time passes, and when the next `Tick` is due."""
 
 from dataclasses import replace
 from math import inf
@@ -13,7 +13,7 @@ from agent.core.policy import can_follow
 
 
 def due_s(state: Device) -> float | None:
-    """When the next `Tick` is due, in monotonic seconds; None: only after another event."""
+    """Return when the next `Tick` is due, in monotonic seconds; None: only after another event."""
     if may_judge(state):
         return -inf
     if not state.link_up:
@@ -31,7 +31,7 @@ def due_s(state: Device) -> float | None:
 
 
 def take_tick(state: Device, now_s: float) -> Step:
-    """Let time pass: measure a model for the gate, and do what is due."""
+    """Handle a tick: measure a model for the gate, and do what is due."""
     state, judging = judge(state)
     state, effects = _due(state, now_s)
     return state, judging + effects

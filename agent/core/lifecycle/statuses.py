@@ -43,7 +43,7 @@ def make_decline(manifest: Manifest, reason: Reason, detail: str) -> Decline:
 
 
 def decline(state: Device, manifest: Manifest, objection: Objection) -> Step:
-    """Log why the device declines, once for each reason."""
+    """Decline an attempt. The reason is logged and published once."""
     if state.declined is not None and state.declined.reason == objection.reason:
         return state, []
     state = replace(state, declined=make_decline(manifest, objection.reason, objection.detail))

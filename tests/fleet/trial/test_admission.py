@@ -23,7 +23,7 @@ SAID = {
     "unlabelled": "there is no column 'activity' for the label (did you mean 'activty'?)",
     "packed": "compressed with gzip",
     "database": "an SQLite database",
-    "broken": "NUL bytes, a power cut?",
+    "broken": "NUL bytes, perhaps from a power cut",
     "strange": "has none of the columns that most devices have: ax, ay",
     "unreadable": "cannot be copied: ",
 }
