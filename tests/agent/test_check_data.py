@@ -24,8 +24,6 @@ from tests.agent.test_assessment import coded
 from tests.agent.test_dataset import WALK_RUN, classifier, from_csv, regression
 from tests.wording import assert_tells, telling
 
-# --check
-
 
 def laid_out(folder: Path, text: str, tables: str = "", task: Task | None = None) -> AgentSettings:
     (folder / "a.csv").write_text(text)

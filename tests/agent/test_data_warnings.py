@@ -11,8 +11,6 @@ from tests.agent.assessments import GOOD, warnings
 from tests.agent.test_dataset import WALK_RUN, classifier, from_csv
 from tests.wording import assert_tells
 
-# What makes the model worse
-
 
 def test_a_file_sorted_by_class_is_named_with_the_remedy(tmp_path: Path) -> None:
     rows = "".join(f"{i},0,{'walk' if i < 40 else 'run'}\n" for i in range(50))

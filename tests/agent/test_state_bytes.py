@@ -13,8 +13,6 @@ from fedge.algorithms.plan import Plan
 from tests.agent.algorithm_states import LINEAGE, state_of
 from tests.agent.test_questions import manifest
 
-# ── arrays as bytes ────────────────────────────────────────────────────────────────────────────────
-
 arrays = st.dictionaries(
     st.text(max_size=20),
     st.sampled_from(

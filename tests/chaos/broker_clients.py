@@ -1,16 +1,13 @@
-"""Clients of the tests' own at the broker, and which reading of its data a device does in which round."""
+"""Clients of the tests' own at the broker, and the readings of a device's data by round."""
 
 import paho.mqtt.client as mqtt
 
 from tests.chaos.strict_broker import StrictBroker
 
 ROUND_1 = 2
-"""Which reading of its data a device does in round 1; the first is the survey's."""
+"""The number of the reading of a device's data in round 1; the first reading is the survey's."""
 ROUND_2 = 3
-"""And in round 2."""
-
-
-# ── a client of the tests' own ─────────────────────────────────────────────────────────────────────
+"""The same in round 2."""
 
 
 def connected(strict: StrictBroker, member: str) -> mqtt.Client:

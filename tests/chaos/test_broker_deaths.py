@@ -18,9 +18,6 @@ SHORT_LIFE_S = 3.0
 """Of an aggregator that keeps dying, from when it looks on: less than it waits for another one."""
 
 
-# ── killed, many times ─────────────────────────────────────────────────────────────────────────────
-
-
 def killed(folder: Path, times: int, devices: int) -> list[float]:
     """1, 2: SIGKILL in the middle of a round; how long two rounds then took, in seconds, sorted."""
     drawn, took_s = random.Random(times), []

@@ -8,9 +8,6 @@ from tests.transport.networks import Network
 __all__ = ["network"]
 
 
-# ── losing the connection, and coming back ─────────────────────────────────────────────────────────
-
-
 def test_a_subscription_lasts_as_long_as_its_session(network: Network) -> None:
     (writer,) = opened(network, "writer")
     keeper, clean = network.peer("keeper", keep_session_s=KEPT_S), network.peer("clean")

@@ -8,9 +8,6 @@ from tests.transport.networks import Network
 __all__ = ["network"]
 
 
-# ── receiving ──────────────────────────────────────────────────────────────────────────────────────
-
-
 def test_what_is_not_acknowledged_comes_again(network: Network) -> None:
     (writer,) = opened(network, "writer")
     keeper = network.peer("keeper", keep_session_s=KEPT_S, manual_ack=True)

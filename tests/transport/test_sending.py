@@ -1,4 +1,4 @@
-"""What every transport promises of sending: the same on MQTT with a real Mosquitto, and on the virtual network.
+"""What every transport promises of sending, on MQTT with a real Mosquitto and on the virtual network.
 
 Nothing here depends on how fast a broker answers: an answer counts when its event is handled, and that is
 when a test asks for the next event.
@@ -18,9 +18,6 @@ def test_it_is_a_transport(network: Network) -> None:
     (peer,) = opened(network, "one")
     link: Transport = peer.link  # mypy holds it to the protocol's signatures
     assert (link.up, link.spread_s, link.pulse.overdue_s()) == (True, 0.0, 0.0)
-
-
-# ── sending ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_publications_arrive_in_order_and_are_answered_once(network: Network) -> None:
