@@ -11,6 +11,7 @@ from tests.chaos.fleets import closed, robust
 from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import lines_telling
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
@@ -77,18 +78,21 @@ def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_sai
         fleet.broker.kill()
         fleet.kill("aggregator")
         fleet.broker.restart()
-        watching = "another aggregator says it is online; watching whether it is alive"
+
+        def watches() -> int:
+            return len(lines_telling(fleet.log(), "another aggregator", "watching"))
+
         served, lives = fleet.log().count("connected to"), 0
         while fleet.log().count("connected to") == served:
             if "aggregator" in fleet.programs:
                 fleet.kill("aggregator")
             lives += 1
             assert lives <= 8, "it begins its watch anew each time"
-            looked_on = fleet.log().count(watching)
+            looked_on = watches()
             fleet.start_aggregator()
             fleet.until(  # or what was said has aged away meanwhile, and nobody is watched any more
                 lambda looked_on=looked_on: (
-                    fleet.log().count(watching) > looked_on or fleet.log().count("connected to") > served
+                    watches() > looked_on or fleet.log().count("connected to") > served
                 ),
                 "it looks on",
             )
