@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -153,7 +154,8 @@ def test_a_register_that_was_not_written_anew_is_so_by_the_next_run(
     assert b"pump-2" in held_in(folder)
     left = removal.held(folder, "pump-2")
     assert (left.enrolled, left.unwiped) == (False, True)
-    assert_tells(fedge(folder, "forget", "pump-2", "--yes").stdout, *left.removable())
+    (of_it,) = set(left.removable()) - set(replace(left, unwiped=False).removable())
+    assert of_it in fedge(folder, "forget", "pump-2", "--yes").stdout
     assert b"pump-2" not in held_in(folder)
     assert not folder.unwiped.exists()
     require_nothing_of(folder, "pump-2")
