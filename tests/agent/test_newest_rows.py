@@ -14,14 +14,10 @@ from agent.sources import newest_rows as thinning
 from agent.sources import open_source
 from agent.sources.times import Times, seconds
 from fedge.errors import ConfigError, DataError
-from tests.agent.timed_rows import DAY, HEADER, line, read, settings, values
+from tests.agent.timed_rows import DAY, HEADER, line, read, settings, slack, values
 from tests.wording import assert_tells, lines_telling, telling
 
-
-@pytest.fixture(params=[0, 1 << 16], ids=["forgetting after every block", "at the end"])
-def slack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thinning, "SLACK", request.param)
-    monkeypatch.setattr("agent.sources.text_file.BLOCK", 7)
+__all__ = ["slack"]
 
 
 @pytest.mark.usefixtures("slack")

@@ -11,8 +11,10 @@ from agent.sources import CsvSource, open_source
 from agent.sources.form_settings import FormSettings
 from agent.sources.newest_rows import Newest
 from agent.sources.times import written
-from tests.agent.timed_rows import DAY, HEADER, TASK, line, settings, values
+from tests.agent.timed_rows import DAY, HEADER, TASK, line, settings, slack, values
 from tests.wording import assert_tells
+
+__all__ = ["slack"]
 
 NOW_S = 1_780_000_000.0
 """What the device's clock says: in May 2026."""

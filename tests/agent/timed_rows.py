@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.config import AgentSettings
 from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
+from agent.sources import newest_rows as thinning
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.wire.messages.task import Task
 
@@ -35,3 +38,9 @@ def line(t: object, v: object) -> str:
 def settings(folder: Path, data: str) -> AgentSettings:
     (folder / "agent.toml").write_text(f'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\n{data}')
     return AgentSettings.load(folder / "agent.toml", {})
+
+
+@pytest.fixture(params=[0, 1 << 16], ids=["forgetting after every block", "at the end"])
+def slack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinning, "SLACK", request.param)
+    monkeypatch.setattr("agent.sources.text_file.BLOCK", 7)
