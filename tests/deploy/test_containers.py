@@ -6,7 +6,6 @@ images cannot be pulled, Mosquitto and Prometheus are Debian's; Grafana is not r
 
 import json
 import os
-import re
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pytest
 
 from fleet.datasets import load_watch
 from fleet.demo.broker import free_port
+from tests.deploy.log_lines import DEVICE, ENROLLED, KILLING, ROUND_CLOSED
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
 
 pytestmark = [
@@ -31,7 +31,6 @@ pytestmark = [
 DEVICES, ROUNDS = 20, 10
 MODEL = "/var/lib/fedge/export/model.onnx"
 MEGABYTE = 1_000_000
-CLOSED = re.compile(r"round 1\.(\d+): (\w+) closed, (\d+) devices")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def twenty(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def closed(project: Project, *kinds: str) -> list[tuple[int, int]]:
     """Number and devices of each closed round of these kinds."""
-    found = CLOSED.findall(project.log("aggregator"))
+    found = ROUND_CLOSED.findall(project.log("aggregator"))
     return [(int(number), int(devices)) for number, kind, devices in found if kind in kinds]
 
 
@@ -111,7 +110,7 @@ def test_each_device_has_an_identity_of_its_own_from_the_registrar(twenty: Proje
     )
     names = {device.device for device in load_watch().devices}
     assert {entry["name"] for entry in listed} >= {f"exercises_{name}" for name in names}
-    told = [re.findall(r"device (\S+) of federation", twenty.log("agent", n + 1)) for n in range(DEVICES)]
+    told = [DEVICE.findall(twenty.log("agent", n + 1)) for n in range(DEVICES)]
     assert sorted(name for names in told for name in names) == sorted(names)
 
 
@@ -181,15 +180,15 @@ def test_prometheus_answers_every_question_of_the_dashboard(twenty: Project) -> 
 
 def test_containers_that_start_again_go_on_as_who_they_were(twenty: Project) -> None:
     agent = twenty.container("agent", 3)
-    name = re.compile(r"device (\S+) of federation").findall
+    name = DEVICE.findall
     starts = name(twenty.log("agent", 3))
     connections = twenty.log("agent", 3).count("connected to")
-    enrolled = twenty.log("registrar").count("enrolled with")
+    enrolled = twenty.log("registrar").count(ENROLLED)
     podman("stop", "--time=5", agent)
     podman("start", agent)
     twenty.until(lambda: twenty.log("agent", 3).count("connected to") > connections, "it is back")
     assert name(twenty.log("agent", 3)) == [*starts, starts[0]]
-    assert twenty.log("registrar").count("enrolled with") == enrolled == DEVICES
+    assert twenty.log("registrar").count(ENROLLED) == enrolled == DEVICES
 
 
 # Trouble
@@ -206,12 +205,11 @@ def test_with_all_trouble_on_it_learns_nevertheless(images: None, tmp_path: Path
     with Project(tmp_path, trouble="all", services=settings) as project:
         project.up("--scale", f"agent={devices}")
         project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
-        killed = re.compile("killing the agent").findall
         project.until(
-            lambda: any(killed(project.log("agent", n + 1)) for n in range(devices)), "one is killed"
+            lambda: any(KILLING in project.log("agent", n + 1) for n in range(devices)), "one is killed"
         )
         print(project.log("aggregator"), project.log("relay"))
-        assert "trouble: crash, delay, half-open, partition, slow" in project.log("relay")
+        assert "crash, delay, half-open, partition, slow" in project.log("relay")
         learnt = closed(project, "survey", "train")
         assert [number for number, _ in learnt] == list(range(rounds + 1))
         assert all(took_part >= devices - 1 for _, took_part in learnt)

@@ -5,7 +5,9 @@ import os
 import pytest
 
 from tests.deploy.conftest import PAGE, Installed
+from tests.deploy.log_lines import COUNTS
 from tests.deploy.walk import sections, walk
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.deploy
 
@@ -48,8 +50,8 @@ def test_everything_to_look_at_is_there(installed: Installed) -> None:
     assert walked.commands == 7
     for text in (
         "active (running)",
-        "the update counts",
-        "the configuration is valid",
+        COUNTS,
+        " valid\n",
         "row,class,probability\n0,",
         "pump-1",
         "model.onnx",
@@ -63,5 +65,4 @@ def test_who_may_not_look_into_the_state_is_told_of_sudo(installed: Installed) -
     command = line.partition("#")[0].split()[1:]
     done = installed.debian.run("setpriv", "--reuid=nobody", "--clear-groups", *command)
     assert done.returncode == os.EX_IOERR
-    assert "/var/lib/fedge-agent/pumps: only root" in done.stderr
-    assert "use sudo" in done.stderr
+    assert_tells(done.stderr, "/var/lib/fedge-agent/pumps: ", "root", "sudo")

@@ -15,7 +15,9 @@ import pytest
 from fedge.identity import bundle
 from tests.deploy.conftest import PAGE, Installed
 from tests.deploy.debian import ROOT, Debian
+from tests.deploy.log_lines import CLOSED, COUNTS, NOT_CONNECTED, NOT_DUE, RENEWED, STOPPED, STUCK
 from tests.deploy.walk import sections, walk
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.deploy
 
@@ -23,7 +25,6 @@ FOLDER = "/etc/fedge/federations/pumps"
 AGENT, AGGREGATOR = "fedge-agent@pumps", "fedge-aggregator@pumps"
 OTHERS = {f"device-{number}": f"pump-{number}" for number in (2, 3, 4, 5)}
 """More devices on the same machine: the unit's instance and the device's id."""
-COUNTS = "the update counts"
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +127,16 @@ def test_the_device_yields_to_everything_else(debian: Debian) -> None:
 def test_the_journal_knows_what_is_a_warning(debian: Debian) -> None:
     debian.get("systemctl", "restart", "mosquitto")
     command = ["journalctl", "--no-pager", "--output=cat", "--unit", AGENT, "--priority", "warning"]
-    debian.until(lambda: "not connected" in debian.get(*command), "a warning", AGENT)
+    debian.until(lambda: NOT_CONNECTED in debian.get(*command), "a warning", AGENT)
     assert COUNTS not in debian.get(*command)
 
 
 def test_a_renewed_certificate_is_taken_up(debian: Debian) -> None:
     """The daily look renews nothing early; what is new the agent is started again with, and it is let in."""
     debian.get("systemctl", "start", "fedge-renew@pumps.service")
-    debian.says("fedge-renew@pumps.service", "not yet due")
+    debian.says("fedge-renew@pumps.service", NOT_DUE)
     process, lines = pid(debian, AGENT), len(debian.journal(AGENT))
-    assert "renewed" in debian.sh("fedge-agent renew --force --config /etc/fedge/agents/pumps/agent.toml")
+    assert RENEWED in debian.sh("fedge-agent renew --force --config /etc/fedge/agents/pumps/agent.toml")
     assert pid(debian, AGENT) == process
     debian.get("systemctl", "start", "fedge-renew@pumps.service")
     debian.says(AGENT, "connected to", after=lines)
@@ -185,11 +186,11 @@ def test_one_that_hangs_is_started_again(learning: Debian) -> None:
             lambda unit=unit, name=name: restarts(debian, unit) > before[name], f"{part}: started again", unit
         )
         if part in ("the network thread", "the trainer"):
-            debian.says(unit, f"stuck: {part};", after=lines[name])
+            debian.says(unit, f"{STUCK}{part};", after=lines[name])
             debian.says(unit, "Fatal Python error: Aborted", after=lines[name])
         else:
             said = "\n".join(debian.journal(unit)[lines[name] :])
-            assert "stuck: " not in said.partition("Watchdog timeout")[0]
+            assert STUCK not in said.partition("Watchdog timeout")[0]
     for name in parts:
         takes_part(debian, f"fedge-agent@{name}")
     assert restarts(debian, AGENT) == 0, "nobody else was started again"
@@ -254,7 +255,7 @@ def test_the_servers_renewed_certificates_are_taken_up(learning: Debian) -> None
     assert is_active(debian, f"{unit}.timer")
     before, aggregator = (shown(), owners(), [pid(debian, name) for name in stay]), pid(debian, AGGREGATOR)
     debian.get("systemctl", "start", f"{unit}.service")
-    debian.says(unit, "broker/identity.pem: not yet due")
+    debian.says(unit, f"broker/identity.pem: {NOT_DUE}")
     assert (shown(), pid(debian, AGGREGATOR)) == (before[0], aggregator)
 
     renew = f"/opt/fedge/server/bin/fedge renew --force --folder {FOLDER}"
@@ -291,9 +292,9 @@ def test_an_upgrade_in_the_middle_of_a_round_loses_nothing(learning: Debian) -> 
     upgraded = walk(debian, sections(PAGE)["Upgrading"])
     assert upgraded.commands == 1
     assert debian.sh("readlink /opt/fedge/agent") != before
-    debian.says(AGENT, "stopped", after=lines)
+    debian.says(AGENT, STOPPED, after=lines)
     said = debian.journal(AGENT)[lines:]
-    stopped = next(i for i, line in enumerate(said) if line == "stopped")
+    stopped = next(i for i, line in enumerate(said) if line == STOPPED)
     begun = [line.split(":")[0] for line in said[:stopped] if "train begins" in line]
     debian.says(AGENT, f"{begun[-1]}: {COUNTS}", after=lines)
     assert restarts(debian, AGENT) == 0
@@ -309,14 +310,14 @@ def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian, whee
     upgrade = ["fedge-agent", "install", "/root/pump-1.fedge", "--wheel", f"/root/broken/{wheel.name}"]
     done = debian.run(*upgrade)
     assert done.returncode == os.EX_UNAVAILABLE
-    assert "failed with exit code" in done.stderr
+    assert_tells(done.stderr, "exit code ")
     assert pid(debian, AGENT) == process
     with ZipFile(wheel) as whole, ZipFile(broken, "w") as changed:
         for name in whole.namelist():
             changed.writestr(name, "1 / 0" if name == "agent/shell/loop.py" else whole.read(name))
     done = debian.run(*upgrade)
     assert done.returncode == os.EX_UNAVAILABLE
-    assert "going back to" in done.stdout
+    assert_tells(done.stdout, "going back to ", before)
     assert debian.sh("readlink /opt/fedge/agent") == before
     assert debian.sh("ls /opt/fedge | grep -c agent") == "2"
     takes_part(debian, AGENT)
@@ -333,8 +334,8 @@ def test_after_the_machine_was_off_all_goes_on(learning: Debian, end: str) -> No
     debian.says(AGENT, COUNTS, after=len(debian.journal(AGENT)))
     for unit in (AGGREGATOR, "mosquitto", "fedge-registrar@pumps", "fedge-broker-reload.path"):
         debian.until(lambda unit=unit: is_active(debian, unit), "it is up", unit)
-    debian.says(AGGREGATOR, "closed")
-    rounds = [line for line in debian.journal(AGGREGATOR) if "closed" in line]
+    debian.says(AGGREGATOR, CLOSED)
+    rounds = [line for line in debian.journal(AGGREGATOR) if CLOSED in line]
     assert {line.split()[1].split(".")[0] for line in rounds} == {"1"}, "the generation is still the first"
 
 

@@ -43,6 +43,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fleet.evaluation import evaluate
+from tests.wording import assert_tells
 
 EPOCH = 1.7e9 + 10
 ROWS = 400
@@ -213,25 +214,27 @@ def test_predict_and_evaluate_and_the_file_say_the_same_of_every_row(tmp_path: P
     assert json.loads(scored.getvalue())["accuracy"] == accuracy(tmp_path, spread)
 
 
-def warnings_of(each: AgentSettings, task: Task | None) -> list[str]:
+def warnings_of(each: AgentSettings, task: Task | None) -> list[tuple[str, str]]:
+    """Kind and text of each warning about how fine a column is."""
     found = assess(open_source(each.data).read(), each.data, task)
-    return [str(one) for one in found.warnings if one.kind in ("float32", "far")]
+    return [(one.kind, str(one)) for one in found.warnings if one.kind in ("float32", "far")]
 
 
 def test_check_names_it_only_where_the_task_takes_float32(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path, 100.0)
     each, exact = fleet.settings["a"], fleet.surveyed()
     assert warnings_of(each, None) == warnings_of(each, TASK) == warnings_of(each, exact) == []
-    (named,) = warnings_of(each, fleet.surveyed(surveys.CLIPPED))
-    assert named.startswith("column 'seen' has only ")
-    assert "begin a new generation: where all devices can, it takes such a column in float64" in named
+    ((kind, named),) = warnings_of(each, fleet.surveyed(surveys.CLIPPED))
+    assert kind == "float32"
+    assert_tells(named, "'seen'", str(ROWS), "new generation", "float64")
 
 
 def test_a_target_is_still_named(tmp_path: Path) -> None:
     network = NetworkSpec(inputs=1, layers=(Dense(units=1),), loss="mse")
     of = Task(network=network, features=("noise",), targets=("seen",))
-    (named,) = warnings_of(settings(tmp_path, "a", 100.0), of)
-    assert named.startswith("column 'seen' has only ")
+    ((kind, named),) = warnings_of(settings(tmp_path, "a", 100.0), of)
+    assert kind == "float32"
+    assert_tells(named, "'seen'", str(ROWS))
     assert "new generation" not in named
 
 
@@ -242,5 +245,6 @@ def test_a_device_that_hardly_varies_in_a_fleet_that_does_is_named(tmp_path: Pat
     task = standardize(TASK, others, surveys.EXACT, 20.0)
     assert isinstance(task, Task)
     assert not takes_float64(task.network)
-    (named,) = warnings_of(settings(tmp_path, "a", 100.0), task)
-    assert named.startswith("column 'seen' has only ")
+    ((kind, named),) = warnings_of(settings(tmp_path, "a", 100.0), task)
+    assert kind == "float32"
+    assert_tells(named, "'seen'", str(ROWS))

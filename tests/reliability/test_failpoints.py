@@ -4,211 +4,32 @@ One fleet is walked through many points: whoever dies is started again with the 
 end the model must be, bit for bit, that of a fleet that was left alone.
 """
 
-import os
 import random
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count, pairwise
-from math import inf
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from agent.core import effects as agent_effects
-from aggregator.aggregation.replay import replay
 from aggregator.core import effects as aggregator_effects
-from fedge.service.failpoints import VARIABLE
-from fedge.wire.frames import split
 from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
-from tests.system.audit import check_books, check_stores
+from tests.reliability.itineraries import (
+    AGENT,
+    AGGREGATOR,
+    KEY_CHANGE,
+    LAST,
+    NOT_WALKED,
+    RARER,
+    WAITING,
+    points,
+)
+from tests.reliability.walkers import Walker, die_in_turn, ends_the_same, stranger, walk
 from tests.system.federations import steady
-from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.signing import Keys, change_key
-from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system
-
-ROUND_GOES_ON_S = 10.0
-"""The longest that a round may take after the restart of who died in it, with what was left to do in it,
-where a program starts in no time: shorter than any timer that could go on in place of what was left to do.
-What the slowest start took is added to that: the machine may be busy."""
-
-NONSENSE_EVERY_S = 0.1
-
-AGENT = {
-    "Subscribe": 1,
-    "PublishStatus": 1,
-    "Fetch": 1,
-    "StopFetching": 1,
-    "StartWork": 2,
-    "SaveUpdate": 2,
-    "PublishUpdate": 2,
-    "KeepModel": 2,
-    "JudgeModel": 2,
-    "UseModel": 2,
-    "SaveVerdict": 2,
-    "Log": 2,
-    "SaveSeen": 1,
-}
-AGGREGATOR = {
-    "SpoolFrame": 5,
-    "SaveAnswer": 5,
-    "SaveRound": 2,
-    "Commit": 12,
-    "Acknowledge": 8,
-    "SendReceipt": 5,
-    "Average": 2,
-    "PublishBlobs": 2,
-    "PublishManifest": 2,
-    "Export": 2,
-    "PublishExport": 2,
-    "CloseRound": 2,
-    "ReadUpdate": 5,
-}
-"""The points, and at the how-manieth time after a start it is in the middle of a round again."""
-RARER = {
-    "SaveStatus": 2,
-    "ClearSlots": 1,
-    "ExportModel": 1,
-    "Subscribe": 1,
-    "PublishService": 1,
-    "DropSpool": 1,
-    "CountRefusal": 1,
-    "Log": 1,
-}
-"""The aggregator's at its start, and where it refuses something."""
-LAST = {"Complete": 1}
-"""The aggregator's when learning is done."""
-WAITING = {"SaveElapsed": 1}
-"""The aggregator's in a round that lasts."""
-KEY_CHANGE = {"SaveSigners", "CancelWork"}
-"""An agent's when another key signs, while it is at work for the one before."""
-NOT_WALKED = {
-    # It only closes the connection; it needs another history, and an algorithm that remembers something.
-    "agent": {"Disconnect", "ResetState"},
-    # It ends the program by itself; it needs a liar (tests/system/test_setting_aside.py), an operator
-    # (tests/system/test_way_back.py), or who lets deadlines pass (tests/system/test_deadlines.py).
-    "aggregator": {"Abort", "SetAside", "DropAnswer", "SaveMissed"},
-}
-"""docs/reliability.md, "Not covered", says what tests them instead."""
-
-
-def points(names: dict[str, int]) -> list[str]:
-    return [f"{name}.{when}:{nth}" for name, nth in names.items() for when in ("before", "after")]
-
-
-@dataclass
-class Walker:
-    """One program and the points it is still to die at."""
-
-    fleet: FleetOfProcesses
-    name: str
-    left: list[str]
-    deaths: list[tuple[str, int, float]] = field(default_factory=list)
-    """Where it died, the round that was open, and when it was started again (seconds since 1970)."""
-    starts_s: list[float] = field(default_factory=list)
-    """How long each start took, until the program said something: what Python and the machine need."""
-    silent_since: tuple[float, int] | None = None
-    """When it was started (seconds since 1970) and how long its log was, until it says something."""
-
-    def start(self) -> None:
-        log = self.fleet.folder / "logs" / f"{self.name}.log"
-        self.silent_since = time.time(), log.stat().st_size if log.exists() else 0
-        if self.left:
-            os.environ[VARIABLE] = self.left[0]
-        try:
-            if self.name == "aggregator":
-                self.fleet.start_aggregator("--exit-when-done")
-            else:
-                self.fleet.start_devices(self.name)
-        finally:
-            os.environ.pop(VARIABLE, None)
-
-    @property
-    def code(self) -> int | None:
-        return self.fleet.programs[self.name].exit_code
-
-    def go_on(self) -> None:
-        """Start the program again if it has died where it was to."""
-        dead = self.code == -9
-        if self.silent_since is not None:
-            began_at, said = self.silent_since
-            if dead or (self.fleet.folder / "logs" / f"{self.name}.log").stat().st_size > said:
-                self.starts_s.append(time.time() - began_at)
-                self.silent_since = None
-        if self.left and dead:
-            point, died_at = self.left.pop(0), time.time()
-            self.start()
-            closed = sum(row.closed for row in self.fleet.rounds())
-            self.deaths.append((point, closed, died_at))
-
-
-@contextmanager
-def stranger(fleet: FleetOfProcesses) -> Iterator[Callable[[], None]]:
-    """Somebody whose updates are none, so that the aggregator has something to refuse."""
-    numbers, due_s = count(), 0.0
-
-    def speak() -> None:
-        nonlocal due_s
-        if time.monotonic() >= due_s:
-            (frame,) = split(b"no update %d" % next(numbers))
-            tap.say(tap.topics.update("stranger"), frame)
-            due_s = time.monotonic() + NONSENSE_EVERY_S
-
-    with Wiretap(fleet) as tap:
-        yield speak
-
-
-def walk(
-    fleet: FleetOfProcesses,
-    rounds: int,
-    itineraries: dict[str, list[str]],
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
-    """Let a fleet learn while its programs die at these points, one after the other."""
-    steady(fleet, rounds)
-    walkers = [Walker(fleet, name, itineraries.get(name, [])) for name in ("aggregator", *fleet.devices)]
-    for walker in walkers:
-        walker.start()
-    aggregator = walkers[0]
-    deadline_s = time.monotonic() + PATIENCE_S + 15 * sum(len(walker.left) for walker in walkers)
-    while aggregator.code != 0 or any(walker.left for walker in walkers[1:]):
-        for walker in walkers:
-            walker.go_on()
-            assert walker.code in (None, 0, -9), fleet.log(walker.name)
-        left = {walker.name: walker.left for walker in walkers}
-        assert aggregator.code != 0 or not aggregator.left, f"learning was over before {left}"
-        assert time.monotonic() < deadline_s, f"not reached: {left}"
-        meanwhile()
-        time.sleep(0.005)
-    del fleet.programs["aggregator"]
-    closed_at = dict(query(fleet.ledger, "SELECT round, closed_at FROM rounds"))
-    slowest_s = ROUND_GOES_ON_S + max(start_s for walker in walkers for start_s in walker.starts_s)
-    deaths = sorted((at, walker.name, point, n) for walker in walkers for point, n, at in walker.deaths)
-    for (died_at, name, point, number), (again_at, *_) in pairwise([*deaths, (inf, "", "", 0)]):
-        if number <= rounds:  # else learning was done
-            went_on_s = (
-                min(closed_at[number], again_at) - died_at
-            )  # until the round closed, or the next death
-            assert went_on_s < slowest_s, f"{name} died at {point} of round {number}"
-
-
-def ends_the_same(fleet: FleetOfProcesses, rounds: int, model: bytes) -> None:
-    found = [(row.round, row.attempt, row.closed, row.devices) for row in fleet.rounds()]
-    assert found == [(number, 0, True, 3) for number in range(rounds + 1)]
-    assert check_books(fleet) >= min(rounds, 20) - 1
-    fleet.until(
-        lambda: all(device.held_model() == model for device in fleet.devices.values()),
-        "all devices hold the final model",
-    )
-    check_stores(fleet)
-    assert fleet.final_model() == model
-    replayed = [replay(fleet.ledger, number, seed=7) for number in range(rounds - 4, rounds + 1)]
-    assert all(again.same and len(again.samples) == 3 for again in replayed)
 
 
 ROUNDS = 50
@@ -249,17 +70,6 @@ def test_the_aggregator_dies_at_its_start_where_it_refuses_and_at_the_end(
     with stranger(fleet) as speak:
         walk(fleet, ROUNDS, {"aggregator": [*points(RARER), *points(LAST)]}, speak)
     ends_the_same(fleet, ROUNDS, left_alone)
-
-
-def die_in_turn(fleet: FleetOfProcesses, *walkers: Walker) -> None:
-    """Start again whoever dies, until nobody is left to die."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while any(walker.left for walker in walkers):
-        for walker in walkers:
-            walker.go_on()
-            assert walker.code in (None, -9), fleet.log(walker.name)
-        assert time.monotonic() < deadline_s, f"not reached: {[walker.left for walker in walkers]}"
-        time.sleep(0.005)
 
 
 FEW = 4

@@ -20,6 +20,7 @@ from fleet.pki.folder import FederationFolder
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
 from tests.aggregator.stories import status
+from tests.wording import assert_tells, lines_telling
 
 SEEN = datetime(2026, 5, 1, 20, 2, 31, tzinfo=UTC)
 DETAIL = (
@@ -53,7 +54,8 @@ def table(folder: FederationFolder) -> str:
 
 
 def test_nobody_is_called_online_by_a_ledger_that_no_aggregator_works_with(folder: FederationFolder) -> None:
-    assert "online at 2026-05-01 20:02 UTC (the aggregator is not running)" in table(folder)
+    (row,) = lines_telling(table(folder), "greenhouse_pump-1 ", "online", "2026-05-01 20:02 UTC")
+    assert_tells(row, "UTC", "aggregator")
     away = devices(folder)
     assert [away[device]["online"] for device in ("pump-1", "pump-2", "pump-3")] == [None, False, None]
     assert {each["aggregator_at_work"] for each in away.values()} == {False}
@@ -61,8 +63,8 @@ def test_nobody_is_called_online_by_a_ledger_that_no_aggregator_works_with(folde
 
     held = lock(folder.root / "state")
     try:
-        assert "online\n" in "\n".join(line.rstrip() for line in table(folder).splitlines())
-        assert "not running" not in table(folder)
+        (row,) = lines_telling(table(folder), "greenhouse_pump-1 ", "online")
+        assert row.rstrip().endswith(" online"), "no moment, and nothing of the aggregator"
         at_work = devices(folder)
     finally:
         os.close(held)
@@ -85,8 +87,9 @@ def test_a_ledger_that_is_nowhere_says_nothing_of_its_aggregator(folder: Federat
 
 
 def test_what_devices_decline_stands_below_with_its_reason_and_since_when(folder: FederationFolder) -> None:
-    line = f"greenhouse_pump-1 declines since 2026-05-01 20:02 UTC (bad_data): {DETAIL}"
-    assert line in table(folder).splitlines(), "in one line, and no bracket is taken for markup"
+    facts = ("greenhouse_pump-1 ", "2026-05-01 20:02 UTC", "bad_data", DETAIL)
+    (line,) = lines_telling(table(folder), *facts)
+    assert line.endswith(DETAIL), "in one line, and no bracket is taken for markup"
     shown = devices(folder)
     assert shown["pump-1"]["declined"] == {
         "reason": "bad_data",

@@ -23,7 +23,7 @@ from fleet.pki.names import check_names, read_list
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
 from fleet.pki.staged_bundles import finish
-from tests.wording import assert_tells
+from tests.wording import assert_tells, lines_telling
 
 PUMPS = [f"pump-{number}" for number in range(40)]
 
@@ -123,8 +123,8 @@ def test_of_many_bad_lines_some_are_named() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no device"),
-        (b"# nobody\n", "no device"),
+        (b"", r"^fedge enroll: .*\bdevice\b"),
+        (b"# nobody\n", r"^fedge enroll: .*\bdevice\b"),
         (b"pump-\xff\n", "list: .*UTF-8"),
         (b"p" * 8_000_001, "list: .*8,000,000"),
         (b"".join(b"p%d\n" % number for number in range(100_001)), "100000"),
@@ -157,7 +157,7 @@ def test_many_are_enrolled_in_one_publication(
     assert result.exit_code == 0, result.stderr
     assert signals == [True, True], "before the list of revoked certificates and after it"
     assert result.stdout.splitlines() == [str(folder.bundle(each)) for each in ("cellar", "attic", *PUMPS)]
-    assert "42 devices " in result.stderr
+    assert lines_telling(result.stderr, "42 devices")
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.devices.iterdir())
     is_whole(folder, ["cellar", "attic", *PUMPS])
 
@@ -167,14 +167,13 @@ def test_those_that_are_enrolled_stay_as_they_are_and_are_named(folder: Federati
     before = folder.bundle("pump-3").read_bytes()
     result = fedge(folder, "enroll", *PUMPS[:5])
     assert result.exit_code == 0, result.stderr
-    assert_tells(result.stderr, "already", "pump-3\n")
-    assert "4 devices " in result.stderr
+    assert_tells(result.stderr, ": pump-3\n", "4 devices")
     assert folder.bundle("pump-3").read_bytes() == before
     is_whole(folder, PUMPS[:5])
     folder.acl.unlink()  # as if the run before had been cut short here
     again = fedge(folder, "enroll", *PUMPS[:5])
     assert (again.exit_code, again.stdout) == (0, "")
-    assert "all of them were enrolled already" in again.stderr
+    assert_tells(again.stderr, "already", "0 devices")
     is_whole(folder, PUMPS[:5])
 
 
@@ -183,7 +182,7 @@ def test_with_one_that_was_revoked_nothing_is_done(folder: FederationFolder) -> 
     revoke(folder, "pump-3")
     result = fedge(folder, "enroll", *PUMPS[:5])
     assert (result.exit_code, result.stdout) == (78, "")
-    assert "pump-3: was revoked; nothing was enrolled" in result.stderr
+    assert_tells(result.stderr, "pump-3: ", "revoked")
     assert members(folder) == ["pump-3"]
     assert list(folder.devices.iterdir()) == []
 

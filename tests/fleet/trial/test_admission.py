@@ -1,6 +1,7 @@
 """Devices whose data cannot be used are left out of a trial and named; the others learn."""
 
 import gzip
+import html
 import json
 import os
 import sqlite3
@@ -15,18 +16,19 @@ from fleet.trial.admission import readable
 from fleet.trial.files import discover
 from fleet.trial.options import Options
 from fleet.trial.proposal import Wish
-from tests.wording import assert_tells
+from tests.wording import assert_tells, lines_telling
 
 SAID = {
-    "no-rows": "has a header but no rows yet",
-    "empty": "is empty; it must begin with a header line",
-    "unlabelled": "there is no column 'activity' for the label (did you mean 'activty'?)",
-    "packed": "compressed with gzip",
-    "database": "an SQLite database",
-    "broken": "NUL bytes, perhaps from a power cut",
-    "strange": "has none of the columns that most devices have: ax, ay",
-    "unreadable": "cannot be copied: ",
+    "no-rows": ("no-rows.csv", "no rows"),
+    "empty": ("empty.csv", "empty", "header"),
+    "unlabelled": ("unlabelled.csv", "'activity'", "label", "'activty'"),
+    "packed": ("packed.csv", "gzip"),
+    "database": ("database.csv", "SQLite"),
+    "broken": ("broken.csv", "NUL"),
+    "strange": ("strange.csv", "ax, ay"),
+    "unreadable": ("unreadable.csv",),
 }
+"""What is told of each: its file, and what is wrong with it."""
 
 
 def rows(names: str = "ax,ay,activity", count: int = 40) -> str:
@@ -58,7 +60,7 @@ def test_each_device_that_cannot_be_used_is_named_with_its_reason(tmp_path: Path
     assert [one.found.device for one in able] == ["good-0", "good-1", "good-2"]
     assert excluded.keys() == SAID.keys() - ({"unreadable"} if not os.geteuid() else set())
     for device, reason in excluded.items():
-        assert SAID[device] in reason
+        assert_tells(reason, *SAID[device])
 
 
 def test_a_folder_of_a_device_without_data_is_left_out(tmp_path: Path) -> None:
@@ -79,12 +81,14 @@ def test_a_folder_of_a_device_without_data_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wish", "lacks"),
     [
-        (Wish(label="activity", series="run"), "there is no column 'run'"),
-        (Wish(target="run"), "there is no column 'run' for the target"),
-        (Wish(label="activity", features=("ax", "run")), "there is no column 'run' for the features"),
+        (Wish(label="activity", series="run"), ("c.csv", "'run'", "series")),
+        (Wish(target="run"), ("c.csv", "'run'", "target")),
+        (Wish(label="activity", features=("ax", "run")), ("c.csv", "'run'", "features")),
     ],
 )
-def test_a_device_that_lacks_a_column_that_was_named(wish: Wish, lacks: str, tmp_path: Path) -> None:
+def test_a_device_that_lacks_a_column_that_was_named(
+    wish: Wish, lacks: tuple[str, ...], tmp_path: Path
+) -> None:
     place = tmp_path / "data"
     place.mkdir()
     for name in ("a", "b"):
@@ -92,7 +96,7 @@ def test_a_device_that_lacks_a_column_that_was_named(wish: Wish, lacks: str, tmp
     (place / "c.csv").write_text(rows("ax,ay,activity"))
     able, excluded = readable(discover(place).devices, tmp_path / "homes", Options(place, wish))
     assert ([one.found.device for one in able], list(excluded)) == (["a", "b"], ["c"])
-    assert lacks in excluded["c"]
+    assert_tells(excluded["c"], *lacks)
 
 
 @pytest.mark.parametrize("wish", [Wish(target="ay"), Wish(label="activity", features=("ax", "ay"))])
@@ -158,12 +162,10 @@ def test_the_others_learn_and_the_report_names_who_does_not(tmp_path: Path) -> N
     found = json.loads(result.stdout)
     page = Path(found["report"]).read_text()
     assert found["devices"] == 3
-    for device in found["excluded"]:
-        assert any(one.startswith(f"{device} does not take part: ") for one in found["warnings"])
-        assert f"{device} does not take part: " in page
+    for device, reason in found["excluded"].items():
+        (said,) = (one for one in found["warnings"] if one.startswith(f"{device} "))
+        assert_tells(said, reason)
+        assert html.escape(said) in page
         assert not (tmp_path / "out" / "devices" / device).exists()
-    assert any(
-        one.endswith("README.txt; if that is data of a device, write it as CSV with a header line")
-        for one in found["warnings"]
-    )
+    assert lines_telling("\n".join(found["warnings"]), "README.txt", "CSV", "header")
     assert len(found["excluded"]) >= 7

@@ -8,6 +8,7 @@ import pytest
 
 from fedge.errors import DataError, FedgeError
 from fleet.trial.files import device_ids, discover
+from tests.wording import assert_tells
 
 ROWS = "x,y\n1,a\n2,b\n"
 
@@ -42,9 +43,7 @@ def test_what_is_no_devices_data_is_named(tmp_path: Path) -> None:
     found = discover(place)
     assert [one.device for one in found.devices] == ["a", "b"]
     (said,) = found.unread
-    assert said.startswith(
-        "not read, for only files whose names end in .csv are: README.txt, c.parquet, notes/; if that is"
-    )
+    assert_tells(said, ".csv", ": README.txt, c.parquet, notes/;", "CSV", "header")
     assert discover(written(tmp_path / "all", "a.csv", "b.csv")).unread == ()
 
 
@@ -62,11 +61,9 @@ def test_files_to_be_split_that_cannot_be_read_are_named_and_the_others_go_on(tm
     (tmp_path / "july.csv").write_text("x,y\n1,2\n")
     found = discover(tmp_path, "who")
     assert {one.device: one.text for one in found.devices} == {"a": "who,x\na,1\n", "b": "who,x\nb,2\n"}
-    assert [said.removeprefix(f"not read: {tmp_path}/").split(";")[0] for said in found.unread] == [
-        "april.csv: is empty",
-        "july.csv: line 1: there is no column 'who', which --devices-from names",
-        "june.csv: is not UTF-8",
-    ]
+    told = (("april.csv", "empty"), ("july.csv", "line 1", "'who'", "--devices-from"), ("june.csv", "UTF-8"))
+    for said, (name, *facts) in zip(found.unread, told, strict=True):
+        assert_tells(said, f"{tmp_path}/{name}: ", *facts)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -70,7 +70,7 @@ def test_a_device_of_other_units_is_named_and_natural_differences_are_not() -> N
     strange = [*natural, device("kelvin", 273.15)]
     (found,) = sensors.unlike(strange, [f"x{k}" for k in range(5)])  # type: ignore[arg-type]
     assert found.devices == ("kelvin",)
-    assert "5 of 5 columns" in found.text
+    assert_tells(found.text, "kelvin", "5 of 5")
     assert sensors.unlike(strange[-3:], ["x0"]) == []  # type: ignore[arg-type]
 
 
@@ -94,11 +94,12 @@ def test_a_number_for_no_reading_is_told_once_with_all_columns_and_one_setting()
     good = RNG.normal(20, 2, 100).tolist()
     bad, worse = [*good[:-3], *[-9999.0] * 3], [*good[:-3], *[65535.0] * 3]
     found = sensors.sentinels([table("one", {"t": bad, "u": bad, "v": worse})], ["t", "u", "v"])
-    assert [one.text.split(" (")[0] for one in found] == [
-        "-9999 stands in columns 't'",
-        "65535 stands in column 'v'",
-    ]
-    assert {one.remedy.split(" if ")[0] for one in found} == {"--data missing_values=[-9999,65535]"}
+    one, other = found
+    assert_tells(one.text, "-9999 ", "'t' (3 ", "'u' (3 ")
+    assert_tells(other.text, "65535 ", "'v' (3 ")
+    assert "'v'" not in one.text
+    for finding in found:
+        assert_tells(finding.remedy, "--data missing_values=[-9999,65535] ")
 
 
 def test_a_heavy_tail_with_repeated_values_is_no_sign() -> None:
@@ -119,13 +120,18 @@ def test_gaps_are_counted_by_row_and_device() -> None:
     found = sensors.gaps(tables, ["x", "z"], "label", "fill")
     assert found is not None
     assert (found.value, found.devices) == (0.1, ("one",))
-    assert_tells(found.text, "filled", "left out")
+    assert_tells(found.text, "20 of 200", "one")
+    others = [sensors.gaps(tables, ["x", "z"], "label", missing) for missing in ("fill", "drop", "refuse")]
+    assert len({one.text for one in others if one is not None}) == 3, "each says what is done with them"
     assert sensors.gaps(tables[1:], ["x", "z"], "label", "refuse") is None
 
 
 def test_rare_classes_and_small_held_out_parts_are_told() -> None:
     found = sufficiency.too_few({"a": 500, "b": 12}, 40)
-    assert ["b (12)" in found[0].text, "40 rows" in found[1].text] == [True, True]
+    rare, held = found
+    assert_tells(rare.text, "b (12)")
+    assert_tells(held.text, " 40 ")
+    assert [(one.cause, one.value) for one in found] == [(Cause.TOO_FEW, 12), (Cause.TOO_FEW, 40)]
     assert sufficiency.too_few({"a": 500, "b": 30}, 60) == []
 
 
@@ -137,8 +143,10 @@ def test_a_curve_that_still_rises_is_not_over() -> None:
     assert sufficiency.unfinished(ACCURACY, rising + [0.7] * 20) is None
     assert sufficiency.unfinished(RMSE, [100 / (k + 1) for k in range(20)]) is not None
     assert sufficiency.unfinished(RMSE, rising) is None  # it becomes worse
-    assert "last 4 rounds" in found.text
+    assert_tells(found.text, "63.5%", "67.5%", " 4 ")
     short = sufficiency.unfinished(ACCURACY, [0.5, 0.6])
     assert short is not None
-    assert short.text.endswith("in the last round")
+    before, figures, after = short.text.partition("50.0% to 60.0%")
+    assert figures
+    assert not any(letter.isdigit() for letter in before + after), "a single round has no number"
     assert sufficiency.unfinished(ACCURACY, [0.5]) is None

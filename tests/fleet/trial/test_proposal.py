@@ -44,7 +44,7 @@ COUNTER = [float(k) for k in range(N)]
 @pytest.mark.parametrize(
     ("name", "one", "two", "reason"),
     [
-        ("n", COUNTER, [k * 2 + 5 for k in COUNTER], "only rises, as a time or a counter does"),
+        ("n", COUNTER, [k * 2 + 5 for k in COUNTER], "counter"),
         # epoch seconds as float32: many rows share a value
         (
             "Time",
@@ -52,16 +52,16 @@ COUNTER = [float(k) for k in range(N)]
             [np.float32(1.8e9 + k) for k in range(N)],
             "time",
         ),
-        ("row", RNG.permutation(N).tolist(), RNG.permutation(N).tolist(), "is an id"),
-        ("user_id", [3.0] * N, [3.0] * 30 + [4.0] * 30, "is an id"),
-        ("wearer", [3.0] * N, [8.0] * N, "an id of the device"),
-        ("flat", [3.5] * N, [3.5] * N, "is always the same"),
-        ("void", [np.nan] * N, [1.0, 2.0, *[np.nan] * (N - 2)], "is empty in 98% of the rows"),
+        ("row", RNG.permutation(N).tolist(), RNG.permutation(N).tolist(), " id "),
+        ("user_id", [3.0] * N, [3.0] * 30 + [4.0] * 30, " id "),
+        ("wearer", [3.0] * N, [8.0] * N, "device"),
+        ("flat", [3.5] * N, [3.5] * N, "same"),
+        ("void", [np.nan] * N, [1.0, 2.0, *[np.nan] * (N - 2)], "98%"),
         (
             "code",
             [float(k % 2) for k in range(N)],
             [float(k % 2) for k in range(N)],
-            "has one value for each class: it is the answer",
+            "class",
         ),
     ],
 )
@@ -92,10 +92,9 @@ def test_text_and_what_not_all_have_are_left_out() -> None:
     two = table("two", {"note": [np.nan] * N, "x": noise(), "more": noise()}, mixed())
     features, left_out = usable([one, two])
     assert features == ("x",)
-    assert left_out == {
-        "note": "is no column of numbers (line 2: not a number)",
-        "more": "is on 1 of 2 devices only, not on one",
-    }
+    assert left_out.keys() == {"note", "more"}
+    assert_tells(left_out["note"], "line 2", "not a number")
+    assert_tells(left_out["more"], "1 of 2 devices", "one")
 
 
 def test_a_column_most_of_whose_cells_are_no_numbers_is_left_out_with_the_first(tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_classes_come_from_the_data_with_their_counts_numbers_in_their_order() -
 def test_spellings_of_one_class_are_asked_about() -> None:
     tables = [table("one", {"x": noise()}, mixed(["On", "off"])), table("two", {"x": noise()}, mixed(["on"]))]  # type: ignore[arg-type]
     (hint,) = propose(tables, Wish(label="label")).hints
-    assert "'On' (30 rows) and 'on' (60) differ in case or spaces only" in hint
+    assert_tells(hint, "'On' (30", "'on' (60")
 
 
 def test_plan_and_holdout_follow_from_the_classes() -> None:
@@ -159,7 +158,7 @@ def test_what_the_caller_chooses_is_taken() -> None:
         0.5,
         3,
     )
-    assert found.left_out == {"x": "was not asked for"}
+    assert found.left_out.keys() == {"x"}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +219,9 @@ def test_no_column_to_learn_from_is_told_with_all_reasons() -> None:
 def test_a_time_is_known_by_its_name_with_a_unit_too() -> None:
     clock = [float(k // 3) for k in range(N)]
     tables = [table(name, {"Time (s)": clock, "x": noise()}, mixed()) for name in ("one", "two")]
-    assert usable(tables) == (("x",), {"Time (s)": "is a time by its name"})
+    features, left_out = usable(tables)
+    assert (features, list(left_out)) == (("x",), ["Time (s)"])
+    assert_tells(left_out["Time (s)"], "time")
 
 
 def test_a_device_that_lacks_the_others_columns_is_named_where_nothing_is_left_to_learn_from() -> None:
