@@ -51,8 +51,8 @@ def render(outcome: Outcome, verdict: str = "", details: str = "") -> str:
         ),
         accuracy_note=html.escape(_note(outcome)),
         devices_note=(
-            "Left: on the held-out samples of all devices, so also on what a device has never seen itself. "
-            "Right: on the device's own. Alone, a device trains for as many epochs as the fleet."
+            "Left: on the held-out samples of all devices, also of classes that a device has not seen. "
+            "Right: on its own held-out samples. Alone, a device trains for as many epochs as the fleet."
         ),
         accuracy_figure=accuracy,
         loss_figure=loss,
@@ -73,9 +73,7 @@ def _lead(outcome: Outcome) -> str:
 
 
 def _note(outcome: Outcome) -> str:
-    dashed = (
-        "The dashed lines are what the same training reaches without sharing, and with all data in one place."
-    )
+    dashed = "The dashed lines: the same training without sharing, and with all data in one place."
     if outcome.figure is ACCURACY:
         return (
             f"Share of the {outcome.held_out} held-out samples of all devices that the shared model "

@@ -28,7 +28,7 @@ FEWEST = 2
 LETTERS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d"}
 )
-"""Letters that are not a letter with an accent."""
+"""Latin letters that Unicode does not decompose into a letter and an accent, with their replacement."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DeviceFiles:
     device: str
     """Its id in the federation, made from the name of its file or folder, or the value of a column."""
     origin: str
-    """The origin of its data, for people."""
+    """The origin of its data, as messages name it."""
     path: str
     """The file or folder as `[data] path` names it, relative to the device's own folder."""
     files: tuple[Path, ...] = ()
@@ -151,7 +151,7 @@ def _unread(place: Path, others: Sequence[Path]) -> tuple[str, ...]:
     if not others:
         return ()
     names = listing([f"{other.relative_to(place)}{'/' * other.is_dir()}" for other in others])
-    text = f"not read, for only files whose names end in {SUFFIX} are: {names}"
+    text = f"not read, because their names do not end in {SUFFIX}: {names}"
     return (f"{text}; if that is data of a device, write it as CSV with a header line",)
 
 
@@ -197,7 +197,7 @@ def _split(place: Path, column: str) -> Found:
             continue
         if header is not None and names != header:
             raise DataError(
-                f"{file}: line 1: its columns are not those of {files[0]}, as in one folder they must be"
+                f"{file}: line 1: its columns differ from those of {files[0]}; give all files the same"
             )
         header = names
         at = names.index(column)
@@ -283,7 +283,7 @@ def device_ids(names: Sequence[str]) -> list[str]:
 
 
 def _ascii(name: str) -> str:
-    """Small letters without their accents, as far as they are Latin ones."""
+    """The Latin letters of a name, in lower case and without accents."""
     return normalize("NFKD", normalize("NFC", name).translate(LETTERS)).encode("ascii", "ignore").decode()
 
 
