@@ -57,7 +57,8 @@ connection_messages false
 """
 
 # Without [v5.1] rumqttd speaks MQTT 3.1.1 only, with payloads of at most 20,480 bytes. It keeps the log of a
-# filter in RAM and drops the oldest segment when all are full, read or not; these hold several rounds of updates.
+# filter in RAM and drops the oldest segment when all are full, read or not. All segments together hold
+# several rounds of updates.
 IOTCORE = """\
 id = 0
 

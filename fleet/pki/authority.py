@@ -108,8 +108,8 @@ class Authority:
     def revocation_list(self, revoked: Iterable[Revoked], now: datetime) -> bytes:
         """The CRL in PEM. Its end is the authority's own: an expired list makes a broker refuse everybody.
 
-        See RFC 5280, section 6.3. Brokers read the list from their own disk, where a newer one replaces it, so
-        an earlier end would protect nothing.
+        See RFC 5280, section 6.3. Brokers read the list from their own disk, where a newer one replaces it,
+        so an earlier end would protect nothing.
         """
         builder = (
             x509.CertificateRevocationListBuilder()

@@ -60,8 +60,8 @@ class Dismissed(Enum):
                 return ""
             case Dismissed.NOT_REACHED:
                 left = (
-                    f"the connection of {device} may still be open (it can neither send nor receive), and its "
-                    "status "
+                    f"the connection of {device} may still be open (it can neither send nor receive), and "
+                    "its status "
                 )
             case Dismissed.NOT_SAID:
                 left = f"the status of {device} "

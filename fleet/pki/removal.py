@@ -65,8 +65,8 @@ class Held:
         if of.left_out:
             names = ", ".join(map(str, of.left_out))
             yield (
-                f"its name in the record that generation {names} began without it, which can still be computed "
-                "again"
+                f"its name in the record that generation {names} began without it, which can still be "
+                "computed again"
             )
         if of.named:
             yield f"its name in {_rounds(of.named)}, as a device whose survey was far from the others'"
