@@ -144,7 +144,7 @@ def test_a_register_that_was_not_written_anew_is_so_by_the_next_run(
         assert fedge(folder, "forget", "pump-2", "--yes").exit_code == 74
     assert b"pump-2" in held_in(folder)
     assert not removal.held(folder, "pump-2").enrolled
-    assert "what a run before has removed" in fedge(folder, "forget", "pump-2", "--yes").stdout
+    assert_tells(fedge(folder, "forget", "pump-2", "--yes").stdout, "interrupted", "removed", "free pages")
     assert b"pump-2" not in held_in(folder)
     assert not folder.unwiped.exists()
     assert "there is nothing of pump-2 here" in fedge(folder, "forget", "pump-2", "--yes").stdout

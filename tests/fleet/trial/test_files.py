@@ -8,6 +8,7 @@ import pytest
 
 from fedge.errors import DataError, FedgeError
 from fleet.trial.files import device_ids, discover
+from tests.wording import assert_tells
 
 ROWS = "x,y\n1,a\n2,b\n"
 
@@ -42,9 +43,8 @@ def test_what_is_no_devices_data_is_named(tmp_path: Path) -> None:
     found = discover(place)
     assert [one.device for one in found.devices] == ["a", "b"]
     (said,) = found.unread
-    assert said.startswith(
-        "not read, for only files whose names end in .csv are: README.txt, c.parquet, notes/; if that is"
-    )
+    assert_tells(said, "not read", ".csv", "README.txt, c.parquet, notes/")
+    assert not any(name in said for name in ("hidden", "a.csv", "b.csv"))
     assert discover(written(tmp_path / "all", "a.csv", "b.csv")).unread == ()
 
 
