@@ -102,7 +102,9 @@ def partial_message_kept_over_rounds(patch: Patch) -> None:
 def old_outbox_answers_a_new_round(patch: Patch) -> None:
     def any_round(step: Step, state: Any, event: Any) -> Stepped:
         announced = isinstance(event, agent_on.RoundAnnounced)
-        if announced and state.saved is not None and state.manifest is None:  # the first one since it started
+        if (
+            announced and state.saved is not None and state.manifest is None
+        ):  # the first manifest since it started
             state = replace(state, saved=replace(state.saved, round=round_of(event.manifest), verdict=None))
         return step(state, event)
 

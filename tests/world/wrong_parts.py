@@ -1,4 +1,4 @@
-"""Parts that are wrong in themselves: rules, figures, claims, signatures."""
+"""Wrong parts: rules, figures, claims, signatures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -107,7 +107,7 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     needs=["a lying member"],
 )
 def figures_believed(patch: Patch) -> None:
-    """As told: by the count that each device claims to hold out."""
+    """An accuracy is the mean by the number of rows that each device claims to hold out."""
 
     def believe(answers: Mapping[str, Verdict], _needed: int, _count: int) -> dict[str, float]:
         told = [answer.metrics for answer in answers.values() if "accuracy_before" in answer.metrics]
@@ -123,13 +123,13 @@ def figures_believed(patch: Patch) -> None:
 
 @variant("a figure that one device reports counts for the fleet", Invariant.FIGURES, within=100)
 def one_word_is_the_fleets(patch: Patch) -> None:
-    """A figure that others do not tell."""
+    """A figure counts however few devices report it."""
     patch.setattr(figures, "suffice", lambda _telling, _admitted: True)
 
 
 @variant("the last model's figures come from one of the devices that made it", Invariant.FIGURES, within=100)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
-    """By one of all those who made it."""
+    """The number of devices that made the model is ignored, so that one report suffices."""
     told = summary.told
     patch.setattr(summary, "told", lambda job, answers, _count=0: told(job, answers))
 
@@ -137,7 +137,7 @@ def a_last_model_measured_by_one_word(patch: Patch) -> None:
 def _note_accuracies(
     self: Summaries, ledger: LedgerReader, round_id: RoundId, made: list[Made], _count: int
 ) -> None:
-    """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
+    """Note the reported accuracies, but leave out the check that would find this mistake too early."""
     self.endings.note(round_id, made)
 
 
@@ -148,7 +148,7 @@ def _note_accuracies(
     needs=["a lying member", "ledger wiped", "new generation"],
 )
 def claims_believed_however_far(patch: Patch) -> None:
-    """The next generation comes after the newest that any single device claims to have seen."""
+    """The next generation follows the newest one that any single device claims to have seen."""
 
     def after_all(known: Known, claimed: Mapping[str, RoundId], *_verdict: Any, signed: bool) -> int:
         newest = max([known.round or RoundId(0, 0), *claimed.values()])
@@ -200,7 +200,7 @@ def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     needs=["a bad model"],
 )
 def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
-    """The others' means are taken as they are: with all that was in the models they trained from."""
+    """The means of the others are used unchanged, with the influence of the models they began from."""
 
     def last(ledger: Any, beginning: Any, size: int, samples: Any) -> Any:
         here = beginning.source._replace(round=beginning.last)
