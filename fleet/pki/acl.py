@@ -15,7 +15,7 @@ BROKER_FIGURES = "$SYS/#"
 
 _HEADING = """\
 # Written by `fedge`: who may publish and read what. Changes made here are lost; `fedge enroll` and
-# `fedge revoke` change it. A user without a block has no rights.
+# `fedge revoke` change it. A name without a block has no rights.
 """
 
 

@@ -1,4 +1,4 @@
-"""`fedge enroll` and `fedge revoke`: add a device to the federation, or exclude it.
+"""`fedge enroll`: add devices and observers to the federation.
 
 Slow steps come before the transaction (keys, signatures, bundles) or after it (the broker). The order is:
 stage the bundles, write the register, move the bundles to their places, tell the broker. So a run may be
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import ConfigError, Conflict
-from fedge.storage.atomic_files import remove
 from fedge.storage.files import create
 from fleet.pki.authority import Authority
 from fleet.pki.certificates import Issued, utc_now
@@ -200,41 +199,6 @@ def admit_observer(folder: FederationFolder) -> Signalled:
                 register.add_certificate(identity, issued)
             create(folder.observer_identity, key + issued.pem, mode=SECRET)
         return publish(folder, register)
-
-
-@dataclass(frozen=True)
-class Revoked:
-    """What became of it."""
-
-    signalled: Signalled
-    unseen: str = ""
-    """A warning if its connection may still be open, or its status still say "online"; else empty."""
-
-
-def revoke(folder: FederationFolder, device: str) -> Revoked:
-    """Exclude a device at once, and end its connection; a second call does no harm.
-
-    Raises:
-        ConfigError: it was never enrolled.
-        Conflict: it is revoked, and another process keeps this one from telling the broker.
-        StateError: something cannot be read or written.
-    """
-    identity = Identity(folder.federation(), device)
-    settings = RegistrarSettings.load(folder.registrar_settings)
-    authority = Authority.open(read(folder.ca), read(folder.ca_key))
-    with Register(folder.register) as register:
-        with register.transaction():
-            register.revoke(identity)
-        unseen = ""
-        try:
-            signalled = publish(folder, register)
-            if signalled is Signalled.YES:
-                unseen = dismiss(folder, register, authority, settings.broker.port, identity).unseen(device)
-        except Conflict as error:
-            raise Conflict(f"{identity.name} is revoked in the register: {error}; run it again") from None
-        finish(folder, register)
-    remove(folder.bundle(device))
-    return Revoked(signalled, unseen)
 
 
 @contextmanager

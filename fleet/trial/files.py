@@ -13,22 +13,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unicodedata import normalize
 
 from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fedge.wire.topics import LONGEST_DEVICE
 from fleet.trial.columns import nearest
+from fleet.trial.device_ids import device_ids
 from fleet.trial.usage import UsageError
 
 SUFFIX = ".csv"
 SEPARATORS = ",;\t|"
 FEWEST = 2
 """The fewest devices of a fleet."""
-LETTERS = str.maketrans(
-    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d"}
-)
-"""Latin letters that Unicode does not decompose into a letter and an accent, with their replacement."""
 
 
 @dataclass(frozen=True)
@@ -261,30 +256,6 @@ def _written(rows: Iterable[Sequence[str]], separator: str) -> str:
     out = io.StringIO()
     csv.writer(out, delimiter=separator, lineterminator="\n").writerows(rows)
     return out.getvalue()
-
-
-def device_ids(names: Sequence[str]) -> list[str]:
-    """A device id for each name, all different: lower-case letters, digits and hyphens, 36 at most.
-
-    >>> device_ids(["Phone_01", "phone 01", "Fräse 3", "Øst", "北"])
-    ['phone-01', 'phone-01-2', 'fraese-3', 'ost', 'device-5']
-    """
-    taken: list[str] = []
-    for number, name in enumerate(names, 1):
-        plain = re.sub(r"[^a-z0-9]+", "-", _ascii(name.lower())).strip("-")[:LONGEST_DEVICE].strip("-")
-        wanted = plain or f"device-{number}"
-        one, times = wanted, 1
-        while one in taken:
-            times += 1
-            tail = f"-{times}"
-            one = wanted[: LONGEST_DEVICE - len(tail)] + tail
-        taken.append(one)
-    return taken
-
-
-def _ascii(name: str) -> str:
-    """The Latin letters of a name, in lower case and without accents."""
-    return normalize("NFKD", normalize("NFC", name).translate(LETTERS)).encode("ascii", "ignore").decode()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

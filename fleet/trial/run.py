@@ -16,7 +16,8 @@ from fleet.demo.provision import Federation, while_trying, write_agent, write_fe
 from fleet.demo.run import federation_name
 from fleet.trial import conclusion, figures, page, sensors, skew, sufficiency
 from fleet.trial.admission import admit, readable
-from fleet.trial.files import FEWEST, device_ids, discover
+from fleet.trial.device_ids import device_ids
+from fleet.trial.files import FEWEST, discover
 from fleet.trial.finding import Finding
 from fleet.trial.options import Options
 from fleet.trial.participants import Participant, proposed, section, unfinished

@@ -238,7 +238,7 @@ def test_a_broker_for_one_machine_that_gets_a_name_for_others_is_told_of(tmp_pat
     root = tmp_path / "greenhouse"
     command, conf = ["init", "greenhouse", "--folder", str(root)], root / "broker/mosquitto.conf"
     assert CliRunner().invoke(app, command).exit_code == 0
-    todo = f"take the address out of the lines `listener` of {conf}"
+    todo = f"remove the address from the lines `listener` of {conf}"
     assert todo in CliRunner().invoke(app, [*command, "--host", "broker.example"]).stderr
     renewal = ["renew", "--folder", str(root)]
     assert todo not in CliRunner().invoke(app, renewal).stderr

@@ -26,18 +26,18 @@ from fedge.identity.provisioning import (
 )
 from fedge.identity.token import Token
 from fedge.wire.messages.message import pack
-from fleet.pki import enrolment
+from fleet.pki import revocation
 from fleet.pki import registrar as shell
 from fleet.pki.certificates import utc_now
 from fleet.pki.claims import Claims
 from fleet.pki.decision import MOST_A_DAY
-from fleet.pki.enrolment import revoke
 from fleet.pki.folder import FederationFolder
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
 from fleet.pki.publication import publish
 from fleet.pki.register import Register
 from fleet.pki.registrar import Petition, Registrar
+from fleet.pki.revocation import revoke
 from fleet.pki.tokens import LONGEST, promise, read_duration, withdraw
 from tests.wording import assert_tells, lines_telling
 
@@ -167,7 +167,7 @@ def test_what_another_process_changed_and_left_untold_is_told(
         raise StateError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(enrolment, "publish", locked)
+        patched.setattr(revocation, "publish", locked)
         with pytest.raises(StateError):
             revoke(place.folder, "pi-1")
     place.registrar.tell_broker(NOW)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedge.errors import DataError, FedgeError
-from fleet.trial.files import device_ids, discover
+from fleet.trial.device_ids import device_ids
+from fleet.trial.files import discover
 from tests.wording import assert_tells
 
 ROWS = "x,y\n1,a\n2,b\n"
