@@ -26,8 +26,8 @@ from fedge.identity.provisioning import (
 )
 from fedge.identity.token import Token
 from fedge.wire.messages.message import pack
-from fleet.pki import revocation
 from fleet.pki import registrar as shell
+from fleet.pki import revocation
 from fleet.pki.certificates import utc_now
 from fleet.pki.claims import Claims
 from fleet.pki.decision import MOST_A_DAY
