@@ -2,10 +2,10 @@
 
     python -m benchmarks.leaving_out [--quick] [--json]
 
-20 devices learn the digits; from round 16 on one of them spoils the mean. For each further round: the
-accuracy with it, of the model that `fedge-aggregator new-generation --from-round 15 --without` makes
-(`aggregator/aggregation/beginnings.py`), of that round's own mean without it, and of the same rounds trained
-anew.
+20 devices learn the digits; from round 16 on one of them spoils the mean. For each further round the table
+has four accuracies: with that device; of the model that `fedge-aggregator new-generation --from-round 15
+--without` makes (`aggregator/aggregation/beginnings.py`); of that round's own mean without it; and of the
+same rounds trained again without it.
 """
 
 import sys
@@ -26,13 +26,13 @@ DEVICES, CULPRIT = 20, 3
 GOOD, LAST = 15, 25
 PLAN = Plan(epochs=5, batch_size=10, learning_rate=0.05)
 NEAR, ROUNDS = 0.015, 3
-"""For so many rounds the model computed again is to be as accurate as the one trained anew, but for this."""
+"""The largest loss of accuracy against training again, and the number of rounds for which it must hold."""
 LONG = 10
-"""A step that is this many times as long as the median of all: the longest that closing lets pass."""
+"""The length of a step in medians of all steps: the longest that closing accepts."""
 
 
 class Digits:
-    """The fleet's data, and rounds of it."""
+    """The fleet's data, and the computations of a round."""
 
     def __init__(self) -> None:
         self.train: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
@@ -53,7 +53,7 @@ class Digits:
         self.samples = np.array([len(y) for _, y in self.train], float)
 
     def update(self, device: int, number: int, w: Vector, shift: int = 0) -> Vector:
-        """What a device makes of w in a round; its labels may be shifted."""
+        """Train a device from w in round `number`, with labels shifted by `shift`; return its weights."""
         X, y = self.train[device]
         targets = self.network.prepare_targets((y + shift) % 10)
         rng = np.random.default_rng((number, device))
@@ -61,19 +61,19 @@ class Digits:
         return vector
 
     def mean(self, updates: NDArray[np.float32], weights: NDArray[np.float64]) -> Vector:
-        """By n_k."""
+        """The mean of the updates, weighted by n_k."""
         mean: Vector = (weights @ updates / weights.sum()).astype(np.float32)
         return mean
 
     def accuracy(self, w: NDArray[np.floating]) -> float:
-        """On what all devices hold out."""
+        """The accuracy on the held-out rows of all devices."""
         found = self.network.evaluate(w.astype(np.float32), *self.held).accuracy
         assert found is not None
         return found
 
 
 def measure(data: Digits, kind: str, weight: float) -> dict[str, list[float]]:
-    """One culprit, whose n_k counts so many times."""
+    """Measure the accuracies with one faulty device, whose n_k counts `weight` times."""
     models = [initialize(data.spec, np.random.default_rng(5)).astype(np.float32)]
     rounds: list[NDArray[np.float32]] = []
     honest = np.arange(DEVICES) != CULPRIT
@@ -110,7 +110,7 @@ def measure(data: Digits, kind: str, weight: float) -> dict[str, list[float]]:
 
 
 def main() -> int:
-    """Print a table for each kind and weight, and judge."""
+    """Print a table for each kind and weight, and compare with the goals."""
     options = arguments(__doc__, "n_k times 3 only").parse_args()
     data = Digits()
     report: dict[str, dict[str, list[float]]] = {}

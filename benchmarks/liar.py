@@ -1,8 +1,8 @@
-"""One member that lies: an agent as it is, except for what it says.
+"""A lying device: production's agent, except for the content of its messages.
 
     python benchmarks/liar.py LIE --config agent.toml
 
-It takes part in every round as its federation asks; `LIES` says what it makes of its messages then.
+It takes part in every round as usual; `LIES` has the changes of its messages by name.
 """
 
 import sys
@@ -27,25 +27,25 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 
 LARGEST_N = 1_000_000
-"""`[federation] max_samples` as it is by default."""
+"""The default of `[federation] max_samples`."""
 Vector = NDArray[np.float32]
 Scalar = TypeVar("Scalar", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
 class Lie:
-    """What a member makes of its messages; what is None is said as it is."""
+    """How a device changes its messages; None: it sends them unchanged."""
 
     update: Callable[[Update, Vector], Update] | None = None
-    """Of its update, and of the model that it was made from, of shape (p,)."""
+    """Makes another update of its update and the model that this was trained from, of shape (p,)."""
     survey: Callable[[Survey], Survey] | None = None
     status: Callable[[Status], Status] | None = None
     silent: bool = False
-    """It is online and never answers."""
+    """Whether it is online but never answers."""
 
 
 def _weights(change: Callable[[Vector, Vector], Vector], **said: Any) -> Lie:
-    """Other weights, of the trained ones and those before, and other fields."""
+    """A lie with other weights, computed from the trained and the received ones, and with these fields."""
 
     def lie(update: Update, base: Vector) -> Update:
         trained = np.frombuffer(update.body, "<f4")
@@ -106,7 +106,7 @@ LIES: dict[str, Lie] = {
 
 
 def tell(lie: Lie) -> None:
-    """Have the agent of this process lie."""
+    """Make the agent of this process lie."""
     train, survey, work = Train.contribute, SurveyPhase.contribute, Worker.work
 
     def lying_train(self: Train, job: Assignment, *rest: Any) -> Contribution:
@@ -144,7 +144,7 @@ def tell(lie: Lie) -> None:
 
 
 def main() -> None:
-    """Take the lie from the command line, and be an agent."""
+    """Take the lie from the command line, and run the agent."""
     if len(sys.argv) < 2 or sys.argv[1] not in LIES:
         sys.exit("usage: python benchmarks/liar.py LIE --config agent.toml; LIE: " + "; ".join(LIES))
     tell(LIES[sys.argv.pop(1)])

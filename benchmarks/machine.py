@@ -6,7 +6,7 @@ import socket
 
 
 def description() -> str:
-    """Cores, architecture, Python and what else runs now: what the figures are to be read with."""
+    """Cores, architecture, Python version and present load, to print beside the figures."""
     load = os.getloadavg()[0]
     return (
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {load:.1f}"
@@ -14,7 +14,7 @@ def description() -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on this port of 127.0.0.1."""
+    """Whether a program accepts connections on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0

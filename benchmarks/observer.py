@@ -1,4 +1,4 @@
-"""A subscriber that notes when each message came: what a benchmark times, it times at the broker."""
+"""A subscriber that records when each message arrives, so that benchmarks can measure times at the broker."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ CONNECT_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Arrival:
-    """One message and when it came, in seconds of the monotonic clock."""
+    """A message and its time of arrival, in seconds of the monotonic clock."""
 
     at_s: float
     topic: str
@@ -23,7 +23,11 @@ class Arrival:
 
 
 class Observer:
-    """Listens to some topics of the broker at `url`; `arrivals` grows as messages come."""
+    """Subscribes to topics of the broker at `url`; `arrivals` has all messages so far.
+
+    Raises:
+        RuntimeError: on entering: the broker does not accept the subscription within `CONNECT_TIMEOUT_S`.
+    """
 
     def __init__(self, url: str, filters: Sequence[str]) -> None:
         self.arrivals: list[Arrival] = []
@@ -46,7 +50,7 @@ class Observer:
         return self
 
     def retain(self, topic: str, payload: bytes) -> None:
-        """Leave a message at the broker; returns when it has it."""
+        """Publish a retained message; return when the broker has acknowledged it."""
         self._client.publish(topic, payload, qos=1, retain=True).wait_for_publish(CONNECT_TIMEOUT_S)
 
     def __exit__(

@@ -31,12 +31,13 @@ from fedge.errors import FedgeError
 from fedge.storage import atomic_files, locks
 from fleet.pki import init_folders
 from fleet.pki.device_list import listing
-from fleet.pki.enrolment import admit_observer, enroll, enroll_all, revoke
+from fleet.pki.enrolment import admit_observer, enroll, enroll_all
 from fleet.pki.folder import FederationFolder
 from fleet.pki.identity import Identity
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
 from fleet.pki.renewal import renew
+from fleet.pki.revocation import revoke
 from fleet.pki.signing_key import rotate_signing_key
 from fleet.pki.tokens import promise
 from tests.wording import assert_tells, telling

@@ -2,11 +2,11 @@
 # A simulated device. It takes a part of the data that no other container uses, joins the federation as that
 # device unless it has joined before, and runs the agent as a real device does.
 #
-#   FEDGE_TROUBLE   with "crash" or "all" in it the agent is killed again and again, in the middle of anything
+#   FEDGE_TROUBLE   if it contains "crash" or "all", the agent is killed repeatedly at random times
 set -eu
 devices=/var/lib/fedge/devices
 
-# A lock is held for as long as this container lives, so what a dead one held is free again.
+# A lock is held until this container ends, so the part of an ended container is free again.
 home=
 for part in "$devices"/*/; do
     exec 9>"${part}lock"
@@ -21,7 +21,7 @@ if [ -z "$home" ]; then
 fi
 device=${home##*/}
 
-# The broker and the registrar may come later than this.
+# The broker and the registrar may start later than this container.
 trap 'exit 0' TERM INT
 until [ -e "$home/agent.toml" ]; do
     fedge-agent join - --device "$device" --folder "$home" <"$devices/token" || sleep 2
@@ -39,7 +39,7 @@ while true; do
     agent=$!
     sleep "$(shuf -i 20-90 -n 1)" &
     wait $!
-    kill -0 "$agent" 2>/dev/null || break # it ended by itself: what it said is in the log
+    kill -0 "$agent" 2>/dev/null || break # it ended by itself; the log has the reason
     echo "device.sh: killing the agent" >&2
     kill -KILL "$agent"
     wait "$agent" || true

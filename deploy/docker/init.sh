@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prepare a federation: its folder, the data of its devices, and a claim with which they join. Run again, it
-# makes only what is missing. The claim comes last, so if there is a valid one everything is complete.
+# Prepare a federation: its folder, the data of its devices, and a claim with which they join. A second run makes
+# only the missing files. The claim is made last, so if there is a valid one, everything is complete.
 set -eu
 devices=/var/lib/fedge/devices
 federation=/var/lib/fedge/federation

@@ -30,7 +30,7 @@ TYPERS_USAGE = 2
 
 
 class Commands(TyperGroup):
-    """All commands. A wrong call and Ctrl-C end with the same exit codes as in the other programs."""
+    """All commands. After a wrong call or Ctrl-C the exit code is the same as in the other programs."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command that the arguments name."""

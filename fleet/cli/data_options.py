@@ -10,12 +10,12 @@ from fleet.demo.provision import Value
 from fleet.trial.columns import nearest
 from fleet.trial.usage import UsageError
 
-HINT = "a key of [data] is given here by --data KEY=VALUE"
-"""The hint that follows a message which names such a key."""
+HINT = "here a key of [data] is set with --data KEY=VALUE"
+"""The hint that is added to a message which names such a key."""
 
 
 def names_a_key(message: str) -> bool:
-    """Whether a message advises a key of `[data]`."""
+    """Whether a message advises the user to set a key of `[data]`."""
     return "[data] " in message and not message.startswith("[data] ")
 
 
@@ -25,7 +25,7 @@ def with_hint(message: str) -> str:
 
 
 def data_options(texts: Sequence[str], elsewhere: Mapping[str, str]) -> dict[str, Value]:
-    """Read each `KEY=VALUE` as in `agent.toml`; a value that is not TOML is read as a text.
+    """Read each `KEY=VALUE` as in `agent.toml`; a value that is not TOML is taken as a text.
 
     >>> data_options(["gap=1", "separator=;"], {})
     {'gap': 1, 'separator': ';'}

@@ -34,8 +34,8 @@ def evaluate(
 ) -> None:
     """Score an exported model on rows whose answers are known: by class, or by target.
 
-    It is for users of a model. The result of a regression stands beside that of
-    always answering the mean. Columns are matched by the names in the model.
+    It is for users of a model. For a regression the output also has the errors
+    of always answering the mean. Columns are matched by the names in the model.
     Use rows on which it was not trained.
 
     \b

@@ -1,6 +1,6 @@
 """Write docs/settings.md, which has every key of every settings file, from the models that read them.
 
-`python -m fleet.cli.settings_reference FILE` writes it anew. A key's meaning is the docstring below its
+`python -m fleet.cli.settings_reference FILE` writes the page. A key's meaning is the docstring below its
 field.
 """
 

@@ -30,7 +30,7 @@ def rotate_key(
     from fleet.pki.signing_key import rotate_signing_key
 
     try:
-        FederationFolder(folder).federation()  # raises if the folder is none
+        FederationFolder(folder).federation()  # raises an error if this is not a federation's folder
         settings = FederationSettings.load(folder / "federation.toml", {})
         key = settings.signing.key
         if key is None:

@@ -47,7 +47,7 @@ def relay(
         str,
         typer.Option(
             help="none, all, or several separated by commas: delay, slow, partition, half-open. (crash is "
-            "accepted and ignored: whatever starts the devices does that.)"
+            "accepted and ignored: the program that starts the devices does that.)"
         ),
     ] = "none",
     seed: Annotated[

@@ -1,7 +1,7 @@
 """The baselines for learning together: each device alone, and all data in one place.
 
-Both train the network of the task with the plan of the fleet, as often as the fleet has rounds, and so for as
-many epochs. They normalise features by the survey of the data that they may see.
+Both train the task's network with the fleet's plan, once for each round of the fleet, so for as many epochs.
+They standardise features by a survey of the data that they may see.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,9 +65,10 @@ def alone(
         task: as the survey gets it, without a Standardize layer.
         fleet: by device.
         plan: local training of one round.
-        rounds: how often it is run.
+        rounds: how often the plan is run.
         seed: determines the first weights, the same for all, and the order of samples.
-        enough: asked before each device; yes ends with the devices so far, but never without the first.
+        enough: called before each device but the first; if it returns True, the remaining devices are left
+            out.
         best: take the best of the models after each round on all held-out parts, else the last one. So
             overfitting in too many rounds does not make a baseline look bad.
 
@@ -120,9 +121,9 @@ def predict(
 ) -> Predicted:
     """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
 
-    `enough` is asked before each round but the first. With `judge` (samples and their answers) the model of
-    the round with the best figure on them answers, among equal ones that with the least loss; otherwise the
-    last model. The other arguments and errors are those of `alone`.
+    `enough` is called before each round but the first; True ends the training. With `judge` (samples and
+    their answers) the model of the round with the best figure on them answers, among equal ones that with the
+    least loss; otherwise the last model. The other arguments and errors are those of `alone`.
     """
     everything = np.concatenate([data.X for data in fleet.values()])
     answers = np.concatenate([data.y for data in fleet.values()])

@@ -32,8 +32,8 @@ LOWEST_PORT, FIRST_DYNAMIC_PORT = 10_000, 49_152
 START_S, SAVE_S = 60.0, 30.0
 """How long a broker may take until it listens, and to save its database before it ends."""
 
-# `persistence` alone saves every 30 minutes; saving at every change is what survives a SIGKILL. Queues and
-# packets are limited by default and drop in silence: every limit is said.
+# `persistence` alone saves every 30 minutes; only what is saved at every change survives a SIGKILL. With its
+# default limits of queues and packets Mosquitto drops messages silently, so every limit is set here.
 MOSQUITTO = """\
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -56,8 +56,9 @@ log_type notice
 connection_messages false
 """
 
-# Without [v5.1] rumqttd speaks MQTT 3.1.1 only, with payloads of at most 20,480 bytes. Its log of a filter is
-# in RAM and forgets its oldest segment when all are full, read or not: they hold several rounds of updates.
+# Without [v5.1] rumqttd speaks MQTT 3.1.1 only, with payloads of at most 20,480 bytes. It keeps the log of a
+# filter in RAM and drops the oldest segment when all are full, read or not. All segments together hold
+# several rounds of updates.
 IOTCORE = """\
 id = 0
 
@@ -85,7 +86,7 @@ class Broker(ABC):
     """A broker that accepts connections; leaving the context ends it if it was started here."""
 
     name: str
-    """Its description, for people."""
+    """A description of the broker for the user."""
     url: str
     """`mqtt://host:port`."""
 
@@ -126,7 +127,7 @@ class LocalBroker(Broker):
         self._program: Program | None = None
         self.restart()
 
-    def kill(self) -> None:  # noqa: D102 (told by Broker)
+    def kill(self) -> None:  # noqa: D102 (see Broker)
         if self._program is not None:
             self._program.process.kill()
             self._program.process.wait()
@@ -178,10 +179,10 @@ class ExternalBroker(Broker):
         self.url = url
 
     def kill(self) -> None:  # noqa: D102
-        raise FedgeError(f"{self.url} was not started here and is not killed from here")
+        raise FedgeError(f"{self.url} was not started here and cannot be killed from here")
 
     def restart(self) -> None:  # noqa: D102
-        raise FedgeError(f"{self.url} was not started here and is not restarted from here")
+        raise FedgeError(f"{self.url} was not started here and cannot be restarted from here")
 
     def stop(self) -> None:  # noqa: D102
         return

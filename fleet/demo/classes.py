@@ -10,7 +10,7 @@ from fleet.demo.history import RoundScores
 from fleet.demo.scoring import ClassRow
 
 ROW_PX, AROUND_PX = 26, 90
-"""The height of a class in the picture of rounds, and of the margins."""
+"""The height in pixels of a class in the figure of rounds, and of the figure's margins."""
 
 
 def by_class(rows: Sequence[ClassRow], devices: int, central: Classification | None = None) -> str:
@@ -22,9 +22,9 @@ def by_class(rows: Sequence[ClassRow], devices: int, central: Classification | N
         central: those of a model that was trained on all data in one place, on the same rows; None: not
             shown.
     """
-    head = ["class", "training", "on devices", "held out", "recognised"]
+    head = ["class", "training", "on devices", "held out", "recall"]
     head += ["in one place"] if central is not None else []
-    head += ["right where said", "taken for most"]
+    head += ["precision", "most often mistaken for"]
     cells = []
     for k, row in enumerate(rows):
         line = [
@@ -41,22 +41,22 @@ def by_class(rows: Sequence[ClassRow], devices: int, central: Classification | N
         ]
         cells.append(line)
     note = (
-        "Of the shared model on the held-out rows: how many of a class it recognises (recall), and how often "
-        "it is right where it says so (precision)."
+        "The shared model on the held-out rows. Recall: the share of a class's rows that it recognises. "
+        "Precision: the share of the rows it assigns to a class that belong to the class."
     )
     return look.section("Class by class", note, look.table(head, cells))
 
 
 def by_round(history: Sequence[RoundScores]) -> str:
-    """HTML of the picture of what is recognised after each round; "" without rounds, or without classes."""
+    """HTML of the figure of recall after each round; "" without rounds, or without classes."""
     told = [(one.round, one.scores) for one in history if isinstance(one.scores, Classification)]
     if len(told) < 2:
         return ""
     first = told[0][0]
-    note = "The part of each class's held-out rows that the shared model recognises after each round" + (
+    note = "The share of each class's held-out rows that the shared model recognises after each round" + (
         "; round 0 is before any training."
         if not first
-        else f", of the rounds from {first} on, which are kept."
+        else f"; the ledger keeps the rounds from {first} on."
     )
     return look.section("Class by class, round by round", note, look.drawn(_rounds(told)))
 

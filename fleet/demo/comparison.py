@@ -89,12 +89,12 @@ def compare(
     """Measure the exported model, and train the two baselines.
 
     Args:
-        files: those of a federation that is done.
-        plan: its plan.
-        rounds: the number of its rounds.
+        files: the files of a federation that has ended.
+        plan: the federation's plan.
+        rounds: the number of its training rounds.
         seed: determines the first weights, and the order of samples.
         display: shows the progress.
-        enough: yes ends the training of baselines; each trains at least one round.
+        enough: if it returns True, the training of baselines ends; each trains at least one round.
         best: compare with the best model of their rounds, else with the last one.
 
     Raises:
@@ -129,7 +129,7 @@ def outcome_of(
     seed: int,
     started_s: float,
 ) -> Outcome:
-    """Everything that is shown of a federation in the folder of its files; `started_s` is monotonic."""
+    """The data of the report on a federation; `started_s` is the monotonic time at which the run began."""
     folder = files.settings.parent
     exported = FederationSettings.load(files.settings).export.folder
     figure, last = compared.figure, compared.task.network.last

@@ -8,7 +8,7 @@ def main() -> None:
     """Run until killed: rumqttd has no way to stop."""
     from iotcore.iotcore import IotCoreBroker
 
-    # rumqttd's tracing spans come out as one ERROR record a packet.
+    # rumqttd logs its tracing spans as one ERROR record for each packet.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
     IotCoreBroker(config_path=sys.argv[1]).run_forever()
 

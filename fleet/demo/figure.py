@@ -16,7 +16,7 @@ class Figure:
     name: str
     """In JSON."""
     title: str
-    """For people, at the head of a column."""
+    """The heading of its column in tables."""
     more_is_better: bool
 
     def of(self, outputs: NDArray[Any], truth: NDArray[Any]) -> float:

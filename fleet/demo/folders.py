@@ -27,9 +27,7 @@ def anew(folder: Path, kind: str, source: Path) -> Iterator[Path]:
     """
     place = folder.resolve()
     if is_of(place, kind) and source.resolve().is_relative_to(place):
-        raise ConfigError(
-            f"--out {folder}: is emptied for what is made, and {source} lies in it: name another"
-        )
+        raise ConfigError(f"--out {folder}: contains {source}, and would be emptied: name another folder")
     before = place.with_name(f".{place.name}-before")
     try:
         if is_of(before, kind):  # of a run that was killed
@@ -66,7 +64,7 @@ def empty(folder: Path, kind: str) -> Path:
         if folder.exists() and any(folder.iterdir()):
             if not (folder / mark).is_file():
                 raise ConfigError(
-                    f"--out {folder}: is not empty and not from an earlier {kind}: name another"
+                    f"--out {folder}: is not empty and not from an earlier {kind}: name another folder"
                 )
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
 """Score the model after each round on the held-out parts of all devices, class by class.
 
-In the field devices tell one figure each, and the aggregator takes a mean that no liar can move far. Here the
-data are on the same machine. So the models in the ledger can be scored exactly, and by class, without devices
-telling more.
+In the field each device reports one figure, and the aggregator takes a mean that a single liar cannot move
+far. Here all data are on the same machine, so the models in the ledger can be scored exactly and by class.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """`python -m fleet.demo.hosting AGENT.toml …`: several agents in one process, a thread each.
 
-It is for more devices than a machine can hold processes. They are the agents that run in the field; only
-their memory and their interpreter are shared. If one of them ends, all end.
+The demo uses it if a machine has no room for one process per device. These are the agents that run in the
+field; they only share memory and interpreter. If one of them ends, all end.
 """
 
 import logging

@@ -48,7 +48,7 @@ class Learnt:
     processes: int
     """The number of processes of the devices."""
     cut: bool
-    """Whether it ended because the time was up, before all rounds were done."""
+    """Whether the time limit ended it before all rounds were done."""
 
     @property
     def rounds(self) -> int:
@@ -66,7 +66,7 @@ def learn(
         logs: a folder to create.
         bus: the broker that the files name.
         display: shows the progress.
-        until_s: by the monotonic clock; learning ends then, but not before its first round.
+        until_s: the time limit, by the monotonic clock; at least one round is finished.
 
     Raises:
         FedgeError: a program ended too early (with the last lines of its log), learning makes no progress, or
@@ -113,7 +113,7 @@ def newest_in(folder: Path) -> Path:
 
 
 def shared_out(devices: Mapping[str, Path], processes: int) -> list[list[str]]:
-    """Distribute devices evenly over at most so many processes.
+    """Distribute devices evenly over at most this many processes.
 
     >>> shared_out({name: Path(name) for name in "abcde"}, 2)
     [['a', 'c', 'e'], ['b', 'd']]
@@ -186,7 +186,7 @@ def _read(database: Path) -> tuple[list[RoundRow], int]:
     try:
         if database.exists():
             return read_rounds(database), sum(device.online for device in read_devices(database))
-    except StateError:  # it exists, and is not yet made
+    except StateError:  # the file exists, but its tables do not yet
         pass
     return [], 0
 

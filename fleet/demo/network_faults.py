@@ -3,7 +3,7 @@
     with Relay("broker", 8883, **line(kinds)) as relay:
         for episode in episodes(kinds, seed=1): ...
 
-Crashes are no network fault: whoever starts the devices kills them.
+Crashes are not network faults: the program that starts the devices kills them.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Trouble(StrEnum):
     HALF_OPEN = "half-open"
     """From time to time a quarter of all connections goes silent for good, without being closed."""
     CRASH = "crash"
-    """Devices are killed; the network does nothing."""
+    """Devices are killed; the relay does nothing."""
 
 
 class Line(TypedDict, total=False):
@@ -60,10 +60,10 @@ class Episode:
 
 
 def parse(text: str) -> frozenset[Trouble]:
-    """Read kinds separated by commas; `all` is every one, nothing is none.
+    """Read kinds separated by commas; `all` means every kind, and an empty text none.
 
     Raises:
-        ConfigError: a word is no kind; the text names it and all kinds.
+        ConfigError: a word is not a kind; the text names it and all kinds.
     """
     words = {word for word in text.replace(",", " ").split() if word != "none"}
     if "all" in words:
@@ -85,7 +85,7 @@ def line(kinds: Set[Trouble]) -> Line:
 
 
 def episodes(kinds: Set[Trouble], seed: int) -> Iterator[Episode]:
-    """The endless sequence of episodes; empty if there is no such kind among them."""
+    """The endless sequence of episodes; empty if none of `kinds` comes in episodes."""
     strikes = sorted(kinds & {Trouble.PARTITION, Trouble.HALF_OPEN})
     draw = random.Random(seed)  # nosec B311 # what goes wrong, not a secret
     while strikes:
@@ -108,7 +108,7 @@ def relay(
         listen: addresses and ports.
         kinds: the kinds of faults.
         seed: determines which faults come when.
-        sleeps: sleeps for so many seconds; False: it was asked to end meanwhile.
+        sleeps: sleeps for this many seconds; returns False if it was asked to end meanwhile.
 
     Raises:
         ConfigError: an address cannot be listened on.

@@ -40,7 +40,7 @@ class Outcome:
     together: float
     """The figure of the exported ONNX file on the held-out parts of all devices, by onnxruntime."""
     together_by_device: dict[str, float]
-    """The same on each device's own held-out part."""
+    """The same figure on each device's own held-out part."""
     alone: tuple[Alone, ...]
     central: float
     """The figure of a model that was trained on all training parts in one place."""
@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def curve(self) -> list[tuple[int, float]]:
-        """The figure of the model after each round, as far as known: measured here, or as devices told.
+        """The figure of the model after each round, as far as known: measured here, or reported by devices.
 
         A row of the ledger describes the model that its round began with: that of the round before.
         """
@@ -95,12 +95,12 @@ class Outcome:
 
     @property
     def traffic(self) -> Traffic:
-        """Of all rounds."""
+        """The traffic of all rounds."""
         return Traffic(sum(row.bytes_up for row in self.rows), sum(row.bytes_down for row in self.rows))
 
     @property
     def seconds_per_round_median(self) -> float:
-        """Of the training rounds."""
+        """The median duration of the training rounds, in seconds."""
         return median(row.seconds for row in self.training if row.seconds is not None)
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Partition a data set: a folder for each device, with its own rows alone."""
+"""Partition a data set: a folder for each device, with only its own rows."""
 
 from pathlib import Path
 

@@ -13,8 +13,8 @@ import fedge
 from fedge.errors import FedgeError
 from fleet.demo.threads import ONE_THREAD
 
-# PR_SET_PDEATHSIG (prctl(2)) survives execve, so a small program in front of the real one sets it: a
-# preexec_fn would do so without a second start, but it is not safe in a parent that has threads.
+# PR_SET_PDEATHSIG (prctl(2)) survives execve, so a small program sets it and then executes the real one. A
+# preexec_fn would save this second start, but it is not safe in a parent that has threads.
 _BOND = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)

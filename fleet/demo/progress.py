@@ -25,7 +25,7 @@ class Display(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def say(self, text: str) -> None:  # noqa: D102 (told by Display)
+    def say(self, text: str) -> None:  # noqa: D102 (see Display)
         return
 
     def show(self, rows: Sequence[RoundRow], online: int) -> None:  # noqa: D102
@@ -70,8 +70,10 @@ class Bar:
 
 
 def figures(rows: Sequence[RoundRow], online: int, devices: int) -> str:
-    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`; 0: the number of all is
-    not known yet."""
+    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`.
+
+    `devices` is 0 while their number is not known.
+    """
     measured = [row.accuracy for row in rows if row.accuracy is not None]
     parts = [f"accuracy {measured[-1]:.3f}"] if measured else []
     sent = sum(row.bytes_up + row.bytes_down for row in rows)

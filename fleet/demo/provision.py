@@ -70,7 +70,7 @@ def provision(
         deadline_s=deadline_s,
         quorum=quorum,
         keep_all=keep_all,
-        choose="newest",  # what the devices hold is compared with it
+        choose="newest",  # because it is compared with the model that the devices hold
     )
     agents = {}
     for data in dataset.devices:
@@ -143,10 +143,10 @@ def write_federation(
 
 
 def while_trying(broker_url: str, devices: int, rounds: int, deadline_s: float) -> dict[str, str]:
-    """Settings that a trial needs and a fleet in use must not have, as environment variables.
+    """Settings that a trial needs but a fleet in production must not have, as environment variables.
 
     Every round waits for all devices, so that the same seed gives the same model. The ledger keeps every
-    round, to be examined afterwards. The broker may be one that ends with the trial.
+    round for the evaluation afterwards. The broker may end with the trial.
     """
     aggregator = {
         "ROUNDS__TARGET": devices,
@@ -189,7 +189,7 @@ def _broker(url: str) -> dict[str, "Value"]:
     try:
         BrokerSettings(url=url)
     except ValidationError:
-        # Plaintext to another machine: whoever names such a broker wants it, and this data is public.
+        # Plaintext to another machine is allowed here: the caller named that broker, and this data is public.
         return {"url": url, "insecure": True}
     return {"url": url}
 

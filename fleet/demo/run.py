@@ -26,7 +26,7 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller chose."""
+    """The caller's options."""
 
     out: Path
     dataset: str = "watch"
@@ -86,6 +86,6 @@ def _load(options: Options) -> FederatedDataset:
 
 
 def federation_name(wanted: str, bus: broker.Broker) -> str:
-    """The federation's name; on a broker that outlives us no earlier one may have had the same."""
+    """The federation's name; on a broker that runs on after us it differs from those of earlier runs."""
     ours = isinstance(bus, broker.LocalBroker)
     return wanted if ours else f"{wanted}-{secrets.token_hex(4)}"

@@ -16,9 +16,9 @@ class ClassRow:
 
     name: str
     training: int
-    """Training rows of it."""
+    """The number of training rows."""
     rows: int
-    """Held-out rows of it."""
+    """The number of held-out rows."""
     devices: int
     """Devices whose held-out part has it."""
     trained: int
@@ -28,7 +28,7 @@ class ClassRow:
     precision: float | None
     """The share of the rows taken for it that belong to it; None: there are none."""
     mistaken_for: str | None
-    """The class that its rows are most often mistaken for; None: there is no mistake."""
+    """The class for which its rows are most often mistaken; None: there is no mistake."""
     mistaken: int
     """The number of these mistakes."""
 

@@ -1,7 +1,7 @@
 """A TCP relay that simulates a bad link: it delays, throttles, holds back, or goes silent.
 
-It shows the effects of lost packets as TCP does: bytes arrive late, in order, or never. It does not inspect
-the bytes, so TLS passes through it from end to end.
+Lost packets have the effect that they have on TCP: bytes arrive late, in order, or never. The relay does not
+inspect the bytes, so TLS passes through it from end to end.
 """
 
 import asyncio
@@ -70,15 +70,15 @@ class Relay:
         self._end_loop()
 
     def forget(self, share: float = 1.0) -> None:
-        """Make a share of the connections half-open: nothing is forwarded any more, not even their end."""
+        """Make a share of the connections half-open: nothing is forwarded any more, not even a close."""
         self._loop.call_soon_threadsafe(self._forget, share)
 
     def part(self) -> None:
-        """Hold everything back, of new connections too, until `heal`: a partition."""
+        """Begin a partition: hold back all data, also of new connections, until `heal`."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def heal(self) -> None:
-        """Forward again, first what was held back."""
+        """End a partition: forward the data that was held back, then new data."""
         self._loop.call_soon_threadsafe(self._open.set)
 
     def _do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -28,8 +28,8 @@ def check(onnx: Path, state: Path, X: Inputs) -> float:
         X: raw samples, of shape (n, d), n ≥ 1.
 
     Returns:
-        The largest difference from the device's own forward pass: of a probability, or of a target in units
-        of the largest one (never of less than 1).
+        The largest difference from the device's own forward pass: of a probability, or of a target divided by
+        the largest target (by at least 1).
 
     Raises:
         StateError: the device holds no model, or a damaged one.

@@ -19,8 +19,8 @@ class Agent:
     Args:
         settings: the path of an `agent.toml`, or the settings themselves.
         source: called without arguments before each round; returns (X, y) or (X, y, series), as
-            `[data] source = "python"` wants it, and takes the place of what `[data]` names. None: the
-            settings name the source.
+            `[data] source = "python"` requires, and replaces the source that `[data]` names. None: the
+            source of the settings is used.
 
     Raises:
         ConfigError: the settings are wrong.
@@ -44,7 +44,7 @@ class Agent:
         self._has_run = False
 
     def run(self) -> None:
-        """Run until `stop` or Ctrl-C; only once, because it closes its files at the end.
+        """Run until `stop` or Ctrl-C. It can run only once, because it closes its files at the end.
 
         Raises:
             RuntimeError: it has run already.

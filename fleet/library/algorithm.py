@@ -1,4 +1,4 @@
-"""`Algorithm`: which parts a simulated federation learns with, by their names or as they are."""
+"""`Algorithm`: the parts with which a simulated federation learns, given by name or as objects."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ DOES = {"local": "run", "codec": "encode", "rule": "aggregate", "server": "step"
 
 @dataclass(frozen=True)
 class Algorithm:
-    """The parts of an algorithm, each by its name, as an `Entry`, or as the part itself.
+    """The parts of an algorithm, each given by its name, as an `Entry`, or as the part itself.
 
     The default is FedAvg (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
     Decentralized Data", AISTATS, Algorithm 1).
@@ -50,14 +50,14 @@ class Algorithm:
         """The tables of `federation.toml` for these parts, which have to be registered.
 
         Raises:
-            ConfigError: there is none of a name, or it does not know an option.
+            ConfigError: no part has this name, or a part has no such option.
         """
         names = {kind: self._name(kind) for kind in USUAL}
         told = {kind: dict(self.options.get(kind, {})) for kind in USUAL}
         plan: dict[str, Any] = {"codec": names["codec"], "local": names["local"]}
         plan |= {f"{kind}_options": told[kind] for kind in plan if told[kind]}
         if names["local"] == USUAL["local"] and not told["local"]:
-            del plan["local"]  # devices of before know no such key
+            del plan["local"]  # earlier versions do not know this key
         tables = {kind: {"name": names[kind], **told[kind]} for kind in ("rule", "server")}
         return {
             "plan": plan,

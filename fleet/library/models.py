@@ -95,7 +95,7 @@ def load_model(path: Path | str) -> Model:
 
     Raises:
         StateError: there is none, it cannot be read, or is damaged; the text names the file.
-        ConfigError: a newer program wrote it, and this one cannot compute it.
+        ConfigError: a newer program wrote it, and this version cannot compute it.
     """
     found = Path(path)
     if found.is_dir():
@@ -116,7 +116,7 @@ def load_model(path: Path | str) -> Model:
 
 
 def _exported(path: Path, manifest: Path) -> Model:
-    """A model of a safetensors file: https://github.com/huggingface/safetensors, "Format"."""
+    """Read a model from a safetensors file: https://github.com/huggingface/safetensors, "Format"."""
     content = _read(path)
     try:
         about = json.loads(_read(manifest)) if manifest.exists() else {}
@@ -136,7 +136,7 @@ def _exported(path: Path, manifest: Path) -> Model:
 
 
 def _model(said: dict[str, Any], tensors: dict[str, bytes], *, fills: bool) -> Model:
-    """The model of what an export says of itself, and of its tensors' bytes."""
+    """Make the model from an export's metadata and the bytes of its tensors."""
     layers = []
     for layer in said["network"]["layers"]:
         parts = {name: tensors.get(f"{layer['type']}.{name}") for name in ("mean", "scale", "rest")}

@@ -9,7 +9,7 @@ from fleet.simulator.place import Place
 from fleet.simulator.turns import Turns
 
 QUEUE_LIMIT = 1_000_000
-"""The most messages that wait for a client at the broker."""
+"""The largest number of messages that wait for a client at the broker."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Stage:
     clock: Clock
     broker: Broker
     rng: random.Random
-    """Only for the delay of packets; no model depends on it."""
+    """Determines only the delay of packets; no model depends on it."""
 
     @classmethod
     def new(cls, seed: int) -> "Stage":

@@ -41,7 +41,7 @@ from fleet.library.warnings import held_back
 
 NAME, SOURCE = "simulation", "data"
 ATTEMPTS = 3
-"""A round that does not close within this number of deadlines never will."""
+"""A round that has not closed after this number of deadlines does not close any more."""
 SETTLE_S = 60.0
 """Virtual seconds for connecting and closing, besides the deadlines."""
 MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
@@ -76,15 +76,15 @@ def simulate(
     Args:
         task: the network, and the names of features and outputs; the survey adds the layers that standardize.
         devices: (X, y) of each, by device id: samples of shape (n, d), and answers of shape (n,) or (n, t);
-            classes by their names or indices. Or (X, y, series), which says what recording each row is of.
+            classes by their names or indices. Or (X, y, series), where series has the recording of each row.
         algorithm: the parts to learn with; FedAvg if None.
         plan: local training; its codec and local algorithm are those of `algorithm`.
         rounds: training rounds.
         seed: fixes the first weights and the order of samples.
-        holdout: which share of each recording is kept for evaluation, its last rows.
-        settings: tables as in `federation.toml` for all else, `{"rounds": {"fraction": 0.5, "target": 4}}`.
-        folder: a new one, in which `read_rounds` finds the ledger at `state`, and `load_model` what a device
-            holds at `devices/NAME`; None: they are dropped.
+        holdout: the share of each recording that is kept for evaluation: its last rows.
+        settings: other tables of `federation.toml`, as in `{"rounds": {"fraction": 0.5, "target": 4}}`.
+        folder: a new folder, which keeps the ledger in `state`, for `read_rounds`, and each device's model in
+            `devices/NAME`, for `load_model`; None: both are deleted.
 
     Raises:
         ConfigError: an argument, a device's name, a setting or a part is wrong.
@@ -134,7 +134,7 @@ def _reasons(aggregator: Aggregator, fleet: list[Device]) -> str:
     failed = [f"{device.name}: {device.failed}" for device in fleet if device.failed is not None]
     rows = read_devices(aggregator.path)
     refused = [f"{row.device}: {row.last_refusal}" for row in rows if row.last_refusal is not None]
-    return "; ".join(failed or refused) or "too few devices answer for what [rounds] asks"
+    return "; ".join(failed or refused) or "fewer devices answer than [rounds] requires"
 
 
 def _federation(
@@ -150,7 +150,9 @@ def _federation(
     """The settings of the federation; the defaults are those of `fedge demo`."""
     *hidden, last = task.network.layers
     if not isinstance(last, Dense):
-        raise ConfigError("task: its network ends with a dense layer; the survey adds what stands around it")
+        raise ConfigError(
+            "task: its network must end with a dense layer; the survey adds the layers around it"
+        )
     parts = algorithm.tables()
     told = plan.model_dump(exclude_none=True, exclude={"codec", "codec_options", "local", "local_options"})
     model = {key: found for key in ("features", "classes", "targets") if (found := getattr(task, key))}

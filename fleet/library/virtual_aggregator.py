@@ -22,7 +22,7 @@ SESSION_S = 86_400
 
 
 class Aggregator(Program):
-    """Production's aggregator: it watches for another one first, then serves.
+    """Production's aggregator: it first watches for another aggregator, then serves.
 
     Args:
         stage: what it shares with the other programs.
@@ -42,7 +42,7 @@ class Aggregator(Program):
 
     @property
     def done(self) -> bool:
-        """Whether learning has ended, and the end is published."""
+        """Whether learning has ended and its end is published."""
         return self._runtime is not None and self._runtime.has_nothing_left_to_say
 
     @property

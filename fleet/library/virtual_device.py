@@ -18,7 +18,7 @@ from fleet.simulator.link import VirtualLink
 
 
 class _InlineWorker(Worker):
-    """A worker without a thread: the clock runs an assignment next."""
+    """A worker without a thread: an assignment is the clock's next action."""
 
     def __init__(self, program: Program, settings: AgentSettings, sources: Mapping[str, Source]) -> None:
         super().__init__(settings, sources, program.post)

@@ -1,4 +1,4 @@
-"""Warnings of a simulation: printed when it succeeds, dropped when it raises an error, which tells more."""
+"""Warnings of a simulation: printed if it succeeds; dropped if it raises an error, which says more."""
 
 import logging
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from logging.handlers import MemoryHandler
 PROGRAMS = ("fedge", "agent", "aggregator")
 """The loggers of all programs."""
 MOST = 100_000
-"""Warnings that are kept at most; more are printed at once."""
+"""The largest number of warnings that are held back; further ones are printed at once."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ BROKER_FIGURES = "$SYS/#"
 
 _HEADING = """\
 # Written by `fedge`: who may publish and read what. Changes made here are lost; `fedge enroll` and
-# `fedge revoke` change it. Who has no block may do nothing.
+# `fedge revoke` change it. A name without a block has no rights.
 """
 
 
@@ -34,7 +34,7 @@ def acl_text(
     petitioners: Iterable[Petitioner] = (),
     farewell: Identity | None = None,
 ) -> str:
-    """The whole file, for members that are not revoked; `farewell` may only replace its status."""
+    """The whole file, for members that are not revoked; the device `farewell` may only replace its status."""
     known = sorted(set(identities), key=lambda identity: identity.name)
     federations = sorted({identity.federation for identity in known})
     blocks = [
@@ -72,7 +72,7 @@ def _rights(identity: Identity, federations: Sequence[str]) -> list[Right]:
         case Role.WATCH:
             return [("read", topic) for topic in (topics.round, topics.service, topics.all_statuses)]
         case Role.OBSERVER:
-            # Not the updates: they tell more of a device than a dashboard needs.
+            # Not the updates: they reveal more about a device than a dashboard needs.
             shown = (topics.round, topics.tasks, topics.models, topics.exports, topics.service)
             more = (topics.all_receipts, topics.all_statuses, BROKER_FIGURES)
             return [("read", topic) for topic in (*shown, *more)]

@@ -32,7 +32,7 @@ class Revoked:
 
 
 class Authority:
-    """The authority: its certificate, and its key, which nobody else may read."""
+    """The authority's certificate and key; nobody else may read the key."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
@@ -43,7 +43,7 @@ class Authority:
         """A new authority that certifies its own key, for a number of days.
 
         Raises:
-            ConfigError: the name is too long for a certificate, or the bytes are no key of ours.
+            ConfigError: the name is too long for a certificate, or the bytes are not an ECDSA P-256 key.
         """
         check_common_name(name)
         key = private_key(key_pem)
@@ -106,9 +106,10 @@ class Authority:
         return self._issue(common_name, key, days, now, ExtendedKeyUsageOID.SERVER_AUTH, hosts)
 
     def revocation_list(self, revoked: Iterable[Revoked], now: datetime) -> bytes:
-        """The CRL in PEM. It ends with the authority: a list past its date refuses everybody (RFC 5280, 6.3).
+        """The CRL in PEM. Its end is the authority's own: an expired list makes a broker refuse everybody.
 
-        Brokers read it from their own disk, where a newer one replaces it, so its date protects nothing.
+        See RFC 5280, section 6.3. Brokers read the list from their own disk, where a newer one replaces it,
+        so an earlier end would protect nothing.
         """
         builder = (
             x509.CertificateRevocationListBuilder()

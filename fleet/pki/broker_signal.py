@@ -20,8 +20,8 @@ STARTING_S = 10.0
 class Signalled(Enum):
     """The result of the signal to the broker."""
 
-    YES = "the broker reads it now"
-    NOT_RUNNING = "the broker does not run; it reads it when it starts"
+    YES = "the broker reads the change now"
+    NOT_RUNNING = "the broker does not run; it reads the change when it starts"
     NOT_ALLOWED = (
         "the broker was not signalled, because this user may not; the system does it where "
         "fedge-broker-reload.path is installed, else run as root: systemctl reload mosquitto"
@@ -40,7 +40,7 @@ def signal_broker(pid_file: Path, members: int = 0) -> Signalled:
         pid = int(read_file(pid_file, 32))
         command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if "mosquitto" not in {Path(word).name for word in command}:
-            return Signalled.NOT_RUNNING  # the number is somebody else's by now
+            return Signalled.NOT_RUNNING  # another process has this id now
         _wait_until_it_hears(pid)
         _wait_until_it_rests(pid, READING_S + READING_PER_MEMBER_S * members)
         os.kill(pid, signal.SIGHUP)

@@ -30,7 +30,7 @@ class Common:
         """From a federation's folder.
 
         Raises:
-            ConfigError: `device.toml` cannot be read, or sets what the bundle sets.
+            ConfigError: `device.toml` cannot be read, or sets a key that the bundle sets.
             StateError: a file of the folder cannot be read.
         """
         return cls(
@@ -70,7 +70,7 @@ def device_settings(folder: FederationFolder) -> str:
     """The part of `agent.toml` that is the same on every device: the text of the folder's `device.toml`.
 
     Raises:
-        ConfigError: it cannot be read, or sets what is written for each device.
+        ConfigError: it cannot be read, or sets a key that is written for each device.
     """
     text = read(folder.device_settings).decode("utf-8-sig", errors="replace")
     try:
@@ -79,7 +79,7 @@ def device_settings(folder: FederationFolder) -> str:
         raise ConfigError(f"{folder.device_settings}: not valid TOML: {error}") from None
     if said := [key for key in _OURS if key in content]:
         raise ConfigError(
-            f"{folder.device_settings}: {said[0]} is written by `fedge enroll`, for each device its own: "
-            "take it out"
+            f"{folder.device_settings}: {said[0]} is written by `fedge enroll`, with a value for each "
+            "device: remove it"
         )
     return text

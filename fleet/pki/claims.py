@@ -51,7 +51,7 @@ class Claims:
         return next(iter(self._read("WHERE name = ?", name)), None)
 
     def open(self, now_s: float) -> list[KeptClaim]:
-        """Those that have not ended, used up or not: a device whose answer was lost asks again."""
+        """The claims that have not ended, also if used up, because a device may repeat its request."""
         return self._read("WHERE expires_at > ? AND revoked_at IS NULL", now_s)
 
     def of(self, federation: str) -> list[KeptClaim]:
@@ -78,14 +78,14 @@ class Claims:
             ConfigError: no claim ever had this name.
         """
         if self.find(name) is None:
-            raise ConfigError(f"{name}: there never was such a claim")
+            raise ConfigError(f"{name}: no such claim was ever made; `fedge tokens` lists them")
         self._register.run(
             "UPDATE claims SET revoked_at = coalesce(revoked_at, ?) WHERE name = ?", now_s, name
         )
         return self.enrolled(name)
 
     def _read(self, where: str, *values: object) -> list[KeptClaim]:
-        # `where` is one of this file's; what comes from elsewhere is in `values`.
+        # `where` is a constant of this file; values from outside are in `values`.
         rows = self._register.run(f"{_CLAIMS} {where} ORDER BY name", *values)
         return [
             KeptClaim(

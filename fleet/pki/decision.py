@@ -3,9 +3,9 @@
 Everything that has to be looked up, read or verified comes in as facts. The decision is carried out
 elsewhere.
 
-Each use of a claim gives one identity, with a name that no other has. A renewal changes the key and the dates
-of a valid identity, and nothing else. The same request is signed once. A device that repeats it, because an
-answer was lost, gets the same certificate, and no further use of the claim is counted.
+Each use of a claim gives one identity with a name of its own. A renewal changes only the key and the dates of
+a valid identity. The same request is signed once: a device that repeats it, because an answer was lost, gets
+the same certificate, and no further use of the claim is counted.
 """
 
 from dataclasses import dataclass
@@ -122,16 +122,21 @@ def on_enrolment(facts: EnrolmentFacts, now_s: float) -> Decision:
     """
     name, claim = identity(facts.federation, facts.device), facts.claim
     if claim is None or claim.revoked or claim.federation != facts.federation:
-        return Refuse("unknown_claim", "this token does not count: ask for a new one")
-    if not facts.proven:  # before all that would tell a stranger who is enrolled
+        return Refuse(
+            "unknown_claim", "this token is unknown or was withdrawn: ask the operator for a new one"
+        )
+    if not facts.proven:  # before any answer that would reveal to a stranger who is enrolled
         return Refuse("wrong_proof", "the request was not made with this token's secret")
     if facts.given is not None:
         return _again(facts.given, name)
     if now_s >= claim.expires_at_s:
-        return Refuse("claim_expired", "this token is too old: ask for a new one")
+        return Refuse("claim_expired", "this token has expired: ask the operator for a new one")
     if claim.used >= claim.uses:
         times = "once" if claim.uses == 1 else f"{claim.uses} times"
-        return Refuse("claim_used_up", f"this token was good {times}, and was used: ask for a new one")
+        return Refuse(
+            "claim_used_up",
+            f"this token could be used {times} and is used up: ask the operator for a new one",
+        )
     if not facts.allowed:
         long = f": {name!r} has more than {MAX_COMMON_NAME} characters" if len(name) > MAX_COMMON_NAME else ""
         return Refuse("bad_request", f"no device may be called {facts.device!r}{long}")
@@ -153,7 +158,7 @@ def on_renewal(facts: RenewalFacts, now_s: float) -> Decision:
     """
     name, shown = identity(facts.federation, facts.device), facts.shown
     if shown is None or shown.identity != name:
-        return Refuse("unknown_certificate", f"the certificate shown is none that {name} was given here")
+        return Refuse("unknown_certificate", f"the certificate shown was not issued to {name} here")
     if not facts.counts or shown.revoked:
         return Refuse("revoked", f"{name} was revoked: only `fedge enroll --again` takes it back")
     if not facts.proven:
@@ -163,7 +168,7 @@ def on_renewal(facts: RenewalFacts, now_s: float) -> Decision:
     if now_s >= shown.not_after_s:
         return Refuse(
             "certificate_expired",
-            "the present certificate has ended: `fedge enroll --again` makes a new bundle for this device",
+            "the present certificate has expired: `fedge enroll --again` makes a new bundle for this device",
         )
     if facts.request_fault is not None:
         return Refuse("bad_request", facts.request_fault)
@@ -174,5 +179,5 @@ def on_renewal(facts: RenewalFacts, now_s: float) -> Decision:
 
 def _again(given: Given, name: str) -> Decision:
     if given.identity != name:
-        return Refuse("bad_request", "this key was given to another device: make a new one")
+        return Refuse("bad_request", "another device has a certificate for this key: make a new key")
     return GiveAgain(given.certificate)

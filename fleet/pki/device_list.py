@@ -1,4 +1,4 @@
-"""`fedge devices`: list the members of a federation, until when, and when they were last seen."""
+"""`fedge devices`: list a federation's members, when their certificates end, and when they were last seen."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -40,9 +40,9 @@ class Listed:
     at_work: bool | None = None
     """Whether an aggregator works with that ledger; None: unknown."""
     quarantined: str | None = None
-    """Since when it is set aside (ISO 8601, empty if unknown); None: it is not."""
+    """Since when it is in quarantine (ISO 8601, empty if unknown); None: it is not."""
     classes: Classes | None = None
-    """The classes that it told in the survey; None: none, or unknown."""
+    """The classes that it reported in the survey; None: none, or unknown."""
 
     def state(self, now: datetime) -> str:
         """`revoked`, `expired`, `ends soon`, or `good`."""
@@ -84,14 +84,16 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
 
 
 Seen = tuple[Mapping[str, DeviceRow], bool | None, Mapping[str, Classes]]
-"""The ledger's devices, whether an aggregator works with it, and the classes that devices told."""
+"""The ledger's devices, whether an aggregator works with it, and the classes that devices reported."""
 
 
 def _seen(folder: FederationFolder, ledger: Path | None) -> Seen:
     if ledger is not None:
         return _seen_in(ledger)
     for place in _places(folder):
-        with suppress(StateError):  # the aggregator has not run, keeps its state elsewhere, or locks it away
+        with suppress(
+            StateError
+        ):  # the aggregator has not run, keeps its state elsewhere, or does not let this user read it
             return _seen_in(place)
     return {}, None, {}
 
@@ -140,7 +142,9 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     told = any(entry.classes for entry in listed)
     for column in ("identity", "certificate", "until", "last seen", *(["classes"] if told else [])):
-        table.add_column(column, no_wrap=column == "identity")  # to be copied, and found by other programs
+        table.add_column(
+            column, no_wrap=column == "identity"
+        )  # so that it can be copied, and found by other programs
     for entry in listed:
         end = entry.member.not_after
         table.add_row(
@@ -181,7 +185,7 @@ def classes_shown(classes: Classes) -> str:
 
 
 def _presence(entry: Listed) -> str:
-    """The text on when it was last seen: now, at that time, or at least until then."""
+    """The text that says whether a member is online, or when it was last seen."""
     seen = _last_seen(entry)
     moment = _minute(seen) if seen else ""
     if entry.ledger is None or not entry.ledger.online:

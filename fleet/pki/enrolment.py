@@ -1,7 +1,8 @@
-"""`fedge enroll` and `fedge revoke`: add a device to the federation, or exclude it.
+"""`fedge enroll`: add devices and observers to the federation.
 
-Slow steps come before the transaction (keys, signatures, bundles) or after it (the broker). A run may be
-killed at any point, because of the order: staged bundles, the register, bundles in their places, the broker.
+Slow steps come before the transaction (keys, signatures, bundles) or after it (the broker). The order is:
+stage the bundles, write the register, move the bundles to their places, tell the broker. So a run may be
+killed at any point.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import ConfigError, Conflict
-from fedge.storage.atomic_files import remove
 from fedge.storage.files import create
 from fleet.pki.authority import Authority
 from fleet.pki.certificates import Issued, utc_now
@@ -39,7 +39,7 @@ class Enrolled:
     issued: Issued
     signalled: Signalled
     unseen: str = ""
-    """What the broker may not have done about a connection with the earlier certificate."""
+    """A warning if a connection with the earlier certificate may still be open, else empty."""
 
 
 def enroll(
@@ -69,11 +69,15 @@ def enroll(
         told = None
         if not again and register.member(identity) is not None:
             with _saying(f"{identity.name} is in the register already", folder):
-                told = publish(folder, register)  # as the run before may have been cut short of it
+                told = publish(
+                    folder, register
+                )  # because an earlier run may have been interrupted before this step
         _refuse_known(folder, register, identity, again=again, told=told)
         made = maker.make(identity, wanted)
         with staged(folder, register, [made]), register.transaction():
-            known = _refuse_known(folder, register, identity, again=again)  # another process was quicker
+            known = _refuse_known(
+                folder, register, identity, again=again
+            )  # another process may have enrolled it meanwhile
             made.note(register)
         unseen = ""
         with _saying(f"{identity.name} is enrolled, and its bundle is {folder.bundle(device)}", folder):
@@ -89,7 +93,7 @@ class Batch:
 
     enrolled: list[Enrolled]
     known: list[Identity]
-    """Those that were enrolled already, which were not changed."""
+    """The devices that were enrolled already and were not changed."""
     signalled: Signalled
 
 
@@ -113,12 +117,16 @@ def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batc
         made = [maker.make(identity) for identity in _unknown(register, identities)]
         if made:
             with staged(folder, register, made), register.transaction():
-                still = set(_unknown(register, identities))  # another process may have been quicker
+                still = set(
+                    _unknown(register, identities)
+                )  # another process may have enrolled some meanwhile
                 made = [each for each in made if each.identity in still]
                 for each in made:
                     each.note(register)
         with _saying(f"{len(made)} devices are enrolled, and their bundles are in {folder.devices}", folder):
-            signalled = publish(folder, register)  # also if nothing is new: one before may have been cut off
+            signalled = publish(
+                folder, register
+            )  # also if nothing is new: an earlier run may have been interrupted
     new = {each.identity for each in made}
     return Batch(
         [Enrolled(each.identity, folder.bundle(each.device), each.issued, signalled) for each in made],
@@ -144,8 +152,8 @@ def _unknown(register: Register, identities: Sequence[Identity]) -> list[Identit
     ]
     if revoked:
         raise ConfigError(
-            f"{_some(revoked)}: was revoked; nothing was enrolled: take it out of the list, or take it back "
-            "alone, with `fedge enroll --again`"
+            f"{_some(revoked)}: was revoked; nothing was enrolled: remove it from the list, or take it back "
+            "by itself with `fedge enroll --again`"
         )
     return [identity for identity in identities if identity not in members]
 
@@ -172,7 +180,7 @@ def _refuse_known(
 
 
 def admit_observer(folder: FederationFolder) -> Signalled:
-    """Make the identity for dashboards, if there is none yet: it may read, and not publish.
+    """Make the identity for dashboards, which may read but not publish, if there is none yet.
 
     Raises:
         ConfigError: this is no federation's folder.
@@ -193,41 +201,6 @@ def admit_observer(folder: FederationFolder) -> Signalled:
         return publish(folder, register)
 
 
-@dataclass(frozen=True)
-class Revoked:
-    """What became of it."""
-
-    signalled: Signalled
-    unseen: str = ""
-    """What the broker may not have done about its connection and status."""
-
-
-def revoke(folder: FederationFolder, device: str) -> Revoked:
-    """Exclude a device at once, and end its connection; a second call does no harm.
-
-    Raises:
-        ConfigError: it was never enrolled.
-        Conflict: it is revoked, and another process keeps this one from telling the broker.
-        StateError: something cannot be read or written.
-    """
-    identity = Identity(folder.federation(), device)
-    settings = RegistrarSettings.load(folder.registrar_settings)
-    authority = Authority.open(read(folder.ca), read(folder.ca_key))
-    with Register(folder.register) as register:
-        with register.transaction():
-            register.revoke(identity)
-        unseen = ""
-        try:
-            signalled = publish(folder, register)
-            if signalled is Signalled.YES:
-                unseen = dismiss(folder, register, authority, settings.broker.port, identity).unseen(device)
-        except Conflict as error:
-            raise Conflict(f"{identity.name} is revoked in the register: {error}; run it again") from None
-        finish(folder, register)
-    remove(folder.bundle(device))
-    return Revoked(signalled, unseen)
-
-
 @contextmanager
 def _saying(done: str, folder: FederationFolder) -> Iterator[None]:
     """Say what is done, and what remains to do, if the broker cannot be told now."""
@@ -236,7 +209,7 @@ def _saying(done: str, folder: FederationFolder) -> Iterator[None]:
     except Conflict as error:
         raise Conflict(
             f"{done}: {error}; the next `fedge enroll`, `revoke` or `renew` tells it, and so does "
-            f"`fedge init {folder.federation()} --folder {folder.root}`, which changes nothing of this"
+            f"`fedge init {folder.federation()} --folder {folder.root}`, which changes nothing else"
         ) from None
 
 
@@ -245,13 +218,13 @@ def _named(common_name: str, federation: str, device: str | None) -> str:
     asked = Identity.parse(common_name)
     if asked is not None and asked.federation != federation:
         raise ConfigError(
-            f"the request is of {common_name!r}, and this is the federation {federation!r}: "
+            f"the request names {common_name!r}, but this is the federation {federation!r}: "
             f"expected {federation}_DEVICE"
         )
     named = asked.device if asked is not None else common_name
     if named is None or (device is not None and named != device):
         raise ConfigError(
-            f"the request is of {common_name!r}: expected {federation}_{device or 'DEVICE'}; "
+            f"the request names {common_name!r}: expected {federation}_{device or 'DEVICE'}; "
             "only a device may ask"
         )
     return named
@@ -261,9 +234,9 @@ def _known(folder: FederationFolder, identity: Identity, told: Signalled | None,
     if revoked:
         return f"{identity.name} was revoked; --again takes it back, with a new certificate"
     bundle = folder.bundle(str(identity.device))
-    where = f"its bundle is {bundle}" if bundle.exists() else "its bundle was taken away"
+    where = f"its bundle is {bundle}" if bundle.exists() else "its bundle was removed"
     published = f". The broker was told again: {told.value}" if told is not None else ""
     return (
-        f"{identity.name} is enrolled already ({where}); --again makes a new one, and the certificate it has "
-        f"counts no more{published}"
+        f"{identity.name} is enrolled already ({where}); --again makes a new bundle and revokes the "
+        f"present certificate{published}"
     )

@@ -67,7 +67,7 @@ class FederationFolder:
 
     @property
     def ca_key(self) -> Path:
-        """The authority's key: whoever has it can make any identity."""
+        """The authority's key; its owner can make any identity."""
         return self.registrar / "ca.key"
 
     @property
@@ -77,7 +77,8 @@ class FederationFolder:
 
     @property
     def publishing(self) -> Path:
-        """Locked by the process that tells the broker its members; holds when that was done last."""
+        """The file that a process locks while it tells the broker its members; it holds when that was last
+        done."""
         return self.registrar / "publishing"
 
     @property

@@ -1,4 +1,4 @@
-"""An identity's name: the certificate's CN, the MQTT username and the client id are one and the same.
+"""An identity's name, which is the certificate's CN, the MQTT username and the client id.
 
 `{federation}_{device}` is a device, `{federation}__{role}` a part of the service. Names of federations and
 devices have no underscore. So every name has one meaning, and federations can share a broker.
@@ -23,7 +23,7 @@ class Role(StrEnum):
     DEVICE = "device"
     AGGREGATOR = "aggregator"
     WATCH = "watch"
-    """The aggregator's takeover, before it connects as itself."""
+    """The aggregator during its takeover, before it connects with its own name."""
     REGISTRAR = "registrar"
     OBSERVER = "observer"
     """Dashboards: it only reads."""

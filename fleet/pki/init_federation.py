@@ -77,7 +77,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
     made.file(folder.ca, read(folder.broker_ca), PUBLIC)
     authority = Authority.open(read(folder.ca), read(folder.ca_key))
     url = _url(settings.broker.host, settings.broker.port)
-    made.file(  # before the register: a run that was cut short finds here that the name is its own
+    made.file(  # before the register: a repeated run then sees that the name is its own
         folder.settings,
         FEDERATION_TOML.format(
             name=json.dumps(founding.name),
@@ -111,7 +111,9 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         )
         made.file(folder.device_settings, DEVICE_TOML.format(data=founding.data), PUBLIC)
         new = [path for path in made.paths if path.parent == folder.registrar]
-        give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
+        give_to_owner(
+            folder.registrar, *new
+        )  # on an installed server they belong to another user, who must read them
         before = read(folder.acl) if folder.acl.exists() else None
         publish(folder, register)  # a newer version may have topics that the list does not know
         if not made.paths and before is not None and read(folder.acl) != before:
@@ -139,18 +141,16 @@ class _Made:
             issued = authority.issue_server(identity.name, public_key(key), hosts, days, utc_now())
         else:
             issued = authority.issue_client(identity.name, public_key(key), days, utc_now())
-        handed = path.parent.stat().st_mode & stat.S_ISGID  # so this file belongs to the broker's group
+        handed = path.parent.stat().st_mode & stat.S_ISGID  # then this file belongs to the broker's group
         with register.transaction():
-            register.revoke_certificates(
-                identity
-            )  # of a file that was taken away: its key may be in wrong hands
+            register.revoke_certificates(identity)  # for a file that was removed: others may have its key
             register.enrol(identity)
             register.add_certificate(identity, issued)
         self.file(path, key + issued.pem, SHARED if role is Role.BROKER and handed else SECRET)
 
 
 def _refuse_taken_name(name: str, folder: FederationFolder, beside: FederationFolder | None) -> None:
-    """Refuse a name that is taken, before anything is made: its owner would lose its certificates."""
+    """Refuse a name that is taken before anything is made: its owner would lose its certificates."""
     path = (beside or folder).register
     if folder.settings.exists() or folder.aggregator_identity.exists() or not path.exists():
         return

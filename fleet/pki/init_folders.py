@@ -25,7 +25,7 @@ def hand_to_broker(folder: FederationFolder) -> None:
     """
     if os.geteuid() != 0:
         return
-    with suppress(KeyError):  # Mosquitto is not installed, or runs elsewhere as somebody else
+    with suppress(KeyError):  # Mosquitto is not installed here, or runs as another user
         group = grp.getgrnam(BROKER_GROUP).gr_gid
         try:
             hand_over(folder.broker, -1, group, mode=0o2750)  # files made in it later belong to its group
@@ -50,7 +50,7 @@ def make_folders(folder: FederationFolder, beside: FederationFolder | None) -> N
         make_folder(folder.broker, mode=0o750)
         make_folder(folder.broker_data)
         return
-    beside.federation()  # says so if it is none
+    beside.federation()  # raises an error if it is not a federation's folder
     for link, target in ((folder.registrar, beside.registrar), (folder.broker, beside.broker)):
         if link.exists() and not link.samefile(target):
             raise ConfigError(f"{link}: is there already and is not that of {beside.root}")

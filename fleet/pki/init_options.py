@@ -28,15 +28,17 @@ class Founding:
     model: str = EXAMPLE_MODEL
     """`[model]` of `federation.toml`, as text."""
     learning: str = EXAMPLE_LEARNING
-    """`[plan]`, `[rounds]` and `[stopping]`, as text, each with an empty line behind it."""
+    """`[plan]`, `[rounds]` and `[stopping]`, as text, each followed by an empty line."""
     data: str = EXAMPLE_DATA
     """`[data]` of the devices' `agent.toml`, as text."""
 
 
 def refuse_wrong_options(founding: Founding) -> None:
-    """Check the options before anything is made: as nothing is overwritten, an error in `registrar.toml`
-    would
-        stay."""
+    """Check the options before anything is made, because an existing `registrar.toml` is never overwritten.
+
+    Raises:
+        ConfigError: an option is wrong; the text names it.
+    """
     for host in founding.hosts:
         try:
             check_host(host)

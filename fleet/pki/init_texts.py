@@ -1,7 +1,7 @@
 """The settings files as `fedge init` writes them."""
 
 EXAMPLE_MODEL = """\
-# What is learnt: put your own columns and classes here; these are of the example with three pumps.
+# The model: put your own columns and classes here; these belong to the example with three pumps.
 [model]
 features = ["vibration_mm_s", "temperature_c", "current_a", "noise_db"]
 classes = ["normal", "cavitation", "bearing"]
@@ -23,8 +23,8 @@ learning_rate = 0.1
 
 [rounds]
 fraction = 1.0        # C: the part of the fleet that is chosen for each round
-quorum = 3            # below this many updates a round stays open
-deadline_s = 60       # stragglers are waited for this long
+quorum = 3            # a round with fewer updates stays open
+deadline_s = 60       # how long a round waits for slow devices
 
 [stopping]            # whichever comes first
 rounds = 20
@@ -32,7 +32,7 @@ patience = 5          # rounds without a better loss on the devices' held-out pa
 
 """
 FEDERATION_TOML = """\
-# What is learnt, how rounds run, when to stop. The aggregator reads this; `--check` says what it understood.
+# What is learnt, how rounds run, when to stop. The aggregator reads this; `--check` prints what it has read.
 
 [federation]
 name = {name}
@@ -44,7 +44,7 @@ ca = "ca.pem"
 certificate = "aggregator/identity.pem"    # key and certificate in one file
 key = "aggregator/identity.pem"
 
-[watch]               # who looks around first whether another aggregator is at work
+[watch]               # the identity that first checks whether another aggregator is at work
 certificate = "aggregator/watch.pem"
 key = "aggregator/watch.pem"
 
@@ -57,10 +57,10 @@ folder = "state"      # the ledger: back it up
 
 [export]
 folder = "export"     # model.onnx, model.safetensors, manifest.json after every round
-choose = "best"       # of the models that were measured; or "newest"; the other one lies beside it
+choose = "best"       # of the models that were measured; or "newest"; the other is in a folder beside it
 """
 DEVICE_TOML = """\
-# What every device's agent.toml says besides who it is: edit it before `fedge enroll`, or on the device.
+# The part of agent.toml that all devices share: edit it before `fedge enroll`, or on the device.
 # `fedge-agent --config agent.toml --check` reads the data and connects to nothing.
 
 {data}

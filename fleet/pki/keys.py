@@ -19,13 +19,13 @@ def public_key(key_pem: bytes) -> ec.EllipticCurvePublicKey:
     """The public half of a private key.
 
     Raises:
-        ConfigError: the bytes are no key of ours.
+        ConfigError: the bytes are not an ECDSA P-256 key.
     """
     return private_key(key_pem).public_key()
 
 
 def private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    """A private key of ours, from PEM.
+    """Read a private key, ECDSA P-256, from PEM.
 
     Raises:
         ConfigError: the bytes are no such key.

@@ -32,9 +32,9 @@ from fleet.pki.publication import farewell
 from fleet.pki.register import Register
 
 PATIENCE_S = 5.0
-"""The shortest time limit for the broker's answer, and"""
+"""The smallest time limit for the broker's answer."""
 PATIENCE_PER_MEMBER_S = 0.003
-"""the additional time for each member: the broker answers nobody while it reads its lists, which takes
+"""The additional time for each member: the broker answers nobody while it reads its lists, which takes
 seconds with 10,000 members."""
 STATUS_S = 0.3
 """How long to wait for the retained status each time after the broker has answered; there may be none."""
@@ -44,11 +44,11 @@ DAYS = 0.01
 
 
 class Dismissed(Enum):
-    """The result: what may not have happened, in words."""
+    """The result, as a text about what may not have happened."""
 
     DONE = ""
-    NOT_REACHED = "the broker let nobody in here"
-    NOT_SAID = "the broker ended its connection, but did not answer then"
+    NOT_REACHED = "the broker accepted no connection from here"
+    NOT_SAID = "the broker ended its connection, but did not confirm its status"
 
     def __bool__(self) -> bool:
         return self is Dismissed.DONE
@@ -59,14 +59,17 @@ class Dismissed(Enum):
             case Dismissed.DONE:
                 return ""
             case Dismissed.NOT_REACHED:
-                left = f"the connection of {device} may still be open (it is mute and deaf), and its status "
+                left = (
+                    f"the connection of {device} may still be open (it can neither send nor receive), and "
+                    "its status "
+                )
             case Dismissed.NOT_SAID:
                 left = f"the status of {device} "
         return f"{self.value}: {left}may still say that it is online, so that rounds wait for it"
 
 
 def patience_s(members: int) -> float:
-    """How long to wait for a broker with so many members on its lists."""
+    """How long to wait for a broker with this many members on its lists."""
     return PATIENCE_S + PATIENCE_PER_MEMBER_S * members
 
 
@@ -115,7 +118,7 @@ class StandIn:
     def erases(self, topic: str) -> bool:
         """Remove the retained status, whether there is one or not; return whether the broker has confirmed
         it."""
-        for _ in range(ATTEMPTS):  # it may not have read the access list yet, and refuse it
+        for _ in range(ATTEMPTS):  # the broker may not have read the access list yet, and refuse this
             self.link.send([Publication(topic, b"", retain=True)], topic)
             if not self.waits_for(Sent):
                 return False
@@ -141,7 +144,7 @@ class StandIn:
         try:
             status = unpack(self.message.payload, Status)
         except ProtocolError:
-            return True  # what cannot be read is not waited for either
+            return True  # rounds do not wait for a device whose status cannot be read
         offline = pack(status.model_copy(update={"online": False}))
         self.link.send([Publication(topic, offline, retain=True)], topic)
         return self.waits_for(Sent)

@@ -1,4 +1,4 @@
-"""`fedge tokens`: list the tokens that were given away, their remaining uses, and who joined with them."""
+"""`fedge tokens`: list the tokens that were made, their remaining uses, and which devices used them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ _LISTENER = re.compile(r"(?m)^listener +\d+ *(\S*)")
 _DEFAULT_PORT, _DEFAULT_PROVISIONING_PORT = 8883, 8884
 _EVERYWHERE = "# On every interface, because devices come from other machines.\n"
 _HERE = """\
-# On this machine only, for no name was given by which others reach it. For devices elsewhere take the
-# address away, here and below, and start the broker again; `fedge renew --host NAME` puts such a name into
+# On this machine only, because no name was given by which other machines reach it. For devices elsewhere
+# remove the address, here and below, and restart the broker; `fedge renew --host NAME` adds such a name to
 # its certificate.
 """
 

@@ -1,5 +1,4 @@
-"""The names of devices that are enrolled together: from the command line and from a list with one per
-line."""
+"""The names of devices that are enrolled together, from the command line and from a list."""
 
 from collections.abc import Sequence
 
@@ -29,7 +28,7 @@ def check_name(federation: str, device: str) -> Identity:
 
 
 def read_list(text: str, where: str) -> list[tuple[str, str]]:
-    """The names in a list, each with its place; `#` begins a comment, and blank lines are ignored.
+    """The names in a list, one a line, each with its place; `#` begins a comment, blank lines are ignored.
 
     >>> read_list("# pumps\\npump-1\\n\\npump-2  # by the door\\n", "pumps.txt")
     [('pumps.txt:2', 'pump-1'), ('pumps.txt:4', 'pump-2')]

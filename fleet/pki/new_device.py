@@ -24,7 +24,7 @@ class Made:
     issued: Issued
     renewal: Verifier
     request: bytes | None
-    """SHA-256 of the request that its certificate answers, if it made its key itself."""
+    """SHA-256 of the request that its certificate answers; None if it did not make its key itself."""
     bundle: bytes
 
     @property

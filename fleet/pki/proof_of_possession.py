@@ -13,7 +13,7 @@ from fedge.errors import ProtocolError
 
 @dataclass(frozen=True)
 class ShownCertificate:
-    """A certificate as it arrived; it need not be one of ours."""
+    """A certificate as it arrived; another authority may have issued it."""
 
     serial: str
     """In hexadecimal digits, as in the register."""
@@ -25,20 +25,20 @@ class ShownCertificate:
         """Read the bytes.
 
         Raises:
-            ProtocolError: they are no certificate with a key of our kind.
+            ProtocolError: they are no certificate with an elliptic-curve key.
         """
         try:
             certificate = x509.load_der_x509_certificate(der)
             key = certificate.public_key()
             serial = certificate.serial_number
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
-            raise ProtocolError("what is shown is no certificate") from None
+            raise ProtocolError("the bytes shown are not a certificate") from None
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise ProtocolError("the certificate shown has no elliptic-curve key")
         return cls(f"{serial:x}", der, key)
 
     def is_same(self, pem: bytes) -> bool:
-        """Whether this is, byte for byte, a certificate that we made."""
+        """Whether this is, byte for byte, the certificate in `pem`."""
         return self._der == ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
 
     def signed(self, statement: bytes, signature: bytes) -> bool:

@@ -46,7 +46,7 @@ def publish(folder: FederationFolder, register: Register) -> Signalled:
 
 @contextmanager
 def farewell(folder: FederationFolder, register: Register, identity: Identity) -> Iterator[None]:
-    """In the block an excluded device may replace its status; no other process publishes meanwhile.
+    """Let an excluded device replace its status within the block; no other process publishes meanwhile.
 
     Raises:
         Conflict: as `publish`.
@@ -91,5 +91,5 @@ def _tell(folder: FederationFolder, register: Register, leaving: Identity | None
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace a file that the broker's group reads (the folder hands its group on)."""
+    """Replace a file that the broker's group reads (a new file gets the group of its folder)."""
     atomic_write(path, data, mode=SHARED, exact=True)

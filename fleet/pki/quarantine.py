@@ -1,4 +1,4 @@
-"""`fedge quarantine`: devices stay members, but nothing from them counts until that is lifted."""
+"""`fedge quarantine`: devices stay members, but nothing from them counts until the quarantine is lifted."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Listed:
 
 
 def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool = False) -> Listed:
-    """Set devices aside, or let them count again; a second call does no harm.
+    """Put devices into quarantine, or lift it; a second call does no harm.
 
     Raises:
         ConfigError: this is no federation's folder, or a device is unknown here.
@@ -59,20 +59,19 @@ def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool =
 
 
 def in_quarantine(folder: FederationFolder) -> dict[str, str]:
-    """The devices that are set aside, and since when.
+    """The devices in quarantine, and since when.
 
     Raises:
         StateError: the list cannot be read.
     """
     try:
         return lists.read(FederationSettings.load(folder.settings).federation.quarantine)
-    except ConfigError:  # other commands name what is wrong with it
+    except ConfigError:  # other commands report what is wrong with it
         return {}
 
 
 def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
-    """Refuse a name that was neither enrolled nor has sent a status: a mistyped name would set nobody
-    aside."""
+    """Refuse a name that was neither enrolled nor has sent a status, because it may be mistyped."""
     known: set[str] = set()
     asked = False
     if exists(folder.register):
@@ -80,10 +79,12 @@ def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
         with Register(folder.register) as register:
             members = register.members(folder.federation())
             known |= {str(member.identity.device) for member in members if member.identity.device}
-    with suppress(StateError):  # the aggregator has not run, or locks its ledger away
+    with suppress(StateError):  # the aggregator has not run, or does not let this user read its ledger
         known |= {row.device for row in read_devices(load(folder.settings).state.folder / LEDGER)}
         asked = True
     for device in devices:
         if asked and device not in known:
             name = identity(folder.federation(), device)
-            raise ConfigError(f"{name} was never enrolled and never heard: `fedge devices` lists who was")
+            raise ConfigError(
+                f"{name} was never enrolled and has never sent a status: `fedge devices` lists all devices"
+            )

@@ -59,7 +59,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Known:
-    """A certificate that was given."""
+    """An issued certificate."""
 
     identity: Identity
     not_after: datetime
@@ -96,7 +96,7 @@ class Register:
         return transaction(self._db, self._path)
 
     def reading(self) -> AbstractContextManager[None]:
-        """A consistent read: everything read in the block is of one moment; writers do not wait for it."""
+        """A consistent read: all reads in the block see the same state; writers do not wait for it."""
         return transaction(self._db, self._path, begin="BEGIN")
 
     def version(self) -> int:
@@ -236,7 +236,7 @@ class Register:
         return [Revoked(serial, _time(at)) for serial, at in rows]
 
     def _members(self, where: str, *values: object) -> list[Member]:
-        # `where` is one of this file's; what comes from elsewhere is in `values`.
+        # `where` is a constant of this file; values from outside are in `values`.
         rows = self.run(f"{_MEMBERS} {where} ORDER BY name", *values)
         return [
             Member(
@@ -253,7 +253,8 @@ class Register:
         identity = Identity.parse(name)
         if identity is None:
             raise StateError(
-                f"{self._path}: {name!r} is nobody's name: this register is not what was written"
+                f"{self._path}: {name!r} is not the name of an identity: the register is damaged; restore a "
+                "backup"
             )
         return identity
 

@@ -1,6 +1,6 @@
-"""The registrar: it looks up a request, decides, stores the result, tells the broker, and answers.
+"""The registrar: it looks up a request's facts, decides, stores the result, tells the broker, and answers.
 
-Because of this order a certificate is valid, its use is counted, and its owner may connect when the answer
+Because of this order the certificate is valid, its use is counted, and its owner may connect when the answer
 arrives.
 """
 
@@ -56,7 +56,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Petition:
-    """A request; the broker guarantees the requester by the topic."""
+    """A request; the topic names the requester, and the broker lets nobody else publish there."""
 
     federation: str
     petitioner: str
@@ -109,9 +109,8 @@ class Registrar:
     def tell_broker(self, now: datetime) -> None:
         """Publish the register if it has changed, or a claim has ended.
 
-        A process that changes the register also publishes it. So a change of another process is published
-        here only when it is seen for the second time: the other one may have been interrupted, or still be at
-        it.
+        A process that changes the register also publishes it. So a change by another process is published
+        here only when it is seen for the second time: by then that process is done, or was interrupted.
         """
         self._reports.sum_up(now.timestamp())
         claims = frozenset(kept.claim.name for kept in self._claims.open(now.timestamp()))
@@ -129,7 +128,7 @@ class Registrar:
                 return self._renew(petition, unpack(petition.payload, Renew), now)
             return self._enrol(petition, unpack(petition.payload, Enrol), now)
         except ProtocolError as error:
-            text = f"{petition.petitioner} of {petition.federation} sends no request: {error}"
+            text = f"{petition.petitioner} of {petition.federation} sends no valid request: {error}"
             self._reports.tell(logging.WARNING, _who(petition), "no request", text, now.timestamp())
             return None
 
@@ -164,7 +163,7 @@ class Registrar:
     def _renew(self, petition: Petition, request: Renew, now: datetime) -> Issued:
         federation, device = petition.federation, petition.petitioner
         if not fits_a_certificate(federation, device):
-            raise ProtocolError("no certificate can hold its name, so there is none to renew")
+            raise ProtocolError("its name is too long for a certificate, so there is none to renew")
         wanted, fault = _read(request.csr, identity(federation, device))
         shown = ShownCertificate.read(request.certificate)
         known = self._register.certificate(shown.serial)
@@ -187,14 +186,14 @@ class Registrar:
         return answer
 
     def _tell(self, petition: Petition, decision: Decision, whose: str, done: str, now: datetime) -> None:
-        """Log the decision; a refusal, which a client can cause at any rate, once for each requester."""
+        """Log the decision; refusals only once for each requester, because a client can cause many."""
         asks, now_s = _who(petition), now.timestamp()
         match decision:
             case Sign():
                 log.info("%s: %s", whose, done)
                 self._reports.renew(asks)
             case GiveAgain():
-                text = f"{whose}: asked again, answered again"
+                text = f"{whose}: repeated its request and gets the same answer"
                 self._reports.tell(logging.INFO, asks, "asked again", text, now_s)
             case Refuse(reason, detail):
                 text = f"{whose}: refused ({reason}): {detail}"
@@ -219,7 +218,7 @@ class Registrar:
                 return Issued(csr=digest(csr), certificate=ssl.PEM_cert_to_DER_cert(pem.decode("ascii")))
             case Sign(name):
                 member = Identity.parse(name)
-                assert wanted is not None  # without fault
+                assert wanted is not None  # there is no fault
                 assert member is not None
                 issued = self._authority.issue_client(name, wanted.key, self._days, now)
                 if renewal is not None:
@@ -237,10 +236,10 @@ def _read(csr: bytes, name: str) -> tuple[Wanted | None, str | None]:
     except ConfigError as error:
         return None, str(error)
     if wanted.common_name != name:
-        return None, f"the request is of {wanted.common_name[:100]!r}, expected {name!r}"
+        return None, f"the request names {wanted.common_name[:100]!r}, expected {name!r}"
     return wanted, None
 
 
 def _who(petition: Petition) -> str:
-    """The requester for the log, as the broker guarantees it, whatever the request says."""
+    """The requester for the log: the one that the topic names, not one that the request names."""
     return f"{petition.petitioner} of {petition.federation}"

@@ -37,7 +37,7 @@ class Held:
     """Whether the register knows its name."""
     bundle: Path | None
     staged: bool
-    """Whether an interrupted enrolment has left a bundle of it."""
+    """Whether an interrupted enrolment has left a bundle for it."""
     unwiped: bool
     """Whether an earlier run was interrupted, so that the register's file may still hold removed data."""
     quarantined: bool
@@ -46,7 +46,7 @@ class Held:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether there is nothing of it."""
+        """Whether the server holds nothing of the device."""
         others = (self.enrolled, self.bundle, self.staged, self.unwiped, self.quarantined)
         return self.ledger.is_nothing and not any(others)
 
@@ -56,38 +56,41 @@ class Held:
         if of.rounds:
             yield (
                 f"its updates of {_rounds(of.rounds)} ({of.size:,} bytes): these rounds cannot be computed "
-                "again, and say so"
+                "again afterwards"
             )
         if of.open is not None:
             yield f"its answer in round {of.open}, which is open: it does not count there"
         if of.told:
-            yield "its status, and what was counted of it, in the ledger"
+            yield "its status and its counters in the ledger"
         if of.left_out:
             names = ", ".join(map(str, of.left_out))
-            yield f"its name where generation {names} began without it; that can still be computed again"
+            yield (
+                f"its name in the record that generation {names} began without it, which can still be "
+                "computed again"
+            )
         if of.named:
-            yield f"its name in {_rounds(of.named)}, whose survey it lay outside of"
+            yield f"its name in {_rounds(of.named)}, as a device whose survey was far from the others'"
         if of.unwiped or self.unwiped:
-            yield "what a run before has removed, and may be left in free pages: it was interrupted"
+            yield "data that an interrupted run has removed, but that may be left in free pages of a file"
         if self.enrolled:
-            yield "what the register holds of it; it is revoked, and its status at the broker erased"
+            yield "its data in the register; it is revoked, and its status at the broker erased"
         if self.bundle is not None:
             yield f"its bundle, {self.bundle}"
         if self.staged:
-            yield "a bundle of it that an interrupted `fedge enroll` has left"
+            yield "a bundle for it that an interrupted `fedge enroll` has left"
         if self.quarantined:
-            yield "its place in the quarantine"
+            yield "its entry in the quarantine list"
 
     def lasting(self) -> Iterator[str]:
         """What stays, one sentence each."""
         if self.newest is not None:
             yield (
                 f"its part in models: that of round {self.newest} and others that are kept or exported, and "
-                "the devices' copies. A mean is not taken apart; `fedge-aggregator new-generation` begins "
-                "without it, with --from-round before its first update or with a survey"
+                "the devices' copies. It cannot be removed from a mean; `fedge-aggregator new-generation` "
+                "begins without it, with --from-round before its first update or with a survey"
             )
-        yield "backups of the ledger and of this folder, and logs: they are yours to delete"
-        yield "what the device itself holds: its data, its key and the models it followed"
+        yield "backups of the ledger and of this folder, and logs: delete them yourself"
+        yield "the files on the device itself: its data, its key and its models"
 
 
 def _rounds(rounds: Sequence[RoundId]) -> str:
@@ -151,7 +154,7 @@ def forget(folder: FederationFolder, device: str) -> Left:
         StateError: something cannot be read or written; run it again.
     """
     settings = load(folder.settings)
-    forget_in_ledger(settings, device)  # first: it is what refuses while an aggregator is at work
+    forget_in_ledger(settings, device)  # first, because this refuses while an aggregator is at work
     certificates, erased = False, False
     if exists(folder.register) and fits_a_certificate(folder.federation(), device):
         certificates, erased = _forget_identity(folder, Identity(folder.federation(), device))
@@ -171,14 +174,16 @@ def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool
         if known:
             with register.transaction():
                 register.revoke(identity)
-        finish(folder, register)  # of a revoked device it leaves no bundle
+        finish(folder, register)  # this removes the bundle of a revoked device
         if not known:
             _wipe(folder, register)
             return False, True
         erased = False
         if publish(folder, register) is Signalled.YES:
             erased = bool(dismiss(folder, register, authority, registrar.broker.port, identity, erase=True))
-        atomic_write(folder.unwiped, b"", mode=SECRET)  # before, so that whatever ends this is known
+        atomic_write(
+            folder.unwiped, b"", mode=SECRET
+        )  # first, so that the next run sees it if this one is interrupted
         with register.transaction():
             certificates = register.forget(identity, utc_now().timestamp(), erased=erased)
         _wipe(folder, register)

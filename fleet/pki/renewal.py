@@ -40,7 +40,7 @@ def renew(
     Args:
         folder: the federation's.
         force: renew all now.
-        more_hosts: further names and addresses of the broker; they make its certificate due.
+        more_hosts: further names and addresses of the broker; its certificate is renewed for them.
 
     Returns:
         Each certificate, and the result of the signal to the broker; None: there was nothing to signal.
@@ -111,7 +111,7 @@ def _of_the_server(folder: FederationFolder, federation: str) -> Iterator[tuple[
             name = describe(_certificate(path)).common_name
             identity = Identity.parse(name)
             if identity is None or (identity.federation != federation and not path.parent.is_symlink()):
-                raise StateError(f"{path}: is the certificate of {name!r}, who does not belong here")
+                raise StateError(f"{path}: is the certificate of {name!r}, which does not belong here")
             yield identity, path
 
 
@@ -120,7 +120,7 @@ def _certificate(path: Path) -> bytes:
     content = read(path)
     at = content.find(b"-----BEGIN CERTIFICATE-----")
     if at < 0:
-        raise StateError(f"{path}: holds no certificate; move it away, and `fedge init` makes it anew")
+        raise StateError(f"{path}: holds no certificate; move it away, and `fedge init` makes a new one")
     return content[at:]
 
 

@@ -20,7 +20,7 @@ class Request:
     common_name: str
     key: ec.EllipticCurvePublicKey
     der: bytes
-    """The request itself; the same request is signed once."""
+    """The bytes of the request; the same request is signed once."""
 
     @property
     def key_pem(self) -> bytes:

@@ -1,4 +1,4 @@
-"""`fedge registrar`: its inbox and its loop, the only place that waits."""
+"""`fedge registrar`: its inbox and its loop, which is the only place that waits."""
 
 import logging
 import os
@@ -72,7 +72,7 @@ class Loop:
             ),
             "registrar",
             self._inbox.put,
-            manual_ack=True,  # so that the broker holds back what is not judged yet, and not our memory
+            manual_ack=True,  # so that unjudged requests wait at the broker, not in our memory
         )
         self._subscribed: set[str] = set()
 
@@ -82,14 +82,14 @@ class Loop:
 
     def run(self) -> None:
         """Answer until `stop`."""
-        self._registrar.tell_broker(utc_now())  # what a crash left unsaid
+        self._registrar.tell_broker(utc_now())  # a crash may have prevented it
         self._link.open()
         try:
             while (events := self._next()) is not None:
                 try:
                     self._turn(events)
                 except (Conflict, StateError) as error:
-                    log.error("%s; nobody was answered, and who asks again will be", error)
+                    log.error("%s; no request was answered; devices will repeat theirs", error)
         finally:
             self._link.close()
             self._register.close()
@@ -97,7 +97,7 @@ class Loop:
             log.info("stopped")
 
     def _next(self) -> list[LinkEvent] | None:
-        """Wait for something to do; empty: the time has passed; None: asked to stop."""
+        """Wait for events; an empty list means that time has passed, None that it was asked to stop."""
         events: list[LinkEvent] = []
         try:
             event = self._inbox.get(timeout=TICK_S)
@@ -113,7 +113,7 @@ class Loop:
     def _turn(self, events: list[LinkEvent]) -> None:
         try:
             self._judge(events)
-        finally:  # also what nobody was answered: it is lost, and who asks again will be
+        finally:  # also unanswered requests: they are lost, and their devices will repeat them
             for event in events:
                 if isinstance(event, MessageArrived):
                     self._link.acknowledge(event)

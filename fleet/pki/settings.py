@@ -34,7 +34,7 @@ class BrokerAddress(Section):
     @classmethod
     def _is_another(cls, value: int, info: ValidationInfo) -> int:
         if value == info.data.get("port"):
-            raise ValueError("expected another port than that of those who have a certificate")
+            raise ValueError("expected another port than the one for clients with a certificate")
         return value
 
 
@@ -42,10 +42,10 @@ class CertificateSection(Section):
     """`[certificates]`: the lifetime of new certificates, in days."""
 
     server_days: int = Field(default=730, ge=1, le=3650)
-    """The broker's, the aggregator's and the registrar's own."""
+    """The lifetime of the broker's, the aggregator's and the registrar's certificates."""
     device_days: float = Field(default=365, gt=0, le=3650)
-    """A device's. With a longer lifetime a device can be switched off longer and still come back by
-    itself."""
+    """The lifetime of a device's certificate. With a longer one a device can be switched off longer and
+    still renew it by itself."""
 
 
 class RegistrarSettings(FileSettings):

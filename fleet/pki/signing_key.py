@@ -1,4 +1,4 @@
-"""The federation's signing key: how it is made with its public half, and replaced so that devices follow."""
+"""Make the federation's signing key, and replace it in such a way that devices accept the new one."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -38,8 +38,8 @@ class Rotation(NamedTuple):
 def rotate_signing_key(path: Path, public: Path, federation: str) -> Rotation:
     """Replace the key at `path` by a new one; the old key signs it as its successor and is deleted.
 
-    One rename replaces the key with its successions; then `public`, for devices that are enrolled from now
-    on, is replaced. A device that is enrolled in between gets the old key and follows from there.
+    One rename replaces the key and its successions. Then `public` is replaced, for devices that are enrolled
+    from now on. A device that is enrolled in between gets the old key, and accepts the new one as successor.
 
     Raises:
         ConfigError: there is no signing key of this federation at `path`.
@@ -49,7 +49,7 @@ def rotate_signing_key(path: Path, public: Path, federation: str) -> Rotation:
     signer = read_signer(path, topics)
     key = ed25519.generate()
     link = succession(topics, signer.public, signer.sign, key.public)
-    was = describe_file(path)  # root works on behalf of the user whom the aggregator runs as
+    was = describe_file(path)  # root may run this for the user of the aggregator
     atomic_write(
         path,
         key_file(key.to_pem(), lengthened(signer.chain, link)),

@@ -25,7 +25,7 @@ _PREFIX = ".enrolling-"
 def staged(folder: FederationFolder, register: Register, made: Sequence[Made]) -> Iterator[None]:
     """Stage the bundles of devices; after the block, those that the register has move to their places.
 
-    This happens however the block ends: Ctrl-C may come just after the transaction.
+    This also happens if the block ends by an exception: Ctrl-C may come just after the transaction.
 
     Raises:
         StateError: something cannot be read or written.
@@ -68,7 +68,7 @@ def _counts(data: bytes, register: Register) -> bool:
         files = bundle.unpack(data)
         pem = files.get(bundle.IDENTITY, b"") + files.get(bundle.CERTIFICATE, b"")
         issued = describe(pem[pem.index(b"-----BEGIN CERTIFICATE-----") :])
-    except (ConfigError, ValueError):  # written in part
+    except (ConfigError, ValueError):  # written only in part
         return False
     return _is_known(issued.serial, register)
 

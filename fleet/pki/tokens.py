@@ -17,7 +17,7 @@ from fleet.pki.settings import RegistrarSettings
 
 MOST_USES = 10_000
 LONGEST = timedelta(days=30)
-"""The longest lifetime: an older token is more likely found by somebody else than used."""
+"""The longest lifetime, so that a forgotten token does not stay valid."""
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -66,13 +66,13 @@ def withdraw(folder: FederationFolder, claim: str) -> tuple[list[str], Signalled
     """Withdraw a claim at once; devices that it enrolled stay.
 
     Returns:
-        The names of the identities that it enrolled, for whoever wants to revoke them too.
+        The names of the identities that it enrolled, which the operator may want to revoke too.
 
     Raises:
-        ConfigError: there never was such a claim, or this is no federation's folder.
+        ConfigError: no such claim was ever made, or this is no federation's folder.
         StateError: something cannot be read or written.
     """
-    folder.federation()  # says so if it is none
+    folder.federation()  # raises an error if it is not a federation's folder
     with Register(folder.register) as register:
         with register.transaction():
             enrolled = Claims(register).revoke(claim, utc_now().timestamp())

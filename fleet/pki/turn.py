@@ -68,7 +68,7 @@ class Turn:
         began."""
         said = {"clock": began.clock, "began_ns": began.ns, "signalled": signalled.name}
         os.ftruncate(self.descriptor, 0)
-        with suppress(OSError):  # on a full disk everybody publishes
+        with suppress(OSError):  # on a full disk every process publishes
             os.pwrite(self.descriptor, json.dumps(said).encode(), 0)
 
 
@@ -98,8 +98,8 @@ def _clock() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        return secrets.token_hex(16)  # like no other
+        return secrets.token_hex(16)  # equal to no other value
     try:
-        return f"{boot} {Path('/proc/self/ns/time').readlink()}"  # a container may have a count of its own
+        return f"{boot} {Path('/proc/self/ns/time').readlink()}"  # a container may have a clock of its own
     except OSError:
-        return boot  # a kernel that knows one count only
+        return boot  # this kernel has one clock only

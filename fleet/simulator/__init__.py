@@ -1,1 +1,1 @@
-"""The simulated world: the same programs on virtual time, a virtual broker and virtual disks."""
+"""The simulated world: production's programs on virtual time, a virtual broker and virtual disks."""

@@ -24,11 +24,11 @@ from fleet.simulator.updates import update
 
 NAME = LIAR
 EXAGGERATIONS = 20
-"""Number of extreme messages at each visit."""
+"""The number of extreme messages in each connection."""
 
 
 class Liar:
-    """Connects, sends a number of lies on its own topics, and disconnects."""
+    """Connects, sends several false messages on its own topics, and disconnects."""
 
     def __init__(
         self, place: Place, topics: Topics, rng: random.Random, made: Callable[[bytes, Made], None]
@@ -38,9 +38,9 @@ class Liar:
         self._link = VirtualLink(place, NAME, self._hear)
 
     def lie(self, manifest: Manifest | None, heard: list[bytes], number: int, forgeries: list[bytes]) -> None:
-        """Send lie `number` about the round of `manifest`, extremes in any field, and forged announcements.
+        """Send false messages about the round of `manifest`, extremes in any field, and forged announcements.
 
-        `heard` are frames of others.
+        `number` determines their kind; `heard` are frames of other devices.
         """
         pieces = self._invent(manifest, heard, number) + self._brag(manifest, number)
         self._lies = [Publication(self._topics.update(NAME), piece) for piece in pieces]
@@ -64,10 +64,10 @@ class Liar:
         if manifest is None or manifest.model is None or number % 8 == 0:
             return [rng.randbytes(rng.randrange(1, 200)) for _ in range(5)]
         if number % 8 == 1 and heard:
-            return [rng.choice(heard) for _ in range(5)]  # a replay of what another device said
-        if number % 8 == 2:  # frames of a message that is not their digest's
+            return [rng.choice(heard) for _ in range(5)]  # a replay of another device's frames
+        if number % 8 == 2:  # frames whose content does not match their digest
             return [pack(Frame(id=rng.randbytes(32), i=0, n=1, size=9, data=b"not so it"))]
-        if number % 8 == 3:  # a message that never ends
+        if number % 8 == 3:  # a message whose last frame never comes
             whole = rng.randbytes(32)
             return [pack(Frame(id=whole, i=i, n=40, size=400, data=bytes(10))) for i in range(39)]
         here = round_of(manifest)

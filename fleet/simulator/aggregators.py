@@ -25,7 +25,8 @@ class Aggregators:
         spare: the disks that are in no host.
         make: makes an aggregator with this name, and its ledger at this path.
         must_decide: called when an aggregator ends and asks for a human's decision.
-        signed: announcements are signed; then nobody starts a second aggregator, which would have an old key.
+        signed: whether announcements are signed; then no second aggregator is started, as it would have an
+            old key.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Aggregators:
         """
         self._stop(host)
         host.tell_new_generation(back, far)
-        model = " and a model of before" if far else " and its model" if back else ""
+        model = " and an earlier model" if far else " and its model" if back else ""
         self._tell(f"starts {host.name} with --new-generation{model}")
         self._scene.clock.after(RESTART_S, host.start)
 
@@ -67,7 +68,7 @@ class Aggregators:
 
     def restore(self, host: AggregatorHost, copy: Disk) -> None:
         """Give it this copy of a ledger."""
-        if host.gone:  # another one has taken its place
+        if host.gone:  # another aggregator has replaced it
             self._spare.copies.append(copy)
             return
         copy.plug_into(host.power)
@@ -79,7 +80,7 @@ class Aggregators:
         self._scene.clock.after(RESTART_S, host.start)
 
     def move(self, seconds: float) -> None:
-        """Let another machine continue with a copy of the ledger; the present one never starts again."""
+        """Let another machine continue with a copy of the ledger; this machine never starts again."""
         if self._signed:
             return
         before = self.main

@@ -1,8 +1,8 @@
-"""A virtual MQTT 5 broker: sessions, retained messages, wills, and the ways it loses them.
+"""A virtual MQTT 5 broker: sessions, retained messages, wills, and how they are lost.
 
-It gives the guarantees of MQTT 5 and no more: QoS 1 at least once, in order on each topic, an
-acknowledgement only on the connection its message came on, at most `RECEIVE_MAXIMUM` unacknowledged, queues
-that are finite.
+It gives the guarantees of MQTT 5 and no more: QoS 1 at least once, order on each topic, acknowledgements only
+on the connection on which the message arrived, at most `RECEIVE_MAXIMUM` unacknowledged messages, and finite
+queues.
 """
 
 import math
@@ -12,7 +12,7 @@ from fedge.transport import Publication
 from fleet.simulator.sessions import BrokerDisk, Line, Message, Session
 
 RECEIVE_MAXIMUM = 20
-"""Mosquitto's: further messages wait until earlier ones are acknowledged (MQTT 5, section 4.9)."""
+"""Mosquitto's value: further messages wait until earlier ones are acknowledged (MQTT 5, section 4.9)."""
 
 
 class Broker:
@@ -39,7 +39,7 @@ class Broker:
         self._matches: dict[tuple[str, str], bool] = {}
         self._hears: dict[tuple[str, ...], dict[str, bool]] = {}
 
-    # ── its own life ───────────────────────────────────────────────────────────────────────────────
+    # ── start and end ───────────────────────────────────────────────────────────────────────────────
 
     def save(self) -> BrokerDisk:
         """The content of its disk at this moment."""
@@ -47,7 +47,7 @@ class Broker:
         return BrokerDisk(dict(self.retained), sessions)
 
     def stop(self) -> None:
-        """Die without publishing a will."""
+        """Stop at once, without publishing a will."""
         self.up = False
         for session in self.sessions.values():
             if session.line is not None:
@@ -64,7 +64,7 @@ class Broker:
             session.ends_s = self._now_s() + session.keep_s
             self._filters_changed(session)
 
-    # ── what clients do ────────────────────────────────────────────────────────────────────────────
+    # ── packets from clients ────────────────────────────────────────────────────────────────────────────
 
     def connect(self, line: Line, client: str, keep_s: int, will: Publication | None) -> bool:
         """Accept a client, which takes over its client id; returns session_present."""

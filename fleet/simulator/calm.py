@@ -11,9 +11,9 @@ from fleet.simulator.machines import Machines
 from fleet.simulator.terms import Terms
 
 SETTLE_S = 480.0
-"""The seconds after which all waits of before have ended: keep-alives, retries, three pauses of a clone."""
+"""The seconds after which all earlier waits have ended: keep-alives, retries, three pauses of a clone."""
 SETTLED_S = 10.0
-"""The seconds that all must stay connected to count as back; a device that was cloned leaves at once."""
+"""The seconds that all must stay connected to count as back; a clone loses its connection at once."""
 STANDS_S = 30.0
 """The seconds after which no connected device may still have the status "offline" in the calm."""
 ROUND_TRIPS_S = 5.0

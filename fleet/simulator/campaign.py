@@ -50,7 +50,7 @@ class Tally:
 
     @property
     def worlds_per_s(self) -> float:
-        """On one core, of the time that it was at work: other load on the machine does not count."""
+        """Worlds per second of CPU time on one core; other load on the machine does not count."""
         return self.worlds / self.seconds if self.seconds else 0.0
 
     def add(self, other: "Tally") -> None:
@@ -109,7 +109,7 @@ def run_parallel(seeds: range, size: Size, jobs: int) -> Tally:
     if jobs == 1 or len(portions) == 1:
         return run(seeds, size)
     tally = Tally()
-    with terminable():  # otherwise the other processes would wait for work for ever
+    with terminable():  # otherwise the other processes would wait forever
         pool = ProcessPoolExecutor(min(jobs, len(portions)), initializer=_leave_interrupts_to_the_parent)
         try:
             for part in pool.map(run, portions, [size] * len(portions)):
@@ -136,7 +136,7 @@ def shortest(outcome: Outcome, size: Size) -> Outcome:
 
 
 def story(outcome: Outcome) -> str:
-    """A violation for people: the seed, what went wrong before, and the last lines of the trace."""
+    """A violation as text: the seed, the faults before it, and the last lines of the trace."""
     faults = [f"  {fault}" for fault in outcome.schedule] or ["  none"]
     return "\n".join(
         [
@@ -151,7 +151,7 @@ def story(outcome: Outcome) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Switch off the logs of the programs, which report each of thousands of refusals."""
+    """Switch off the logs of the programs, which would report thousands of refusals."""
     gc.disable()  # reference counts free a world; searching for cycles takes a tenth of the time
     loggers = [logging.getLogger(name) for name in ("fedge", "agent", "aggregator")]
     before = [logger.level for logger in loggers]

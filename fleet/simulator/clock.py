@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """A queue of actions by virtual seconds; actions of the same instant keep the order of scheduling."""
+    """A queue of actions by virtual seconds; actions for the same time run in the order of scheduling."""
 
     def __init__(self) -> None:
         self.now_s = 0.0

@@ -1,7 +1,7 @@
 """Crashes of a host: its power fails at the n-th step from now, or writes to its disk fail.
 
-A step is a statement, publication or acknowledgement, and each of production's failpoints, which lie before
-and after an effect.
+A step is a statement, a publication, an acknowledgement, or one of production's failpoints before and after
+an effect.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ _OF_ROUNDS = tuple(
     for verb in ("INSERT INTO", "REPLACE INTO", "UPDATE", "DELETE FROM")
     for table in ("rounds", "life")
 )
-"""How the statements begin that write to what rounds there are."""
+"""The beginnings of the statements that write to the tables of rounds."""
 
 
 class PowerCut(BaseException):
@@ -34,7 +34,7 @@ class Power:
         self._spared = False
 
     def spare(self, look: Callable[[], T]) -> T:
-        """Read the disk for the oracle, without counting steps."""
+        """Let the oracle read the disk without counting steps."""
         self._spared = True
         try:
             return look()
@@ -95,7 +95,7 @@ class Tripwire:
         return self.db.total_changes
 
     def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor | None:
-        """As `sqlite3.Connection.execute`; whoever begins or ends a transaction gets nothing."""
+        """As `sqlite3.Connection.execute`, but a statement that begins or ends a transaction returns None."""
         word = statement[:5]
         if word == "SELEC" or word == "BEGIN":
             if self._power.effects_left is not None:

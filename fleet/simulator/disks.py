@@ -30,9 +30,9 @@ S = TypeVar("S", bound=Memory | Ledger)
 
 
 class Disk:
-    """One host's database; `path` is a real file, None keeps it in memory.
+    """One host's database, in a file at `path`, or in memory if that is None.
 
-    `book`: the promises that were made with it, if it is a ledger's.
+    `book` has the promises that were made with it, if it is a ledger.
     """
 
     def __init__(self, power: Power, path: Path | None, book: Book | None = None) -> None:
@@ -56,7 +56,7 @@ class Disk:
     def unmount(self) -> None:
         """Close it at the end of the program; whatever was not committed is lost."""
         if self._store is not None:
-            vars(self._store)["_db"] = None  # a program that goes on after its death breaks
+            vars(self._store)["_db"] = None  # a program that continues after its end fails
             self._store = None
         if self._db is not None:
             self._db.rollback()
@@ -149,7 +149,7 @@ class WatchedMemory(Memory):
 
     def reset_state(self) -> None:
         """As `Memory.reset_state`."""
-        if self._to_reset:  # the disk did not take it before
+        if self._to_reset:  # the disk had not saved it before
             super().reset_state()
             self._oracle.states.makes_up_for_reset(self._device)
             return

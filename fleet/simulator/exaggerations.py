@@ -29,7 +29,7 @@ from fleet.simulator.updates import update
 
 KINDS: tuple[type[Message], ...] = (Status, Update, Survey, Frame)
 MORE = (1, MORE_ROUNDS, MORE_ROUNDS + 1)
-"""Distances from the open round at which the aggregator just believes, or no longer believes, a claim."""
+"""Distances from the open round at which the aggregator just accepts, or no longer accepts, a claim."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Exaggeration:
 
     @property
     def inside(self) -> bool:
-        """Whether all extreme values keep the limits of the messages."""
+        """Whether all extreme values are within the limits of the messages."""
         return all(extreme.inside for extreme in self.extremes)
 
     @property

@@ -56,7 +56,7 @@ DOUBLES = (0.0, 1.0, -1.0, 20.0, 1e30, LARGEST, -LARGEST, SMALLEST, float("nan")
 
 @dataclass(frozen=True)
 class Extreme:
-    """A value for one field; `inside`: it keeps the limits of the messages, even if it makes no sense."""
+    """A value for one field; `inside`: it is within the limits of the messages, even if it is absurd."""
 
     field: str
     value: Any

@@ -1,6 +1,6 @@
-"""Shortcuts for functions that a world calls very often, with the same results.
+"""Faster replacements for functions that a world calls very often, with the same results.
 
-One world in fifty takes none of them, and a test holds that a world goes the same way with and without them.
+One world in fifty uses none of them. A test checks that a world has the same trace with and without them.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import agent.shell.runtime  # noqa: F401 (with all that it imports, as the two below)
+import agent.shell.runtime  # noqa: F401 (loads the modules to patch, as do the next two)
 import aggregator.core.rounds
 import aggregator.shell.runtime  # noqa: F401
 import fedge.wire.topics
@@ -21,16 +21,16 @@ from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.messages.message import M, Message, unpack, unpack_one_of
 
 parse = lru_cache(maxsize=None)(fedge.wire.topics.parse)
-"""As `fedge.wire.topics.parse`."""
+"""As `fedge.wire.topics.parse`, with a cache."""
 check_id = lru_cache(maxsize=None)(fedge.wire.topics._check_id)
-"""As that: an id that passes once passes always, and one that does not is not remembered."""
+"""As `fedge.wire.topics._check_id`, with a cache of the valid ids; errors are not cached."""
 
 _DECODED: dict[bytes, Message] = {}
-"""What the bytes of this world have been decoded to."""
+"""The decoded messages of this world, by their bytes."""
 
 
 def decode_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int = MAX_PAYLOAD) -> M:
-    """As `unpack_one_of`, once for all who read the same bytes; nobody changes what comes of them."""
+    """As `unpack_one_of`, but the same bytes are decoded once, because messages are immutable."""
     known = _DECODED.get(payload)
     if known is not None and type(known) in kinds and len(payload) <= max_bytes:
         return known  # type: ignore[return-value] # one of `kinds`
@@ -39,7 +39,7 @@ def decode_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int 
 
 
 def decode(payload: bytes, kind: type[M], *, max_bytes: int = MAX_PAYLOAD) -> M:
-    """As `unpack`, once for all who read the same bytes."""
+    """As `unpack`, but the same bytes are decoded once."""
     known = _DECODED.get(payload)
     if type(known) is kind and len(payload) <= max_bytes:
         return known
@@ -47,19 +47,19 @@ def decode(payload: bytes, kind: type[M], *, max_bytes: int = MAX_PAYLOAD) -> M:
 
 
 def replace(state: Any, /, **changes: Any) -> Any:
-    """As `dataclasses.replace` of a frozen class without a `__post_init__`, in one step for all fields."""
+    """As `dataclasses.replace`, for frozen classes without `__post_init__`: it copies all fields at once."""
     after = object.__new__(type(state))
     vars(after).update(vars(state), **changes)
     return after
 
 
 def write(path: Path, data: bytes) -> None:
-    """As the original: a host of a world dies before it or after it, and not within."""
+    """As `atomic_write`, but not atomic: a host of a world dies before or after it, never during it."""
     path.write_bytes(data)
 
 
 def read(path: Path, most: int = -1) -> bytes:
-    """As the original, which looks at each folder on the way: in a world nobody puts links there."""
+    """As `read_file`, without its check of each folder for links, which no world makes."""
     with path.open("rb") as file:
         return file.read(most)
 
@@ -84,7 +84,7 @@ _USED.append((vars(fedge.wire.topics), "_check_id", fedge.wire.topics._check_id,
 
 @contextmanager
 def taken() -> Iterator[None]:
-    """Let the programs take them while one world runs."""
+    """Let the programs use the replacements while one world runs."""
     for names, name, _, short in _USED:
         names[name] = short
     try:

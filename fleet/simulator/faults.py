@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 DAY_S = 86_400.0
 LATEST_CUT_S = 15.0
-"""When a program is killed that does not reach the effect at which it was to die."""
+"""When a program is killed if it has not reached the effect at which it was to be killed."""
 SHORT_LIFE_S = 12.0
 """The longest time between two deaths of a crash loop."""
 
@@ -19,7 +19,7 @@ KINDS = {
     "kill": 6,  # 24-27, 43, 44: a program dies between any two of its effects
     "power cut": 6,  # 34: the same, and the broker is not told
     "crash loop": 2,  # 33: a program dies again and again, each time a few seconds after its start
-    "reset": 4,  # a connection ends, with what was under way
+    "reset": 4,  # a connection ends, and packets under way are lost
     "darkness": 4,  # 20: packets go nowhere, briefly or for longer than the keep-alive
     "broker restart": 3,  # 3: with its disk
     "broker crash": 3,  # 1, 2: with a disk that lacks the last second
@@ -36,7 +36,7 @@ KINDS = {
     "new generation": 2,  # the aggregator is started with --new-generation, or goes on with its model
     "ledger wiped": 1,  # the state folder of the aggregator is empty
     "ledger restored": 2,  # it is an older copy
-    "device wiped": 2,  # the same of a device
+    "device wiped": 2,  # the same for a device
     "device restored": 2,
     "aggregator moved": 2,  # another machine serves, with the newest copy
     "second aggregator": 3,  # another one is started with its own ledger, a copy, or while the first is lost

@@ -59,7 +59,7 @@ class Injection:
             case "clone":
                 self._clone(self._machines.devices[fault.host], fault)
             case "late wills":
-                for device in self._machines.devices:  # each is back before the will of its lost line
+                for device in self._machines.devices:  # each reconnects before its will is published
                     over(LINES_LOST_S * rng.random(), device.reset_line)
                 self._scene.broker.will_delay_s = min(60.0, fault.seconds)
                 over(fault.seconds, lambda: setattr(self._scene.broker, "will_delay_s", 0.0))
@@ -67,7 +67,7 @@ class Injection:
                 self._scene.broker.says_twice = lambda: rng.random() < 0.3
                 over(fault.seconds, lambda: setattr(self._scene.broker, "says_twice", lambda: False))
             case "slow network":
-                host.weather.slowed += 1  # one may begin before another is over
+                host.weather.slowed += 1  # two such faults may overlap
                 over(fault.seconds, lambda: setattr(host.weather, "slowed", host.weather.slowed - 1))
             case "sensor away":
                 self._machines.devices[fault.host].willing = False
@@ -98,7 +98,7 @@ class Injection:
             device.willing, device.loses_verdicts = True, False
 
     def _cut(self, host: Host, fault: Fault) -> None:
-        """Kill it between two of its next effects, or at the latest a little later."""
+        """Kill it between two of its next effects; if it has none, a little later."""
         silently = fault.kind == "power cut"
         boot = host.boots
         host.restarts_after_s = fault.seconds
@@ -124,7 +124,7 @@ class Injection:
         broker = self._scene.broker
         if not broker.up:
             return
-        if fault.kind == "broker crash":  # what Mosquitto has not written yet, with autosave_interval 1
+        if fault.kind == "broker crash":  # Mosquitto with autosave_interval 1 has not written the last second
             saved, soon_s = broker.save(), min(1.0, fault.amount / 40)
             self._scene.clock.after(soon_s, lambda: self._stop_with(saved, fault.seconds))
         else:

@@ -68,7 +68,7 @@ class Invariant(StrEnum):
     PROGRESS = "progress"
     """In the calm each round closes within a bounded time."""
     PROMISE_KEPT = "promise kept"
-    """A device that was told that it counts does count."""
+    """A device counts if a receipt told it so."""
     QUORUM = "quorum"
     """No round closes with fewer updates than the quorum with which its attempt began."""
     RECEIPT_WHEN_DURABLE = "receipt when durable"

@@ -66,12 +66,12 @@ class Silent(Member):
 
 
 class LyingMember(Member):
-    """It says anything in any field of its status, answers most rounds, and claims what it likes there.
+    """Sends extreme values in any field of its status, and answers most rounds with false claims.
 
     Args:
         place: where its link is.
         topics: the federation's.
-        rng: decides what it says.
+        rng: determines its messages.
         made: called with each update and survey that may count.
     """
 
@@ -99,7 +99,9 @@ class LyingMember(Member):
         if attempt == self._newest:
             return
         self._newest = attempt
-        only = RoundId._fields if self._rng.randrange(2) else ()  # what it claims to have seen
+        only = (
+            RoundId._fields if self._rng.randrange(2) else ()
+        )  # only the rounds that it claims to have seen
         said = [self._extreme(manifest, Status, only=only)]
         if manifest.state == "open" and self._rng.randrange(SILENT_ONE_IN):
             said += [

@@ -20,7 +20,7 @@ from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.spare_disks import SpareDisks
 
 MOST_DECISIONS = 30
-"""An aggregator that asks more often does not carry out the operator's decisions."""
+"""The largest number of decisions; an aggregator that asks more often does not carry them out."""
 
 
 class Operator:
@@ -30,7 +30,8 @@ class Operator:
         scene: of the world.
         folder: for ledgers in files; None: they are in memory.
         make: makes an aggregator with this name, and its ledger at this path.
-        signed: announcements are signed; then nobody starts a second aggregator, which would have an old key.
+        signed: whether announcements are signed; then no second aggregator is started, as it would have an
+            old key.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Operator:
         """The disks that are in no host."""
         return self._spare.all
 
-    # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
+    # ── faults ────────────────────────────────────────────────────────────────────────────
 
     def happen(self, fault: Fault, device: DeviceHost) -> None:
         """Carry out a fault that is an operator's doing; nothing happens while the main aggregator is off."""
@@ -68,7 +69,7 @@ class Operator:
             return
         match fault.kind:
             case "new generation":
-                if fault.amount % 4 == 3:  # a bad model went out
+                if fault.amount % 4 == 3:  # the operator found the model bad
                     self._set_aside(device.device)
                     after(fault.seconds, lambda: self._lift(device.device))
                     aggregators.begin_anew(main, Rollback(), far=1 + fault.amount // 4)
@@ -107,7 +108,7 @@ class Operator:
         )
         if not ahead:
             raise Violation(
-                Invariant.GIVES_UP_WITH_REASON, f"{host.name} gives up, and its ledger is not behind: {error}"
+                Invariant.GIVES_UP_WITH_REASON, f"{host.name} gives up, but its ledger is not behind: {error}"
             ) from error
         self._decisions += 1
         if self._decisions > MOST_DECISIONS:
@@ -125,7 +126,7 @@ class Operator:
         else:
             self.aggregators.begin_anew(host, Rollback() if self._scene.rng.random() < 0.5 else None)
 
-    # ── what the operator does ─────────────────────────────────────────────────────────────────────
+    # ── actions ─────────────────────────────────────────────────────────────────────
 
     def _set_aside(self, device: str) -> None:
         """Put a device into quarantine; the list belongs to no ledger."""

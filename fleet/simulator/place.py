@@ -1,4 +1,4 @@
-"""A client's place in the world: what its connections share with its host, and how fast its network is."""
+"""A client's place in the world: the network of its host, and the functions that observe its packets."""
 
 import random
 from collections.abc import Callable
@@ -31,12 +31,12 @@ class Weather:
 
 
 def _ignore(_: object) -> None:
-    """Nobody watches this client."""
+    """Observe nothing."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a link shares with its host and the world; the defaults are a client that nothing happens to."""
+    """The parts that a link shares with its host and the world; by default no fault and no observer."""
 
     clock: Clock
     broker: Broker

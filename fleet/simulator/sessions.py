@@ -28,7 +28,7 @@ class Line(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether the client still holds it too; only the oracle asks, no broker knows."""
+        """Whether the client still holds it too; only the oracle asks, because a broker cannot know it."""
 
     def deliver(self, mid: int, message: Message) -> None:
         """Send a message to the client."""

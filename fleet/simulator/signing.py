@@ -12,7 +12,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.topics import Topics
 
 MOST_CHANGES = 8
-"""Of the key, in one world."""
+"""The largest number of key changes in one world."""
 
 
 @cache
@@ -25,7 +25,7 @@ def key(name: str) -> SigningKey:
 
 @cache
 def signer(topics: Topics, boots: int) -> Signer:
-    """The aggregator's signer with key `n`, which the key before has named."""
+    """The aggregator's signer with key number `boots`, of at most `MOST_CHANGES`; each key signs the next."""
     if boots <= 1:
         return Signer(topics, key("0").public, key("0").sign)
     if boots > MOST_CHANGES:

@@ -17,7 +17,7 @@ ODD: Mapping[int, Mapping[int, Odd]] = {
 }
 """The unusual devices of a world, by the remainder of its seed modulo `ODD_OF` and by the device's number."""
 UNCLIPPED = 4
-"""The remainder of worlds without clipping, where a mean may be unusable with any number of devices."""
+"""The remainder of the seed for worlds without clipping: there a mean may be unusable in any fleet."""
 SHARE_ONE_IN, SHARE = 8, 0.5
 """One world in this many has a quorum that is this share of the devices online, instead of a number."""
 SIGNED_ONE_IN = 9

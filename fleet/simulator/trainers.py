@@ -33,7 +33,7 @@ MODEST = 0.6
 
 @dataclass(frozen=True)
 class Bench:
-    """What a trainer needs of its host and of the world."""
+    """The parts of its host and of the world that a trainer uses."""
 
     device: str
     now_s: Callable[[], float]
@@ -44,7 +44,7 @@ class Bench:
     made: Callable[[bytes, Made], None]
     willing: Callable[[], bool]
     tries: Callable[[], int]
-    """Count the trainings across restarts: a repeated one gives another result, as with growing data."""
+    """Count the trainings across restarts: a repeated one has another result, as with growing data."""
 
 
 Odd = Literal["", "many samples", "far away", "as large as can be"]
@@ -156,7 +156,7 @@ class StandIn:
 
 
 class RealTrainer(StandIn):
-    """Trains real data with real SGD in no virtual time; it leaves out what depends on the real clock."""
+    """Trains on real data with real SGD, in no virtual time, and without parts that read the real clock."""
 
     def __init__(self, bench: Bench, number: int, settings: AgentSettings) -> None:
         super().__init__(bench, number)

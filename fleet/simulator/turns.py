@@ -44,7 +44,7 @@ class Turns:
         return events
 
     def run(self, action: Callable[[], None]) -> None:
-        """Run a part of the program; a subclass handles here what the program dies of."""
+        """Run a part of the program; a subclass handles its errors here."""
         action()
 
     def now_s(self) -> float:
@@ -57,7 +57,7 @@ class Turns:
         self.rouse()
 
     def poster(self) -> Callable[[Any], None]:
-        """Return a `post` for the present life alone: after a restart it drops its events."""
+        """Return a `post` for the present run of the program: after a restart it drops its events."""
         boot = self.boots
 
         def post(event: Any) -> None:

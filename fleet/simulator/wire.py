@@ -1,4 +1,4 @@
-"""One virtual connection: packets under way in both directions, and which side still holds its end."""
+"""One virtual connection: packets under way in both directions, and which sides hold it open."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Client(Protocol):
 
 
 class Wire:
-    """One connection: two queues of packets under way, and whether each side still holds its end."""
+    """One connection: two queues of packets under way, and whether each side holds it open."""
 
     def __init__(self, link: Client, number: int, life: Life) -> None:
         self.number = number

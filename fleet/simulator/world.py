@@ -1,7 +1,7 @@
-"""One world: a fleet, its broker and its aggregator, and what goes wrong; a pure function of its seed.
+"""One world: a fleet, its broker, its aggregator, and their faults; a pure function of its seed.
 
-Faults come first, then calm. In the calm the federation must come to its end within a bounded time, round by
-round, and every device that lives and is willing must take part again and hold the final model.
+Faults come first, then calm. In the calm each round, and learning as a whole, must end within a bounded time.
+Every device that runs and takes part must count again, and hold the final model at the end.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ class World:
         prefix: only so many of the scheduled faults happen; None: all.
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
-        short: with `fleet.simulator.fastpaths`.
+        short: whether to use `fleet.simulator.fastpaths`.
     """
 
     def __init__(

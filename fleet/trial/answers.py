@@ -10,9 +10,9 @@ from agent.sources import Samples
 from fedge.errors import DataError
 
 MOST_CLASSES = 200
-"""More different answers than this are no classes, but numbers or texts;"""
+"""The largest number of classes; a column with more different values holds numbers or texts."""
 FEW_CLASSES, ROWS_A_CLASS = 20, 3
-"""and so are more than 20 of them with less than three rows each."""
+"""So does a column with more than 20 different values and, on average, fewer than three rows for each."""
 
 
 def classes_of(samples: Samples, label: str | None) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -52,7 +52,7 @@ def classes_of(samples: Samples, label: str | None) -> tuple[tuple[str, ...], ND
         )
     if len(classes) > MOST_CLASSES or (len(classes) > FEW_CLASSES and ROWS_A_CLASS * len(classes) > rows):
         raise DataError(
-            f"{samples.name}: {called} has {len(classes)} different values in {rows} rows, which are hardly "
+            f"{samples.name}: {called} has {len(classes)} different values in {rows} rows, too many for "
             "classes; for a number to predict use --regression"
         )
     return classes, found
@@ -71,7 +71,9 @@ def target_of(samples: Samples, columns: tuple[str, ...], name: str) -> str:
     j = columns.index(name) if name in columns else None
     if j is None:  # an archive's `y`, which has no name of its own: it is called as the user says
         if samples.y is None or samples.y.dtype.kind not in "fiu" or samples.y.size != len(samples.X):
-            raise DataError(f"{samples.name}: there is no column {name!r}, and y is no number for each row")
+            raise DataError(
+                f"{samples.name}: there is no column {name!r}, and y does not hold a number for each row"
+            )
         return name
     if (fault := samples.faults.get(j)) is not None:
         raise DataError(f"{fault.text}; for classes: --label {name}")

@@ -83,7 +83,7 @@ def try_(
     only read.
 
     \b
-    exit codes: 0 done, whatever the verdict; 64 the options make no sense;
+    exit codes: 0 done, whatever the verdict; 64 the options are wrong;
                 65 the files cannot be used; 78 --out or --broker cannot be
                 used; 130 Ctrl-C
     """

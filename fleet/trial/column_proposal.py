@@ -40,7 +40,7 @@ class Proposal:
     incomplete: int = 0
     """The number of rows without a feature or answer; `[data] missing` says what to do with them."""
     doubts: tuple[str, ...] = ()
-    """Doubts about how the file was understood."""
+    """Warnings about values whose meaning is not certain."""
 
 
 def propose(

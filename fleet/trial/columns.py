@@ -100,7 +100,7 @@ def is_epoch(values: NDArray[Any]) -> bool:
 
 
 def _is_answer(values: NDArray[np.float64], classes: NDArray[np.int64], whole: bool) -> bool:
-    """Whether each class has one value of its own; with two classes only whole numbers count."""
+    """Whether each class has one value of its own; with two classes only for whole numbers."""
     known = np.isfinite(values) & (classes >= 0)
     pairs = np.unique(np.stack([values[known], classes[known].astype(np.float64)]), axis=1)
     k = len(np.unique(pairs[1]))
@@ -129,7 +129,7 @@ def require(origin: str, columns: Sequence[str], role: str, name: str) -> None:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A question about a misspelt name, or nothing.
+    """A suggestion for a misspelt name, or an empty text.
 
     >>> nearest("Activty", ["time", "activity"])
     " (did you mean 'activity'?)"

@@ -13,13 +13,13 @@ from fleet.demo.figure import ACCURACY, Figure
 from fleet.trial.finding import Cause, Finding
 
 POINTS = 0.03
-"""In accuracy: two models that are closer than this count as equally good."""
+"""The difference of accuracy below which two models count as equally good."""
 PART = 0.05
-"""The same for an RMSE, as a share."""
+"""The same for an RMSE, as a share of it."""
 
 
 SPOILS = (Cause.SORTED, Cause.SENTINEL)
-"""Causes that make all data in one place bad as well, so that no comparison shows them."""
+"""Causes that also spoil the model of all data in one place, so that no comparison of models shows them."""
 
 
 class Kind(StrEnum):
@@ -50,8 +50,7 @@ class Figures:
     """Mean over the devices, each on its own rows."""
     alone_own: float
     noise: float
-    """Twice the standard deviation of the difference between `together` and `central`, by chance of the
-    rows."""
+    """Twice the standard deviation, over samples of rows, of the difference of `together` and `central`."""
 
     def ahead(self, one: float, other: float) -> float:
         """How much better `one` is than `other`: in accuracy, or as a share of the RMSE `other`."""
@@ -106,7 +105,11 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Conclusion:
         pays = False
     elif not reaches:
         kind = Kind.FALLS_SHORT
-        title = "It pays, but falls short of what the data hold." if pays else "It does not pay as it is."
+        title = (
+            "It pays, but all data in one place would give a better model."
+            if pays
+            else "It does not pay as it is."
+        )
     elif pays:
         kind, title = Kind.PAYS, "It pays to learn together."
     else:
@@ -121,36 +124,39 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Conclusion:
         always = "the most frequent class" if figures.figure is ACCURACY else "the mean"
         sentences.append(f"Always answering {always} reaches {shown(figures.constant)}.")
         if figures.ahead(figures.central, figures.constant) <= margin:
-            sentences.append("All data in one place teach hardly more: the columns may not tell the answer.")
+            sentences.append(
+                "All data in one place give hardly more: the columns may not determine the answer."
+            )
     if figures.ahead(figures.alone_own, figures.together_own) > margin:
         sentences.append(
             f"On its own rows a device alone is better ({shown(figures.alone_own)} against "
-            f"{shown(figures.together_own)} on average): the shared model is worth its while where a device "
-            "meets what only others have seen."
+            f"{shown(figures.together_own)} on average). The shared model helps on data such as only other "
+            "devices have recorded."
         )
     if not reaches and short <= figures.noise:
         sentences.append(
-            "The distance to all data in one place is within what so few held-out rows can tell "
-            f"(± {figures.noise:.1%})."
+            "The difference from all data in one place is smaller than the uncertainty of so few "
+            f"held-out rows (± {figures.noise:.1%})."
         )
     spoilt = [one for one in findings if one.cause in SPOILS]
     if spoilt and reaches and not nothing:
         sentences.append(
-            f"All of these models suffer from what was measured: {_named(spoilt)}; mend it and try again."
+            f"A problem in the data makes all of these models worse: {_named(spoilt)}; correct it, and "
+            "try again."
         )
     wrong = nothing or not reaches
     if wrong and findings:
-        sentences.append(f"What was measured that can be why: {_named(findings)}.")
+        sentences.append(f"Possible causes that were measured: {_named(findings)}.")
     elif wrong:
         sentences.append(
-            "Nothing that was looked for in the data explains it: try more rounds (--rounds), and look at "
-            "the curve in the report."
+            "None of the checks of the data explains it: try more rounds (--rounds), and look at the curve "
+            "in the report."
         )
     return Conclusion(kind, pays, reaches, title, tuple(sentences), tuple(findings if wrong else spoilt))
 
 
 def _named(findings: Sequence[Finding], most: int = 3) -> str:
-    """The causes, each with the devices where it is worst; the warnings say the rest."""
+    """The first causes, each with the devices where it is worst; the warnings list all."""
     named = []
     for one in findings:
         where = ", ".join(one.devices[:most]) + (", …" if len(one.devices) > most else "")

@@ -13,22 +13,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unicodedata import normalize
 
 from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fedge.wire.topics import LONGEST_DEVICE
 from fleet.trial.columns import nearest
+from fleet.trial.device_ids import device_ids
 from fleet.trial.usage import UsageError
 
 SUFFIX = ".csv"
 SEPARATORS = ",;\t|"
 FEWEST = 2
 """The fewest devices of a fleet."""
-LETTERS = str.maketrans(
-    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d"}
-)
-"""Letters that are not a letter with an accent."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class DeviceFiles:
     device: str
     """Its id in the federation, made from the name of its file or folder, or the value of a column."""
     origin: str
-    """The origin of its data, for people."""
+    """The origin of its data, as messages name it."""
     path: str
     """The file or folder as `[data] path` names it, relative to the device's own folder."""
     files: tuple[Path, ...] = ()
@@ -151,7 +146,7 @@ def _unread(place: Path, others: Sequence[Path]) -> tuple[str, ...]:
     if not others:
         return ()
     names = listing([f"{other.relative_to(place)}{'/' * other.is_dir()}" for other in others])
-    text = f"not read, for only files whose names end in {SUFFIX} are: {names}"
+    text = f"not read, because their names do not end in {SUFFIX}: {names}"
     return (f"{text}; if that is data of a device, write it as CSV with a header line",)
 
 
@@ -197,7 +192,7 @@ def _split(place: Path, column: str) -> Found:
             continue
         if header is not None and names != header:
             raise DataError(
-                f"{file}: line 1: its columns are not those of {files[0]}, as in one folder they must be"
+                f"{file}: line 1: its columns differ from those of {files[0]}; give all files the same"
             )
         header = names
         at = names.index(column)
@@ -261,30 +256,6 @@ def _written(rows: Iterable[Sequence[str]], separator: str) -> str:
     out = io.StringIO()
     csv.writer(out, delimiter=separator, lineterminator="\n").writerows(rows)
     return out.getvalue()
-
-
-def device_ids(names: Sequence[str]) -> list[str]:
-    """A device id for each name, all different: lower-case letters, digits and hyphens, 36 at most.
-
-    >>> device_ids(["Phone_01", "phone 01", "Fräse 3", "Øst", "北"])
-    ['phone-01', 'phone-01-2', 'fraese-3', 'ost', 'device-5']
-    """
-    taken: list[str] = []
-    for number, name in enumerate(names, 1):
-        plain = re.sub(r"[^a-z0-9]+", "-", _ascii(name.lower())).strip("-")[:LONGEST_DEVICE].strip("-")
-        wanted = plain or f"device-{number}"
-        one, times = wanted, 1
-        while one in taken:
-            times += 1
-            tail = f"-{times}"
-            one = wanted[: LONGEST_DEVICE - len(tail)] + tail
-        taken.append(one)
-    return taken
-
-
-def _ascii(name: str) -> str:
-    """Small letters without their accents, as far as they are Latin ones."""
-    return normalize("NFKD", normalize("NFC", name).translate(LETTERS)).encode("ascii", "ignore").decode()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

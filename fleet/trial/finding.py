@@ -23,7 +23,7 @@ class Finding:
 
     cause: Cause
     text: str
-    """The finding and its place, with the figure."""
+    """What was found and where, with the figure."""
     remedy: str
     """What to do."""
     value: float
@@ -33,6 +33,6 @@ class Finding:
 
 
 def names(devices: Sequence[str], most: int = 3) -> str:
-    """The first of them, and how many more there are."""
+    """The first devices, and how many more there are."""
     more = f" and {len(devices) - most} more" if len(devices) > most else ""
     return ", ".join(devices[:most]) + more

@@ -44,7 +44,7 @@ def joined(tables: Sequence[Table], label: str | None) -> Samples:
 
 
 def apart(tables: Sequence[Table], series: str | None) -> dict[str, str]:
-    """Columns that are no features, as only a comparison of devices shows, with the reasons."""
+    """Columns that a comparison of devices shows to be no features, with the reasons."""
     reasons = {} if series is None else {series: "says which recording a row belongs to"}
     names = dict.fromkeys(name for table in tables for name in table.columns)
     for name in names:

@@ -14,7 +14,7 @@ ELSEWHERE = {
     "missing": "is chosen by --missing",
     "holdout": "is chosen by --holdout and --by",
 }
-"""Keys of `[data]` that are set by other options, which would win."""
+"""Keys of `[data]` that other options set, with the reason why `--data` cannot."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _proposed(trial: Trial) -> str:
         ("Held out", held_out(proposal)),
         ("Missing values", missing(proposal)),
         (
-            "To take into use",
+            "To use it",
             f"fedge init NAME --like {trial.settings.parent}; or as they are {trial.settings} and "
             f"{trial.settings.parent / 'devices'}/DEVICE/agent.toml",
         ),

@@ -62,7 +62,7 @@ class Proposal:
     """How rows are held out, as in `[data] holdout`."""
     missing: str
     hints: tuple[str, ...] = ()
-    """Doubts about the labels."""
+    """Warnings about labels that may be misspelt."""
 
     def model(self) -> dict[str, Value]:
         """The section `[model]`."""
@@ -111,7 +111,7 @@ def propose(tables: Sequence[Table], wish: Wish) -> Proposal:
         name: sum(int(of_device[k]) for of_device in by_device.values())
         for k, name in enumerate(classes or ())
     }
-    # Momentum is what makes skewed devices run apart fastest.
+    # With momentum the models of devices with different classes drift apart fastest.
     plan = Plan(
         epochs=EPOCHS_SKEWED if skewed else EPOCHS,
         batch_size=size,

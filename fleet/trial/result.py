@@ -27,7 +27,7 @@ class DeviceResult:
     together: float
     """The shared model on its held-out rows."""
     alone: float | None
-    """Its own model on the same rows; None: the time was up."""
+    """Its own model on the same rows; None: the time limit was reached before."""
     alone_everyone: float | None
     """Its own model on the held-out rows of all devices."""
     central: float
@@ -146,5 +146,5 @@ def _classes(
 
 
 def _known(value: Any) -> Any:
-    """JSON has no NaN."""
+    """The value, or None for NaN, which JSON does not have."""
     return None if isinstance(value, float) and value != value else value

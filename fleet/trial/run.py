@@ -16,7 +16,8 @@ from fleet.demo.provision import Federation, while_trying, write_agent, write_fe
 from fleet.demo.run import federation_name
 from fleet.trial import conclusion, figures, page, sensors, skew, sufficiency
 from fleet.trial.admission import admit, readable
-from fleet.trial.files import FEWEST, device_ids, discover
+from fleet.trial.device_ids import device_ids
+from fleet.trial.files import FEWEST, discover
 from fleet.trial.finding import Finding
 from fleet.trial.options import Options
 from fleet.trial.participants import Participant, proposed, section, unfinished
@@ -128,7 +129,7 @@ def _findings(tables: Sequence[Table], proposal: Proposal) -> list[Finding]:
 def _write(
     folder: Path, devices: Sequence[Participant], proposal: Proposal, options: Options, bus: broker.Broker
 ) -> Federation:
-    # The files are those that are taken into use, however the trial ends; what only it needs are variables.
+    # The user can use these files as they are. Settings that only the trial needs are environment variables.
     url = BrokerSettings().url if isinstance(bus, broker.LocalBroker) else bus.url
     name = federation_name(device_ids([options.place.resolve().stem])[0][:22].strip("-"), bus)
     settings = write_federation(
@@ -161,17 +162,17 @@ def _write(
 def _cuts(
     compared: Compared, learnt: learning.Learnt, devices: int, options: Options, left_out: int
 ) -> list[str]:
-    """Notes on what the time did not suffice for, and how the machine was shared."""
+    """Notes on what was left out because of the time limit, and on devices that shared a process."""
     said = []
     if learnt.cut:
         said.append(f"the time was up after {learnt.rounds} rounds: with more --seconds it may be better")
     if compared.central.rounds < learnt.rounds:
         said.append(
-            f"the time was up when all data in one place had had {compared.central.rounds} of "
-            f"{learnt.rounds} rounds: it may reach more"
+            f"the time was up after {compared.central.rounds} of {learnt.rounds} rounds with all data in one "
+            "place: that model may become better"
         )
     if len(compared.alone) < devices:
-        said.append(f"the time sufficed for {len(compared.alone)} of {devices} devices alone")
+        said.append(f"the time was up when {len(compared.alone)} of {devices} devices had trained alone")
     if options.leave_one_out and left_out < devices:
         why = "the time was up" if devices > FEWEST else "of two devices none can be left out"
         said.append(f"{left_out} of {devices} devices were left out one by one: {why}")

@@ -21,7 +21,7 @@ PART_UNLIKE = 0.1
 VERY_UNLIKE = 30.0
 """or how far in a single column."""
 FEWEST_DEVICES = 4
-"""With fewer devices none is reported: two that agree may be the odd ones."""
+"""With fewer devices none is reported, because the majority is too small to be a reference."""
 MAD = 1.4826
 """The standard deviation of a normal distribution over its median absolute deviation."""
 
@@ -48,13 +48,13 @@ def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing:
     size = {table.device: len(table) for table in tables}
     worst = sorted((d for d in absent if absent[d]), key=lambda device: -absent[device] / size[device])
     done = {
-        "fill": "it is filled with the fleet's mean, and the row left out where it is the answer",
+        "fill": "it is replaced by the fleet's mean, and a row without an answer is left out",
         "drop": "they are left out",
-    }.get(missing, "they stop a device")
+    }.get(missing, "a device with such a row cannot train")
     return Finding(
         Cause.GAPS,
         f"{sum(absent.values())} of {rows} rows have a missing value: {done}; most are on {names(worst)}",
-        "mend the sensors; --missing drop and --missing fill are worth a try each",
+        "repair the sensors, and compare --missing drop with --missing fill",
         share,
         GAPPY,
         tuple(worst),
@@ -124,7 +124,7 @@ def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
         for one in suspected(values[:, None]):
             by_value.setdefault(one.value, []).append((name, one))
     every = ",".join(f"{value:.10g}" for value in by_value)
-    remedy = f"--data missing_values=[{every}] if it means that nothing was measured"
+    remedy = f"--data missing_values=[{every}] if this value means a missing reading"
     return [_sentinel(tables, value, found, remedy) for value, found in by_value.items()]
 
 
@@ -143,7 +143,7 @@ def _sentinel(
     return Finding(
         Cause.SENTINEL,
         f"{value:.10g} stands in column{'s' * (len(found) > 1)} {told}, on {names(where)}: it looks like a "
-        "sign for no reading, and is learnt as a measurement",
+        "code for a missing reading, but is learnt as a measurement",
         remedy,
         away,
         0.0,

@@ -50,13 +50,13 @@ def tried(folder: Path) -> Tried:
         if name != "data" or "\n[data]\n" in federation
     ]
     whole = "\n".join(learning) + "\n"
-    whole = re.sub(r"(?m)^(quorum = \d+)$", r"\1    # below this many updates a round stays open", whole)
+    whole = re.sub(r"(?m)^(quorum = \d+)$", r"\1    # a round with fewer updates stays open", whole)
     table = tomllib.loads(model)["model"]
     answers = table.get("classes") or table.get("targets", ())
     return Tried(
-        model=f"# What is learnt, as it was tried in {printable(str(folder))}.\n{model}",
+        model=f"# The model, from the trial in {printable(str(folder))}.\n{model}",
         learning=whole,
-        data=f"# As it was tried; path is where each device has its own data.\n{data}",
+        data=f"# From the trial; path is where each device has its own data.\n{data}",
         summary=printable(
             f"from the trial in {folder}: {len(table['features'])} features ({listing(table['features'])}), "
             f"answers {listing(answers)}; the plan, the rules of rounds and stopping, and the devices' [data]"

@@ -33,7 +33,7 @@ def proposed(path: Path, label: str | None, regression: str | None) -> Proposal:
 
 def model_table(proposal: Proposal, origin: str) -> str:
     """`[model]` of `federation.toml`; `origin` is the file that it was proposed from."""
-    lines = [f"# What is learnt, proposed from {printable(origin)}: look at it before the devices learn."]
+    lines = [f"# The model, proposed from {printable(origin)}: check it before the devices learn."]
     lines += [f"# Left out: {printable(repr(name))} {printable(why)}." for name, why in proposal.left_out]
     lines += ["[model]", f"features = {_list(proposal.features)}"]
     if proposal.classes is not None:
@@ -78,14 +78,14 @@ def summary(proposal: Proposal, origin: str) -> str:
     lines += [f"left out: {name!r} {why}" for name, why in proposal.left_out]
     if proposal.incomplete:
         lines.append(
-            f"rows that lack a value: {proposal.incomplete}; [data] missing says what becomes of them"
+            f"rows that lack a value: {proposal.incomplete}; [data] missing says what to do with them"
         )
-    lines += [f"look at it: {doubt}" for doubt in proposal.doubts]
+    lines += [f"check this: {doubt}" for doubt in proposal.doubts]
     return "\n".join(printable(line) for line in lines)
 
 
 def quoted(text: str) -> str:
-    """A text as TOML 1.0 writes it: a basic string, which is JSON's but for the character DEL."""
+    """A text as a basic string of TOML 1.0, which is JSON's except that it escapes the character DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -58,7 +58,7 @@ def label_skew(by_device: Counts) -> Finding | None:
     return Finding(
         Cause.LABEL_SKEW,
         f"the devices hold different classes: on average {mean:.0%} of a device's rows would have to be of "
-        f"another class to be as the fleet's; the farthest are {names(worst)}",
+        f"another class to match the fleet's shares; the farthest are {names(worst)}",
         "one epoch a round, as is proposed here, and many rounds (--rounds); record more classes on each "
         "device",
         mean,
@@ -91,8 +91,8 @@ def sorted_by_class(tables: Sequence[Table], classes: Sequence[str], holdout: fl
     return Finding(
         Cause.SORTED,
         f"the files are sorted by class: on average {mean:.0%} of the rows at a file's end would have to be "
-        f"of another class to be as the rows before them ({unknown} of {held_rows} are of classes that those "
-        f"lack); the farthest are {names(worst)}",
+        f"of another class to match the shares before them ({unknown} of {held_rows} are of classes that "
+        f"those rows lack); the farthest are {names(worst)}",
         "hold out every n-th row (--by every), or name the column that says which recording a row belongs to "
         "(--series)",
         mean,

@@ -1,4 +1,4 @@
-"""One device's data, as they are checked before learning."""
+"""One device's data in the form in which they are checked before learning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -17,7 +17,7 @@ WIDTH = 10
 
 
 def show(trial: Trial, console: Console) -> None:
-    """Print all of it."""
+    """Print the result of a trial."""
     for name, text in proposed(trial.proposal).items():
         _say(console, f"{name:>{WIDTH}}  {text}")
     console.print(_figures(trial))
@@ -69,7 +69,7 @@ def _devices(trial: Trial) -> Table:
 
 
 def _files(trial: Trial) -> list[tuple[str, str]]:
-    """The places of the files, and the commands to go on with."""
+    """The paths of the files, and the next commands, each with its title."""
     folder = trial.settings.parent
     agent = shlex.quote(_short(next(iter(trial.agents.values()))))
     return [

@@ -1,9 +1,8 @@
 """The same federation within this process: FedAvg by the functions of agents and aggregator.
 
-It is for comparisons that would need a fleet of their own each time: the fleet without one of its devices.
-Without broker and files there is nothing to wait for, so it only takes the time of the arithmetic. It
-computes the same as the processes: the same surveys, first weights, orders of samples, and mean within its
-bounds.
+It is for comparisons that would otherwise need one fleet each, such as the fleet without one of its devices.
+It uses no broker and no files, so it takes only the time of the arithmetic. It computes the same as the
+processes: the same surveys, first weights, orders of samples, and bounded mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from fedge.wire.messages.task import Task
 Inputs = NDArray[np.float32] | NDArray[np.float64]
 
 GENERATION = 1
-"""The generation of a federation that was never begun anew."""
+"""The first generation of a federation."""
 
 
 def predict(
@@ -40,16 +39,16 @@ def predict(
     X: Inputs,
     enough: Callable[[], bool] = never,
 ) -> NDArray[np.float32]:
-    """Let a fleet learn, and answer the samples X, of shape (n, d), in which NaN is missing.
+    """Let a fleet learn, and predict for the samples X, of shape (n, d), in which NaN means missing.
 
     Args:
         task: as the survey gets it, without a Standardize layer.
-        fleet: by device, in float64; NaN is missing, and is filled as devices fill it.
+        fleet: by device, in float64; NaN means missing, and is filled as devices fill it.
         plan: local training.
         rounds: the number of rounds.
         seed: the federation's seed.
         X: raw samples.
-        enough: asked before each round but the first; yes ends learning.
+        enough: called before each round but the first; True ends learning.
 
     Returns:
         The classes' probabilities or the targets, of shape (n, k).

@@ -6,6 +6,6 @@ from fedge.errors import FedgeError
 
 
 class UsageError(FedgeError):
-    """The options make no sense; the text says what to use instead."""
+    """The options are wrong; the text says what to use instead."""
 
     exit_code = os.EX_USAGE

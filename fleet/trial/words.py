@@ -19,7 +19,7 @@ def proposed(proposal: Proposal) -> dict[str, str]:
 
 
 def held_out(proposal: Proposal) -> str:
-    """A text on which rows measure the models."""
+    """A text that says which rows measure the models."""
     part = f"{proposal.holdout:g} of each device's rows"
     nth = f"{1 / proposal.holdout:.3g}"
     return {
@@ -31,9 +31,9 @@ def held_out(proposal: Proposal) -> str:
 
 
 def missing(proposal: Proposal) -> str:
-    """A text on what is done with rows with a missing value."""
+    """A text that says what is done with missing values."""
     return {
         "fill": "a missing value counts as the fleet's mean of its column",
         "drop": "rows with a missing value are left out",
-        "refuse": "none is allowed",
+        "refuse": "no row may have a missing value",
     }[proposal.missing]

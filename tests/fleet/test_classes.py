@@ -41,7 +41,7 @@ def test_what_is_recognised_after_each_round_is_drawn_by_class() -> None:
     page = by_round(history)
     assert "round 0 is before any training" in page
     assert "<run>" not in page
-    assert "of the rounds from 1 on" in by_round(history[1:])
+    assert "rounds from 1 on" in by_round(history[1:])
 
 
 def test_nothing_is_drawn_of_one_round_or_of_a_regression() -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from aggregator.ledger.views import RoundRow
 from fleet.demo.outcome import Outcome
 from fleet.demo.progress import Bar, figures
-from fleet.demo.report import _accuracy_figure, _bytes_figure, _devices_figure, render
+from fleet.demo.report import render
+from fleet.demo.report_figures import accuracy_figure, bytes_figure, devices_figure
 
 PROMISED = {
     "devices",
@@ -50,32 +51,32 @@ def test_the_report_needs_no_network_and_escapes_names(outcome: Outcome) -> None
 
 
 def test_accuracy_is_drawn_at_the_round_whose_model_it_is_of(outcome: Outcome) -> None:
-    line = _accuracy_figure(outcome).data[0]
+    line = accuracy_figure(outcome).data[0]
     # A round's row tells the accuracy of the model it began from; the last point is the final file's.
     assert list(zip(line.x, line.y, strict=True)) == [(0, 0.25), (1, 0.5), (2, 0.75), (3, 0.875)]
 
 
 def test_what_was_measured_here_is_drawn_rather_than_what_devices_told(outcome: Outcome) -> None:
-    line = _accuracy_figure(replace(outcome, measured={1: 0.625, 3: 0.875})).data[0]
+    line = accuracy_figure(replace(outcome, measured={1: 0.625, 3: 0.875})).data[0]
     assert list(zip(line.x, line.y, strict=True)) == [(0, 0.25), (1, 0.625), (2, 0.75), (3, 0.875)]
 
 
 def test_what_is_written_beside_a_round_stays_within_the_figure(outcome: Outcome) -> None:
     for chosen, anchor in ((1, "left"), (3, "right")):
-        figure = _accuracy_figure(replace(outcome, chosen=chosen))
+        figure = accuracy_figure(replace(outcome, chosen=chosen))
         (note,) = (one for one in figure.layout.annotations if "together" in one.text)
         assert (note.x, note.xanchor) == (chosen, anchor)
 
 
 def test_bytes_are_drawn_by_direction_and_the_survey_is_among_them(outcome: Outcome) -> None:
-    down, up = _bytes_figure(outcome).data
+    down, up = bytes_figure(outcome).data
     assert tuple(up.x) == (0, 1, 2, 3)
     assert tuple(up.y) == (1.0,) * 4
     assert tuple(down.y) == (2.0,) * 4
 
 
 def test_devices_are_drawn_before_and_after_in_both_senses(outcome: Outcome) -> None:
-    points = [trace for trace in _devices_figure(outcome).data if trace.mode == "markers"]
+    points = [trace for trace in devices_figure(outcome).data if trace.mode == "markers"]
     drawn = [dict(zip(trace.y, trace.x, strict=True)) for trace in points]
     assert drawn == [
         {"left": 0.5, "right": 0.625},

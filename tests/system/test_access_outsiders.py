@@ -11,10 +11,10 @@ from fedge.identity import bundle
 from fedge.identity.provisioning import identity, renewal_user
 from fleet.pki.authority import Authority
 from fleet.pki.certificates import utc_now
-from fleet.pki.enrolment import revoke
 from fleet.pki.keys import make_key
 from fleet.pki.publication import publish
 from fleet.pki.register import Register
+from fleet.pki.revocation import revoke
 from fleet.pki.tokens import promise, withdraw
 from tests.system.access import OUTSIDERS, REFUSED, A, Place, a_place, authority_of, own_certificate
 from tests.system.probes import Member, tls

@@ -19,8 +19,9 @@ from fedge.transport.mqtt import MqttTransport
 from fedge.wire.topics import Topics
 from fleet.pki.authority import Authority
 from fleet.pki.certificates import utc_now
-from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.enrolment import enroll
 from fleet.pki.keys import make_key, public_key
+from fleet.pki.revocation import revoke
 from fleet.pki.tokens import promise, withdraw
 from tests.system.enrolment import (
     HOUR,

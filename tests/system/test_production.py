@@ -15,10 +15,11 @@ import pytest
 
 import fleet
 from fedge.wire.topics import Topics
-from fleet.pki.enrolment import Revoked, enroll, revoke
+from fleet.pki.enrolment import enroll
 from fleet.pki.publication import Signalled
 from fleet.pki.removal import Left, forget, held
 from fleet.pki.renewal import renew
+from fleet.pki.revocation import Revoked, revoke
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses

@@ -40,7 +40,7 @@ def test_a_fleet_goes_back_to_a_model_of_before_without_a_device_that_is_set_asi
     for far in (3, 7, 11):
         world, _, trace = _lived(seed, Fault(100.0, "new generation", 1, 30.0, far))
         assert "sets d1 aside" in trace
-        assert "with --new-generation and a model of before" in trace
+        assert "with --new-generation and an earlier model" in trace
         (wish,) = world.machines.operator.book.wishes.values()
         assert wish is not None
         assert wish.round is not None

@@ -1,8 +1,8 @@
-"""A program with one deliberate mistake: what it breaks, and where that shows.
+"""A program with one deliberate mistake: which invariant it breaks, and in which worlds that shows.
 
-A mistake is described on the stream of effects (`tests.world.streams`): by what a core that is wrong makes
-of a state and an event, or by what a host that is wrong does with the effects it is to perform. Beside it
-stands which invariant it breaks and within how many worlds that shows; `tests.world.search` looks for it.
+A mistake changes the stream of effects (`tests.world.streams`): what a wrong core makes of a state and an
+event, or what a wrong host does with the effects that it has to perform. With it are noted the invariant that
+it breaks and the number of worlds within which that shows; `tests.world.search` looks for it.
 """
 
 from collections.abc import Callable, Collection
@@ -20,18 +20,18 @@ Mistake = Callable[[Patch], None]
 
 @dataclass(frozen=True)
 class Variant:
-    """A mistake, and what the world has to make of it."""
+    """A mistake, and the violation that the worlds must find."""
 
     title: str
-    """As docs/world.md calls it."""
+    """The mistake in words, for the table in docs/world.md."""
     make: Mistake
     breaks: frozenset[Invariant]
-    """Any of these is found; another violation is none of this mistake."""
+    """One of these must be broken; another violation does not count."""
     within: int
     """Among so many of the worlds in which it can show, counted from seed 0: some ten times the distance from
     one that shows it to the next (`python -m tests.world.search` measures that)."""
     needs: frozenset[str]
-    """What a world must be like for it to show, as `traits` tells: others need not be looked into."""
+    """The traits of a world (`traits`) without which the mistake cannot show; other worlds are not run."""
 
 
 Variants = dict[str, Variant]

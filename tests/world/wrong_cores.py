@@ -20,7 +20,12 @@ VARIANTS: Variants = {}
 variant = noted_in(VARIANTS)
 
 
-@variant("no de-duplication", Invariant.RECEIPT_WHEN_DURABLE, Invariant.QUORUM, within=100)
+@variant(
+    "the aggregator judges an update again that it has already answered",
+    Invariant.RECEIPT_WHEN_DURABLE,
+    Invariant.QUORUM,
+    within=100,
+)
 def no_deduplication(patch: Patch) -> None:
     def forgetful(step: Step, state: Any, event: Any) -> Stepped:
         if not isinstance(event, on.FrameArrived | on.UpdateRead):
@@ -33,7 +38,11 @@ def no_deduplication(patch: Patch) -> None:
     over_core(patch, rounds, forgetful)
 
 
-@variant("frames of a new model written over the old slot", Invariant.ANNOUNCED_IS_READABLE, within=20)
+@variant(
+    "the aggregator writes each new model over the retained frames of the one before",
+    Invariant.ANNOUNCED_IS_READABLE,
+    within=20,
+)
 def new_model_written_over_the_old_slot(patch: Patch) -> None:
     def one_slot(step: Step, state: Any, event: Any) -> Stepped:
         if isinstance(event, on.RoundClosed):
@@ -44,7 +53,7 @@ def new_model_written_over_the_old_slot(patch: Patch) -> None:
 
 
 @variant(
-    "a stale retained manifest's seconds believed",
+    "a device does not subtract a retained manifest's age from the remaining time",
     Invariant.WORK_IN_TIME,
     within=150,
     needs=["a short deadline"],
@@ -59,7 +68,7 @@ def stale_manifests_seconds_believed(patch: Patch) -> None:
 
 
 @variant(
-    'a will\'s "offline" believed after a newer "online"',
+    'a connected device does not correct the "offline" of a late will',
     Invariant.PRESENCE,
     within=100,
     needs=["late wills"],
@@ -71,7 +80,9 @@ def late_wills_offline_believed(patch: Patch) -> None:
     over_core(patch, lifecycle, silent)
 
 
-@variant("a partial message kept over rounds", Invariant.PARTIALS_DROPPED, within=200)
+@variant(
+    "the aggregator keeps partial messages when their round closes", Invariant.PARTIALS_DROPPED, within=200
+)
 def partial_message_kept_over_rounds(patch: Patch) -> None:
     def keep(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -84,14 +95,16 @@ def partial_message_kept_over_rounds(patch: Patch) -> None:
 
 
 @variant(
-    "a device restarted with an old outbox answers a new round",
+    "a restarted device sends the update of an earlier round for a new one",
     Invariant.ANSWERS_THE_NEWEST_ROUND,
     within=100,
 )
 def old_outbox_answers_a_new_round(patch: Patch) -> None:
     def any_round(step: Step, state: Any, event: Any) -> Stepped:
         announced = isinstance(event, agent_on.RoundAnnounced)
-        if announced and state.saved is not None and state.manifest is None:  # the first one since it started
+        if (
+            announced and state.saved is not None and state.manifest is None
+        ):  # the first manifest since it started
             state = replace(state, saved=replace(state.saved, round=round_of(event.manifest), verdict=None))
         return step(state, event)
 
@@ -99,7 +112,7 @@ def old_outbox_answers_a_new_round(patch: Patch) -> None:
 
 
 @variant(
-    "a kept session taken for kept frames",
+    "the aggregator does not publish task and model again when it reconnects",
     Invariant.ANNOUNCED_IS_READABLE,
     within=100,
     needs=["a broker that forgets", "fast devices"],
@@ -116,7 +129,7 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
 
 
 @variant(
-    "an update admitted while the round closes",
+    "the aggregator admits an update while the round closes",
     Invariant.MEAN,
     within=300,
     needs=["a low target", "a slow device"],
@@ -132,7 +145,7 @@ def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
 
 
 @variant(
-    'an aggregator that looks anew counts a stale "online" anew',
+    'a starting aggregator ignores the age of another one\'s status "online"',
     Invariant.TAKEOVER_IN_TIME,
     within=100,
     needs=["crash loop"],
@@ -147,7 +160,7 @@ def a_stale_online_watched_anew(patch: Patch) -> None:
 
 
 @variant(
-    "an older ledger taken up",
+    "an aggregator serves although its ledger is older than the fleet",
     Invariant.NEWEST_ROUND_TAKEN_UP,
     Invariant.SEEN_WHEN_DURABLE,
     within=100,
@@ -164,7 +177,11 @@ def an_older_ledger_taken_up(patch: Patch) -> None:
     over_core(patch, takeover, trusting)
 
 
-@variant("a ledger given up that is not older", Invariant.GIVES_UP_WITH_REASON, within=20)
+@variant(
+    "an aggregator stops although its ledger is not older than the fleet",
+    Invariant.GIVES_UP_WITH_REASON,
+    within=20,
+)
 def a_ledger_given_up_that_is_not_older(patch: Patch) -> None:
     def timid(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -176,7 +193,9 @@ def a_ledger_given_up_that_is_not_older(patch: Patch) -> None:
     over_core(patch, takeover, timid)
 
 
-@variant("nobody gives way", Invariant.ONE_AGGREGATOR, within=100, needs=["second aggregator"])
+@variant(
+    "neither of two aggregators gives way", Invariant.ONE_AGGREGATOR, within=100, needs=["second aggregator"]
+)
 def nobody_gives_way(patch: Patch) -> None:
     def stubborn(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -189,12 +208,12 @@ def nobody_gives_way(patch: Patch) -> None:
     over_core(patch, takeover, bold)
 
 
-@variant("what was seen of rounds not saved", Invariant.SEEN_WHEN_DURABLE, within=20)
+@variant("a device does not save which round it has seen", Invariant.SEEN_WHEN_DURABLE, within=20)
 def what_was_seen_is_not_saved(patch: Patch) -> None:
     patch.setattr(WatchedMemory, "save_seen", lambda _memory, _attempt: None)
 
 
-@variant("who never answers is awaited for ever", Invariant.NO_WAIT_IN_VAIN, within=100)
+@variant("every round waits for a device that never answers", Invariant.NO_WAIT_IN_VAIN, within=100)
 def who_never_answers_awaited_for_ever(patch: Patch) -> None:
     def patient(step: Step, state: Any, event: Any) -> Stepped:
         return step(replace(state, missed=PerDevice()), event)
@@ -202,7 +221,7 @@ def who_never_answers_awaited_for_ever(patch: Patch) -> None:
     over_core(patch, rounds, patient)
 
 
-@variant("deadlines that run without a link", Invariant.DEADLINE_WITH_A_LINK, within=100)
+@variant("the deadline also counts time without a connection", Invariant.DEADLINE_WITH_A_LINK, within=100)
 def deadlines_that_run_without_a_link(patch: Patch) -> None:
     def hurried(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -214,7 +233,7 @@ def deadlines_that_run_without_a_link(patch: Patch) -> None:
 
 
 @variant(
-    "a device that is set aside counted",
+    "the aggregator counts a device that is in quarantine",
     Invariant.NONE_THAT_IS_SET_ASIDE,
     within=100,
     needs=["a bad model"],

@@ -25,7 +25,11 @@ VARIANTS: Variants = {}
 variant = noted_in(VARIANTS)
 
 
-@variant("a receipt sent before the ledger's fsync", Invariant.RECEIPT_WHEN_DURABLE, within=20)
+@variant(
+    "the aggregator sends a receipt before it has saved the verdict",
+    Invariant.RECEIPT_WHEN_DURABLE,
+    within=20,
+)
 def receipt_before_the_ledgers_fsync(patch: Patch) -> None:
     def eager(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -40,7 +44,7 @@ def receipt_before_the_ledgers_fsync(patch: Patch) -> None:
     over_host(patch, rounds, eager)
 
 
-@variant("an update published before it is saved", Invariant.UPDATE_WHEN_DURABLE, within=20)
+@variant("a device publishes an update before it has saved it", Invariant.UPDATE_WHEN_DURABLE, within=20)
 def update_published_before_saved(patch: Patch) -> None:
     def eager(host: DeviceHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -56,7 +60,11 @@ def update_published_before_saved(patch: Patch) -> None:
     over_host(patch, lifecycle, eager)
 
 
-@variant("acknowledged before handled", Invariant.ACKNOWLEDGED_WHEN_DURABLE, within=20)
+@variant(
+    "the aggregator acknowledges a message before it has handled it",
+    Invariant.ACKNOWLEDGED_WHEN_DURABLE,
+    within=20,
+)
 def acknowledged_before_handled(patch: Patch) -> None:
     turn = AggregatorHost.turn
 
@@ -70,7 +78,12 @@ def acknowledged_before_handled(patch: Patch) -> None:
     patch.setattr(AggregatorHost, "turn", eager)
 
 
-@variant("acknowledgements withheld for a whole message", Invariant.PROGRESS, within=100, needs=["lies"])
+@variant(
+    "a program acknowledges the frames of a message only when it has all of them",
+    Invariant.PROGRESS,
+    within=100,
+    needs=["lies"],
+)
 def acknowledgements_withheld_for_a_whole_message(patch: Patch) -> None:
     acknowledge = VirtualLink.acknowledge
 
@@ -90,7 +103,7 @@ def acknowledgements_withheld_for_a_whole_message(patch: Patch) -> None:
     patch.setattr(VirtualLink, "acknowledge", withhold)
 
 
-@variant("a model announced before it is saved", Invariant.MODEL_WHEN_DURABLE, within=20)
+@variant("the aggregator announces a model before it has saved it", Invariant.MODEL_WHEN_DURABLE, within=20)
 def model_announced_before_saved(patch: Patch) -> None:
     close_round, summary = Ledger.close_round, Ledger.summary
     unsaved: dict[Ledger, tuple[Any, ...]] = {}
@@ -114,7 +127,11 @@ def model_announced_before_saved(patch: Patch) -> None:
     over_host(patch, rounds, announced_first)
 
 
-@variant('the mark "answered" saved too early', Invariant.VERDICT_WAS_GIVEN, within=20)
+@variant(
+    'a device saves the verdict "admitted" when it publishes its update',
+    Invariant.VERDICT_WAS_GIVEN,
+    within=20,
+)
 def answered_mark_saved_too_early(patch: Patch) -> None:
     def mark(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -128,7 +145,11 @@ def answered_mark_saved_too_early(patch: Patch) -> None:
     over_core(patch, lifecycle, mark)
 
 
-@variant("admitted updates dropped after a missed quorum", Invariant.PROMISE_KEPT, within=1000)
+@variant(
+    "the aggregator deletes admitted updates when an attempt misses its quorum",
+    Invariant.PROMISE_KEPT,
+    within=1000,
+)
 def admitted_updates_dropped_after_a_missed_quorum(patch: Patch) -> None:
     def afresh(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)

@@ -1,4 +1,4 @@
-"""What devices remember of an algorithm, kept wrongly."""
+"""Devices that keep the state of an algorithm wrongly."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,9 +17,14 @@ VARIANTS: Variants = {}
 variant = noted_in(VARIANTS)
 
 
-@variant("what became of an update guessed", Invariant.STATE_COUNTS_ONCE, within=100, needs=["a state"])
+@variant(
+    "a device without a receipt treats its update as refused",
+    Invariant.STATE_COUNTS_ONCE,
+    within=100,
+    needs=["a state"],
+)
 def what_became_of_an_update_guessed(patch: Patch) -> None:
-    """Whoever has heard no receipt takes up the next round as if the update before was refused."""
+    """A device that has received no receipt works on the next round as if its update was refused."""
 
     def hasty(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -30,9 +35,14 @@ def what_became_of_an_update_guessed(patch: Patch) -> None:
     over_core(patch, lifecycle, hasty)
 
 
-@variant("a state that waits for no verdict", Invariant.STATE_COUNTS_ONCE, within=100, needs=["a state"])
+@variant(
+    "a device uses a new state before the verdict on its update",
+    Invariant.STATE_COUNTS_ONCE,
+    within=100,
+    needs=["a state"],
+)
 def a_state_that_waits_for_no_verdict(patch: Patch) -> None:
-    """What was learnt counts as soon as it is saved, so that it counts again where it is learnt anew."""
+    """The newest state is used whatever the verdict, so that a repeated training applies it twice."""
 
     def newest(self: Memory) -> AlgorithmState | None:
         row = self._db.execute(
@@ -43,9 +53,14 @@ def a_state_that_waits_for_no_verdict(patch: Patch) -> None:
     patch.setattr(Memory, "state", newest)
 
 
-@variant("a verdict that moves no state", Invariant.STATE_COUNTS_ONCE, within=20, needs=["a state"])
+@variant(
+    "a device keeps its old state after its update was admitted",
+    Invariant.STATE_COUNTS_ONCE,
+    within=20,
+    needs=["a state"],
+)
 def a_verdict_that_moves_no_state(patch: Patch) -> None:
-    """The state stays that of before, and is applied again in the next round."""
+    """The first state stays, and is applied again in the next round."""
     first: dict[int, AlgorithmState | None] = {}
 
     def stays(self: Memory) -> AlgorithmState | None:
@@ -56,10 +71,13 @@ def a_verdict_that_moves_no_state(patch: Patch) -> None:
 
 
 @variant(
-    "a state given up instead of asked about", Invariant.STATE_COUNTS_ONCE, within=100, needs=["a state"]
+    "a device without a receipt resets its state instead of asking",
+    Invariant.STATE_COUNTS_ONCE,
+    within=100,
+    needs=["a state"],
 )
 def a_state_given_up_instead_of_asked_about(patch: Patch) -> None:
-    """Whoever has heard no receipt begins anew, as if nobody could know."""
+    """A device that has received no receipt resets its state, as if nobody knew the verdict."""
 
     def careless(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)

@@ -1,4 +1,4 @@
-"""Parts that are wrong in themselves: rules, figures, claims, signatures."""
+"""Wrong parts: rules, figures, claims, signatures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ VARIANTS: Variants = {}
 variant = noted_in(VARIANTS)
 
 
-@variant("the sum in order of arrival, in float32", Invariant.MEAN, within=20)
+@variant("the mean is summed in the order of arrival, in float32", Invariant.MEAN, within=20)
 def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
     def finish(contributions: list[Contribution]) -> tuple[Any, int]:
         samples = sum(contribution.samples for contribution in contributions)
@@ -45,12 +45,17 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
     patch.setattr(mean, "finish", finish)
 
 
-@variant("differences that are not clipped", Invariant.MEAN, within=40, needs=["a lying member"])
+@variant(
+    "the aggregator does not clip updates that are far from the model",
+    Invariant.MEAN,
+    within=40,
+    needs=["a lying member"],
+)
 def differences_not_clipped(patch: Patch) -> None:
     over_bounds(patch, clip_norm=0.0)
 
 
-@variant("n_k that are not capped", Invariant.MEAN, within=200)
+@variant("the aggregator does not cap n_k", Invariant.MEAN, within=200)
 def n_k_not_capped(patch: Patch) -> None:
     over_bounds(patch, max_weight=0.0)
 
@@ -62,17 +67,22 @@ def over_bounds(patch: Patch, **changes: float) -> None:
     patch.setattr(aggregate, "bounds", lax)
 
 
-@variant("updates admitted from any distance", Invariant.DISTANCE, within=40, needs=["a lying member"])
+@variant(
+    "the aggregator admits updates at any distance from the model",
+    Invariant.DISTANCE,
+    within=40,
+    needs=["a lying member"],
+)
 def updates_admitted_from_any_distance(patch: Patch) -> None:
     patch.setattr(vectors, "distance", lambda _start, _vector: 0.0)
 
 
-@variant("a mean taken that is not usable", Invariant.MODEL_USABLE, within=100)
+@variant("the aggregator closes a round with an unusable mean", Invariant.MODEL_USABLE, within=100)
 def a_mean_taken_that_is_not_usable(patch: Patch) -> None:
     patch.setattr(Trial, "passes", lambda _trial, _vector: True)
 
 
-@variant("an update counted that was set aside", Invariant.MEAN, within=200)
+@variant("the aggregator counts an update that was set aside", Invariant.MEAN, within=200)
 def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     def whole(ledger: LedgerReader, round_id: RoundId, _without: Any = ()) -> dict[str, Verdict]:
         return {
@@ -90,9 +100,14 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     patch.setattr(train, "usable", once)
 
 
-@variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=40, needs=["a lying member"])
+@variant(
+    "figures are weighted by the held-out counts that devices claim",
+    Invariant.END_OF_LEARNING,
+    within=40,
+    needs=["a lying member"],
+)
 def figures_believed(patch: Patch) -> None:
-    """As told: by the count that each device claims to hold out."""
+    """An accuracy is the mean by the number of rows that each device claims to hold out."""
 
     def believe(answers: Mapping[str, Verdict], _needed: int, _count: int) -> dict[str, float]:
         told = [answer.metrics for answer in answers.values() if "accuracy_before" in answer.metrics]
@@ -106,15 +121,15 @@ def figures_believed(patch: Patch) -> None:
     patch.setattr(Summaries, "require", _note_accuracies)
 
 
-@variant("one device's word taken for the fleet's figure", Invariant.FIGURES, within=100)
+@variant("a figure that one device reports counts for the fleet", Invariant.FIGURES, within=100)
 def one_word_is_the_fleets(patch: Patch) -> None:
-    """A figure that others do not tell."""
+    """A figure counts however few devices report it."""
     patch.setattr(figures, "suffice", lambda _telling, _admitted: True)
 
 
-@variant("a last model measured by one device's word for all who made it", Invariant.FIGURES, within=100)
+@variant("the last model's figures come from one of the devices that made it", Invariant.FIGURES, within=100)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
-    """By one of all those who made it."""
+    """The number of devices that made the model is ignored, so that one report suffices."""
     told = summary.told
     patch.setattr(summary, "told", lambda job, answers, _count=0: told(job, answers))
 
@@ -122,18 +137,18 @@ def a_last_model_measured_by_one_word(patch: Patch) -> None:
 def _note_accuracies(
     self: Summaries, ledger: LedgerReader, round_id: RoundId, made: list[Made], _count: int
 ) -> None:
-    """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
+    """Note the reported accuracies, but leave out the check that would find this mistake too early."""
     self.endings.note(round_id, made)
 
 
 @variant(
-    "claims believed however far",
+    "the next generation follows the highest one that any device claims",
     Invariant.GENERATION_IN_REACH,
     within=100,
     needs=["a lying member", "ledger wiped", "new generation"],
 )
 def claims_believed_however_far(patch: Patch) -> None:
-    """The next generation comes after the newest that any single device claims to have seen."""
+    """The next generation follows the newest one that any single device claims to have seen."""
 
     def after_all(known: Known, claimed: Mapping[str, RoundId], *_verdict: Any, signed: bool) -> int:
         newest = max([known.round or RoundId(0, 0), *claimed.values()])
@@ -142,7 +157,12 @@ def claims_believed_however_far(patch: Patch) -> None:
     patch.setattr(claims, "next_generation", after_all)
 
 
-@variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=100, needs=["a lying member"])
+@variant(
+    "one device's claim suffices to treat the ledger as older than the fleet",
+    Invariant.GIVES_UP_WITH_REASON,
+    within=100,
+    needs=["a lying member"],
+)
 def one_claim_believed(patch: Patch) -> None:
     """A ledger is older than the fleet as soon as a single device says so."""
     right = claims.assess
@@ -154,13 +174,18 @@ def one_claim_believed(patch: Patch) -> None:
     patch.setattr(claims, "assess", hasty)
 
 
-@variant("surveys merged by samples", Invariant.STANDARDIZATION, within=20)
+@variant("surveys are weighted by sample count instead of by device", Invariant.STANDARDIZATION, within=20)
 def surveys_merged_by_samples(patch: Patch) -> None:
     for rule in (survey.RULE, survey.CLIPPED, survey.EXACT):
         patch.setitem(survey.RULES, rule, pooled)  # type: ignore[attr-defined]
 
 
-@variant("a device that is left out averaged again", Invariant.BEGINNING, within=600, needs=["a bad model"])
+@variant(
+    "a generation begun without a device averages its updates again",
+    Invariant.BEGINNING,
+    within=600,
+    needs=["a bad model"],
+)
 def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     def with_it(*values: Any, without: Any = (), **others: Any) -> Updates:
         return Updates(*values, **others)
@@ -169,13 +194,13 @@ def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
 
 
 @variant(
-    "rounds since not moved to the model gone back to",
+    "a generation begun without a device takes the later means unchanged",
     Invariant.BEGINNING,
     within=1_000,
     needs=["a bad model"],
 )
 def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
-    """The others' means are taken as they are: with all that was in the models they trained from."""
+    """The means of the others are used unchanged, with the influence of the models they began from."""
 
     def last(ledger: Any, beginning: Any, size: int, samples: Any) -> Any:
         here = beginning.source._replace(round=beginning.last)
@@ -184,7 +209,7 @@ def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
     patch.setattr(beginnings, "_again", last)
 
 
-@variant("signatures that are not checked", Invariant.WORK_IN_TIME, within=100, needs=["lies"])
+@variant("devices do not check signatures", Invariant.WORK_IN_TIME, within=100, needs=["lies"])
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(
         agent.shell.inbox, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 MOST_RENAMED = 20
-"""The most names that are listed when they become other ids."""
+"""The largest number of changed names that are printed."""
 LONGEST_LIST = 8_000_000
 """The largest list of devices, in bytes."""
 
@@ -150,7 +150,7 @@ def _promise(folder: "FederationFolder", uses: int, valid: str) -> None:
         promised = promise(folder, uses, read_duration(valid))
     typer.echo(promised.token.text())
     typer.echo(
-        f"{promised.token.claim}: good for {uses} device{'s' if uses > 1 else ''} until "
+        f"{promised.token.claim}: valid for {uses} device{'s' if uses > 1 else ''} until "
         f"{promised.expires_at:%Y-%m-%d %H:%M} UTC; whoever has this line may join; "
         f"{promised.signalled.value}",
         err=True,

@@ -1,4 +1,4 @@
-"""`fedge revoke`, `quarantine` and `forget`: shut devices out, set them aside, or delete their data."""
+"""`fedge revoke`, `quarantine` and `forget`: exclude devices, quarantine them, or delete their data."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ def revoke(
     device: Annotated[str, typer.Argument(help="The device's id; or a token's claim, as in claim-0a1b2c3d.")],
     folder: Folder = Path(),
 ) -> None:
-    """Shut a device out at once, or withdraw a token.
+    """Exclude a device at once, or withdraw a token.
 
     It is for the operator, when a device is stolen or leaves. The device can
     neither publish nor receive any more, and the broker refuses its
@@ -32,8 +32,8 @@ def revoke(
       fedge revoke pump-2
     """
     from fedge.identity.provisioning import CLAIM
-    from fleet.pki.enrolment import revoke as shut_out
     from fleet.pki.folder import FederationFolder
+    from fleet.pki.revocation import revoke as shut_out
 
     with reporting("revoke"):
         if re.match(CLAIM, device):
@@ -43,7 +43,7 @@ def revoke(
         done = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {done.signalled.value}")
     if done.unseen:
-        typer.echo(f"{done.unseen}: run it again to see it done", err=True)
+        typer.echo(f"{done.unseen}: run the command again to complete this", err=True)
 
 
 @app.command()
@@ -90,8 +90,8 @@ def forget(
     first. On a terminal it asks before it deletes; elsewhere it needs --yes.
 
     Rounds whose updates are deleted cannot be computed again; models that were
-    made with them stay. To learn on without the device, begin a new generation
-    before.
+    made with them stay. To continue without the device, begin a new generation
+    first.
 
     It exits with 0, also if nothing was left; with 64 without a yes; with 75
     while an aggregator works.
@@ -122,7 +122,7 @@ def forget(
         for sentence in found.lasting():
             typer.echo(f"  {sentence}")
         if not yes and not (sys.stdin.isatty() and typer.confirm("remove it for good?")):
-            typer.echo("fedge forget: nothing was removed: --yes does it", err=True)
+            typer.echo("fedge forget: nothing was removed: repeat it with --yes", err=True)
             sys.exit(os.EX_USAGE)
         left = erase(FederationFolder(folder), device)
     typer.echo(f"{device} is forgotten")
@@ -144,4 +144,4 @@ def _withdraw(folder: "FederationFolder", claim: str) -> None:
     enrolled, signalled = withdraw(folder, claim)
     typer.echo(f"{claim} is withdrawn; {signalled.value}")
     if enrolled:
-        typer.echo(f"it enrolled {', '.join(enrolled)}: shut them out too with `fedge revoke`", err=True)
+        typer.echo(f"it enrolled {', '.join(enrolled)}: exclude them too with `fedge revoke`", err=True)

@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fleet.cli.pki.command import reporting
 from fleet.cli.pki.reach import is_here_only, unreached
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 
@@ -21,8 +18,8 @@ def init(
     host: Annotated[
         list[str] | None,
         typer.Option(
-            help="The broker's name or address for devices; of several they are told the first. Without it "
-            "only this machine reaches the broker."
+            help="The broker's name or address for devices; of several they use the first. Without it "
+            "only this machine can reach the broker."
         ),
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to make it; by default ./NAME.")] = None,
@@ -67,8 +64,8 @@ def init(
     why.
 
     \b
-      fedge init phones --like out/try                         as `fedge try` tried it
-      fedge init phones --like data.csv --label activity       proposed from one file
+      fedge init phones --like out/try                         settings of a trial
+      fedge init phones --like data.csv --label activity       proposal from one file
     """
     if like is None and (label is not None or regression is not None):
         raise typer.BadParameter("--label and --regression describe a file: use them with --like")

@@ -22,6 +22,6 @@ def is_here_only(folder: "FederationFolder") -> bool:
 def unreached(folder: "FederationFolder") -> str:
     """Say what to change so that other machines reach a broker that was configured for this machine only."""
     return (
-        "the broker listens on this machine only: for devices elsewhere take the address out of the lines "
+        "the broker listens on this machine only: for devices elsewhere remove the address from the lines "
         f"`listener` of {folder.mosquitto_conf} and restart it"
     )

@@ -43,10 +43,10 @@ class AggregatorHost(Host):
         self.runtime: Aggregator | None = None
         self.done = False
         self.serves_since_s = inf
-        """By the clock of the world; infinite while it does not serve."""
+        """When it began to serve, by the clock of the world; infinite while it does not serve."""
         self.orders = Orders()
         self.key_number = 1
-        """The number of its signing key, which changes after each life in which it served."""
+        """The number of its signing key, which changes after each run in which it served."""
         self.must_decide: Callable[[AggregatorHost, ConfigError], None] | None = None
         """Called when a human has to decide."""
         self._watching: Watching | None = None
@@ -206,7 +206,7 @@ class AggregatorHost(Host):
         self.link.open()
 
     def _wish(self) -> Rollback | None:
-        """The model that its orders want, among those in its ledger."""
+        """The model in its ledger that its orders ask for."""
         ledger, aside = self.ledger, frozenset(self.scene.oracle.record.aside)
         assert ledger is not None
         return self.power.spare(lambda: self.orders.wish(ledger, aside))

@@ -51,7 +51,7 @@ class Host(Turns):
         self.power.effects_left = None
         self._inbox.clear()
         self._alarm_s = None
-        # Monotonic clocks begin anew at each boot, and at no particular number.
+        # A monotonic clock begins anew at each boot, with an arbitrary number.
         self._zero_s = self.scene.clock.now_s - 1_000 * self.scene.rng.random()
         self.scene.tell(self.name, "starts")
         self.guarded(self.begin)

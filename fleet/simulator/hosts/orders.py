@@ -27,7 +27,7 @@ class Orders:
         self.new_generation = generation == self.told_in
 
     def wish(self, ledger: LedgerReader, aside: frozenset[str]) -> Rollback | None:
-        """The model to go back to, of those in the ledger, and without whom of those set aside."""
+        """The model in the ledger to go back to, and the quarantined devices to leave out of it."""
         life, back = ledger.meta(), self.back
         models = ledger.kept_models(life.generation) if life is not None else []
         if back is None or not self.far or life is None or not models:

@@ -21,10 +21,10 @@ from fedge.storage.locks import lock
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.status import Status
 from fleet.pki import device_list as listings
-from fleet.pki import enrolment, publication
+from fleet.pki import publication, revocation
 from fleet.pki.certificates import describe, utc_now
 from fleet.pki.device_list import as_json, listing, show
-from fleet.pki.enrolment import Revoked, admit_observer, enroll, revoke
+from fleet.pki.enrolment import admit_observer, enroll
 from fleet.pki.folder import FederationFolder
 from fleet.pki.identity import Identity
 from fleet.pki.init_federation import found
@@ -32,6 +32,7 @@ from fleet.pki.init_options import Founding
 from fleet.pki.kick import Dismissed
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
+from fleet.pki.revocation import Revoked, revoke
 
 DEVICE = Identity("greenhouse", "pi-1")
 
@@ -138,7 +139,7 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
         return Signalled.YES
 
     monkeypatch.setattr(publication, "signal_broker", signal)
-    monkeypatch.setattr(enrolment, "dismiss", lambda *_: Dismissed.DONE)  # there is no broker here
+    monkeypatch.setattr(revocation, "dismiss", lambda *_: Dismissed.DONE)  # there is no broker here
     assert revoke(folder, "pi-1") == Revoked(Signalled.YES)
     assert at_signal == [(False, False, False), (False, False, True)]
     assert "user greenhouse_pi-2\n" in folder.acl.read_text()

@@ -14,7 +14,7 @@ from fedge.identity import bundle
 from fleet.cli.commands import app
 from fleet.pki import publication
 from fleet.pki.certificates import describe
-from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.enrolment import enroll
 from fleet.pki.folder import FederationFolder
 from fleet.pki.identity import Identity
 from fleet.pki.init_federation import found
@@ -22,6 +22,7 @@ from fleet.pki.init_options import Founding
 from fleet.pki.names import check_names, read_list
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
+from fleet.pki.revocation import revoke
 from fleet.pki.staged_bundles import finish
 from tests.wording import assert_tells, lines_telling
 

@@ -13,7 +13,6 @@ from fedge.identity.provisioning import (
     renewal_user,
 )
 from fedge.wire.messages.message import pack
-from fleet.pki import enrolment
 from fleet.pki import registrar as shell
 from fleet.pki.enrolment import revoke
 from fleet.pki.folder import FederationFolder
@@ -91,7 +90,7 @@ def test_what_another_process_changed_and_left_untold_is_told(
         raise StateError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(enrolment, "publish", locked)
+        patched.setattr(revocation, "publish", locked)
         with pytest.raises(StateError):
             revoke(place.folder, "pi-1")
     place.registrar.tell_broker(NOW)

@@ -14,12 +14,13 @@ from fedge.errors import Conflict
 from fleet.cli.commands import app
 from fleet.pki import publication
 from fleet.pki import turn as turns
-from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.enrolment import enroll
 from fleet.pki.folder import FederationFolder
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
 from fleet.pki.publication import Signalled, publish
 from fleet.pki.register import Register
+from fleet.pki.revocation import revoke
 from fleet.pki.turn import Moment, turn
 from tests.wording import assert_tells
 
