@@ -10,6 +10,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
+from tests import milestones
 from tests.chaos.fleets import closed, robust
 from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
@@ -87,9 +88,9 @@ def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_sai
         fleet.broker.kill()
         fleet.kill("aggregator")
         fleet.broker.restart()
-        watching = "another aggregator says it is online; watching whether it is alive"
-        served, lives = fleet.log().count("connected to"), 0
-        while fleet.log().count("connected to") == served:
+        watching = milestones.WATCHES
+        served, lives = fleet.connections(), 0
+        while fleet.connections() == served:
             if "aggregator" in fleet.programs:
                 fleet.kill("aggregator")
             lives += 1
@@ -98,12 +99,12 @@ def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_sai
             fleet.start_aggregator()
             fleet.until(  # or what was said has aged away meanwhile, and nobody is watched any more
                 lambda looked_on=looked_on: (
-                    fleet.log().count(watching) > looked_on or fleet.log().count("connected to") > served
+                    fleet.log().count(watching) > looked_on or fleet.connections() > served
                 ),
                 "it looks on",
             )
             end_s = time.monotonic() + SHORT_LIFE_S
-            while time.monotonic() < end_s and fleet.log().count("connected to") == served:
+            while time.monotonic() < end_s and fleet.connections() == served:
                 time.sleep(0.05)
         print(f"it served in its life {lives} of {SHORT_LIFE_S} s")
         assert lives > 1, "it did not have to wait: this shows nothing"
@@ -319,7 +320,7 @@ def test_fault_12_a_model_over_the_brokers_limit_is_told_and_sent_once_it_is_rai
         fleet.start_devices()
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: bool(lines_telling(fleet.log(), "20000")), "the aggregator says so")
-        assert fleet.log().count("connected to") == 1, "it is not cut off, nor does it try again and again"
+        assert fleet.connections() == 1, "it is not cut off, nor does it try again and again"
 
         strict.rewrite(max_packet_size=262_144)
         fleet.broker.restart()
@@ -346,7 +347,7 @@ def test_fault_12_who_sends_too_much_is_cut_off_alone(strict: StrictBroker, tmp_
         fleet.devices["device-2"].release()
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [3] * 4
-        assert fleet.log().count("connected to") == 1
+        assert fleet.connections() == 1
 
 
 # ── 10: two devices of one identity ────────────────────────────────────────────────────────────────
@@ -382,7 +383,7 @@ def test_fault_10_a_cloned_device_is_told_and_the_others_go_on(strict: StrictBro
         seconds = time.monotonic() - began_s
         assert [row.devices >= 3 for row in fleet.rounds()] == [True] * 4
         assert check_books(fleet) == 3
-        connections = sum(fleet.log(name).count("connected to") for name in ("device-00", "clone"))
+        connections = sum(fleet.connections(name) for name in ("device-00", "clone"))
         print(f"the two connected {connections} times in {seconds:.1f} s")
         assert connections <= 10 + seconds / 2, "they back off instead of pushing each other out without end"
 

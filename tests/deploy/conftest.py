@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.debian import ROOT, Debian, build_wheel
 from tests.deploy.walk import Walked, sections, walk
+from tests.milestones import COUNTS
 
 PAGE = ROOT / "docs" / "deploy.md"
 MACHINE = "fedge-debian"
@@ -54,7 +55,7 @@ def installed(machine: Debian) -> Installed:
     enrolled = walk(debian, first)
     debian.sh("cp /etc/fedge/federations/pumps/devices/pump-1.fedge .")  # scp, on a machine of its own
     joined = walk(debian, second.partition("**Many devices")[0])
-    debian.says("fedge-agent@pumps", "the update counts")
+    debian.says("fedge-agent@pumps", COUNTS)
     device = Walked(
         enrolled.commands + joined.commands, enrolled.seconds + joined.seconds, enrolled.said + joined.said
     )

@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.debian import ROOT, Debian
 from tests.deploy.walk import FENCE, sections, walk
+from tests.milestones import COUNTS
 from tests.wording import assert_tells
 
 pytestmark = pytest.mark.deploy
@@ -47,7 +48,7 @@ def debian(wheel: Path) -> Iterator[Debian]:
         walk(debian, enrolling)
         debian.sh("cp /etc/fedge/federations/pumps/devices/pump-1.fedge .")
         walk(debian, joining.partition("**Many devices")[0])
-        debian.says(AGENT, "round 1.3: the update counts")
+        debian.says(AGENT, f"round 1.3: {COUNTS}")
         yield debian
     finally:
         debian.wipe()
@@ -73,7 +74,7 @@ def learns(debian: Debian, generation: int) -> None:
         before = len(debian.journal(AGENT))
         debian.until(
             lambda before=before: any(
-                text in line and "the update counts" in line for line in debian.journal(AGENT)[before:]
+                text in line and COUNTS in line for line in debian.journal(AGENT)[before:]
             ),
             f"learning goes on in generation {generation}",
             AGENT,

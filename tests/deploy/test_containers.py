@@ -21,6 +21,7 @@ import pytest
 from fleet.datasets import load_watch
 from fleet.demo.broker import free_port
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
+from tests.milestones import CONNECTED, ENROLLED, IDENTITY, LEARNING_DONE
 
 pytestmark = [
     pytest.mark.deploy,
@@ -47,7 +48,7 @@ def twenty(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     )
     with Project(tmp_path_factory.mktemp("compose"), services=settings, prometheus=free_port()) as project:
         project.up("--scale", f"agent={DEVICES}")
-        project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
+        project.until(lambda: LEARNING_DONE in project.log("aggregator"), "learning is done")
         yield project
 
 
@@ -111,7 +112,7 @@ def test_each_device_has_an_identity_of_its_own_from_the_registrar(twenty: Proje
     )
     names = {device.device for device in load_watch().devices}
     assert {entry["name"] for entry in listed} >= {f"exercises_{name}" for name in names}
-    told = [re.findall(r"device (\S+) of federation", twenty.log("agent", n + 1)) for n in range(DEVICES)]
+    told = [re.findall(IDENTITY, twenty.log("agent", n + 1)) for n in range(DEVICES)]
     assert sorted(name for names in told for name in names) == sorted(names)
 
 
@@ -181,15 +182,15 @@ def test_prometheus_answers_every_question_of_the_dashboard(twenty: Project) -> 
 
 def test_containers_that_start_again_go_on_as_who_they_were(twenty: Project) -> None:
     agent = twenty.container("agent", 3)
-    name = re.compile(r"device (\S+) of federation").findall
+    name = re.compile(IDENTITY).findall
     starts = name(twenty.log("agent", 3))
-    connections = twenty.log("agent", 3).count("connected to")
-    enrolled = twenty.log("registrar").count("enrolled with")
+    connections = twenty.log("agent", 3).count(CONNECTED)
+    enrolled = twenty.log("registrar").count(ENROLLED)
     podman("stop", "--time=5", agent)
     podman("start", agent)
-    twenty.until(lambda: twenty.log("agent", 3).count("connected to") > connections, "it is back")
+    twenty.until(lambda: twenty.log("agent", 3).count(CONNECTED) > connections, "it is back")
     assert name(twenty.log("agent", 3)) == [*starts, starts[0]]
-    assert twenty.log("registrar").count("enrolled with") == enrolled == DEVICES
+    assert twenty.log("registrar").count(ENROLLED) == enrolled == DEVICES
 
 
 # Trouble
@@ -205,7 +206,7 @@ def test_with_all_trouble_on_it_learns_nevertheless(images: None, tmp_path: Path
     )
     with Project(tmp_path, trouble="all", services=settings) as project:
         project.up("--scale", f"agent={devices}")
-        project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
+        project.until(lambda: LEARNING_DONE in project.log("aggregator"), "learning is done")
         killed = re.compile("killing the agent").findall
         project.until(
             lambda: any(killed(project.log("agent", n + 1)) for n in range(devices)), "one is killed"

@@ -6,6 +6,7 @@ import pytest
 
 from tests.deploy.conftest import PAGE, Installed
 from tests.deploy.walk import sections, walk
+from tests.milestones import CONNECTED, COUNTS
 
 pytestmark = pytest.mark.deploy
 
@@ -21,7 +22,7 @@ def test_the_page_leads_to_an_admitted_update(
         )
     assert server.commands <= 3
     assert device.commands <= 2
-    connected = [line for line in installed.debian.journal("fedge-agent@pumps") if "connected to" in line]
+    connected = [line for line in installed.debian.journal("fedge-agent@pumps") if CONNECTED in line]
     assert connected[0].endswith("mqtts://broker.example:8883")
 
 
@@ -48,7 +49,7 @@ def test_everything_to_look_at_is_there(installed: Installed) -> None:
     assert walked.commands == 7
     for text in (
         "active (running)",
-        "the update counts",
+        COUNTS,
         "the configuration is valid",
         "row,class,probability\n0,",
         "pump-1",

@@ -16,6 +16,7 @@ from fedge.identity import bundle
 from tests.deploy.conftest import PAGE, Installed
 from tests.deploy.debian import ROOT, Debian
 from tests.deploy.walk import sections, walk
+from tests.milestones import CONNECTED, COUNTS, NOT_CONNECTED, STOPPED, begins
 
 pytestmark = pytest.mark.deploy
 
@@ -23,7 +24,7 @@ FOLDER = "/etc/fedge/federations/pumps"
 AGENT, AGGREGATOR = "fedge-agent@pumps", "fedge-aggregator@pumps"
 OTHERS = {f"device-{number}": f"pump-{number}" for number in (2, 3, 4, 5)}
 """More devices on the same machine: the unit's instance and the device's id."""
-COUNTS = "the update counts"
+TRAINS = begins("train")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_the_device_yields_to_everything_else(debian: Debian) -> None:
 def test_the_journal_knows_what_is_a_warning(debian: Debian) -> None:
     debian.get("systemctl", "restart", "mosquitto")
     command = ["journalctl", "--no-pager", "--output=cat", "--unit", AGENT, "--priority", "warning"]
-    debian.until(lambda: "not connected" in debian.get(*command), "a warning", AGENT)
+    debian.until(lambda: NOT_CONNECTED in debian.get(*command), "a warning", AGENT)
     assert COUNTS not in debian.get(*command)
 
 
@@ -138,7 +139,7 @@ def test_a_renewed_certificate_is_taken_up(debian: Debian) -> None:
     assert "renewed" in debian.sh("fedge-agent renew --force --config /etc/fedge/agents/pumps/agent.toml")
     assert pid(debian, AGENT) == process
     debian.get("systemctl", "start", "fedge-renew@pumps.service")
-    debian.says(AGENT, "connected to", after=lines)
+    debian.says(AGENT, CONNECTED, after=lines)
     assert pid(debian, AGENT) != process
 
 
@@ -287,14 +288,14 @@ def test_an_upgrade_in_the_middle_of_a_round_loses_nothing(learning: Debian) -> 
     debian = learning
     before = debian.sh("readlink /opt/fedge/agent")
     lines = len(debian.journal(AGENT))
-    debian.says(AGENT, "train begins", after=lines)
+    debian.says(AGENT, TRAINS, after=lines)
     upgraded = walk(debian, sections(PAGE)["Upgrading"])
     assert upgraded.commands == 1
     assert debian.sh("readlink /opt/fedge/agent") != before
-    debian.says(AGENT, "stopped", after=lines)
+    debian.says(AGENT, STOPPED, after=lines)
     said = debian.journal(AGENT)[lines:]
-    stopped = next(i for i, line in enumerate(said) if line == "stopped")
-    begun = [line.split(":")[0] for line in said[:stopped] if "train begins" in line]
+    stopped = next(i for i, line in enumerate(said) if line == STOPPED)
+    begun = [line.split(":")[0] for line in said[:stopped] if TRAINS in line]
     debian.says(AGENT, f"{begun[-1]}: {COUNTS}", after=lines)
     assert restarts(debian, AGENT) == 0
 
@@ -326,7 +327,7 @@ def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian, whee
 def test_after_the_machine_was_off_all_goes_on(learning: Debian, end: str) -> None:
     """Powered off in good order, and with the plug pulled in the middle of a round."""
     debian = learning
-    debian.says(AGENT, "train begins", after=len(debian.journal(AGENT)))
+    debian.says(AGENT, TRAINS, after=len(debian.journal(AGENT)))
     (debian.down if end == "down" else debian.kill)()
     debian.up()
     debian.until(lambda: is_active(debian, AGENT), "the agent is up", AGENT)

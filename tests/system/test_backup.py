@@ -19,8 +19,9 @@ from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
 from fleet.demo.processes import our_packages
 from tests.system.audit import check_books, check_ledger, check_stores
+from tests.system.databases import query
 from tests.system.federations import CENTRES, CLASSES, CLASSIFIER, SPREAD, as_csv, motions, steady
-from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
+from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 from tests.wording import assert_tells, lines_telling
 
 pytestmark = pytest.mark.system

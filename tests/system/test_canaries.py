@@ -10,8 +10,9 @@ import pytest
 
 from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system

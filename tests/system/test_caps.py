@@ -5,8 +5,9 @@ import pytest
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = pytest.mark.system
 

@@ -80,7 +80,7 @@ def test_a_broker_that_is_away_for_longer_than_the_deadline_ends_no_attempt(flee
         fleet.until(lambda: fleet.admitted(1) == {"device-0"}, "one of two has answered")
         fleet.until(lambda: fleet.devices["device-1"].reads == 2, "the other one is at work")
         fleet.broker.kill()
-        fleet.until(lambda: "not connected" in fleet.log(), "the aggregator knows")
+        fleet.until(lambda: fleet.is_cut_off(), "the aggregator knows")
         attempt, heard = fleet.rounds()[-1].attempt, len(tap.heard)
         back_s = time.monotonic() + 3 * DEADLINE_S
         fleet.devices["device-1"].release()

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from fleet.demo.broker import free_port
+from tests import milestones
 from tests.system.fleet_of_processes import PATIENCE_S
+from tests.wording import lines_telling
 
 ROOT = Path(__file__).parents[2]
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -138,7 +140,7 @@ def test_the_readmes_steps_lead_from_nothing_to_a_model_over_mutual_tls(terminal
     assert learning.wait(timeout=PATIENCE_S) == 0, terminal.log.read_text()
     log = terminal.log.read_text()
     assert "Permission denied" not in log
-    assert "connected to mqtts://localhost" in log
+    assert lines_telling(log, milestones.CONNECTED, "mqtts://localhost")
     assert (
         terminal.folder / "pumps/broker/data/mosquitto.db"
     ).exists()  # what must survive a power cut is kept

@@ -13,8 +13,9 @@ from aggregator.ledger.views import read_rounds
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.selection import chosen
 from tests.system.audit import check_books, check_stores
+from tests.system.databases import query
 from tests.system.federations import CLASSES, CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system

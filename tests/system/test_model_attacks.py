@@ -23,8 +23,9 @@ from fedge.wire.topics import Topics
 from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
 from fleet.pki.signing_key import make_signing_key
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.signing import Keys, change_key
 from tests.system.wiretap import Wiretap
 

@@ -10,8 +10,10 @@ import pytest
 from agent.shell.measured_conditions import ROOT_VARIABLE, SYNCHRONISED_US, kernel_clock_error_us
 from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
+from tests.system.databases import query
+from tests.system.devices import Device
 from tests.system.federations import CLASSIFIER, FEATURES, motions
-from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
@@ -104,7 +106,7 @@ def test_devices_decline_by_each_of_their_owners_conditions_and_join_when_they_m
         expected["clockless"] = Reason.CLOCK_NOT_SYNCHRONISED
     fleet.devices["steady-0"].hold(1 + HELD)  # its reading of the survey is the first
     fleet.start_devices()
-    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.until_connected()
     fleet.start_aggregator("--exit-when-done")
 
     def declined(number: int) -> dict[str, str]:
@@ -165,7 +167,7 @@ def test_a_federation_learns_from_the_source_that_it_names(owners: Owners) -> No
         X, y = motions(7, n=100)
         np.savez(device.folder / "heart.npz", X=X, y=y, features=np.array(FEATURES))
     fleet.start_devices()
-    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.until_connected()
     fleet.start_aggregator("--exit-when-done")
     assert fleet.ends() == 0
     assert [row.devices for row in fleet.rounds()] == [2, 2, 2]

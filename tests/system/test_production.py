@@ -19,11 +19,13 @@ from fleet.pki.enrolment import Revoked, enroll, revoke
 from fleet.pki.publication import Signalled
 from fleet.pki.removal import Left, forget, held
 from fleet.pki.renewal import renew
+from tests import milestones
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.probes import Member, tls
 from tests.system.production import MOSQUITTO, Production, needs_mosquitto, production
+from tests.wording import lines_telling
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
@@ -57,7 +59,7 @@ def test_two_devices_learn_over_mutual_tls(greenhouse: Production, tmp_path: Pat
         assert (fleet.export / "model.onnx").stat().st_size > 0
         assert check_books(fleet) == 3
         check_stores(fleet)
-        assert "connected to mqtts" in fleet.log("pi-0")
+        assert lines_telling(fleet.log("pi-0"), milestones.CONNECTED, "mqtts://")
 
 
 @pytest.mark.chaos
@@ -81,10 +83,10 @@ def test_a_second_aggregator_looks_around_under_its_own_name_and_gives_way(
         fleet.until(lambda: fleet.admitted(0) == {"pi-0"}, "the survey lacks one device")
         fleet.start_aggregator(config="second.toml", name="second")
         assert fleet.ends("second") == os.EX_TEMPFAIL
-        assert "giving way to it" in fleet.log("second")
+        assert milestones.GIVES_WAY in fleet.log("second")
         fleet.start_devices("pi-1")
         assert fleet.ends() == 0
-        assert fleet.log().count("connected to") == 1, "the first was never disturbed"
+        assert fleet.connections() == 1, "the first was never disturbed"
 
 
 def test_the_top_level_file_runs_as_it_is_in_the_federations_folder(greenhouse: Production) -> None:
@@ -225,7 +227,7 @@ def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tm
             fleet.device(f"pi-{number}", *motions(number))
         fleet.devices["pi-2"].hold(2)
         fleet.start_devices()
-        fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+        fleet.until_connected()
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: fleet.admitted(1) == {"pi-0", "pi-1"}, "round 1 lacks only who was stolen")
         fleet.until(lambda: fleet.devices["pi-2"].reads == 2, "who is at work")
@@ -233,7 +235,7 @@ def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tm
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [3, 2, 2]
         assert not fleet.seen()["pi-2"].online
-        fleet.until(lambda: "not connected" in fleet.log("pi-2"), "its connection is ended")
+        fleet.until(lambda: fleet.is_cut_off("pi-2"), "its connection is ended")
 
 
 @pytest.mark.slow
@@ -253,7 +255,7 @@ def test_a_forgotten_device_is_cut_off_and_its_status_erased(greenhouse: Product
             assert held(greenhouse.folder, "pi-1").enrolled
             assert forget(greenhouse.folder, "pi-1") == Left(certificates=True, status=None)
             _until(lambda: heard[topics.status("pi-1")] == b"", "its status is erased")
-            fleet.until(lambda: "not connected" in fleet.log("pi-1"), "its connection is ended")
+            fleet.until(lambda: fleet.is_cut_off("pi-1"), "its connection is ended")
             assert heard[topics.status("pi-0")]
         finally:
             watch.disconnect()

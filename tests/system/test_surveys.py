@@ -8,8 +8,9 @@ from aggregator.__main__ import main as aggregator
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -101,7 +102,7 @@ def test_where_owners_agree_classes_are_told_and_the_plan_follows(
     fleet.start_aggregator()
     fleet.until(lambda: "refusing declines" in fleet.log(), "it declines before the others are done")
     fleet.start_devices(*(name for name in fleet.devices if name != "refusing"))
-    fleet.until(lambda: "learning is done" in fleet.log(), "all is learnt")
+    fleet.until(lambda: fleet.times_learnt() == 1, "all is learnt")
     members = [name for name in fleet.devices if name != "refusing"]
     fleet.until(lambda: all(fleet.seen()[name].samples for name in members), "all have told their rows")
     assert fleet.terminate("aggregator") == 0

@@ -15,8 +15,10 @@ from aggregator.aggregation.replay import replay
 from aggregator.shell.orders import FILE as ORDER
 from fleet.demo.processes import our_packages
 from tests.system.audit import check_books
+from tests.system.databases import query
+from tests.system.devices import Device
 from tests.system.federations import CLASSES, CLASSIFIER, motions
-from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.test_backup import Shell, blocks, generations, weights
 from tests.wording import assert_tells, lines_telling
 
