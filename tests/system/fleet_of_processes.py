@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.ledger.views import DeviceRow, RoundRow, read_devices, read_rounds
+from aggregator.ledger.views import Declined, DeviceRow, RoundRow, read_devices, read_rounds
 from fedge.errors import StateError
 from fleet.demo.broker import Broker
 from fleet.demo.processes import Program, our_packages, spawn, stop
@@ -264,6 +264,11 @@ class FleetOfProcesses:
             return {row.device: row for row in read_devices(self.ledger)}
         except StateError:
             return {}
+
+    def declined(self, device: str) -> Declined | None:
+        """Why a device takes no part at present."""
+        seen = self.seen().get(device)
+        return seen.declined if seen is not None else None
 
     def answers(self, number: int, generation: int = 1) -> dict[str, tuple[str, int, bytes]]:
         """Verdict, n_k and digest by device, of one round."""

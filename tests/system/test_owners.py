@@ -14,7 +14,7 @@ from tests.system.databases import query
 from tests.system.devices import Device
 from tests.system.federations import CLASSIFIER, FEATURES, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.wording import assert_tells
+from tests.wording import assert_tells, lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -174,12 +174,10 @@ def test_a_federation_learns_from_the_source_that_it_names(owners: Owners) -> No
     assert {samples for _, samples, _ in fleet.answers(2).values()} == {80}, "of the 100 rows of that source"
     assert {device.reads for device in fleet.devices.values()} == {0}, "nobody's [data] was read"
     assert fleet.admitted(2) == {"heart-0", "heart-1"}
-    asked, log = "the task asks for the source 'heart'", fleet.log()
-    without, private = (
-        f"{asked}, which this device does not have",
-        f"{asked}, which [limits] sources does not allow",
-    )
-    assert f"round 1.0: without declines (unknown_source): {without}" in log
-    assert f"round 1.0: private declines (forbidden_source): {private}" in log
-    assert f"{without}, it has data" in fleet.log("without"), "its owner is told what there is"
-    assert f"{private}, it allows data" in fleet.log("private")
+    for name, reason, *told in (
+        ("without", Reason.UNKNOWN_SOURCE, "'heart'"),
+        ("private", Reason.FORBIDDEN_SOURCE, "'heart'", "[limits] sources"),
+    ):
+        (line,) = lines_telling(fleet.log(), "round 1.0: ", name, f"({reason})", *told)
+        assert " data" not in line, "what else it has is its owner's"
+        assert lines_telling(fleet.log(name), "round 1.0: ", f"({reason})", *told, " data")
