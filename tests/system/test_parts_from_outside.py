@@ -15,7 +15,7 @@ from fleet.demo.processes import our_packages
 from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions, steady
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.test_backup import Shell, generations, weights
+from tests.system.operations_page import Shell, generations, weights
 
 pytestmark = pytest.mark.system
 
