@@ -107,6 +107,10 @@ PLAIN: Mapping[str, float] = {
 """Accuracies of the programs before they had bounds (a67b94f), 30 rounds within 100 s, seed 1: the nineteen
 alone had 0.958. 0 means that no model was exported."""
 
+TRAINED = " train closed"
+"""In the aggregator's log, a line for each training round; the ledger of other `--programs` may have another
+layout."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -179,7 +183,7 @@ def run(cell: str | None, seed: int, rounds: int, programs: Path) -> Found:
         log = (folder / "logs" / "aggregator.log").read_text(encoding="utf-8", errors="replace")
         return Found(
             _accuracy(folder / "export" / "model.onnx", honest, _task(files)),
-            len(re.findall(r"train closed", log)),
+            log.count(TRAINED),
             seconds,
             ended,
             _named(log, twentieth),
@@ -274,7 +278,7 @@ def _named(log: str, device: str) -> str:
     """What the first line says that names a device, without what every device has said of it."""
     closed = 0
     for line in log.splitlines():
-        closed += " train closed" in line
+        closed += TRAINED in line
         if re.search(rf"\b{re.escape(device)}\b", line):
             text = re.sub(r"^(\S+ )?(DEBUG|INFO|WARNING|ERROR) +(\S+: )?", "", line)
             return f"{text[:160]} (after {closed} training rounds)"

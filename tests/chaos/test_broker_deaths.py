@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.fleets import closed, robust
 from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
+from tests.milestones import CONNECTED
 from tests.system.audit import check_books, check_stores
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.wording import lines_telling
@@ -82,8 +83,8 @@ def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_sai
         def watches() -> int:
             return len(lines_telling(fleet.log(), "another aggregator", "watching"))
 
-        served, lives = fleet.log().count("connected to"), 0
-        while fleet.log().count("connected to") == served:
+        served, lives = fleet.log().count(CONNECTED), 0
+        while fleet.log().count(CONNECTED) == served:
             if "aggregator" in fleet.programs:
                 fleet.kill("aggregator")
             lives += 1
@@ -91,13 +92,11 @@ def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_sai
             looked_on = watches()
             fleet.start_aggregator()
             fleet.until(  # or what was said has aged away meanwhile, and nobody is watched any more
-                lambda looked_on=looked_on: (
-                    watches() > looked_on or fleet.log().count("connected to") > served
-                ),
+                lambda looked_on=looked_on: watches() > looked_on or fleet.log().count(CONNECTED) > served,
                 "it looks on",
             )
             end_s = time.monotonic() + SHORT_LIFE_S
-            while time.monotonic() < end_s and fleet.log().count("connected to") == served:
+            while time.monotonic() < end_s and fleet.log().count(CONNECTED) == served:
                 time.sleep(0.05)
         print(f"it served in its life {lives} of {SHORT_LIFE_S} s")
         assert lives > 1, "it did not have to wait: this shows nothing"

@@ -9,6 +9,7 @@ import pytest
 from tests.chaos.broker_clients import ROUND_1, ROUND_2, connected
 from tests.chaos.fleets import robust
 from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
+from tests.milestones import CONNECTED
 from tests.system.audit import check_books
 from tests.system.federations import steady
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -83,7 +84,7 @@ def test_fault_12_a_model_over_the_brokers_limit_is_told_and_sent_once_it_is_rai
         fleet.start_devices()
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: bool(lines_telling(fleet.log(), "20000")), "the aggregator says so")
-        assert fleet.log().count("connected to") == 1, "it is not cut off, nor does it try again and again"
+        assert fleet.log().count(CONNECTED) == 1, "it is not cut off, nor does it try again and again"
 
         strict.rewrite(max_packet_size=262_144)
         fleet.broker.restart()
@@ -110,7 +111,7 @@ def test_fault_12_who_sends_too_much_is_cut_off_alone(strict: StrictBroker, tmp_
         fleet.devices["device-2"].release()
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [3] * 4
-        assert fleet.log().count("connected to") == 1
+        assert fleet.log().count(CONNECTED) == 1
 
 
 # ── 10: two devices of one identity ────────────────────────────────────────────────────────────────
@@ -146,6 +147,6 @@ def test_fault_10_a_cloned_device_is_told_and_the_others_go_on(strict: StrictBro
         seconds = time.monotonic() - began_s
         assert [row.devices >= 3 for row in fleet.rounds()] == [True] * 4
         assert check_books(fleet) == 3
-        connections = sum(fleet.log(name).count("connected to") for name in ("device-00", "clone"))
+        connections = sum(fleet.log(name).count(CONNECTED) for name in ("device-00", "clone"))
         print(f"the two connected {connections} times in {seconds:.1f} s")
         assert connections <= 10 + seconds / 2, "they back off instead of pushing each other out without end"

@@ -13,8 +13,9 @@ from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
 from tests.chaos.strict_broker import needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
+from tests.system.databases import query
 from tests.system.federations import steady
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 YEAR_S = 365 * 86_400
@@ -141,7 +142,7 @@ def test_fault_42_a_certificate_not_yet_valid_is_tried_again(tmp_path: Path) -> 
             "it says what is wrong, and tries again",
         )
         clock.set("+0")
-        fleet.until(lambda: "connected to mqtts" in fleet.log("device-2"), "it connects")
+        fleet.until_connected("device-2")
         fleet.start_aggregator("--exit-when-done")
         fleet.start_devices("device-0", "device-1")
         assert fleet.ends() == 0

@@ -9,7 +9,8 @@ import pytest
 
 from tests.chaos.fleets import closed, robust
 from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.databases import query
+from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.debian import ROOT, Debian, build_wheel
-from tests.deploy.log_lines import COUNTS
 from tests.deploy.walk import Walked, sections, walk
+from tests.milestones import COUNTS
 
 PAGE = ROOT / "docs" / "deploy.md"
 MACHINE = "fedge-debian"

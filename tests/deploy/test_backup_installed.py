@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.debian import ROOT, Debian
-from tests.deploy.log_lines import COUNTS
 from tests.deploy.walk import FENCE, sections, walk
+from tests.milestones import COUNTS
 from tests.wording import assert_tells
 
 pytestmark = pytest.mark.deploy

@@ -6,6 +6,7 @@ images cannot be pulled, Mosquitto and Prometheus are Debian's; Grafana is not r
 
 import json
 import os
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ import pytest
 
 from fleet.datasets import load_watch
 from fleet.demo.broker import free_port
-from tests.deploy.log_lines import DEVICE, ENROLLED, KILLING, ROUND_CLOSED
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
+from tests.milestones import CONNECTED, ENROLLED, IDENTITY, LEARNING_DONE
 
 pytestmark = [
     pytest.mark.deploy,
@@ -31,6 +32,10 @@ pytestmark = [
 DEVICES, ROUNDS = 20, 10
 MODEL = "/var/lib/fedge/export/model.onnx"
 MEGABYTE = 1_000_000
+ROUND_CLOSED = r"round 1\.(\d+): (\w+) closed, (\d+) devices"
+"""The aggregator's line on a closed round: its number, its kind, and how many devices counted."""
+KILLING = "killing the agent"
+"""The line of `deploy/docker/device.sh` before it kills its agent."""
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +51,13 @@ def twenty(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     )
     with Project(tmp_path_factory.mktemp("compose"), services=settings, prometheus=free_port()) as project:
         project.up("--scale", f"agent={DEVICES}")
-        project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
+        project.until(lambda: LEARNING_DONE in project.log("aggregator"), "learning is done")
         yield project
 
 
 def closed(project: Project, *kinds: str) -> list[tuple[int, int]]:
     """Number and devices of each closed round of these kinds."""
-    found = ROUND_CLOSED.findall(project.log("aggregator"))
+    found = re.findall(ROUND_CLOSED, project.log("aggregator"))
     return [(int(number), int(devices)) for number, kind, devices in found if kind in kinds]
 
 
@@ -110,7 +115,7 @@ def test_each_device_has_an_identity_of_its_own_from_the_registrar(twenty: Proje
     )
     names = {device.device for device in load_watch().devices}
     assert {entry["name"] for entry in listed} >= {f"exercises_{name}" for name in names}
-    told = [DEVICE.findall(twenty.log("agent", n + 1)) for n in range(DEVICES)]
+    told = [re.findall(IDENTITY, twenty.log("agent", n + 1)) for n in range(DEVICES)]
     assert sorted(name for names in told for name in names) == sorted(names)
 
 
@@ -180,13 +185,13 @@ def test_prometheus_answers_every_question_of_the_dashboard(twenty: Project) -> 
 
 def test_containers_that_start_again_go_on_as_who_they_were(twenty: Project) -> None:
     agent = twenty.container("agent", 3)
-    name = DEVICE.findall
+    name = re.compile(IDENTITY).findall
     starts = name(twenty.log("agent", 3))
-    connections = twenty.log("agent", 3).count("connected to")
+    connections = twenty.log("agent", 3).count(CONNECTED)
     enrolled = twenty.log("registrar").count(ENROLLED)
     podman("stop", "--time=5", agent)
     podman("start", agent)
-    twenty.until(lambda: twenty.log("agent", 3).count("connected to") > connections, "it is back")
+    twenty.until(lambda: twenty.log("agent", 3).count(CONNECTED) > connections, "it is back")
     assert name(twenty.log("agent", 3)) == [*starts, starts[0]]
     assert twenty.log("registrar").count(ENROLLED) == enrolled == DEVICES
 
@@ -204,7 +209,7 @@ def test_with_all_trouble_on_it_learns_nevertheless(images: None, tmp_path: Path
     )
     with Project(tmp_path, trouble="all", services=settings) as project:
         project.up("--scale", f"agent={devices}")
-        project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
+        project.until(lambda: LEARNING_DONE in project.log("aggregator"), "learning is done")
         project.until(
             lambda: any(KILLING in project.log("agent", n + 1) for n in range(devices)), "one is killed"
         )

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from tests.deploy.conftest import PAGE, Installed
-from tests.deploy.log_lines import COUNTS
 from tests.deploy.walk import sections, walk
+from tests.milestones import CONNECTED, COUNTS
 from tests.wording import assert_tells
 
 pytestmark = pytest.mark.deploy
@@ -23,7 +23,7 @@ def test_the_page_leads_to_an_admitted_update(
         )
     assert server.commands <= 3
     assert device.commands <= 2
-    connected = [line for line in installed.debian.journal("fedge-agent@pumps") if "connected to" in line]
+    connected = [line for line in installed.debian.journal("fedge-agent@pumps") if CONNECTED in line]
     assert connected[0].endswith("mqtts://broker.example:8883")
 
 

@@ -15,8 +15,18 @@ import pytest
 from fedge.identity import bundle
 from tests.deploy.conftest import PAGE, Installed
 from tests.deploy.debian import ROOT, Debian
-from tests.deploy.log_lines import CLOSED, COUNTS, NOT_CONNECTED, NOT_DUE, RENEWED, STOPPED, STUCK
 from tests.deploy.walk import sections, walk
+from tests.milestones import (
+    CONNECTED,
+    COUNTS,
+    NOT_CONNECTED,
+    NOT_DUE,
+    RENEWED,
+    STOPPED,
+    STUCK,
+    begins,
+    closed,
+)
 from tests.wording import assert_tells
 
 pytestmark = pytest.mark.deploy
@@ -139,7 +149,7 @@ def test_a_renewed_certificate_is_taken_up(debian: Debian) -> None:
     assert RENEWED in debian.sh("fedge-agent renew --force --config /etc/fedge/agents/pumps/agent.toml")
     assert pid(debian, AGENT) == process
     debian.get("systemctl", "start", "fedge-renew@pumps.service")
-    debian.says(AGENT, "connected to", after=lines)
+    debian.says(AGENT, CONNECTED, after=lines)
     assert pid(debian, AGENT) != process
 
 
@@ -288,14 +298,14 @@ def test_an_upgrade_in_the_middle_of_a_round_loses_nothing(learning: Debian) -> 
     debian = learning
     before = debian.sh("readlink /opt/fedge/agent")
     lines = len(debian.journal(AGENT))
-    debian.says(AGENT, "train begins", after=lines)
+    debian.says(AGENT, begins("train"), after=lines)
     upgraded = walk(debian, sections(PAGE)["Upgrading"])
     assert upgraded.commands == 1
     assert debian.sh("readlink /opt/fedge/agent") != before
     debian.says(AGENT, STOPPED, after=lines)
     said = debian.journal(AGENT)[lines:]
     stopped = next(i for i, line in enumerate(said) if line == STOPPED)
-    begun = [line.split(":")[0] for line in said[:stopped] if "train begins" in line]
+    begun = [line.split(":")[0] for line in said[:stopped] if begins("train") in line]
     debian.says(AGENT, f"{begun[-1]}: {COUNTS}", after=lines)
     assert restarts(debian, AGENT) == 0
 
@@ -327,15 +337,15 @@ def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian, whee
 def test_after_the_machine_was_off_all_goes_on(learning: Debian, end: str) -> None:
     """Powered off in good order, and with the plug pulled in the middle of a round."""
     debian = learning
-    debian.says(AGENT, "train begins", after=len(debian.journal(AGENT)))
+    debian.says(AGENT, begins("train"), after=len(debian.journal(AGENT)))
     (debian.down if end == "down" else debian.kill)()
     debian.up()
     debian.until(lambda: is_active(debian, AGENT), "the agent is up", AGENT)
     debian.says(AGENT, COUNTS, after=len(debian.journal(AGENT)))
     for unit in (AGGREGATOR, "mosquitto", "fedge-registrar@pumps", "fedge-broker-reload.path"):
         debian.until(lambda unit=unit: is_active(debian, unit), "it is up", unit)
-    debian.says(AGGREGATOR, CLOSED)
-    rounds = [line for line in debian.journal(AGGREGATOR) if CLOSED in line]
+    debian.says(AGGREGATOR, closed("train"))
+    rounds = [line for line in debian.journal(AGGREGATOR) if closed("train") in line]
     assert {line.split()[1].split(".")[0] for line in rounds} == {"1"}, "the generation is still the first"
 
 

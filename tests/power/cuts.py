@@ -27,8 +27,9 @@ from fleet.demo.broker import free_port
 from tests.power.image import ROOT, image
 from tests.power.machine import PATIENCE_S, Machine
 from tests.system.audit import check_books
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap
 
 DEVICES = 3

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fleet.datasets.digits import load_digits
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.databases import query
+from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = pytest.mark.system
 

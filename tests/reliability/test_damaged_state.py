@@ -13,6 +13,7 @@ from shutil import copy2
 import pytest
 
 from agent.shell import model_file
+from tests import milestones
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.test_accidents import ends_as_if_nothing_had_happened, in_mid_round
 from tests.wording import lines_telling
@@ -101,7 +102,7 @@ def test_fault_38_an_agent_with_a_damaged_memory_takes_part_again(
     def answers() -> int:
         # It does not know its update any more, makes another, and is told that it has answered; or what is
         # lost is only the verdict, and it is told that again.
-        return says("already_answered") + says("the update counts")
+        return says("already_answered") + says(milestones.COUNTS)
 
     @contextmanager
     def in_another_life() -> Iterator[None]:
@@ -133,7 +134,7 @@ def test_fault_38_an_agent_with_a_damaged_memory_takes_part_again(
             model.write_bytes(whole)
             spoil(model, damage)
         fleet.until(lambda: says(f"{model_file.FILE}.quarantine-") == number, f"{what} is noticed")  # noqa: B023
-        fleet.until(lambda: says("connected to") > put_aside + len(WAL) + number, "it is back")  # noqa: B023
+        fleet.until(lambda: fleet.connections("device-0") > put_aside + len(WAL) + number, "it is back")  # noqa: B023
 
     fleet.devices["device-2"].release()
     ends_as_if_nothing_had_happened(fleet, undisturbed_model)

@@ -93,7 +93,7 @@ def test_the_aggregator_dies_when_it_keeps_how_long_a_round_has_lasted(
     die_in_turn(fleet, aggregator)
     slow.release()
     assert fleet.ends() == 0
-    assert fleet.log(slow.name).count(" connected to ") == 1
+    assert fleet.connections(slow.name) == 1
     ends_the_same(fleet, FEW, undisturbed_model)
 
 

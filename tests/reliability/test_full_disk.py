@@ -134,7 +134,7 @@ def test_fault_36_37_writing_fails_for_a_while_and_the_disk_comes_up_read_only(
     fleet.kill("device-0")  # its last will is to be kept
     fleet.until(lambda: "ledger.db: " in fleet.log(), "it says so")
     resource.prlimit(process, resource.RLIMIT_FSIZE, (hard, hard))
-    fleet.until(lambda: fleet.log().count("connected to") >= 2, "it is back")
+    fleet.until(lambda: fleet.connections() >= 2, "it is back")
     fleet.start_devices("device-0")
 
     fleet.kill("aggregator")

@@ -10,6 +10,8 @@ from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
 from tests.system.federations import undisturbed
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.operations_page import Shell
+from tests.system.production import Production, production
 from tests.system.versions import Version, recorded
 
 
@@ -43,3 +45,16 @@ def undisturbed_model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def version_0_2_0(tmp_path_factory: pytest.TempPathFactory) -> Version:
     """The programs of version 0.2.0: `tests.system.versions.start` runs them."""
     return recorded("0.2.0", tmp_path_factory.mktemp("version-0.2.0") / "programs")
+
+
+@pytest.fixture
+def shell(fleet: FleetOfProcesses) -> Shell:
+    """Where the operator of `fleet` types."""
+    return Shell(fleet)
+
+
+@pytest.fixture
+def greenhouse() -> Iterator[Production]:
+    """A federation with its certificates, and its broker."""
+    with production() as made:
+        yield made

@@ -6,13 +6,10 @@ Nothing here sleeps for a fixed time: `until` polls what the programs themselves
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -21,76 +18,17 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.shell import model_file
-from aggregator.ledger.views import DeviceRow, RoundRow, read_devices, read_rounds
+from aggregator.ledger.views import Declined, DeviceRow, RoundRow, read_devices, read_rounds
 from fedge.errors import StateError
 from fleet.demo.broker import Broker
 from fleet.demo.processes import Program, our_packages, spawn, stop
+from tests import milestones
+from tests.system.databases import query
+from tests.system.devices import SAMPLES, Device
+from tests.system.toml_text import toml
 
 PATIENCE_S = 120.0
 """How long anything may take on a machine that is busy with something else too."""
-
-# The source of a device that can be held in the middle of a round: it counts its reads, and from the one
-# whose number stands in `hold` on it waits until that file is gone.
-SAMPLES = """\
-import pathlib, select
-import numpy as np
-
-here = pathlib.Path(__file__).parent
-
-def read():
-    with (here / "reads").open("a") as reads:
-        reads.write(".")
-    while is_held((here / "reads").stat().st_size):
-        select.select([], [], [], 0.005)  # under libfaketime time.sleep never returns
-    with np.load(here / "samples.npz") as samples:
-        return samples["X"], samples["y"]
-
-def is_held(number):
-    try:
-        return number >= int((here / "hold").read_text())
-    except FileNotFoundError:
-        return False
-"""
-
-
-@dataclass(frozen=True)
-class Device:
-    """One device: its folder, its configuration, what it has on disk."""
-
-    name: str
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "agent.toml"
-
-    @property
-    def reads(self) -> int:
-        """How often the program has begun to read its data, over all its lives."""
-        file = self.folder / "reads"
-        return file.stat().st_size if file.exists() else 0
-
-    def hold(self, read: int) -> None:
-        """Make it wait in its `read`-th reading and all later ones (the survey's is the first)."""
-        (self.folder / "hold.new").write_text(str(read))
-        (self.folder / "hold.new").replace(self.folder / "hold")
-
-    def release(self) -> None:
-        (self.folder / "hold").unlink()
-
-    def saved(self) -> tuple[int, int, bytes, str | None] | None:
-        """Generation, round, digest and verdict of the update in its store."""
-        database = self.folder / "state" / "agent.db"
-        rows = query(
-            database, "SELECT generation, round, digest, verdict FROM outbox LEFT JOIN verdict USING (digest)"
-        )
-        return rows[0] if rows else None
-
-    def held_model(self) -> bytes | None:
-        """The digest of the model in its file."""
-        kept = model_file.read(self.folder / "state" / model_file.FILE)
-        return kept.model_digest if kept else None
 
 
 class Members(Protocol):
@@ -154,7 +92,7 @@ class FleetOfProcesses:
             content["signing"] = {"key": str(self.members.signing_key)}
             if watch := self.members.access("watch"):
                 content["watch"] = watch
-        (self.folder / file).write_text(_toml(content))
+        (self.folder / file).write_text(toml(content))
 
     def _access(self, member: str) -> dict[str, Any]:
         own = self.members.access(member) if self.members is not None else {}
@@ -197,7 +135,7 @@ class FleetOfProcesses:
         }
         if self.members is not None:
             tables["trust"] = {"key": str(self.members.signing_public)}
-        device.config.write_text(_toml(tables))
+        device.config.write_text(toml(tables))
         self.devices[name] = device
         return device
 
@@ -269,6 +207,18 @@ class FleetOfProcesses:
     def log(self, name: str = "aggregator") -> str:
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
 
+    def connections(self, name: str = "aggregator") -> int:
+        """How often a program has told that it is connected, over all its lives."""
+        return self.log(name).count(milestones.CONNECTED)
+
+    def is_cut_off(self, name: str = "aggregator") -> bool:
+        """Whether a program has told that a connection has ended."""
+        return milestones.NOT_CONNECTED in self.log(name)
+
+    def times_learnt(self) -> int:
+        """How often the aggregator has told that learning is done, over all its lives."""
+        return self.log().count(milestones.LEARNING_DONE)
+
     def predict(self, device: Device, file: Path) -> dict[str, Any]:
         """What `fedge-agent predict` prints."""
         arguments = ["--config", str(device.config), "predict", str(file), "--json"]
@@ -294,6 +244,10 @@ class FleetOfProcesses:
             assert time.monotonic() < deadline_s, f"this did not happen: {what}; rounds: {self.rounds()}"
             time.sleep(0.01)
 
+    def until_connected(self, *names: str) -> None:
+        """Wait until these devices, or all, have been connected."""
+        self.until(lambda: all(self.connections(name) for name in names or self.devices), "all are connected")
+
     @property
     def ledger(self) -> Path:
         return self.state / "ledger.db"
@@ -310,6 +264,11 @@ class FleetOfProcesses:
             return {row.device: row for row in read_devices(self.ledger)}
         except StateError:
             return {}
+
+    def declined(self, device: str) -> Declined | None:
+        """Why a device takes no part at present."""
+        seen = self.seen().get(device)
+        return seen.declined if seen is not None else None
 
     def answers(self, number: int, generation: int = 1) -> dict[str, tuple[str, int, bytes]]:
         """Verdict, n_k and digest by device, of one round."""
@@ -332,33 +291,3 @@ class FleetOfProcesses:
             " AND closed_at IS NOT NULL ORDER BY round DESC LIMIT 1",
         )
         return bytes(rows[0][0])
-
-
-def query(path: Path, statement: str, *values: object) -> list[Any]:
-    """Read a program's database while it runs; nothing while there is none."""
-    if not path.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        try:
-            return db.execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:  # the program is about to make its tables
-            if "no such table" in str(error):
-                return []
-            raise
-
-
-def _toml(tables: Mapping[str, Any]) -> str:
-    """TOML of keys, tables and inline tables; JSON spells texts, numbers and lists of them the same."""
-    keys = [f"{key} = {_value(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
-    for name, table in tables.items():
-        if isinstance(table, Mapping):
-            keys += [f"\n[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items())]
-    return "\n".join(keys) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value)

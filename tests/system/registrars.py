@@ -10,6 +10,7 @@ from fleet.demo.processes import Program, spawn, stop
 from fleet.pki.claims import Claims
 from fleet.pki.folder import FederationFolder
 from fleet.pki.register import Register
+from tests import milestones
 
 PATIENCE_S = 90.0
 
@@ -24,10 +25,10 @@ class RegistrarProcess:
 
     def start(self) -> None:
         """Start it; returns when it listens."""
-        before = self.says("connected")
+        before = self.says(milestones.LISTENING)
         command = [sys.executable, "-m", "fleet", "registrar", "--folder", str(self.folder.root)]
         self._program = spawn("the registrar", command, self.log)
-        self.until_it_says("connected", before + 1)
+        self.until_it_says(milestones.LISTENING, before + 1)
 
     def says(self, words: str) -> int:
         """How often this stands in its log."""

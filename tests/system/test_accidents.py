@@ -70,7 +70,7 @@ def test_the_aggregator_is_killed(fleet: FleetOfProcesses, undisturbed_model: by
     before = in_mid_round(fleet, "device-2")
     fleet.kill("aggregator")
     fleet.start_aggregator("--exit-when-done")
-    fleet.until(lambda: fleet.log().count("connected to") == 2, "the aggregator is back")
+    fleet.until(lambda: fleet.connections() == 2, "the aggregator is back")
     assert fleet.rounds()[-1].round == 2
     assert fleet.answers(2) == before, "what was admitted stays admitted"
     fleet.devices["device-2"].release()

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.system.audit import check_books
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap
 from tests.wording import assert_tells
 

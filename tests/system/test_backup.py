@@ -1,31 +1,25 @@
 """docs/operations.md, command by command: copies, other servers, new beginnings; the devices follow."""
 
 import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 
 from aggregator.backup import archive
 from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
-from fleet.demo.processes import our_packages
 from tests.system.audit import check_books, check_ledger, check_stores
 from tests.system.federations import CENTRES, CLASSES, CLASSIFIER, SPREAD, as_csv, motions, steady
-from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.operations_page import Shell, blocks, generations, weights
 from tests.wording import assert_tells, lines_telling
 
 pytestmark = pytest.mark.system
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 RUN = {
     "A bad model": 0,
     "Backing up": 1,
@@ -40,57 +34,12 @@ RUN = {
     "Upgrading": 0,
     "On an installed server": 5,
 }
-"""How many blocks of commands each part has: every one is run, below and in `test_way_back.py`; those of the
-last part in `tests/deploy`."""
-
-
-@cache
-def blocks() -> dict[str, list[str]]:
-    """The commands of each part of the page."""
-    parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
-    return {
-        title: re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
-        for title, _, text in (part.partition("\n") for part in parts)
-    }
+"""How many blocks of commands each part has: every one is run, below, in `test_way_back.py` and
+in `test_quarantine.py`; those of the last part in `tests/deploy`."""
 
 
 def test_there_is_no_other_command() -> None:
     assert {title: len(commands) for title, commands in blocks().items()} == RUN
-
-
-class Shell:
-    """Where the operator types: the folder of `federation.toml`, with the program on the path."""
-
-    def __init__(self, fleet: FleetOfProcesses) -> None:
-        self._folder = fleet.folder
-        programs = fleet.folder / "bin"
-        programs.mkdir()
-        for name, module in (("fedge-aggregator", "aggregator"), ("fedge", "fleet")):
-            program = programs / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
-            program.chmod(0o755)
-        path = os.pathsep.join((str(programs), os.environ["PATH"]))
-        self.environment = {**os.environ, **our_packages(), "PATH": path}
-
-    def tell(self, title: str, number: int = 0) -> str:
-        """Run a block of docs/operations.md as it stands there; returns what it printed."""
-        code, said = self.type(blocks()[title][number])
-        assert code == 0, said
-        return said
-
-    def type(self, command: str) -> tuple[int, str]:
-        """Run a command; returns its exit code and what it printed."""
-        ran = subprocess.run(
-            ["/bin/sh", "-euc", command],
-            cwd=self._folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        return ran.returncode, ran.stdout
 
 
 @pytest.fixture
@@ -100,31 +49,9 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-@pytest.fixture
-def shell(fleet: FleetOfProcesses) -> Shell:
-    return Shell(fleet)
-
-
 def hold_in(fleet: FleetOfProcesses, number: int) -> None:
     """Wait until a training round lacks nothing but device-2, which is held in it."""
     fleet.until(lambda: fleet.admitted(number) == {"device-0", "device-1"}, f"round {number} waits")
-
-
-def weights(fleet: FleetOfProcesses, generation: int, number: int) -> bytes:
-    """A round's model as it was announced, without its head."""
-    ((content,),) = query(
-        fleet.ledger,
-        "SELECT data FROM contents c JOIN rounds r ON c.digest = r.model"
-        " WHERE (r.generation, r.round) = (?, ?)",
-        generation,
-        number,
-    )
-    return bytes(msgpack.unpackb(content)["body"])
-
-
-def generations(fleet: FleetOfProcesses) -> set[tuple[int, int]]:
-    """Generation and number of every closed round there ever was."""
-    return set(query(fleet.ledger, "SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL"))
 
 
 def all_hold(fleet: FleetOfProcesses) -> None:

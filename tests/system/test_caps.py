@@ -5,8 +5,10 @@ import pytest
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -39,6 +41,5 @@ def test_of_200_rows_the_newest_50_are_trained_on(fleet: FleetOfProcesses) -> No
         " WHERE round = 0 AND device = 'large' AND verdict = 'admitted' ORDER BY i",
     )
     assert unpack(b"".join(data for (data,) in pieces), Survey, max_bytes=MAX_SIZE).samples == 50
-    told = "takes at most 50 samples of a device: the newest 50 of 160 are used"
-    assert fleet.log("large").count(told) == 1
-    assert "at most 50 samples" not in fleet.log("small")
+    assert len(lines_telling(fleet.log("large"), "source data: ", " 50 ", " 50 of 160 ")) == 1
+    assert not lines_telling(fleet.log("small"), "source data: ", " 50 ")

@@ -10,10 +10,12 @@ import pytest
 
 from fedge.wire.messages.envelope import seal
 from fedge.wire.messages.message import pack
+from tests import milestones
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 from tests.system.wiretap import Wiretap
+from tests.wording import assert_tells, lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -68,15 +70,12 @@ def test_a_device_that_claims_the_last_generation_stops_nothing_and_burns_no_num
         tap.say(tap.topics.status("device-2"), pack(lie), retain=True)
 
         configure(fleet, 2)
-        (line,) = [line for line in learn(fleet, "next").splitlines() if "not believed" in line]
-        assert f"device-2 ({LAST}.7)" in line
-        assert "knows 1.3" in line
+        (_,) = lines_telling(learn(fleet, "next"), "WARNING", f"device-2 ({LAST}.7)", " 1.3")
         assert closed(fleet) == [(1, 0, 3), (1, 1, 3), (1, 3, 2)]
 
         said_then = learn(fleet, "anew", "--new-generation")
-        assert "generation 2 begins" in said_then
         assert closed(fleet) == [(2, n, 2) for n in range(3)]
-        assert f"device-2 ({LAST}.7)" in said_then
+        assert lines_telling(said_then, "WARNING", f"device-2 ({LAST}.7)")
     assert check_books(fleet) == 2
 
 
@@ -103,10 +102,11 @@ def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide
 
         configure(fleet, 2)
         fleet.start_aggregator("--exit-when-done")
-        fleet.until(lambda: "s at most for others" in fleet.log(), "the others are waited for")
-        (line,) = [line for line in fleet.log().splitlines() if "s at most for others" in line]
-        assert "1 of the 3 devices that this ledger knows say" in line
-        assert "device-2 (1.500)" in line
+        fleet.until(
+            lambda: bool(lines_telling(fleet.log(), "WARNING", "1 of the 3 ", "device-2 (1.500)", " s ")),
+            "the others are waited for",
+        )
+        assert fleet.rounds()[-1].round == 2, "it has not taken up yet"
         fleet.start_devices("device-0", "device-1")
         assert fleet.ends() == 0, fleet.log()
     assert closed(fleet)[-1] == (1, 3, 2)
@@ -141,7 +141,10 @@ def test_in_a_fleet_of_two_one_stops_the_aggregator_neither_when_it_starts_nor_w
         for generation, number in ((1, 5_000), (2, 0), (1, 501), (1, 500)):
             lie = said.model_copy(update={"generation": generation, "round": number})
             tap.say(topic, pack(lie), retain=True)
-        fleet.until(lambda: "device-1 has seen round 1.50" in fleet.log(), "it is heard, and said")
+        fleet.until(
+            lambda: bool(lines_telling(fleet.log(), "ERROR", "device-1 ", " 1.50", " 1.3")),
+            "it is heard, and said",
+        )
         fleet.devices["device-0"].release()
         assert fleet.ends() == 0, fleet.log()
     assert closed(fleet)[-1] == (1, 3, 1)
@@ -156,9 +159,10 @@ def test_a_device_that_has_seen_a_forged_round_comes_back_when_it_forgets(fleet:
     configure(fleet, 1, quorum=3)
     learn(fleet, "first")
 
+    device = fleet.devices["device-0"]
+
     def forget_rounds() -> "subprocess.CompletedProcess[str]":
-        config = str(fleet.devices["device-0"].config)
-        command = [sys.executable, "-m", "agent", "forget-rounds", "--config", config]
+        command = [sys.executable, "-m", "agent", "forget-rounds", "--config", str(device.config)]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     for name in ("device-1", "device-2"):
@@ -169,33 +173,31 @@ def test_a_device_that_has_seen_a_forged_round_comes_back_when_it_forgets(fleet:
         assert genuine is not None
         forged = genuine.model_copy(update={"round": 5_000, "state": "open", "seconds_left": 600.0})
         tap.say(tap.topics.round, seal(forged), retain=True)
-        device = fleet.devices["device-0"]
         fleet.until(lambda: (saved := device.saved()) is not None and saved[1] == 5_000, "it was believed")
         fleet.terminate("device-0")
 
         configure(fleet, 2, quorum=3)
         fleet.start_aggregator(name="stopped")
         assert fleet.ends("stopped") == os.EX_CONFIG
-        assert f"clear the retained '{tap.topics.round}'" in fleet.log("stopped")
+        assert lines_telling(fleet.log("stopped"), "ERROR", " 1.5000", f"'{tap.topics.round}'")
 
         tap.say(tap.topics.round, b"", retain=True)
         fleet.start_devices()
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: fleet.admitted(3) == {"device-1", "device-2"}, "round 3 lacks device 0")
         fleet.until(
-            lambda: "ignored an announcement of round" in fleet.log("device-0"), "device 0 takes it for old"
+            lambda: bool(lines_telling(fleet.log("device-0"), milestones.IGNORED, " 1.3", " 1.5000")),
+            "device 0 takes it for old",
         )
-        (line,) = [line for line in fleet.log().splitlines() if "not believed" in line]
-        assert "device-0 (1.5000)" in line
-        assert "`fedge-agent forget-rounds`" in line
+        (_,) = lines_telling(fleet.log(), "WARNING", "device-0 (1.5000)", "`fedge-agent forget-rounds`")
 
         busy = forget_rounds()
         assert busy.returncode == os.EX_TEMPFAIL
-        assert "stop the agent" in busy.stderr
+        assert_tells(busy.stderr, str(device.folder / "state"), str(fleet.programs["device-0"].process.pid))
         fleet.terminate("device-0")
         done = forget_rounds()
         assert (done.returncode, done.stderr) == (0, "")
-        assert "that round 1.5000 was seen and the update saved for round 1.5000" in done.stdout
+        assert_tells(done.stdout, " 1.5000 ", " 1.5000")  # as seen, and of the saved update
         fleet.start_devices("device-0")
         assert fleet.ends() == 0
     assert closed(fleet) == [(1, n, 3) for n in (0, 1, 3)]

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from aggregator.ledger.views import read_rounds
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.selection import chosen
+from tests import milestones
 from tests.system.audit import check_books, check_stores
+from tests.system.databases import query
 from tests.system.federations import CLASSES, CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -86,7 +89,8 @@ def test_a_fleet_learns_and_every_device_holds_the_model(fleet: FleetOfProcesses
     assert [row.kind for row in read_rounds(fleet.ledger)][-2:] == ["train", "evaluate"]
     assert manifest["choice"]["newest"] == {"round": rounds, "measured": True}
     assert manifest["measured"]["held_loss"] == manifest["choice"]["best"]["value"]
-    assert f"learning is done: {rounds} rounds, model of round 1.{rounds}: held-out loss" in fleet.log()
+    loss = f"{manifest['measured']['held_loss']:.4f}"
+    assert lines_telling(fleet.log(), milestones.LEARNING_DONE, f"{rounds} rounds", f"1.{rounds}: ", loss)
 
 
 def test_a_regression_gives_targets_in_their_own_units(fleet: FleetOfProcesses, tmp_path: Path) -> None:
@@ -133,7 +137,7 @@ def test_a_regression_gives_targets_in_their_own_units(fleet: FleetOfProcesses, 
     # The mean of watts and degrees is half the watts: a spread of some 12,600 by the truth above.
     assert 3_000 < last.rmse_mean < 12_000
     assert last.rmse < last.rmse_mean / 3
-    assert f"RMSE of always the mean {last.rmse_mean:.4g}" in fleet.log()
+    assert lines_telling(fleet.log(), "round 1.12: ", f"{last.rmse:.4g}", f"{last.rmse_mean:.4g}")
     check_stores(fleet)
 
 
@@ -188,7 +192,7 @@ def test_data_grows_and_both_programs_end_when_asked(fleet: FleetOfProcesses) ->
         service = later.service()
         assert service is not None
         assert not service.online, "the goodbye is retained"
-    assert "stopped" in fleet.log()
+    assert fleet.log().rstrip().endswith(milestones.STOPPED)
     assert all("Traceback" not in fleet.log(name) for name in ("aggregator", "growing", "steady"))
     assert read_rounds(fleet.ledger), "the ledger is whole"
     assert steady.saved() is not None

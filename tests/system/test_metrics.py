@@ -11,6 +11,7 @@ import fedge
 from fleet.demo.broker import free_port
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -37,7 +38,7 @@ def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> 
     fleet.device("poor", *motions(3, n=10))
     fleet.devices["device-2"].hold(5)  # in round 4, until the one that cannot take part has said so
     fleet.start_devices()
-    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.until_connected()
     fleet.start_aggregator()
     fleet.until(lambda: bool(fleet.rounds()), "it serves")
     declined = "fedge_rounds_declined_total", "too_few_samples"
@@ -60,8 +61,8 @@ def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> 
 
     fleet.terminate("aggregator")
     fleet.start_aggregator()
-    fleet.until(lambda: fleet.log().count("learning is done") == 2, "it takes up where the ledger stands")
-    fleet.until(lambda: fleet.log().count("it goes on if [stopping] is raised") == 2, "it says how to go on")
+    fleet.until(lambda: fleet.times_learnt() == 2, "it takes up where the ledger stands")
+    fleet.until(lambda: len(lines_telling(fleet.log(), "[stopping]")) == 2, "it says how to go on")
     again = scrape(port)
     assert again["fedge_accuracy_ratio",] == seen["fedge_accuracy_ratio",]
     assert again["fedge_updates_admitted_total",] == 0

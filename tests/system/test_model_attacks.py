@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aggregator.shell.signing import read_signer
+from fedge.errors import ProtocolError
 from fedge.identity import ed25519
 from fedge.identity.trust import authenticate, fingerprint
 from fedge.wire.frames import split
@@ -19,14 +20,18 @@ from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
+from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
 from fleet.demo import broker as brokers
 from fleet.demo.broker import Broker
 from fleet.pki.signing_key import make_signing_key
+from tests import milestones
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.signing import Keys, change_key
 from tests.system.wiretap import Wiretap
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -91,8 +96,16 @@ def attacked(fleet: FleetOfProcesses, tap: Wiretap, *payloads: bytes, frames: Ma
             tap.say(TOPICS.round, payload, retain=True)
 
 
-def warnings(fleet: FleetOfProcesses, name: str, text: str) -> int:
-    return sum(text in line and " WARNING " in line for line in fleet.log(name).splitlines())
+def refusal(payload: bytes, pinned: tuple[bytes, ...]) -> tuple[Reason, str]:
+    """Why an announcement is not believed where these keys are pinned: the reason, and what is told of it."""
+    with pytest.raises(ProtocolError) as refused:
+        authenticate(unpack(payload, Signed), "round", TOPICS, pinned, ed25519.verify)
+    return refused.value.reason, str(refused.value)
+
+
+def warnings(fleet: FleetOfProcesses, name: str, *facts: str) -> int:
+    """How many warnings in a program's log tell these facts."""
+    return len(lines_telling(fleet.log(name), " WARNING ", *facts))
 
 
 @pytest.mark.slow
@@ -115,18 +128,21 @@ def test_fault_72_a_fleet_stays_with_its_model_and_goes_on_with_the_next(
         assert authenticate(unpack(export, Signed), "export", TOPICS, pinned, ed25519.verify) == pinned
         lies = [seal(lie), thief.seal(lie, "round"), old, tap.latest[TOPICS.round][:-1], export]
         attacked(fleet, tap, *lies, thief.seal(lie, "round"), frames=frames)
-        reasons = ("not signed, and", "not signed with the key", "this device has seen round", "cut short")
+        told = [refusal(lies[number], pinned) for number in (0, 1, 3)]
+        assert [reason for reason, _ in told] == [Reason.UNSIGNED, Reason.BAD_SIGNATURE, Reason.MALFORMED]
+        unsigned, foreign, cut = (text for _, text in told)
+        reasons = (unsigned, foreign, milestones.IGNORED, cut)
         for name in names:
             for reason in reasons:
                 fleet.until(lambda n=name, r=reason: warnings(fleet, n, r) > 0, f"{name} says: {reason}")  # type: ignore[misc]
         fleet.kill(names[0])
         fleet.start_devices(names[0])  # and what it finds there is the thief's
-        fleet.until(lambda: warnings(fleet, names[0], reasons[1]) == 2, "it says so once more")
+        fleet.until(lambda: warnings(fleet, names[0], foreign) == 2, "it says so once more")
         assert {name: fleet.devices[name].held_model() for name in names} == dict.fromkeys(names, good)
         assert [warnings(fleet, names[1], reason) for reason in reasons] == [1, 1, 1, 1]
         # The aggregator finds it there too, with a round that is ahead of its ledger, and is not misled.
         final = learn(fleet, 3)
-        assert warnings(fleet, "aggregator", "not signed with the key") == 1
+        assert warnings(fleet, "aggregator", foreign) == 1
         assert final != good
         fleet.until(
             lambda: (status := tap.status(names[1])) is not None and round_of(status) >= (1, 3),
@@ -167,23 +183,27 @@ def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: Fleet
         learn(fleet, 1)
         fleet.terminate(asleep)
         stolen = read_signer(fleet.folder.parent / "signing.key", TOPICS)
+        old = fingerprint(stolen.public)
         stolen_pem = (fleet.folder.parent / "signing.key").read_bytes()
         change_key(fleet)
+        new = fingerprint(read_signer(fleet.folder.parent / "signing.key", TOPICS).public)
         good = learn(fleet, 2)
         lie, frames = poisoned(unseal(tap.latest[TOPICS.round], Manifest))
         attacked(fleet, tap, stolen.seal(lie, "round"), frames=frames)
-        fleet.until(lambda: warnings(fleet, awake, "has replaced") == 1, "the awake one says who signed")
+        fleet.until(
+            lambda: warnings(fleet, awake, TOPICS.round, old, new) == 1, "the awake one says who signed"
+        )
         assert fleet.devices[awake].held_model() == good
         final = learn(fleet, 3)
         genuine = tap.latest[TOPICS.round]
         fleet.start_devices(asleep)
         sleeper = fleet.devices[asleep]
         fleet.until(lambda: sleeper.held_model() == final, "the sleeper follows from the key it pins")
-        now = fingerprint(read_signer(fleet.folder.parent / "signing.key", TOPICS).public)
         for name in (awake, asleep):
-            assert warnings(fleet, name, f"models are signed with the key {now} now") == 1
+            told = lines_telling(fleet.log(name), " WARNING ", new)
+            assert len([line for line in told if old not in line]) == 1, "once, that this key signs now"
         attacked(fleet, tap, stolen.seal(lie, "round"), frames={})
-        fleet.until(lambda: warnings(fleet, asleep, "has replaced") == 1, "so does the sleeper now")
+        fleet.until(lambda: warnings(fleet, asleep, TOPICS.round, old, new) == 1, "so does the sleeper now")
         assert sleeper.held_model() == final
         # An aggregator that is given the old key again, as by a restore, is told why nobody follows.
         tap.say(TOPICS.round, genuine, retain=True)
@@ -191,5 +211,8 @@ def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: Fleet
         key.write_bytes(stolen_pem)
         fleet.terminate("aggregator")
         fleet.start_aggregator()
-        fleet.until(lambda: "Is [signing] key an old copy" in fleet.log(), "it says what is wrong")
+        fleet.until(
+            lambda: bool(lines_telling(fleet.log(), "ERROR", new, old, "[signing] key")),
+            "it says what is wrong",
+        )
         assert sleeper.held_model() == final

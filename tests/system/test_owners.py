@@ -10,9 +10,11 @@ import pytest
 from agent.shell.measured_conditions import ROOT_VARIABLE, SYNCHRONISED_US, kernel_clock_error_us
 from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
+from tests.system.databases import query
+from tests.system.devices import Device
 from tests.system.federations import CLASSIFIER, FEATURES, motions
-from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
-from tests.wording import assert_tells
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import assert_tells, lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -104,7 +106,7 @@ def test_devices_decline_by_each_of_their_owners_conditions_and_join_when_they_m
         expected["clockless"] = Reason.CLOCK_NOT_SYNCHRONISED
     fleet.devices["steady-0"].hold(1 + HELD)  # its reading of the survey is the first
     fleet.start_devices()
-    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.until_connected()
     fleet.start_aggregator("--exit-when-done")
 
     def declined(number: int) -> dict[str, str]:
@@ -165,19 +167,17 @@ def test_a_federation_learns_from_the_source_that_it_names(owners: Owners) -> No
         X, y = motions(7, n=100)
         np.savez(device.folder / "heart.npz", X=X, y=y, features=np.array(FEATURES))
     fleet.start_devices()
-    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.until_connected()
     fleet.start_aggregator("--exit-when-done")
     assert fleet.ends() == 0
     assert [row.devices for row in fleet.rounds()] == [2, 2, 2]
     assert {samples for _, samples, _ in fleet.answers(2).values()} == {80}, "of the 100 rows of that source"
     assert {device.reads for device in fleet.devices.values()} == {0}, "nobody's [data] was read"
     assert fleet.admitted(2) == {"heart-0", "heart-1"}
-    asked, log = "the task asks for the source 'heart'", fleet.log()
-    without, private = (
-        f"{asked}, which this device does not have",
-        f"{asked}, which [limits] sources does not allow",
-    )
-    assert f"round 1.0: without declines (unknown_source): {without}" in log
-    assert f"round 1.0: private declines (forbidden_source): {private}" in log
-    assert f"{without}, it has data" in fleet.log("without"), "its owner is told what there is"
-    assert f"{private}, it allows data" in fleet.log("private")
+    for name, reason, *told in (
+        ("without", Reason.UNKNOWN_SOURCE, "'heart'"),
+        ("private", Reason.FORBIDDEN_SOURCE, "'heart'", "[limits] sources"),
+    ):
+        (line,) = lines_telling(fleet.log(), "round 1.0: ", name, f"({reason})", *told)
+        assert " data" not in line, "what else it has is its owner's"
+        assert lines_telling(fleet.log(name), "round 1.0: ", f"({reason})", *told, " data")

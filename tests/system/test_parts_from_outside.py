@@ -12,9 +12,10 @@ import pytest
 from aggregator.aggregation.server_state import unpack
 from fleet.demo.broker import Broker
 from fleet.demo.processes import our_packages
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions, steady
-from tests.system.fleet_of_processes import FleetOfProcesses, query
-from tests.system.test_backup import Shell, generations, weights
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.operations_page import Shell, generations, weights
 
 pytestmark = pytest.mark.system
 

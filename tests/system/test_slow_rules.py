@@ -17,6 +17,7 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.status import Status
 from fleet.demo.broker import free_port
+from tests import milestones
 from tests.aggregator.stories import update
 from tests.system.federations import CLASSIFIER, steady
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -116,7 +117,7 @@ def test_the_aggregator_is_there_while_a_rule_takes_a_minute(
 
         fleet.start_aggregator(config="other.toml", name="second")
         assert fleet.ends("second") == os.EX_TEMPFAIL
-        assert "giving way to it" in fleet.log("second")
+        assert milestones.GIVES_WAY in fleet.log("second")
 
         def beats() -> int:
             said = tap.service()
@@ -154,7 +155,7 @@ def test_whoever_ends_in_the_middle_of_a_rule_computes_the_same_again(
     start_slow(fleet)
     fleet.until(begun.exists, "it is at work once more")
     assert fleet.terminate("aggregator") == 0, "nobody waits for a rule that never ends"
-    assert fleet.log().rstrip().endswith("stopped")
+    assert fleet.log().rstrip().endswith(milestones.STOPPED)
     assert not fleet.rounds()[1].closed
 
     fleet.start_aggregator("--exit-when-done")

@@ -14,8 +14,9 @@ from fedge.wire.messages.message import unpack
 from fedge.wire.messages.update import Update
 from fleet.demo.processes import Program
 from tests.counting_codec import count_of
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = pytest.mark.system
 

@@ -1,5 +1,7 @@
 """Real agents tell the same in every survey, until enough is new or their owner wants it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,11 @@ from aggregator.__main__ import main as aggregator
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
+from fedge.wire.reasons import Reason
+from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, as_csv, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
-from tests.wording import assert_tells
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import assert_tells, lines_telling
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -100,27 +104,30 @@ def test_where_owners_agree_classes_are_told_and_the_plan_follows(
     fleet.csv_device("refusing", as_csv(X, np.where(y == "run", "sprint", y)), tell_classes=True)
     fleet.start_devices("refusing")
     fleet.start_aggregator()
-    fleet.until(lambda: "refusing declines" in fleet.log(), "it declines before the others are done")
+    fleet.until(lambda: fleet.declined("refusing") is not None, "it declines before the others are done")
+    declined = fleet.declined("refusing")
+    assert declined is not None
     fleet.start_devices(*(name for name in fleet.devices if name != "refusing"))
-    fleet.until(lambda: "learning is done" in fleet.log(), "all is learnt")
+    fleet.until(lambda: fleet.times_learnt() == 1, "all is learnt")
     members = [name for name in fleet.devices if name != "refusing"]
     fleet.until(lambda: all(fleet.seen()[name].samples for name in members), "all have told their rows")
     assert fleet.terminate("aggregator") == 0
-    told = "3 of 4 devices tell their classes ([data] tell_classes): 'jog' on 1, 'run' on 1, 'still' on 1, "
-    assert f"WARNING round 1.0: {told}" in fleet.log()
-    assert "not in [model] classes: 'jog'. Rows of these are left out" in fleet.log()
-    assert "classes differ much between devices (5" in fleet.log()
-    assert "so many lead each its own way. Proposed: epochs = 5, batch_size = 16" in fleet.log()
-    declined = "the answer names none of the task's classes (100 such rows); they are still, walk, run; "
-    assert f"refusing declines (bad_data): line 2: {declined}here there are sprint" in fleet.log()
-    assert aggregator(["--config", str(fleet.folder / "federation.toml"), "--check"]) == 0
-    shown = capsys.readouterr().out
-    assert f"classes  {told}" in shown
-    assert "classes differ much between devices" in shown
+    classes = ("3 of 4 ", "[data] tell_classes", "'jog' on 1", "'run' on 1", "'still' on 1", "'jog'")
+    # 75 rows are the median, of one class on each device: 20 epochs of batches of 8 are too many there.
+    plans = ("epochs = 20 ", "batch_size = 8 ", "(5", "epochs = 5,", "batch_size = 16,")
+    assert lines_telling(fleet.log(), "WARNING", "round 1.0: ", *classes[:-1], "[model] classes", "'jog'")
+    assert lines_telling(fleet.log(), *plans)
+    assert declined.reason == Reason.BAD_DATA
+    assert_tells(declined.detail, "line 2", "100 ", "still, walk, run", "sprint")
+    assert lines_telling(fleet.log(), "refusing", f"({Reason.BAD_DATA})", declined.detail)
+    assert aggregator(["--config", str(fleet.folder / "federation.toml"), "--check", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert_tells(shown["classes"], *classes)
+    assert_tells(shown["advice"], *plans)
     config = str(fleet.devices["telling-0"].config)
     assert fleet.terminate("telling-0") == 0  # it may still write what it follows
     assert agent(["--config", config, "survey"]) == 0
-    assert "classes, rounded ([data] tell_classes): still (55 rows), jog (25 rows)" in capsys.readouterr().out
+    assert lines_telling(capsys.readouterr().out, "[data] tell_classes", "still (55 ", "jog (25 ")
     (silent,) = query(
         fleet.ledger,
         "SELECT data FROM answers JOIN frames USING (device, digest) WHERE round = 0 AND device = 'silent'",

@@ -3,8 +3,10 @@
 import pytest
 
 from fleet.simulator.faults import Fault
+from fleet.simulator.hosts.aggregator import LEARNT
 from fleet.simulator.terms import REAL_ONE_IN, SIGNED_ONE_IN
 from fleet.simulator.world import Outcome, World
+from tests import milestones
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +78,7 @@ def test_a_device_with_another_state_takes_part_again(seed: int, kind: str) -> N
 @pytest.mark.parametrize("seed", [6, REAL])
 def test_an_aggregator_that_moves_goes_on_where_it_was(seed: int) -> None:
     world, _, trace = _lived(seed, Fault(30.0, "aggregator moved", -1, 2.0, 0))
-    assert "aggregator 2: ends: learning is done" in trace
+    assert f"aggregator 2: ends: {LEARNT}" in trace
     assert _generation(world) == 1
 
 
@@ -86,7 +88,7 @@ def test_of_two_aggregators_one_gives_way(kind: int) -> None:
     gave_way, served = 0, 0
     for seed in range(2):
         _, _, trace = _lived(seed, Fault(20.0, "second aggregator", -1, 240.0, kind))
-        gave_way += "giving way to it" in trace
+        gave_way += milestones.GIVES_WAY in trace
         served += "aggregator 2: says" in trace
     assert gave_way
     assert kind < 2 or served

@@ -28,6 +28,8 @@ from fleet.simulator.hosts.scene import Scene
 from fleet.simulator.link import VirtualLink
 from fleet.simulator.signing import signer
 
+LEARNT = "learning is done"
+"""Why a machine ends its program, in the trace: it was asked to exit when learning is done."""
 SESSION_S = 86_400
 
 
@@ -144,7 +146,7 @@ class AggregatorHost(Host):
     def stop(self) -> None:
         """Exit, as an aggregator does that was asked to exit when learning is done."""
         if self.alive and self.runtime is not None:
-            self.end("learning is done", self.runtime.offline_status())
+            self.end(LEARNT, self.runtime.offline_status())
 
     def due_s(self) -> float | None:
         """The end of the watching, or the runtime's next deadline."""

@@ -20,6 +20,7 @@ from fedge.algorithms.plan import Plan
 from fedge.wire.messages.status import Status
 from fedge.wire.reasons import Reason
 from fleet.demo.broker import Broker
+from tests import milestones
 from tests.agent.program.programs import PATIENCE_S, ROOT, Aggregator, configure, needs_mosquitto, task
 from tests.wording import assert_tells
 
@@ -85,10 +86,10 @@ def test_fault_24_sigterm_in_mid_training(
     np.savez(tmp_path / "data.npz", X=rng.normal(size=(60_000, 2)), y=np.arange(60_000) % 2)
     agent = start()
     aggregator.announce(task(units=1_200), plan=Plan(epochs=1_000, batch_size=0))
-    agent.says("train begins")
+    agent.says(milestones.begins("train"))
     time.sleep(0.3)  # in the middle of one step
     assert agent.ends_within(15.0) == 0
-    agent.says("stopped")
+    agent.says(milestones.STOPPED)
     assert aggregator.hears_status(lambda status: not status.online).boot
     assert not any("Traceback" in line for line in agent.said)
 
@@ -116,7 +117,7 @@ def test_fault_35_an_update_that_cannot_be_saved_is_never_published(
     update = aggregator.hears_update()
     assert (update.round, update.device, update.samples) == (1, "pi-1", 48)
     aggregator.answer(update)
-    agent.says("the update counts")
+    agent.says(milestones.COUNTS)
     assert (tmp_path / "state" / model_file.FILE).exists(), "the model is kept as well"
 
     # What is answered stays answered over a restart, in which nothing is trained again.
@@ -124,8 +125,8 @@ def test_fault_35_an_update_that_cannot_be_saved_is_never_published(
     again = start()
     aggregator.hears_status(lambda status: status.online and status.round == 1)
     assert again.ends_within(PATIENCE_S) == 0
-    again.says("stopped")
-    assert not any("begins" in line for line in again.said)
+    again.says(milestones.STOPPED)
+    assert not any(milestones.begins("") in line for line in again.said)
 
 
 @pytest.mark.system
@@ -142,7 +143,7 @@ def test_fault_25_a_saved_update_is_reported_after_a_sigkill(
     again = start()
     assert aggregator.hears_update() == first, "the same bytes, and not trained again"
     aggregator.answer(first)
-    again.says("the update counts")
+    again.says(milestones.COUNTS)
     assert again.ends_within(PATIENCE_S) == 0
 
 
@@ -163,5 +164,5 @@ def test_sigterm_while_no_broker_answers(start: Callable[[], Agent], tmp_path: P
 def test_sigterm_while_there_is_no_broker(start: Callable[[], Agent], tmp_path: Path) -> None:
     configure(tmp_path, "mqtt://127.0.0.1:1")
     agent = start()
-    agent.says("not connected: no broker answers at 127.0.0.1:1")
+    agent.says(milestones.NOT_CONNECTED)
     assert agent.ends_within(15.0) == 0

@@ -14,13 +14,14 @@ from fedge.identity.provisioning import (
 )
 from fedge.wire.messages.message import pack
 from fleet.pki import registrar as shell
-from fleet.pki.enrolment import revoke
+from fleet.pki import revocation
 from fleet.pki.folder import FederationFolder
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
 from fleet.pki.publication import publish
 from fleet.pki.register import Register
 from fleet.pki.registrar import Petition
+from fleet.pki.revocation import revoke
 from fleet.pki.tokens import LONGEST, read_duration, withdraw
 from tests.fleet.pki.registrars import NOW, Place, enrol, joined, place, present, renew
 

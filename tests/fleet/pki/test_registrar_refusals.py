@@ -20,12 +20,12 @@ from fedge.identity.provisioning import (
 from fedge.identity.token import Token
 from fedge.wire.messages.message import pack
 from fleet.pki.decision import MOST_A_DAY
-from fleet.pki.enrolment import revoke
 from fleet.pki.folder import FederationFolder
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
 from fleet.pki.register import Register
 from fleet.pki.registrar import Petition, Registrar
+from fleet.pki.revocation import revoke
 from fleet.pki.tokens import promise
 from tests.fleet.pki.registrars import HOUR, NOW, RENEWAL, Place, enrol, joined, place, renew
 from tests.wording import assert_tells, lines_telling
