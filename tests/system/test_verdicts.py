@@ -86,8 +86,6 @@ def test_no_frame_changes_a_closed_round_and_each_kept_verdict_comes_again(
         db.commit()
     capsys.readouterr()
     assert aggregator(["--config", config, "backup", str(fleet.folder / "copy")]) == 74
-    assert (
-        f"the updates of device-1 in round 1.{kept[0]} are not what was admitted" in capsys.readouterr().err
-    )
+    assert f"the updates of device-1 in round 1.{kept[0]} are damaged" in capsys.readouterr().err
     assert aggregator(["--config", config, "restore", str(fleet.folder / "copy"), "--force"]) == 0
     assert check_books(fleet) >= 3
