@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aggregator.aggregation.survey import CLIP, REST
 from fedge.wire.capabilities import BASE
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 NAMED = 5

@@ -22,7 +22,7 @@ from aggregator.settings.state import StateSection
 from fedge.algorithms.rules.bounds import Factors
 from fedge.wire.freshness import RoundId
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 log = logging.getLogger("fedge.aggregator")

@@ -108,6 +108,6 @@ def _refuse_over_newer(path: Path, about: About) -> None:
     restored = RoundId(about.generation, about.round)
     if found is not None and found >= restored:
         raise ConfigError(
-            f"{path}: is at round {found}, and the backup of {about.made_at} at {restored}: restoring it would "
-            "put aside what was learnt and admitted since; to do that, add --force"
+            f"{path}: is at round {found}, and the backup of {about.made_at} at {restored}: to restore "
+            "it would put aside what was learnt and admitted since; to do that, add --force"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedge.wire.freshness import round_of
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 

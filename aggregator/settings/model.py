@@ -44,7 +44,7 @@ class ModelSection(Section):
     def _check(self) -> Self:
         if 0 < self.clip < LEAST_CLIP:
             raise ValueError(
-                f"clip: must be at least {LEAST_CLIP:g} standard deviation, got {self.clip:g}; 0 switches it off"
+                f"clip: at least {LEAST_CLIP:g} standard deviation, got {self.clip:g}; 0 means no clipping"
             )
         if (self.classes is None) == (self.targets is None):
             raise ValueError("classes: set either classes (classification) or targets (regression)")

@@ -1,9 +1,9 @@
-"""A new generation that an aggregator at work is to begin: `fedge-aggregator new-generation` orders it.
+"""An order to a running aggregator to begin a generation; `fedge-aggregator new-generation` gives it.
 
-The order is a file in the state folder, beside the ledger that it is about. It names the generation after
-which it is wanted, so that it is carried out once, whoever dies in between: a ledger that has gone on makes
-it void. Its own name is noted in the ledger together with what it began: so whoever gave it knows that it was
-this one that was carried out. It is withdrawn before it is begun, or it is carried out.
+The order is a file in the state folder, beside the ledger. It names the ledger's generation at that time. A
+ledger that has begun another generation since makes it void; so an order is carried out at most once, also
+after a crash. The ledger stores the order's id with the generation that it began, so that the command that
+gave the order can see that it was carried out. An order is either withdrawn or carried out, never both.
 """
 
 import logging
@@ -28,7 +28,7 @@ class Order(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
-    """A unique name."""
+    """A unique id."""
     after: int = Field(ge=1, le=MAX_COUNTER)
     """The generation of the ledger when the order was given."""
     anew: bool
@@ -40,7 +40,7 @@ class Order(BaseModel):
 
     @classmethod
     def of(cls, name: str, after: int, back: Rollback | None) -> "Order":
-        """The order that an operator gives; `back` None: with a survey."""
+        """The order with this id, after this generation; `back` None: to begin with a survey."""
         if back is None:
             return cls(id=name, after=after, anew=True)
         return cls(
@@ -91,7 +91,7 @@ def pending(folder: Path, generation: int | None) -> Order | None:
         remove(path)
         return None
     except ValidationError:
-        log.error("%s: is no order of `fedge-aggregator new-generation`; it is removed", path)
+        log.error("%s: is not an order of `fedge-aggregator new-generation`, so it is removed", path)
         remove(path)
         return None
     if order.after != generation:
@@ -106,7 +106,7 @@ def is_given(folder: Path) -> bool:
 
 
 def still_stands(folder: Path, order: Order) -> bool:
-    """Whether this very order is still given."""
+    """Whether the file still holds this order."""
     try:
         return Order.model_validate_json(read_file(folder / FILE, LARGEST)).id == order.id
     except (OSError, ValidationError):
@@ -114,9 +114,9 @@ def still_stands(folder: Path, order: Order) -> bool:
 
 
 def withdraw(folder: Path, order: Order | None) -> None:
-    """Remove an order, carried out or not, but no newer one; None: whichever there is.
+    """Remove an order, carried out or not, but no newer one; None: remove any order.
 
-    Anyone but the program that carries it out calls this inside `fedge.storage.locks.alone`.
+    A program other than the one that carries it out calls this inside `fedge.storage.locks.alone`.
 
     Raises:
         StateError: it cannot be removed.

@@ -63,8 +63,8 @@ class UpdateQueries(Access):
                 f" and {more} more" if (more := len(damaged) - NAMED) > 0 else ""
             )
             raise DamagedState(
-                f"{self._path}: the updates of {names} are damaged: these are not the bytes that were "
-                "admitted, and these rounds cannot be computed again"
+                f"{self._path}: the updates of {names} are damaged (their bytes do not match their digests), "
+                "so these rounds cannot be computed again"
             )
 
     def update_bytes(self, round_id: RoundId) -> int:
