@@ -209,7 +209,7 @@ def _scale(columns: Columns) -> NDArray[np.float64]:
     """The standard deviation of each column, or 1 where it is nothing but rounding.
 
     The layer computes (x - mean) / σ in float32, where x and mean are each off by up to half a unit,
-    2⁻²⁴ |mean|. Below 8 units it would scale rounding errors up to the size of signals (`is_constant`). Such a
+    2⁻²⁴ |mean|. Below 8 units it would scale rounding errors up to the size of signal (`is_constant`). Such a
     column gets scale 1, as a constant one does in scikit-learn's StandardScaler, or, where a unit itself is
     large (|mean| > 10⁶), those 8 units: the rest of a constant column is then never more than about 1 and
     cannot drown the other features. A column that is too fine for float32 is divided by what it spreads.

@@ -11,6 +11,7 @@ import fedge
 from fleet.demo.broker import free_port
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -61,7 +62,7 @@ def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> 
     fleet.terminate("aggregator")
     fleet.start_aggregator()
     fleet.until(lambda: fleet.log().count("learning is done") == 2, "it takes up where the ledger stands")
-    fleet.until(lambda: fleet.log().count("it goes on if [stopping] is raised") == 2, "it says how to go on")
+    fleet.until(lambda: len(lines_telling(fleet.log(), "[stopping]", "new-generation")) == 2, "how to go on")
     again = scrape(port)
     assert again["fedge_accuracy_ratio",] == seen["fedge_accuracy_ratio",]
     assert again["fedge_updates_admitted_total",] == 0

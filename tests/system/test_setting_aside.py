@@ -14,7 +14,7 @@ from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions, steady
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap, digest
-from tests.wording import assert_tells
+from tests.wording import assert_tells, lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -136,7 +136,7 @@ def test_among_few_it_is_set_aside_and_the_model_is_that_of_the_others(
     assert check_books(fleet) == 4
     assert fleet.final_model() == undisturbed_model
     log = fleet.log()
-    assert "set aside, for it is because of them: liar; what they sent in this round does not count" in log
+    assert lines_telling(log, "round 1.1", "set aside", "liar")
     assert "round 1.1: 2 of 3 updates are left; attempt 1 begins" in log
     assert "Traceback" not in log
     manifest = json.loads((fleet.export / "manifest.json").read_text())
