@@ -81,8 +81,8 @@ def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
     if 2 * len(far) > len(state.answers):
         text += (
             f". Of {len(state.answers)} updates {len(far)} were too far from the model. If they are valid, "
-            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or set a "
-            "larger [rounds] max_norm and start the aggregator again"
+            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or set "
+            "a larger [rounds] max_norm and start the aggregator again"
         )
     text += _remedy(state) + _dead_end(state)
     effects.append(do.Log("warning", text))

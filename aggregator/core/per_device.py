@@ -1,8 +1,8 @@
 """Immutable maps and sets of devices in which a change takes O(log n).
 
 A core's state is frozen, so to change one entry of a map means to make another map. To copy a dict takes
-O(n). These maps share all but a few nodes with the one before (`immutables.Map`, a hash array mapped trie: Bagwell,
-"Ideal Hash Trees", 2001).
+O(n). These maps share all but a few nodes with the one before (`immutables.Map`, a hash array mapped trie:
+Bagwell, "Ideal Hash Trees", 2001).
 
 A trie is iterated by hash, and the hashes of strings differ from process to process. So iteration here is by
 name, and its results are a function of the entries. It takes O(n log n), and is for what happens once in a

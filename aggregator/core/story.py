@@ -75,9 +75,9 @@ def missing(stopping: Stopping, progress: Progress) -> str | None:
     keys = " and ".join(_key(stopping, name) for name in lacks)
     return (
         f"the last {FIRST_ROUNDS} rounds brought no {labels}, so [stopping] {keys} cannot end learning. "
-        "Either the devices hold no rows out ([data] holdout = 0), or fewer than three of those that count do, "
-        "or their program is too old to report it. Set [data] holdout on the devices; until then learning ends "
-        f"after [stopping] rounds = {stopping.rounds}"
+        "Either the devices hold no rows out ([data] holdout = 0), or fewer than three of those that count "
+        "do, or their program is too old to report it. Set [data] holdout on the devices; until then learning "
+        f"ends after [stopping] rounds = {stopping.rounds}"
     )
 
 
