@@ -76,8 +76,8 @@ def missing(stopping: Stopping, progress: Progress) -> str | None:
     return (
         f"the last {FIRST_ROUNDS} rounds brought no {labels}, so [stopping] {keys} cannot end learning. "
         "Either the devices hold no rows out ([data] holdout = 0), or fewer than three of those that count "
-        "do, or their program is too old to report it. Set [data] holdout on the devices; until then learning "
-        f"ends after [stopping] rounds = {stopping.rounds}"
+        "do, or their program is too old to report it. Set [data] holdout on the devices; until then "
+        f"learning ends after [stopping] rounds = {stopping.rounds}"
     )
 
 

@@ -80,10 +80,10 @@ def test_the_end_names_the_newest_model_the_best_and_what_is_not_known() -> None
     [
         (
             Stopping(9, patience=3),
-            ("held-out loss", "2 rounds", "[stopping] patience"),
+            ("2 rounds", "held-out loss", "[stopping] patience"),
         ),
-        (Stopping(9, accuracy=0.9), ("accuracy", "2 rounds", "[stopping] accuracy")),
-        (Stopping(9, rmse=2.0), ("RMSE", "2 rounds", "[stopping] rmse")),
+        (Stopping(9, accuracy=0.9), ("2 rounds", "accuracy", "[stopping] accuracy")),
+        (Stopping(9, rmse=2.0), ("2 rounds", "RMSE", "[stopping] rmse")),
         (
             Stopping(9, accuracy=0.9, patience=3, patience_on="accuracy"),
             ("[stopping] accuracy and patience",),
