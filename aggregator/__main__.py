@@ -1,5 +1,4 @@
-"""`fedge-aggregator`: the service's program. This is the composition root, where everything is put
-together."""
+"""`fedge-aggregator`: the program of the service, and the place where its parts are put together."""
 
 import os
 import sys
@@ -12,11 +11,11 @@ from fedge.service import interrupts
 if __name__ == "__main__" or sys.argv[0].endswith("/fedge-aggregator"):  # as a program, not a module
     interrupts.prepare()
 
-# One BLAS thread, set before NumPy loads, as in the agent: the same bits whatever the machine does.
+# One BLAS thread, as in the agent, so that every machine computes the same bits; set before NumPy loads.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-# onnxruntime's wheel has telemetry, which writes a device id first: nothing here tells anybody anything.
+# The wheel of onnxruntime has telemetry, which stores a device id as it loads: switch it off before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import argparse
@@ -46,19 +45,19 @@ from fedge.service.arguments import accept_config, program
 from fedge.service.logs import tell
 
 EXAMPLES = """examples:
-  fedge-aggregator --config federation.toml --check      say what the configuration means, connect to nothing
+  fedge-aggregator --config federation.toml --check      check and explain the configuration, then exit
   fedge-aggregator --config federation.toml              serve until stopped (SIGTERM or Ctrl-C)
   fedge-aggregator --config federation.toml --new-generation
-                                                         begin anew, with the devices following
-  fedge-aggregator backup federation.backup              copy the ledger into one file, while it works
-  fedge-aggregator restore federation.backup             put the copy in the ledger's place
-  fedge-aggregator new-generation --keep-model           go on with a restored model, the devices following
-  fedge-aggregator new-generation --from-round 12        a bad model went out: back to that of round 12
+                                                         begin the next generation with a survey
+  fedge-aggregator backup federation.backup              copy the ledger into one file
+  fedge-aggregator restore federation.backup             replace the ledger by that copy
+  fedge-aggregator new-generation --keep-model           begin the next generation with the newest model
+  fedge-aggregator new-generation --from-round 12        begin the next generation with the model of round 12
 
-exit codes: 0 stopped or done, 64 usage, 65 what is to be gone back to is not kept, 74 the state folder cannot
-            be used, 75 another aggregator is at work, or too little was heard to decide, 78 the
-            configuration is wrong, a part of the algorithm fails, or a human has to decide, 130 Ctrl-C
-            before it was done"""
+exit codes: 0 stopped or done, 64 wrong arguments, 65 the requested model is not kept, 74 the state
+            folder cannot be used, 75 another aggregator is running, or too few devices have reported to
+            decide, 78 the configuration is wrong, a part of the algorithm fails, or the operator has to
+            decide, 130 Ctrl-C before it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,7 +84,7 @@ def _main(arguments: list[str] | None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = program(
         "fedge-aggregator",
-        "Averages what the devices learnt, announces the model, exports it.",
+        "Average the updates of the devices, announce the new model, and export it.",
         EXAMPLES,
         "federation.toml",
         check="validate the configuration, then exit",
@@ -94,13 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--new-generation",
         action="store_true",
-        help="begin anew (round 0) under the next generation number; needed after the model was changed or "
-        "the state folder was lost",
+        help="begin the next generation with round 0, the survey; needed after [model] was changed or the "
+        "state folder was lost",
     )
     parser.add_argument(
         "--exit-when-done",
         action="store_true",
-        help="exit when learning has ended and the broker holds the final model, instead of serving on",
+        help="exit when learning is done and the broker holds the final model; default: go on serving",
     )
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")

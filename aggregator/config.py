@@ -26,7 +26,7 @@ from fedge.wire.messages.task import Task
 
 
 def _loaded(extensions: tuple[str, ...]) -> tuple[str, ...]:
-    """Load them before the tables below are read, which name what is in them."""
+    """Load the extensions before the tables that may name their parts are read."""
     for extension in extensions:
         try:
             load(extension)
@@ -41,23 +41,23 @@ class FederationSettings(FileSettings):
     ENV_PREFIX: ClassVar[str] = "FEDGE_AGGREGATOR_"
 
     extensions: Annotated[tuple[str, ...], AfterValidator(_loaded)] = ()
-    """Parts from outside that may be named below: each as `module:attribute`, or as an installed package
-    calls it."""
+    """Parts that do not come with Fedge and that the tables below may name: each as `module:attribute`, or by
+    the name of an installed package's entry point."""
     federation: FederationSection
     """The federation's name and members."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
     watch: WatchSection | None = None
-    """The identity that checks for another aggregator; without it, the aggregator's with another client
+    """The identity that checks for another aggregator; default: the aggregator's own, with another client
     id."""
     model: ModelSection
     """What is learnt."""
     plan: PlanSection = Field(default_factory=PlanSection)
     """Local training."""
     rule: RuleSection = Field(default_factory=RuleSection)
-    """How updates become one vector."""
+    """How the updates of a round are combined into one vector."""
     server: ServerSection = Field(default_factory=ServerSection)
-    """How that becomes the next model."""
+    """How the next model is made from that vector."""
     data: DataSection = Field(default_factory=DataSection)
     """The rules for data that are proposed to devices."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
@@ -86,11 +86,12 @@ class FederationSettings(FileSettings):
             fitting = "loss or accuracy" if self.model.classes else "loss, rmse or mae"
             raise ValueError(f"[stopping] patience_on: a {kind} has no {on}; use {fitting}")
         if self.watch is not None and not self.broker.tls:
-            raise ValueError("[watch] certificate: is for TLS, but [broker] url says mqtt://; use mqtts://")
+            raise ValueError("[watch] certificate: needs TLS, but [broker] url has mqtt://; use mqtts://")
         devices, rounds = self.federation.devices, self.rounds
         if devices is not None and isinstance(rounds.quorum, int) and len(devices) < rounds.quorum:
             raise ValueError(
-                f"[rounds] quorum: {rounds.quorum} can never be reached by the {len(devices)} devices listed"
+                f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
+                "[federation] devices; lower it, or list more devices"
             )
         if (fault := unworkable(self.parts(), self.task().network.schema.size)) is not None:
             raise ValueError(fault)
@@ -101,12 +102,12 @@ class FederationSettings(FileSettings):
         return Parts.of(Plan(**self.plan.model_dump()), self.rule.part(), self.server.part())
 
     def task(self) -> Task:
-        """The task of the survey."""
+        """The task that the survey is announced with."""
         quorum = self.rounds.quorum if isinstance(self.rounds.quorum, int) else 1
         expected = len(self.federation.devices or ()) or self.rounds.target or quorum
         return self.model.task(reconnect_spread_s(expected), self.data.proposal())
 
 
 def reconnect_spread_s(devices: float) -> float:
-    """Within how many seconds so many devices reconnect: 28 a second, which is 3 % of a thousand."""
+    """The time over which so many devices spread their reconnections: 28 devices a second, in 1 to 60 s."""
     return min(60.0, max(1.0, devices / 28))

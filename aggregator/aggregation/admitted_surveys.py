@@ -21,9 +21,10 @@ def surveyed(
     rule: str = survey.RULE,
     without: Collection[str] = (),
 ) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys of a closed round; else as `measured`.
+    """The task with its frozen layers, from the admitted surveys of a closed round.
 
-    By `rule`, and with the bound that the round was closed with, whatever the settings have become since.
+    They are merged by `rule`, with the bound on inputs that the round was closed with and not that of the
+    present settings. The other arguments and errors are those of `measured`.
     """
     clip = _clip(ledger, round_id, rule)
     return standardize(task, measured(ledger, round_id, task, go_on, without), rule, clip)
@@ -60,12 +61,12 @@ def measured(
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
         found = check(message, task, answer.samples) if isinstance(message, Survey) else None
         if not isinstance(found, Measured):
-            raise damaged(device, f"no survey that holds, for round {round_id}")
+            raise damaged(device, f"found no valid survey for round {round_id}")
         surveys[device] = found
     return surveys
 
 
 def mix_told(surveys: Mapping[str, Measured], task: Task) -> mixes.Mix | None:
-    """The classes that the devices tell; None: no owner allows to tell."""
+    """The classes that the devices tell; None: no owner lets a device tell them."""
     told = {device: measured.classes for device, measured in surveys.items()}
     return mixes.mix_of(told, task.classes or ())

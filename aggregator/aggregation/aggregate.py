@@ -1,7 +1,8 @@
 """The aggregate of a round's admitted updates by any rule; each update is bounded first.
 
-First the updates' distances from the base are measured. The rule then sees them within the bounds that follow
-from these (`fedge.algorithms.rules.bounds`). If what it makes is not usable, those who caused that are found.
+First the distances of the updates from the base are measured. They determine the bounds within which the rule
+sees the updates (`fedge.algorithms.rules.bounds`). If the result is not usable, the updates that cause this
+are found.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -27,9 +28,10 @@ MEAN = Mean()
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A rule's result for a round's updates, and what each counted with."""
+    """A rule's result for a round's updates, and how much each update counted."""
 
     vector: Vector
+    """Of shape (p,)."""
     devices: tuple[str, ...]
     """The devices, in the order of the sum."""
     norms: tuple[float, ...]
@@ -47,12 +49,12 @@ class Unusable:
     """In the order of the sum; never empty."""
 
     def __str__(self) -> str:
-        return "the mean of the updates is not finite, or computes nothing finite on the probe inputs"
+        return "the mean of the updates is not finite, or its outputs on the probe inputs are not"
 
 
 @dataclass(frozen=True)
 class Unmade:
-    """The updates make no model, and none of them is the cause; the text says why, and what to do."""
+    """The updates make no model, and none of them is the cause; the detail says why, and what to do."""
 
     detail: str
 
@@ -77,7 +79,7 @@ class Bounded:
         self._updates, self._base, self._counts, self._name = updates, base, counts, name
         self.size = len(base)
         self.error: BaseException | None = None
-        """The error while one was read: it is not the rule's fault, even if the rule catches it."""
+        """The error while an update was read, also if the rule caught it; it is not the rule's fault."""
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -127,8 +129,8 @@ def aggregate(
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
-        PartError: the rule raises, or makes something else than one vector of float32 of the base's length;
-            or a codec fails.
+        PartError: the rule raises, or its result is not a float32 vector of the base's length; or a codec
+            fails.
     """
     norms = {device: distance(base, vector) for device, vector in updates.vectors(name=name)}
     return _of(updates, base, factors, rule, norms, name)
@@ -144,9 +146,17 @@ def usable(
 ) -> Aggregate | Unusable | Unmade:
     """As `aggregate`; if the result is not usable, find the devices that cause it: a function of the set.
 
-    Those whose update, as it counts, is unusable by itself; if what the rule makes of the others is not
-    usable either, more of them, the longest difference first (of equal ones the last in the order of the
-    sum), until it is. If of one usable update the rule makes what is not, it is the rule's fault.
+    The causes are first the devices whose bounded update is unusable by itself. While the rule's result for
+    the others is not usable either, the one with the longest difference is added (of equal ones the last in
+    the order of the sum). If the rule makes an unusable vector of one usable update, the rule is at fault.
+
+    Args:
+        updates: the admitted updates of the round.
+        base: what they began from, of shape (p,).
+        factors: the bounds on one update's influence.
+        passes: whether a vector is usable.
+        rule: makes the aggregate.
+        name: of the vector.
 
     Raises:
         DamagedState, PartError: as `aggregate`.
@@ -160,8 +170,8 @@ def usable(
     others = sorted(norms.keys() - causes, key=lambda device: (norms[device], order(device)))
     if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: norms[others[0]]}):
         return Unmade(
-            f"what the rule {rule.version} makes of {others[0]}'s update is not usable, though that is: "
-            "mend the rule, or choose another [rule], and start the aggregator again"
+            f"the rule {rule.version} makes an unusable vector from {others[0]}'s update, which is usable: "
+            "correct the rule, or set another [rule], and start the aggregator again"
         )
     if not causes:
         causes.add(others.pop())
@@ -182,7 +192,7 @@ def _spoils(
     name: str,
     one: Mapping[str, float],
 ) -> bool:
-    """Whether the rule spoils one usable update by itself; a rule may need more than one."""
+    """Whether the rule makes an unusable vector from one usable update; False if it needs more than one."""
     try:
         return not passes(_of(updates, base, factors, rule, one, name).vector)
     except PartError:

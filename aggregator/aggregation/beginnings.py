@@ -1,19 +1,19 @@
 """The beginning of a generation without a survey: a kept model, or one computed from kept rounds.
 
-A function of the ledger and of the `Beginning`, bit for bit, so that the new generation's round 0 can be
-computed again as any other round can, while the rounds that it is made of are kept.
+It is a function of the ledger and of the `Beginning`, bit for bit. So the new generation's round 0 can be
+computed again as any other round, while the rounds that it is made of are kept.
 
-**Some devices left out.** The model of round N is taken as it is: choose N before the devices did harm. On
-top of that come the rounds after N, up to `last`, each without them:
+**Some devices left out.** The model of round N is taken as it is: choose N before the devices did harm. The
+rounds after N, up to `last`, are added to it, each without these devices:
 
     w'_(N+1) = m_(N+1)    and    w'_r = w'_(r-1) + (m_r - w_(r-1))    for r = N+2 … last,
 
 where w_r is the model that round r closed with, and m_r what its own rule and server optimizer make of its
-base w_(r-1) and of the updates of the others. What the optimizer remembers goes on from what it remembered
-after round N, by the steps that are taken here; the new generation begins at its `init`. Round N+1 is exact:
-it is the model that would have come of it without the devices. Each further round adds what the others
-changed, but measured from a model that had the devices' part in it: their own steps are taken out in full,
-what the others did in answer to these is not. docs/operations.md says how far that goes.
+base w_(r-1) and of the updates of the others. The optimizer's state begins as it was after round N, and
+follows the steps that are taken here; the new generation begins at its `init`. Round N+1 is exact: it is the
+model that the round would have made without the devices. Each further round adds the changes of the others,
+which they made from a model with the devices' contribution in it. So the steps of the devices are removed in
+full, and the reactions of the others to these steps are not. docs/operations.md says how far that goes.
 
 **Devices left out of the survey.** The frozen layers are merged again from the kept surveys of the others,
 and the weights are folded into them (`aggregator.aggregation.reparametrization`): the model answers as
@@ -44,7 +44,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.task import Task
 
 RULE = KEPT
-"""The rule that round 0 of such a generation names; any change of a bit needs another version."""
+"""The rule that round 0 of such a generation names; a change of any bit needs another version."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +57,14 @@ class Begun:
     vector: Vector
     """Of shape (p,)."""
     samples: dict[str, int]
-    """n_k of each device whose update was averaged again, of all those rounds; empty where none was."""
+    """The sum of n_k, over the rounds computed again, of each device in them; empty if there are none."""
 
 
 def begin_with(ledger: LedgerReader, beginning: Beginning) -> Begun:
     """Compute what a generation begins with.
 
     Raises:
-        DataError: what it is made of is not there any more, or leaves nothing to begin with.
+        DataError: its source rounds are no longer kept, or do not make a model.
         DamagedState: what was admitted is missing or damaged.
     """
     require_kept(ledger, beginning)
@@ -87,7 +87,11 @@ def begin_with(ledger: LedgerReader, beginning: Beginning) -> Begun:
 
 
 def require_kept(ledger: LedgerReader, beginning: Beginning) -> None:
-    """Raise a DataError that names what is kept, if a part of a beginning is not."""
+    """Check that the ledger has all that a beginning is made of.
+
+    Raises:
+        DataError: a part is not kept; the error names the rounds that are.
+    """
     source, last = beginning.source, beginning.last
     models = set(ledger.kept_models(source.generation))
     rounds = set(ledger.kept_rounds(source.generation))
@@ -102,8 +106,8 @@ def require_kept(ledger: LedgerReader, beginning: Beginning) -> None:
         beginning.survey is None or 0 not in ledger.kept_rounds(beginning.survey)
     ):
         raise DataError(
-            "the surveys are not kept any more that the frozen layers were merged from: a program before "
-            "this one freed them. `fedge-aggregator new-generation` asks all devices anew"
+            "the surveys from which the frozen layers were merged are no longer kept: an older program freed "
+            "them. Run `fedge-aggregator new-generation`, which surveys all devices again"
         )
 
 
@@ -120,7 +124,7 @@ def _freed(ledger: LedgerReader, round_id: RoundId) -> str:
         return f"round {round_id} is not closed; {known}"
     kept = spans(ledger.kept_models(round_id.generation))
     which = f"kept of generation {round_id.generation}: {kept}" if kept else "none of its generation is kept"
-    return f"round {round_id} is not kept any more; {which} ([state] keep_rounds and keep_bytes)"
+    return f"round {round_id} is no longer kept; {which} ([state] keep_rounds and keep_bytes)"
 
 
 def spans(numbers: list[int]) -> str:
@@ -157,8 +161,8 @@ def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[
         vector = total.astype(np.float32)
     if not np.isfinite(vector).all():
         raise DataError(
-            f"the rounds after {beginning.source} make no model without {', '.join(beginning.without)}: "
-            f"its weights are not finite; begin with round {beginning.source} alone"
+            f"the rounds after {beginning.source}, computed again without {', '.join(beginning.without)}, "
+            f"give weights that are not finite; begin with the model of round {beginning.source} alone"
         )
     return vector
 
@@ -166,21 +170,23 @@ def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[
 def _resurvey(
     ledger: LedgerReader, task: Task, vector: Vector, asked: RoundId, without: Collection[str]
 ) -> tuple[Task, Vector]:
-    """The task with frozen layers of the others' surveys, and weights that answer there as before."""
+    """The task with frozen layers from the others' surveys, and weights that give the same answers there."""
     network = task.network
     plain = type(network)(inputs=network.inputs, layers=network.core, loss=network.loss)
     bare = Task.model_validate({**dict(task), "network": plain})
     if not admitted(ledger, asked, without):
-        raise DataError(f"nobody is left in the survey {asked} without {', '.join(sorted(without))}")
+        raise DataError(
+            f"no device is left in the survey {asked} without {', '.join(sorted(without))}; leave out fewer"
+        )
     found = surveyed(ledger, asked, bare, rule=_survey_rule(ledger, asked), without=without)
     if isinstance(found, Unmeasured):
         raise DataError(f"without {', '.join(sorted(without))} the survey makes no model: {found}")
     folded = fold(network, found.network, vector)
     if folded is None:
         raise DataError(
-            f"the weights cannot be carried over to frozen layers without {', '.join(sorted(without))}: "
-            "they are not finite there, or the layer beside a frozen one cannot take up the change. "
-            "`fedge-aggregator new-generation` begins with a survey"
+            f"the weights cannot be adapted to frozen layers without {', '.join(sorted(without))}: they "
+            "would not be finite, or the layer beside a frozen one cannot take up the change. Run "
+            "`fedge-aggregator new-generation`, which begins with a survey"
         )
     return found, folded
 

@@ -1,8 +1,8 @@
 """The figures that devices tell: the range of each, and the fleet's figures made of them. Pure.
 
-A device tells what it likes. So a figure outside of its range is refused with the update that brings it, and
-one device's word counts for little in what the fleet's figures become (`merged`). They are shown and may end
-learning (`aggregator.core.progress`); no model is made of them.
+A device can tell any number. So an update with a figure outside its range is refused, and one device has
+little influence on the fleet's figures (`merged`). These are shown and may end learning
+(`aggregator.core.progress`); no model is made from them.
 """
 
 import sys
@@ -17,15 +17,15 @@ from fedge.wire.messages.fields import Metrics
 LARGEST_LOSS = 1e30
 """A loss counts as at most this; a device that diverges may tell more."""
 FEWEST = 3
-"""From so many devices on, the lowest and the highest figure do not count. Of fewer nothing is made of a
-figure that others do not tell."""
+"""From this many devices on, the lowest and the highest value of a figure do not count. A figure that fewer
+devices tell is left out, unless these are all."""
 HELD_PER_SAMPLE = 9
-"""A device holds out less than 0.9 of its rows: at most so many for each that it trains on."""
+"""A device holds out less than 0.9 of its rows: at most this many for each row that it trains on."""
 FETCHES = 4
-"""Task and model may be fetched again after a connection broke; so often they count in the bytes of a
-round."""
+"""How often task and model count in the bytes of a round: a device fetches them again if its connection
+breaks."""
 SMALL_MESSAGES = 2**20
-"""The bytes of announcements and receipts that a device can need in a round."""
+"""A bound on the bytes of announcements and receipts for a device in a round."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,13 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
     `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares.
     `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
-    any; no device counts for more of them than the median one holds out. A figure that only one or two
-    devices tell is left out, unless these are all: where nobody else holds rows out, one device's word would
-    be the fleet's.
+    any; no device counts with more of them than the median one holds out. A figure that only one or two
+    devices tell is left out, unless these are all: otherwise one device could set the fleet's figure.
 
     Args:
         answers: by device.
-        needed: bytes, as of `bytes_needed`: no device is believed to have received more.
-        count: so many must tell a figure where fewer than `FEWEST` do, if that is more than have answered.
+        needed: the largest number of received bytes that is believed of a device, from `bytes_needed`.
+        count: if fewer than `FEWEST` devices tell a figure, at least this many must.
     """
     told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
     summary: dict[str, float] = {}
@@ -138,7 +137,7 @@ def suffice(telling: int, admitted: int) -> bool:
 
 
 def speaking_for(made: int) -> int:
-    """How many devices at least tell a figure of a model that so many made: half of them, and not one of two.
+    """How many devices must tell a figure of a model that `made` devices made: half of them, and both of two.
 
     >>> [speaking_for(made) for made in range(7)]
     [0, 1, 2, 2, 2, 3, 3]
@@ -162,12 +161,12 @@ def merged(figures: Sequence[tuple[int, float]]) -> float:
 
 
 def merged_squares(figures: Sequence[tuple[int, float]]) -> float:
-    """As `merged`, of the squares, and the root of that."""
+    """The square root of the `merged` squares."""
     return sqrt(merged([(weight, value * value) for weight, value in figures]))
 
 
 def _unseen(told: Sequence[tuple[int, Metrics]]) -> int:
-    """Held-out rows of classes that their device's training part lacks: a sum over devices that is capped."""
+    """The sum of held-out rows whose class the device's training part lacks, capped for each device."""
     held = [weight for weight, _ in told if weight > 0]
     most = median_low(held) if held else 0
     return sum(min(int(metrics.get("held_unseen", 0)), weight, most) for weight, metrics in told)

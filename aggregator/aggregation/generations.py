@@ -28,10 +28,16 @@ def begin(
     announced: Blob | None = None,
     order: str | None = None,
 ) -> LedgerMeta:
-    """Begin a generation with a survey, in the ledger of that name; the id of the order is kept.
+    """Begin a generation with a survey.
 
-    `announced`: the task at the broker. It is not written over: a device that wakes now must be able to read
-    it. Where none is known to be announced, the ledger's newest is taken for it.
+    Args:
+        settings: the configuration.
+        ledger: where it is begun.
+        name: the ledger's id.
+        generation: its number.
+        announced: the task at the broker, which must not be overwritten: a device that wakes up now has to
+            be able to read it. None: the ledger's newest task is taken for it.
+        order: the id of the order that wants it, which is stored; None: it has no order.
     """
     meta = LedgerMeta(name, generation, model_fingerprint(settings))
     data = pack(settings.task())
@@ -47,7 +53,7 @@ def begin(
 
 
 def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
-    """The slot of a generation's newest task or model, now or soon."""
+    """A generation's newest task or model with its slot; None: it has no slot."""
     digest = ledger.newest(kind, generation)
     return next((blob for blob in ledger.slots().values() if blob.digest == digest), None)
 
@@ -63,11 +69,18 @@ def go_back(
 ) -> LedgerMeta:
     """Begin a generation with a model of the kept rounds instead of a survey.
 
-    `watch`: what is announced at the broker, and is not written over: the newest model may not have been.
+    Args:
+        settings: the configuration.
+        ledger: where it is begun.
+        before: the ledger's generation so far.
+        generation: the number of the new one.
+        watch: what is announced at the broker, which must not be overwritten.
+        wish: the model to go back to.
+        order: the id of the order that wants it, which is stored; None: it has no order.
 
     Raises:
         ConfigError: there is no model yet, or it is one of another network.
-        DataError: the requested model cannot be computed: the text says why, and what can be.
+        DataError: the requested model cannot be computed; the error says why, and which rounds are kept.
     """
     beginning = beginning_of(ledger, before, wish)
     require_wishable(settings, ledger, beginning, wish)
@@ -93,9 +106,9 @@ def go_back(
 def _places(
     ledger: LedgerReader, before: LedgerMeta, watch: LeaderCheck, task_data: bytes, model_data: bytes
 ) -> tuple[Blob, Blob]:
-    """The slots of a new task and model: never the announced ones, which a device may wake and read.
+    """The slots of a new task and model: never the announced ones, which a device may be reading.
 
-    Where nothing is known to be announced, the ledger's newest are taken for it.
+    If nothing is known to be announced, the ledger's newest are taken for it.
     """
     there = watch.task or _newest(ledger, "task", before.generation)
     task = blob_of(task_data, 0)

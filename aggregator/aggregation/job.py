@@ -33,7 +33,7 @@ class ClosingJob:
     task: Task
     task_blob: Blob
     model: Blob | None
-    """The base of the round's updates; none before the survey is closed."""
+    """The base of the round's updates; None before the survey is closed."""
     seed: int
     chosen: float
     """The share of the fleet that the round's last attempt chose."""
@@ -48,7 +48,7 @@ class ClosingJob:
     narrowing: tuple[str, ...] = ()
     """Of a survey: the devices because of which inputs are float32, whatever the columns are."""
     participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
-    """The participation when it began to close; for people."""
+    """The participation when closing began, for the log and the summary."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
@@ -74,11 +74,11 @@ class Computed:
     told: Mapping[str, Any] = field(default_factory=dict)
     """Entries of the ledger's summary that are not numbers."""
     before: tuple[Remark, ...] = ()
-    """Log lines before the line on the closed round: devices that count for less than they sent."""
+    """Log lines before the line on the closed round, on updates that were bounded."""
     after: tuple[Remark, ...] = ()
     """Log lines after it."""
     mix: Mix | None = None
-    """For a survey: the classes that owners allow to tell; None: none."""
+    """For a survey: the classes that devices told; None: no device told any."""
     state: State = field(default_factory=dict, compare=False, repr=False)
     """The server optimizer's state, to be saved with the round."""
 

@@ -22,13 +22,17 @@ def fingerprint_of(task: Task) -> str:
         "targets": task.targets,
         "layers": [layer.model_dump(exclude_none=True) for layer in task.network.core],
     }
-    if task.source is not None:  # a ledger knows no such key where none is named
+    if task.source is not None:  # absent without a source, as in older ledgers
         meaning["source"] = task.source
     return json.dumps(meaning)
 
 
 def require_same(meta: LedgerMeta, settings: FederationSettings) -> None:
-    """Raise a ConfigError that names the keys if weights meant something else when the ledger began."""
+    """Check that weights mean the same as when the ledger's generation began.
+
+    Raises:
+        ConfigError: they do not; the error names the keys of `[model]` that changed.
+    """
     before, now = json.loads(meta.model_fingerprint), json.loads(model_fingerprint(settings))
     if before == now:
         return
@@ -36,6 +40,6 @@ def require_same(meta: LedgerMeta, settings: FederationSettings) -> None:
         side["layers"] = side.get("layers", [])[:-1]  # the output layer follows from classes and targets
     changed = ", ".join(key for key in {**now, **before} if before.get(key) != now.get(key)) or "something"
     raise ConfigError(
-        f"[model] {changed} changed since this ledger began; weights of one network mean nothing in another. "
-        "Either change it back, or run once with --new-generation to begin anew with the devices following"
+        f"[model] {changed} changed since this ledger began, and weights of one network cannot be used in "
+        "another. Change it back, or run once with --new-generation, which begins with a survey"
     )

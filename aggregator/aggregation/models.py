@@ -33,7 +33,7 @@ def first_vectors(names: tuple[str, ...], size: int) -> dict[str, Vector]:
 
 
 def model_message(round_id: RoundId, vector: Vector, vectors: Mapping[str, Vector] | None = None) -> bytes:
-    """A round's model as it is announced, stored and hashed; `vectors`: what it hands on besides weights."""
+    """A round's model as it is announced, stored and hashed; `vectors`: those besides its weights."""
     body = float32.encode(vector)
     more = {name: float32.encode(each) for name, each in (vectors or {}).items()}
     return pack(Model(generation=round_id.generation, round=round_id.round, body=body, vectors=more or None))
@@ -62,15 +62,15 @@ def blob_of(data: bytes, slot: int) -> Blob:
 
 
 def task_of(ledger: LedgerReader, digest: bytes) -> Task:
-    """A task of the ledger.
+    """A task in the ledger by its digest.
 
     Raises:
-        ConfigError: a newer program wrote it, with what this one cannot compute.
+        ConfigError: a newer program wrote it, and this one cannot compute it.
     """
     task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
     if names := unknown_in_task(task):
         raise ConfigError(
-            f"the task in this ledger has {', '.join(names)}, which this program (Fedge {__version__}) "
-            "cannot do: install the newer one again, or restore the backup made before it was installed"
+            f"the task in this ledger needs {', '.join(names)}, which this program (Fedge {__version__}) "
+            "cannot do: install the newer program again, or restore a backup from before the upgrade"
         )
     return task

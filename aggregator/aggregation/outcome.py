@@ -22,7 +22,7 @@ from aggregator.settings.state import StateSection
 from fedge.algorithms.rules.bounds import Factors
 from fedge.wire.freshness import RoundId
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 log = logging.getLogger("fedge.aggregator")
@@ -72,11 +72,11 @@ def save(
     Args:
         ledger: of the aggregator that closes the round.
         job: which round it is.
-        computed: what came of it.
+        computed: the result.
         seconds: how long the round took, for its summary.
-        keep: what older rounds were computed of is freed beyond these bounds.
-        progress: with this round; its best round's model is kept, and until there is a model that was
-            trained that of the generation before.
+        keep: the updates and models of older rounds are freed beyond these bounds.
+        progress: includes this round. The model of its best round is kept; after a survey, that of the
+            generation before.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
     told = job.participation.summary()

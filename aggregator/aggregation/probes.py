@@ -17,7 +17,7 @@ Weights = NDArray[np.float32]
 def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
     """Raw samples (n, d): 64 drawn from the statistics of the frozen first layer, then `samples`, if any.
 
-    In float64 where the layer takes that.
+    They are float64 if that layer takes float64, else float32.
     """
     X: Samples = np.random.default_rng(0).standard_normal((ROWS, spec.inputs), dtype=np.float32)
     first = spec.first
@@ -29,11 +29,12 @@ def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
 class Trial:
     """Decides whether a model of this network is usable, both to predict and to train from.
 
-    It is, if its weights are finite in float32, and on each probe its outputs, and over them all loss and
-    gradient, with the targets that it finds least likely (a regression's are the mean).
+    A model is usable if its weights are finite in float32, its outputs are finite on each probe, and loss and
+    gradient over all probes are finite. Their targets are those that the model finds least likely; for a
+    regression, the mean.
 
-    It is judged only by what the base itself computes: where that is not finite, a mean that is not either is
-    nobody's fault of this round, and the round must be able to close.
+    Probes on which the base itself is not finite do not count, and neither do loss and gradient if those of
+    the base are not finite: no update of this round is the cause, and the round must be able to close.
 
     Args:
         spec: the network.

@@ -42,12 +42,17 @@ def made_by(
     without: Collection[str] = (),
     state: tuple[Part, State] | None = None,
 ) -> Made:
-    """Compute a training round, of shape (size,), by its own parts; some devices may be left out.
+    """Compute a closed training round again, by the parts that it names.
 
-    `state`: the server optimizer before it, and its state; None: as the ledger has it.
+    Args:
+        ledger: holds its updates.
+        round_id: of the round.
+        size: p, the number of weights.
+        without: devices that are left out.
+        state: the server optimizer before the round, and its state; None: as the ledger has it.
 
     Raises:
-        DataError: this program does not know one of the parts, the round's base is not kept, or nobody is
+        DataError: this program does not have one of the parts, the round's base is not kept, or no device is
             left.
         DamagedState: an admitted update is missing or damaged.
         PartError: one of the parts fails.
@@ -56,7 +61,9 @@ def made_by(
     parts = parts_of(ledger, round_id)
     updates = Updates(ledger, round_id, size, without=without)
     if not updates.answers:
-        raise DataError(f"nobody is left in round {round_id} without {', '.join(sorted(without))}")
+        raise DataError(
+            f"no device is left in round {round_id} without {', '.join(sorted(without))}; leave out fewer"
+        )
     if named == mean.UNBOUNDED:
         return Made(mean_of(ledger, round_id, size, without=without)[0])
     rule, server = parts.rule.made(RULES), parts.server.made(SERVER)
@@ -77,7 +84,7 @@ def made_by(
 
 
 def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
-    """The parts that a training round was closed with, whatever the settings have become since.
+    """The parts that a training round was closed with, which may differ from the present settings.
 
     Raises:
         DataError: this program does not have one of them, or has it in another version.
@@ -102,8 +109,8 @@ def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
         parts.local.made(LOCAL)
     except ValueError as error:
         raise DataError(
-            f"round {round_id} was closed with a part that is not here: {error}; where it is an extension, "
-            "name it under extensions in federation.toml"
+            f"round {round_id} was closed with a part that this program does not have: {error}; if it is an "
+            "extension, name it under extensions in federation.toml"
         ) from None
     return parts
 
@@ -112,16 +119,19 @@ def hands_on(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
     """The vectors besides the weights that the first model of a generation was announced with.
 
     Raises:
-        DataError: the local algorithm that they are for is not here.
+        DataError: this program does not have the local algorithm that they belong to.
     """
     try:
         return Parts.read(ledger.parts(round_id)).hands_on
     except ValueError as error:
-        raise DataError(f"round {round_id} began with a part that is not here: {error}") from None
+        raise DataError(
+            f"round {round_id} began with a part that this program does not have: {error}; if it is an "
+            "extension, name it under extensions in federation.toml"
+        ) from None
 
 
 def _factors(ledger: LedgerReader, round_id: RoundId) -> Factors:
-    """The factors that a round was closed with: its own, whatever the settings have become since."""
+    """The bounds that a round was closed with, which may differ from the present settings."""
     summary = ledger.summary(round_id)
     try:
         return Factors(float(summary["clip_norm"]), float(summary["max_weight"]))
@@ -137,7 +147,7 @@ def unknown_rule(round_id: RoundId, rule: str | None) -> str:
     known = ", ".join((mean.UNBOUNDED, *versions, *survey.RULES, KEPT))
     return (
         f"round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only {known}: "
-        "replay it with the version that closed it, or a newer one; where the rule is an extension, name it "
+        "replay it with the version that closed it, or a newer one; if the rule is an extension, name it "
         "under extensions in federation.toml"
     )
 
@@ -151,9 +161,11 @@ def model_of(ledger: LedgerReader, round_id: RoundId, size: int) -> Vector:
     """The weights that a closed round made, of shape (size,).
 
     Raises:
-        DataError: they are not kept any more.
+        DataError: they are no longer kept.
     """
     digest = ledger.model_of(round_id)
     if digest is None:
-        raise DataError(f"the model of round {round_id} is not kept any more")
+        raise DataError(
+            f"the model of round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)"
+        )
     return vector_of(ledger, digest, size)

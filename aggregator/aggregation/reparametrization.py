@@ -9,12 +9,12 @@ where W_j is row j. Behind the last dense layer of a regression, o s + m is the 
 b' = (b s + m - m') / s', by columns. In exact arithmetic nothing else changes; here it is computed in
 float64 and rounded once to float32, as weights are. The result is a function of the arguments, bit for bit.
 
-Where inputs are clipped, both networks do it at the same number of their own deviations: the answers are the
-same for every row that neither of them clips. A bound in the units of the old layers would keep what one
-device's survey has made of them, which is what is being taken out.
+If inputs are clipped, both networks clip at the same number of their own deviations: the answers are the same
+for every row that neither of them clips. A bound in the units of the old layers would depend on the survey
+that is being removed.
 
-The layer beside a frozen one takes up the change itself (`take_before` and `take_behind` of
-`fedge.nn.layer.LayerSpec`), and one that cannot says so: behind an activation no such weights exist.
+The layer beside a frozen one takes up the change (`take_before` and `take_behind` of
+`fedge.nn.layer.LayerSpec`). Some layers cannot: for example, behind an activation no such weights exist.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def fold(before: NetworkSpec, after: NetworkSpec, vector: Vector) -> Vector | No
     Both networks have the same trained layers, and frozen ones in the same places.
 
     Returns:
-        Weights of shape (p,), or None, and the model cannot be kept: one of them is not finite as float32, or
+        Weights of shape (p,); None if the model cannot be kept, because a weight is not finite as float32 or
         the layer beside a frozen one cannot take up the change.
     """
     wide = vector.astype(np.float64)

@@ -35,7 +35,7 @@ class Replayed:
     computed: bytes
     """Digest of the model that its updates give."""
     samples: Mapping[str, int]
-    """n_k of each admitted device as it says it, in the order of the sum."""
+    """n_k of each admitted device, as it told it, in the order of the sum."""
     frozen: bool = True
     """Of a survey: whether the frozen layers are those of the task that was announced, to the bit."""
 
@@ -51,11 +51,11 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
     Args:
         path: the ledger's file; nothing in it is changed.
         number: of the round.
-        seed: of the federation: the first weights, which the survey closes with, are a function of it.
+        seed: of the federation, which determines the first weights that a survey closes with.
 
     Raises:
-        DataError: there is no such round, it is still open, its updates have been freed, or this
-            program does not know the rule that closed it.
+        DataError: there is no such round, it is still open, its updates have been freed, or this program
+            does not have the rule that closed it.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
     with read_only(path) as ledger:
@@ -70,7 +70,7 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         if ledger.only_measured(round_id):
             before = round_id._replace(round=number - 1)
             raise DataError(
-                f"{path}: round {round_id} only measured the model of round {before}: it made none that "
+                f"{path}: round {round_id} only measured the model of round {before}, and made none that "
                 "could be computed again"
             )
         kind, announced = _kept(ledger, path, round_id)
@@ -104,7 +104,7 @@ def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Begin
     """The round 0 of a generation that began with a kept model, or with rounds computed again."""
     announced, rule = ledger.model_of(round_id), ledger.rule(round_id)
     if announced is None:
-        raise DataError(f"{path}: round {round_id} is not kept any more ([state] keep_rounds and keep_bytes)")
+        raise DataError(f"{path}: round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)")
     if rule != RULE:
         raise DataError(f"{path}: {unknown_rule(round_id, rule)}")
     _require_all_there(ledger, path, round_id)
@@ -122,8 +122,8 @@ def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> N
     if (gone := ledger.forgotten(round_id)) > 0:
         of = "one device" if gone == 1 else f"{gone} devices"
         raise DataError(
-            f"{path}: round {round_id} cannot be computed again: what {of} contributed was removed from it "
-            "(`fedge forget`); nothing is damaged"
+            f"{path}: round {round_id} cannot be computed again, because the contribution of {of} was "
+            "removed from it (`fedge forget`); nothing is damaged"
         )
 
 
@@ -146,6 +146,6 @@ def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, byt
         raise DataError(f"{path}: round {round_id} is not closed; {known}")
     which = f"kept: {spans(list(kept))}" if kept else "none is kept"
     raise DataError(
-        f"{path}: what round {round_id} was computed of is not there or has been freed; {which} "
+        f"{path}: the updates of round {round_id} are not in the ledger, or have been freed; {which} "
         "([state] keep_rounds and keep_bytes)"
     )

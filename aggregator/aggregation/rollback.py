@@ -1,4 +1,4 @@
-"""The rollback of a new generation to a kept model: the operator's request, checked against the ledger."""
+"""The operator's request to begin a generation with a kept model, checked against the ledger."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Rollback:
 
 
 def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Rollback) -> Beginning:
-    """The beginning that a request means in this ledger.
+    """Find the rounds that a request means in this ledger.
 
     Raises:
         ConfigError: there is no model yet.
@@ -46,7 +46,7 @@ def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Rollback) -> Begi
     elif last is not None:
         source = last
     else:
-        raise ConfigError("this ledger holds no model yet: its generation has nothing to go on with")
+        raise ConfigError("this ledger holds no model yet that a generation could begin with")
     ends = last.round if wish.without and last is not None else source.round
     earlier = ledger.beginning(generation)
     left_out = {*wish.survey_without, *(earlier.survey_without if earlier is not None else ())}
@@ -77,8 +77,8 @@ def require_wishable(
     rounds = [each for n in numbers if not ledger.only_measured(each := RoundId(source.generation, n))]
     if wish.without and not rounds:
         raise DataError(
-            f"--without: {source} is the last closed round, and its own model is taken as it is: name an "
-            "earlier round, the last one that the devices did not spoil"
+            f"--without: no training round has closed after {source}, so there is none to compute again: "
+            "name an earlier round, the last one before these devices did harm"
         )
     _require_left("--without", ledger, rounds, wish.without, fewest)
     if wish.survey_without and beginning.survey is not None:
@@ -94,20 +94,20 @@ def _require_left(
         counted = set(admitted(ledger, round_id))
         there |= counted
         if without and len(left := counted - set(without)) < fewest:
-            who = f"only {', '.join(left)} is" if left else "nobody is"
+            who = f"only {', '.join(left)} is" if left else "no device is"
             raise DataError(
-                f"{option} {' '.join(without)}: {who} left in round {round_id}, and it takes {fewest}: leave "
-                "out fewer, or begin with the model of another round"
+                f"{option} {' '.join(without)}: {who} left in round {round_id}, and {fewest} are needed: "
+                "leave out fewer, or begin with the model of another round"
             )
     if unknown := sorted(set(without) - there):
         raise DataError(
-            f"{option} {' '.join(unknown)}: counts in none of the rounds that are computed again; in them "
-            f"are {', '.join(sorted(there))}"
+            f"{option} {' '.join(unknown)}: took part in none of the rounds that are computed again; those "
+            f"who did are {', '.join(sorted(there))}"
         )
 
 
 def story(beginning: Beginning) -> str:
-    """The text on what a generation begins with."""
+    """What a generation begins with, in words."""
     source, last = beginning.source, beginning.last
     text = f"the model of round {source}"
     if last > source.round:
@@ -120,8 +120,8 @@ def story(beginning: Beginning) -> str:
         if last > source.round + MANY_ROUNDS:
             text += (
                 f" (more than {MANY_ROUNDS} rounds: all but the first were trained from models with "
-                "its part in them, so look at the accuracy)"
+                "those contributions in them, so check the accuracy)"
             )
     if beginning.survey_without:
-        text += f"; frozen layers of the survey without {', '.join(beginning.survey_without)}"
+        text += f"; frozen layers from the survey without {', '.join(beginning.survey_without)}"
     return text

@@ -1,7 +1,7 @@
 """The state of a server optimizer from round to round, as the ledger keeps it.
 
-A state belongs to one generation, and to one optimizer with its options: with another of these it begins at
-`init`. It is saved with the round that it comes of, so that a round can be computed again.
+A state belongs to one generation, and to one optimizer with its options; if one of these changes, it begins
+at `init` again. It is saved with the round that made it, so that a round can be computed again.
 """
 
 import json
@@ -29,7 +29,7 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
     """The state that a round begins with: that of the round of training before it, or the first one.
 
     Raises:
-        DamagedState: it is missing, or not what it was.
+        DamagedState: it is missing, or does not match its digest.
         PartError: the optimizer fails.
     """
     with blaming(_name(part), str(round_id), REMEDY):
@@ -42,7 +42,7 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
     except ValueError as error:
         raise _damaged(last, str(error)) from None
     saved = ledger.state_of(last)
-    # Check the digest first: else a damaged name would silently reset the state.
+    # Check the digest first; otherwise a damaged name would silently reset the state.
     if saved is not None and _digest(named, saved[0]) != saved[1]:
         raise _damaged(last, "it does not match its digest")
     if named != part:
@@ -57,15 +57,15 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
 def step(
     round_id: RoundId, part: Part, server: ServerOptimizer, base: Vector, aggregate: Vector, state: State
 ) -> tuple[Vector, State]:
-    """Make one step and check its result, because an optimizer may come from anybody.
+    """Make one step and check its result, because an optimizer may be third-party code.
 
     Raises:
-        PartError: it raises, or makes something else than one vector of float32 of the base's length and a
-            state of named arrays of numbers.
+        PartError: it raises, or its result is not a float32 vector of the base's length and a state of named
+            arrays of numbers.
     """
     given = unchanged(aggregate)
     with blaming(_name(part), str(round_id), REMEDY):
-        with np.errstate(over="ignore", invalid="ignore"):  # whether it is usable is looked at behind this
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks whether it is usable
             vector, after = server.step(unchanged(base), given, state)
         require_vector(_name(part), vector, len(base))
         return aggregate if vector is given else vector, _sound(part, after)
@@ -79,13 +79,13 @@ def _sound(part: Part, state: State) -> State:
     """Check that a state can be kept.
 
     Raises:
-        ValueError: it is no named arrays of numbers.
+        ValueError: it is not made of named arrays of numbers.
     """
     arrays = {name: np.asarray(array) for name, array in state.items()}
     if bad := [
         name for name, a in arrays.items() if not isinstance(name, str) or a.dtype.kind not in "biufc"
     ]:
-        raise ValueError(f"{_name(part)}: its state is not arrays of numbers by their names: {bad[0]!r}")
+        raise ValueError(f"{_name(part)}: its state must be arrays of numbers by name, and {bad[0]!r} is not")
     return arrays
 
 
@@ -102,20 +102,20 @@ def _digest(part: Part, data: bytes) -> bytes:
 
 
 def pack(state: State) -> bytes:
-    """Named arrays as bytes: a line of JSON that tells their types and shapes, then their numbers.
+    """Named arrays as bytes: a line of JSON with their types and shapes, then their numbers.
 
     Raises:
         ValueError: an array holds Python objects.
     """
     arrays = {name: np.asarray(array) for name, array in sorted(state.items())}
     if any(array.dtype.hasobject for array in arrays.values()):
-        raise ValueError("a state is arrays of numbers, and one of these holds Python objects")
+        raise ValueError("a state must be arrays of numbers, and one of these holds Python objects")
     head = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
     return b"\n".join((json.dumps(head).encode(), b"".join(a.tobytes() for a in arrays.values())))
 
 
 def unpack(data: bytes) -> State:
-    """The inverse of `pack`; the arrays are not to be written to."""
+    """The inverse of `pack`; the arrays are read-only."""
     head, _, body = data.partition(b"\n")
     state: dict[str, NDArray[np.generic]] = {}
     start = 0

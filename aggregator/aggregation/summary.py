@@ -10,7 +10,10 @@ from aggregator.core.verdicts import Verdict
 
 
 def told(job: ClosingJob, answers: Mapping[str, Verdict], count: int = 0) -> dict[str, float]:
-    """The fleet's figures, `count` as in `summarize`; beside an RMSE that of always the survey's mean."""
+    """The fleet's figures; with an RMSE also `rmse_mean`, that of always answering with the survey's mean.
+
+    `count`: as in `summarize`.
+    """
     assert job.model is not None
     summary = summarize(answers, bytes_needed(job.task_blob.size, job.model.size), count)
     last = job.task.network.last

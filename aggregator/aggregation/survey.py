@@ -1,6 +1,6 @@
 """Round 0: the devices' column statistics are checked, merged, and become the frozen first layer.
 
-So nobody normalises by hand: the network takes raw features and, for a regression, gives raw targets.
+So no data have to be normalised: the network takes raw features and, for a regression, gives raw targets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ CLIP, REST = "layer:standardize.clip", "layer:standardize.rest"
 """The capabilities needed for the bound and for float64, as names of `fedge.wire.capabilities`."""
 
 MIN_SAMPLES = 20
-"""The fewest samples: statistics of fewer would nearly reveal a sample."""
+"""The fewest samples of a survey: statistics of fewer would nearly reveal a sample."""
 
 MOST_ROWS = 2
 """Rows by class may be up to this many times the samples, because each count is rounded."""
@@ -58,20 +58,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Columns of which no device holds a single value, so that nothing can be learnt from them or of them."""
+    """Columns of which no device holds a single value, so that no frozen layer can be made."""
 
     columns: tuple[str, ...]
 
     def __str__(self) -> str:
         names = ", ".join(repr(name) for name in self.columns)
         return (
-            f"no device measured {names}: add one that does; or correct the names in the task or the "
-            "devices' sources and run `fedge-aggregator new-generation`, so that all devices are asked again"
+            f"no device measured {names}: add one that does; or correct the names in [model] or in the "
+            "devices' settings and run `fedge-aggregator new-generation`, which surveys all devices again"
         )
 
 
 def check(survey: Survey, task: Task, cap: int) -> Measured | Rejection:
-    """Judge one device's survey of the columns of `task`; `cap` is the largest n_k believed."""
+    """Judge one device's survey of the columns of `task`; `cap` is the largest n_k that is believed."""
     if not MIN_SAMPLES <= survey.samples <= cap:
         return Rejection(
             Reason.BAD_SAMPLE_COUNT, f"{survey.samples} samples: a survey needs {MIN_SAMPLES} to {cap}"
@@ -87,7 +87,7 @@ def check(survey: Survey, task: Task, cap: int) -> Measured | Rejection:
             return refusal
     rows = {each.name: each.rows for each in survey.classes or ()} if task.classes else {}
     if sum(rows.values()) > MOST_ROWS * survey.samples:
-        detail = f"{sum(rows.values())} rows by class of {survey.samples} samples"
+        detail = f"{sum(rows.values())} rows by class, and only {survey.samples} samples"
         return Rejection(Reason.IMPLAUSIBLE, detail)
     return Measured(features_seen, targets_seen if targets else None, rows or None)
 
@@ -104,7 +104,7 @@ def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Rejection
         (Reason.BAD_SAMPLE_COUNT, whole, f"its count must be a whole number in 0…{samples}"),
         (Reason.IMPLAUSIBLE, np.abs(mean) <= MAX_MAGNITUDE, f"its mean must be within ±{MAX_MAGNITUDE:g}"),
         (Reason.IMPLAUSIBLE, m2 >= 0, "M2 is a sum of squares and cannot be negative"),
-        (Reason.IMPLAUSIBLE, (m2 == 0) | (count > 1), "one value or none has no deviations: M2 must be 0"),
+        (Reason.IMPLAUSIBLE, (m2 == 0) | (count > 1), "M2 must be 0 for one value or none"),
         (Reason.IMPLAUSIBLE, m2 <= largest, f"its standard deviation must be at most {MAX_MAGNITUDE:g}"),
     )
     for reason, holds, rule in rules:
@@ -145,7 +145,7 @@ def standardize(
         ValueError: there is no survey, the network is already standardized, or rule and bound disagree.
     """
     if (clip is not None) != (rule == CLIPPED) and rule != EXACT:
-        raise ValueError(f"the rule {rule} with a bound of {clip}")
+        raise ValueError(f"the rule {rule} does not go with a bound of {clip}")
     if not surveys:
         raise ValueError("nothing to standardize with: no device was surveyed")
     ordered, merge = [measured for _, measured in _ordered(surveys)], RULES[rule]
@@ -195,9 +195,9 @@ def _frozen(layer: type[Affine], columns: Columns) -> Affine:
 
 
 def _rest(columns: Columns) -> bytes | None:
-    """What float32 leaves of the means of columns that are too fine for it; None: there are none.
+    """The rounding error of float32 in the means of columns that are too fine for it; None: there are none.
 
-    It may be as much as 2⁻²⁴ |mean|, many spreads of such a column.
+    It may be as much as 2⁻²⁴ |mean|, which is many spreads of such a column.
     """
     if columns.fine is None or not columns.fine.any():
         return None
@@ -209,7 +209,7 @@ def _scale(columns: Columns) -> NDArray[np.float64]:
     """The standard deviation of each column, or 1 where it is nothing but rounding.
 
     The layer computes (x - mean) / σ in float32, where x and mean are each off by up to half a unit,
-    2⁻²⁴ |mean|. Below 8 units it would blow up rounding until it looked like signal (`is_constant`). Such a
+    2⁻²⁴ |mean|. Below 8 units it would scale rounding errors up to the size of signal (`is_constant`). Such a
     column gets scale 1, as a constant one does in scikit-learn's StandardScaler, or, where a unit itself is
     large (|mean| > 10⁶), those 8 units: the rest of a constant column is then never more than about 1 and
     cannot drown the other features. A column that is too fine for float32 is divided by what it spreads.

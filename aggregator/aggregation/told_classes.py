@@ -1,4 +1,4 @@
-"""The classes that devices tell whose owners agreed, from the ledger, for people."""
+"""The classes that devices told in a survey, if their owners agreed, read from the ledger."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,9 +15,9 @@ Classes = tuple[tuple[str, int], ...]
 
 
 def classes_told(ledger: Path) -> Mapping[str, Classes]:
-    """By device: its classes, in the survey that the newest generation's frozen layers are of.
+    """The classes by device, from the survey that made the newest generation's frozen layers.
 
-    Devices that tell none are not among them, nor those whose survey is not kept or damaged.
+    Devices that told none are left out, and those whose survey is not kept or is damaged.
 
     Raises:
         StateError: there is no ledger, or it cannot be read.

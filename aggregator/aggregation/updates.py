@@ -1,6 +1,6 @@
 """The admitted updates of a round, read from the ledger one at a time.
 
-Vectors come decoded: of a codec that encodes changes, the update is the base with the change, in float64.
+Vectors come decoded. If the codec encodes changes, the update is the sum of base and change, in float64.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
@@ -27,15 +27,15 @@ from fedge.wire.reasons import Rejection
 
 Vector = NDArray[np.floating[Any]]
 
-MENDED = "for the round's updates can be read by no other"
-"""Why the codec must be fixed if it fails to read them."""
+MENDED = "because no other codec can read the round's updates"
+"""Why the codec must be corrected if it fails to read them."""
 
 
 def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Rejection:
     """Put an update's frames together again, check its digest, and read it.
 
     Raises:
-        ProtocolError: the bytes are no message that any phase asks for.
+        ProtocolError: the bytes are not a message of any phase.
     """
     whole = join(digest, ledger.pieces(device, digest))
     if isinstance(whole, Rejection):
@@ -56,7 +56,7 @@ def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
     """The admitted update of a device.
 
     Raises:
-        DamagedState: it is not there any more, or another.
+        DamagedState: it is missing, or does not match its digest.
     """
     message = read_update(ledger, device, answer.digest)
     if isinstance(message, Rejection):
@@ -66,15 +66,15 @@ def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
 
 def damaged(device: str, found: str) -> DamagedState:
     """The error that an admitted update is missing or damaged."""
-    return DamagedState(f"{FILE} does not hold what {device} was told counts: {found}")
+    return DamagedState(f"{FILE}: the admitted update of {device} is missing or damaged: {found}")
 
 
 class Updates:
     """The admitted updates of one round: read one at a time, anew in each pass.
 
     Args:
-        ledger: where they lie.
-        round_id: of which round.
+        ledger: holds them.
+        round_id: of the round.
         size: p, the length of their vectors.
         go_on: called before each update is read; what it raises ends the work.
         without: devices that are left out, as if they had never answered.
@@ -105,8 +105,8 @@ class Updates:
         """Each device's vector of this name, of shape (p,), in the order of the sum.
 
         Raises:
-            DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
-            PartError: the codec cannot read what it could when it was admitted.
+            DamagedState: an admitted update is missing or damaged; without it the mean would be different.
+            PartError: the codec cannot read an update that it could read at admission.
         """
         for device, answer in self.answers.items():
             if device in without:
@@ -114,10 +114,10 @@ class Updates:
             self._go_on()
             update = read(self._ledger, device, answer)
             if not isinstance(update, Update) or update.samples != answer.samples:
-                raise damaged(device, f"another update, for round {self.round}")
+                raise damaged(device, f"found another update for round {self.round}")
             body = update.body if name == WEIGHTS else (update.vectors or {}).get(name)
             if body is None:
-                raise damaged(device, f"an update without {name!r}, for round {self.round}")
+                raise damaged(device, f"found an update without {name!r} for round {self.round}")
             codec, vector = self._decoded(device, update.codec, body)
             yield device, whole(codec, vector, self._base) if name == WEIGHTS else vector
 

@@ -1,7 +1,7 @@
 """The file format of backups: a tar of exactly `backup.json`, the description, and then `ledger.db`.
 
 `tar xf` unpacks it. The digest in `backup.json` covers every byte of the ledger. SQLite itself detects damage
-to its pages, but no flipped bit in a number or in a weight.
+to its pages, but not a flipped bit in a number or in a weight.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ CHUNK = 2**20
 
 
 class About(BaseModel):
-    """The description of a backup."""
+    """The description of a backup, `backup.json`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -60,7 +60,7 @@ def write(path: Path, about: About, database: Path) -> None:
     """Write a backup, or replace the one of that name, as a whole and durably; only its owner can read it.
 
     Raises:
-        StateError: it cannot be written; an older file is untouched.
+        StateError: the file cannot be written; an older one is unchanged.
     """
     with (
         written(path, mode=0o600) as file,
@@ -76,7 +76,7 @@ def read_about(path: Path) -> About:
     """Read the description of a backup.
 
     Raises:
-        StateError: it is no backup, or damaged.
+        StateError: the file is not a backup, or is damaged.
     """
     with _opened(path) as (about, _):
         return about
@@ -86,7 +86,7 @@ def extract(path: Path, target: Path) -> About:
     """Copy the ledger out of a backup into a new file that only its owner can read; every byte is checked.
 
     Raises:
-        StateError: it is no backup, or damaged, or the disk is full, read-only or failing.
+        StateError: the file is not a backup, or is damaged, or the disk is full, read-only or failing.
     """
     with _opened(path) as (about, ledger):
         found, size = hashlib.sha256(), 0
@@ -96,19 +96,23 @@ def extract(path: Path, target: Path) -> About:
                 found.update(chunk)
                 size += len(chunk)
         if (size, found.hexdigest()) != (about.size, about.sha256):
-            raise StateError(f"{path}: is damaged (the ledger in it does not match its SHA-256)")
+            raise StateError(
+                f"{path}: is damaged (the ledger in it does not match its SHA-256); use another backup"
+            )
         return about
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[About, IO[bytes]]]:
-    """The description, and a stream of the ledger; nothing is unpacked under its own name."""
+    """The description, and a stream of the ledger; no file is made under a name from the archive."""
     try:
         with reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             first, second = tar.next(), tar.next()
             names = [entry.name for entry in (first, second) if entry is not None and entry.isreg()]
             if first is None or second is None or names != [ABOUT, FILE] or first.size > LARGEST_ABOUT:
-                raise StateError(f"{path}: is no backup of Fedge; it would hold {ABOUT} and {FILE}")
+                raise StateError(
+                    f"{path}: is not a backup of Fedge, which holds {ABOUT} and {FILE}; name another file"
+                )
             text, ledger = tar.extractfile(first), tar.extractfile(second)
             assert text is not None
             assert ledger is not None
@@ -116,9 +120,11 @@ def _opened(path: Path) -> Iterator[tuple[About, IO[bytes]]]:
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, ValidationError) as error:
-        raise StateError(f"{path}: is no backup of Fedge, or damaged ({_brief(error)})") from error
-    except ValueError as error:  # tarfile lets some of int() and seek() through
-        raise StateError(f"{path}: is no backup of Fedge, or damaged (its headers make no sense)") from error
+        raise StateError(f"{path}: is not a backup of Fedge, or is damaged ({_brief(error)})") from error
+    except ValueError as error:  # tarfile does not catch all errors of int() and seek()
+        raise StateError(
+            f"{path}: is not a backup of Fedge, or is damaged (its headers cannot be read)"
+        ) from error
 
 
 def _brief(error: Exception) -> str:

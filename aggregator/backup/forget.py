@@ -1,7 +1,7 @@
 """Find and remove what the ledger holds of one device: the aggregator's part of `fedge forget`.
 
 A closed round whose updates are removed cannot be computed again. It is marked, so that a replay gives the
-reason and does not report damage. Models are means: the contribution of a device cannot be taken out of one.
+reason and does not report damage. A model is a mean, and the contribution of one device stays in it.
 """
 
 import os
@@ -22,7 +22,7 @@ class Contribution:
     """What a ledger holds of one device."""
 
     rounds: tuple[RoundId, ...] = ()
-    """Closed rounds of which its update or survey is kept."""
+    """Closed rounds in which its update or survey counted, and is kept."""
     open: RoundId | None = None
     """The open round, if the device has answered it."""
     left_out: tuple[int, ...] = ()
@@ -43,7 +43,7 @@ class Contribution:
 
 
 def contribution(ledger: LedgerReader, device: str) -> Contribution:
-    """What a ledger holds of one device."""
+    """Find what a ledger holds of one device."""
     answered, open_round = ledger.answered_by(device)
     return Contribution(
         rounds=answered,

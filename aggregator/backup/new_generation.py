@@ -1,7 +1,7 @@
 """`fedge-aggregator new-generation`: begin the next generation, with a survey or with an earlier model.
 
-An aggregator that is at work gets an order and begins it. Otherwise the generation is begun here, as by
-`--new-generation`, and served when the aggregator starts.
+An aggregator that is running gets an order and begins the generation. Otherwise this command begins it, as
+`--new-generation` does, and the aggregator serves it when it starts.
 """
 
 import argparse
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
     from aggregator.shell.orders import Order
 
 PATIENCE_S = 120.0
-"""How long to wait for an aggregator at work: it first watches whether another one is."""
+"""How long to wait for a running aggregator, which may still be checking for another one."""
 LOOK_S = 0.1
 
 ABOUT = """\
-Begin the next generation: the devices follow it by themselves. An aggregator that is at work in the state
-folder is told, and begins it at once; else it is begun here, and served when the aggregator is started.
-Nothing that was learnt is deleted: rounds of before stay as long as [state] keep_rounds says.
+Begin the next generation. The devices follow by themselves. If an aggregator is running with the state
+folder, it begins the generation at once; otherwise this command begins it, and the aggregator serves it when
+it starts. No model is deleted: earlier rounds are kept as long as [state] keep_rounds says.
 
-  new-generation                                begin anew, with a survey
+  new-generation                                begin with a survey and first weights
   new-generation --keep-model                   go on with the newest model
   new-generation --from-round 12                go back to the model that round 12 closed with
-  new-generation --from-round 12 --without d7   the same, and then the rounds since, computed again without
-                                                d7: exact for round 13, an approximation from there on
+  new-generation --from-round 12 --without d7   the same, with the later rounds computed again without d7:
+                                                exact for round 13, an approximation after that
   new-generation --keep-model --survey-without d7
-                                                what d7 told in the survey is taken out of the frozen
-                                                layers, and the model answers as before
+                                                go on with the newest model, with frozen layers made without
+                                                d7's survey; the model gives the same answers as before
 
 A device that is left out here takes part again in the new generation; `fedge quarantine` keeps it out.
-`fedge replay 0` computes what the generation begins with again, while the rounds it is made of are kept."""
+While the source rounds are kept, `fedge replay 0` computes again what the generation began with."""
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser(
         "new-generation",
-        help="begin anew, or go back to an earlier model; the devices follow",
+        help="begin the next generation, with a survey or with an earlier model",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,24 +96,26 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _round(text: str) -> tuple[int | None, int]:
     found = re.fullmatch(r"(?:([1-9]\d{0,9})\.)?(\d{1,10})", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no round: expected N, or G.N of generation G")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a round: expected N, or G.N for round N of generation G"
+        )
     return int(found[1]) if found[1] else None, int(found[2])
 
 
 def _device(text: str) -> str:
     if re.fullmatch(DEVICE_ID, text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no device's id: expected a-z, 0-9 and '-'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device id: expected 1 to 36 of a-z, 0-9 and '-'")
     return text
 
 
 def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.without and options.from_round is None:
         parser.error(
-            "--without goes with --from-round N: N is the last round that these devices did not spoil"
+            "--without needs --from-round N, where N is the last round before these devices did harm"
         )
     if options.survey_without and options.from_round is None and not options.keep_model:
         parser.error(
-            "--survey-without goes with --keep-model or --from-round: else all devices are asked anew"
+            "--survey-without needs --keep-model or --from-round; else all devices are surveyed again"
         )
     try:
         from aggregator.aggregation.rollback import Rollback
@@ -126,29 +128,31 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     back = Rollback(generation, number, tuple(options.without), tuple(options.survey_without))
     anew = options.from_round is None and not options.keep_model
     begun = begin_next(load(options.config), None if anew else back)
-    what = "the aggregator at work has begun it" if begun.at_work else "start the aggregator"
+    what = "the running aggregator serves it" if begun.at_work else "start the aggregator to serve it"
     print(f"generation {begun.round.generation} begins with round {begun.round}: {what}")
     return 0
 
 
 @dataclass(frozen=True)
 class Begun:
-    """The result: what has begun."""
+    """The generation that has begun."""
 
     round: RoundId
-    """The round that is served first."""
+    """Its first round that is served."""
     at_work: bool
-    """Whether an aggregator was at work, and serves it."""
+    """Whether an aggregator is running, and serves it."""
 
 
 def begin_next(settings: FederationSettings, back: "Rollback | None" = None) -> Begun:
-    """Begin a generation after everything that any device has seen.
+    """Begin a generation with a number above all that any device has seen.
 
-    `back`: the model of the ledger to go back to; without it the generation begins with a survey.
+    Args:
+        settings: the configuration.
+        back: the model of the ledger to go back to; None: the generation begins with a survey.
 
     Raises:
-        Conflict: another aggregator serves this federation, somebody else works with this state folder and
-            does not begin it, or this was interrupted.
+        Conflict: another aggregator serves this federation, the running one does not begin the generation in
+            `PATIENCE_S`, or this was interrupted.
         ConfigError: there is no model to go back to, or no generation can follow.
         DataError: the requested model cannot be computed; nothing has changed.
         StateError: the state folder cannot be used.
@@ -165,7 +169,7 @@ def begin_next(settings: FederationSettings, back: "Rollback | None" = None) -> 
 
 
 def _begin(settings: FederationSettings, folder: Path, back: "Rollback | None") -> RoundId:
-    """Begin it here, where no aggregator is at work."""
+    """Begin it in this process, because no aggregator is running."""
     from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders
     from aggregator.shell.ledger_file import open_ledger
@@ -173,14 +177,14 @@ def _begin(settings: FederationSettings, folder: Path, back: "Rollback | None") 
     from aggregator.shell.startup import open_federation
 
     signer = signer_of(settings)
-    orders.withdraw(folder, None)  # what is wished now comes after it
+    orders.withdraw(folder, None)  # this request replaces an older one
     ledger = open_ledger(folder / FILE)
     inbox: SimpleQueue[Any] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: inbox.put(None))
     try:
         if back is not None and (meta := ledger.meta()) is not None:
-            # At once, before anybody has to wait for the broker.
+            # Check the request first: the operator need not wait for the broker to see an error.
             require_wishable(settings, ledger, beginning_of(ledger, meta, back), back)
         state = open_federation(
             settings,
@@ -197,12 +201,12 @@ def _begin(settings: FederationSettings, folder: Path, back: "Rollback | None") 
         ledger.close()
     give_to_owner(folder, folder / FILE)
     if state is None:
-        raise Conflict("stopped before anything was begun")
+        raise Conflict("stopped before the generation was begun; nothing has changed")
     return state.round
 
 
 def _order(settings: FederationSettings, folder: Path, back: "Rollback | None", at_work: Conflict) -> RoundId:
-    """Order the aggregator at work to begin it, and wait until it has."""
+    """Order the running aggregator to begin it, and wait until it has."""
     from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders
 
@@ -210,7 +214,7 @@ def _order(settings: FederationSettings, folder: Path, back: "Rollback | None", 
     with read_only(path) as ledger:
         meta = ledger.meta()
         if meta is None:
-            raise Conflict(f"{at_work}, and no round has been opened yet")
+            raise Conflict(f"{at_work}, and has not opened a round yet; run this again later")
         if back is not None:
             require_wishable(settings, ledger, beginning_of(ledger, meta, back), back)
     order = orders.Order.of(os.urandom(16).hex(), meta.generation, back)
@@ -222,22 +226,22 @@ def _order(settings: FederationSettings, folder: Path, back: "Rollback | None", 
             return begun
         if not given:
             raise DataError(
-                "the aggregator at work has not begun it: its log says why, or somebody else has ordered "
-                "another one meanwhile; nothing has changed by this"
+                "the running aggregator has not begun the generation: its log says why, or a newer order has "
+                "replaced this one; this command has changed nothing"
             )
         time.sleep(LOOK_S)
-    with alone(folder):  # it is not in the middle of beginning it, and does not begin it afterwards
+    with alone(folder):  # so that the aggregator can no longer begin it
         orders.withdraw(folder, order)
     if (begun := _begun(path, order)) is not None:
         return begun
     raise Conflict(
-        f"{at_work}, and did not begin a generation in {PATIENCE_S:.0f} s: it may look for its broker, or be "
-        "of an older version. Stop it, run this again, and start it; nothing was begun"
+        f"{at_work}, and did not begin a generation in {PATIENCE_S:.0f} s: it may have no connection to its "
+        "broker, or be of an older version. Nothing has changed. Stop it, run this again, and start it"
     )
 
 
 def _begun(path: Path, order: "Order") -> RoundId | None:
-    """The first round of the generation that an order began; None: it has not begun."""
+    """The first round of the generation that an order began; None: it has not been begun."""
     with read_only(path) as ledger:
         meta = ledger.meta() if ledger.mark(ORDER) == order.id else None
     return RoundId(meta.generation, 0 if order.anew else 1) if meta is not None else None

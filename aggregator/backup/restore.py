@@ -1,4 +1,4 @@
-"""`fedge-aggregator restore FILE`: replace the ledger by a backup, and keep the old ledger beside it."""
+"""`fedge-aggregator restore FILE`: replace the ledger by a backup, and keep the old one beside it."""
 
 import argparse
 import os
@@ -20,8 +20,10 @@ from fedge.wire.freshness import RoundId
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser("restore", help="replace the ledger by a backup")
-    parser.add_argument("file", type=Path, metavar="FILE", help="made by `fedge-aggregator backup`")
-    parser.add_argument("--force", action="store_true", help="replace even a ledger that is not older")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a file that `fedge-aggregator backup` made")
+    parser.add_argument(
+        "--force", action="store_true", help="replace also a ledger that is not older than the backup"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -29,10 +31,8 @@ def _run(options: argparse.Namespace) -> int:
     about, aside = restore(load(options.config), options.file, force=options.force)
     print(f"restored: federation {about.federation}, round {about.generation}.{about.round}")
     if aside is not None:
-        print(f"the ledger that was there is kept as {aside}")
-    print(
-        "start the aggregator: should the devices have seen more than this, it says so, and what to do then"
-    )
+        print(f"the old ledger is kept as {aside}")
+    print("next: start the aggregator; if devices have seen newer rounds, its log says so, and what to do")
     return 0
 
 
@@ -40,29 +40,29 @@ def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[A
     """Put the ledger of a backup into the state folder, after a complete check.
 
     Returns:
-        The description of the backup, and the new path of the old ledger.
+        The description of the backup, and the new path of the old ledger; None: there was none.
 
     Raises:
-        Conflict: an aggregator works with the state folder.
-        ConfigError: it is another federation's backup, or, without `force`, the ledger there is not older.
+        Conflict: an aggregator is running with the state folder.
+        ConfigError: it is another federation's backup, or the present ledger is not older, without `force`.
         StateError: the backup is damaged or of a newer program, or the state folder cannot be written.
     """
     folder = make_folder(settings.state.folder)
     held = lock(folder)
     try:
         path, temporary = folder / FILE, folder / f".{FILE}.restored"
-        _clear(temporary)  # of an attempt that a power cut ended
+        _clear(temporary)  # left by a restore that a power cut ended
         try:
             about = archive.extract(file, temporary)
             if about.federation != settings.federation.name:
                 raise ConfigError(
                     f"{file}: is a backup of federation {about.federation!r}, and [federation] name is "
-                    f"{settings.federation.name!r}"
+                    f"{settings.federation.name!r}; name that federation's configuration by --config"
                 )
             _examine(temporary, file)
             if not force:
                 _refuse_over_newer(path, about)
-            # A log that is left over would be played into the restored ledger.
+            # SQLite would replay a left-over write-ahead log into the restored ledger.
             aside = quarantine(path) if any(map(os.path.lexists, _files(path))) else None
             give_to_owner(folder, temporary)
             move(temporary, path)
@@ -84,7 +84,7 @@ def _clear(database: Path) -> None:
 
 
 def _examine(temporary: Path, file: Path) -> None:
-    """Open it as the aggregator will: its pages, its layout (an older one becomes today's), its contents."""
+    """Check it as the aggregator will: pages, layout (an older one is migrated), contents and updates."""
     try:
         ledger = Ledger(temporary)
         try:
@@ -104,10 +104,10 @@ def _refuse_over_newer(path: Path, about: About) -> None:
         with read_only(path) as ledger:
             found = ledger.newest_round()
     except DamagedState:
-        return  # what a backup is for
+        return  # a damaged ledger may be replaced
     restored = RoundId(about.generation, about.round)
     if found is not None and found >= restored:
         raise ConfigError(
-            f"{path}: is at round {found}, and the backup of {about.made_at} at {restored}: what was learnt "
-            "and admitted since would be put aside; if that is what you want, say --force"
+            f"{path}: is at round {found}, and the backup of {about.made_at} at {restored}: to restore "
+            "it would put aside what was learnt and admitted since; to do that, add --force"
         )

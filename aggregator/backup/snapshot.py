@@ -24,7 +24,9 @@ from fedge.storage.temporary import temporary_folder
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser("backup", help="copy the ledger into one file, while the aggregator works")
-    parser.add_argument("file", type=Path, metavar="FILE", help="the backup; an older one is replaced")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="the file to write; an older backup is replaced"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -38,20 +40,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def backup(settings: FederationSettings, file: Path) -> About:
-    """Copy the ledger, as it is at one moment, into `file`; this does not disturb its aggregator.
+    """Copy the ledger, as it is at one moment, into `file`; the aggregator may run meanwhile.
 
-    Meanwhile the disk needs room for a second copy beside the file.
+    While it runs, the disk needs room for a second copy beside the file.
 
     Raises:
         DamagedState: the ledger is damaged; no backup is made, and an older one stays.
-        StateError: there is no ledger, or the file cannot be written or is something else than a backup.
+        StateError: there is no ledger, the file cannot be written, or there is a file that is not a backup.
     """
     if file.exists():
-        archive.read_about(file)  # nobody's work is replaced by a mistyped name
+        archive.read_about(file)  # never replace a file that is not a backup
     source = settings.state.folder / FILE
     try:
         with opened(file.parent):
-            pass  # root is not led elsewhere by a link
+            pass  # refuses links, which could lead root elsewhere
         with temporary_folder(prefix=f".{file.name}.", parent=file.parent) as folder:
             copy = folder / FILE
             _copy(source, copy)
@@ -63,9 +65,9 @@ def backup(settings: FederationSettings, file: Path) -> About:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """All pages of one moment: in WAL mode a reader does not block the writer."""
+    """Copy all pages as they are at one moment; in WAL mode a reader does not block the writer."""
     if not exists(source):
-        raise StateError(f"{source}: there is no ledger; it is made when the aggregator first runs")
+        raise StateError(f"{source}: there is no ledger; the aggregator makes it when it first runs")
     try:
         with (
             closing(open_read_only(source)) as reading,
@@ -91,7 +93,7 @@ def _describe(federation: str, copy: Path) -> About:
     finally:
         ledger.close()
     if meta is None or newest is None:
-        raise StateError(f"{FILE}: no round has been opened yet; there is nothing to keep")
+        raise StateError(f"{FILE}: no round has been opened yet, so there is nothing to back up")
     size, digest = archive.digest_of(copy)
     return About(
         fedge=__version__,

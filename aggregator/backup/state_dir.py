@@ -1,4 +1,4 @@
-"""Find the state directory that a command should use: that of the aggregator."""
+"""Find the state folder that a command should use: that of the aggregator's service."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ FOLDERS = {"FEDGE_AGGREGATOR_STATE__FOLDER": "", "FEDGE_AGGREGATOR_EXPORT__FOLDE
 
 
 def load(config: Path, environment: Mapping[str, str] = os.environ) -> FederationSettings:
-    """The configuration; for an installed federation with the folders of its service.
+    """Load the configuration; for an installed federation, with the folders of its service.
 
     Raises:
         ConfigError: it cannot be read, or a value is wrong.

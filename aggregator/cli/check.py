@@ -1,4 +1,4 @@
-"""`fedge-aggregator --check`: what a configuration means, and what the ledger adds to that."""
+"""`fedge-aggregator --check`: explain a configuration, with what the ledger shows about it."""
 
 import json
 import logging
@@ -36,9 +36,9 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         "rule": settings.rule.model_dump(),
         "server": settings.server.model_dump(),
         "advice": _advice(settings, mix),
-        "classes": str(mix) if mix is not None else "no device tells them ([data] tell_classes)",
+        "classes": str(mix) if mix is not None else "no device tells its classes ([data] tell_classes)",
         "rounds": rounds.model_dump(),
-        "open": _stalled(settings) or "no round that lacks updates",
+        "open": _stalled(settings) or "no round is short of updates",
         "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
         "state": str(settings.state.folder),
@@ -62,7 +62,7 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
 
 
 def quarantined(settings: FederationSettings) -> frozenset[str]:
-    """The devices in quarantine; if the list cannot be read, the start reports it."""
+    """The devices in quarantine; none if the list cannot be read, which the start reports."""
     from aggregator.shell.quarantine import read
 
     with suppress(StateError):
@@ -71,7 +71,7 @@ def quarantined(settings: FederationSettings) -> frozenset[str]:
 
 
 def _mix(settings: FederationSettings) -> Mix | None:
-    """What devices told of their classes in the survey whose layers are in use, if the ledger has it."""
+    """The classes that devices told in the survey of the present frozen layers; None: the ledger has none."""
     from aggregator.aggregation.admitted_surveys import measured, mix_told
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only
@@ -86,7 +86,7 @@ def _mix(settings: FederationSettings) -> Mix | None:
 
 
 def _stalled(settings: FederationSettings) -> str | None:
-    """The open round, if its deadline has passed below quorum, and what would close it."""
+    """The open round, if its deadline has passed below quorum, and what would close it; else None."""
     from aggregator.aggregation.updates import admitted
     from aggregator.core.quorum import remedy
     from aggregator.ledger.layout import FILE
@@ -107,8 +107,8 @@ def _stalled(settings: FederationSettings) -> str | None:
         online = [device.device for device in read_devices(path) if device.online]
         whole = len(set(online if listed is None else listed) - aside)
         return (
-            f"round {newest}: its deadline has passed {saved.attempt} times with fewer than the {takes} "
-            f"updates it takes, {came} are there; {remedy(rule, came, whole)}"
+            f"round {newest}: its deadline has passed {saved.attempt} times below the quorum of {takes} "
+            f"updates; {came} have been admitted; {remedy(rule, came, whole)}"
         )
     return None
 
@@ -120,10 +120,10 @@ def _advice(settings: FederationSettings, mix: Mix | None) -> str:
     from aggregator.ledger.views import read_devices
 
     rows = []
-    with suppress(StateError):  # no aggregator has run here, or as another user
+    with suppress(StateError):  # no aggregator has run here, or it ran as another user
         rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
     if not rows:
-        return "comes when devices have told how many rows they hold"
+        return "not available until devices have told how many rows they hold"
     return propose(Sizes.of(rows, settings.task().network.schema.size, mix)).against(settings.plan)
 
 
@@ -136,7 +136,7 @@ def _samples(settings: FederationSettings) -> int:
 
 
 def _signing(settings: FederationSettings) -> str | None:
-    """The fingerprint of the signing key."""
+    """The fingerprint of the signing key; None: announcements are not signed."""
     from aggregator.shell.signing import signer_of
 
     signer = signer_of(settings)

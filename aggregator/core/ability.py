@@ -39,14 +39,14 @@ def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
 
 
 def may_count(state: Federation, device: str) -> bool:
-    """Whether an update of a device can count in the open round, whatever is in it."""
+    """Whether an update of a device can count in the open round, if its contents are valid."""
     if device in state.quarantined or device in state.turned_away:
         return False
     return (state.roster is None or device in state.roster) and lacks(state, device) == ()
 
 
 def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
-    """Handle a device's capabilities; log it if they are too few for the open round."""
+    """Handle a device's capabilities; log a warning if it lacks some that the open round requires."""
     can = told(said)
     before = state.abilities.get(device)
     if before == can:
@@ -54,24 +54,24 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     state = replace(state, abilities=state.abilities.put(device, can))
     if state.stage is not Stage.COLLECTING or not (names := lacking(requirements(state), can)):
         return state, []
-    if not phase_of(state.kind).needs_quorum:  # nothing is lost that an upgrade would bring back
+    if not phase_of(state.kind).needs_quorum:  # it closes without this device, too
         return state, []
-    text = f"round {state.round}: {device} cannot do {', '.join(names)}: it is neither awaited nor admitted"
+    text = f"round {state.round}: {device} cannot do {', '.join(names)}, so it cannot take part"
     return state, [do.Log("warning", text, device, Reason.UNSUPPORTED)]
 
 
 def unable(state: Federation) -> list[do.Effect]:
     """The log line at the beginning of a round on online devices that cannot do what it requires."""
     found = {device: lack for device in state.online if (lack := lacks(state, device))}
-    if not found or not phase_of(state.kind).needs_quorum:  # who cannot take part is not missed
+    if not found or not phase_of(state.kind).needs_quorum:  # the round closes without them, too
         return []
     names = ", ".join(sorted({name for each in found.values() for name in each}))
     devices = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
     text = (
         f"round {state.round}: {len(found)} of {len(state.online)} devices online cannot do {names}: "
-        f"{devices}; they are neither awaited nor admitted until they are upgraded"
+        f"{devices}; they cannot take part until they are upgraded"
     )
     able, needed = sum(may_count(state, device) for device in state.online), updates_needed(state)
     if able < needed:
-        text += f". The {able} that may count are fewer than the {needed} that it takes to close the round"
+        text += f". The round needs {needed} updates to close, and only {able} devices online can take part"
     return [do.Log("warning", text)]

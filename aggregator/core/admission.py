@@ -1,11 +1,11 @@
 """The admission of one message: `admit(terms, device, message) -> Admitted | Rejection`. Pure.
 
-What holds in every phase is judged here, what is a phase's own by its `judge` (`aggregator.phases`).
+The checks of every phase are here; those of one phase are in its `judge` (`aggregator.phases`).
 
 Bytes have passed `wire` (limits) and `messages` (types) before; here their meaning is judged. Nothing from
-the network is trusted: a device can only ever add one finite vector of the right length, not too far from the
+the network is trusted: a device can only add one finite vector of the right length, not too far from the
 model, with a weight within bounds, to the round it was chosen for. All these bounds are fixed when the round
-opens: whoever is told "admitted" depends on nobody else. What depends on the others is bounded at closing.
+opens, so an admission does not depend on other devices. What depends on them is bounded at closing.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Terms:
     """p, the length of an update's vector."""
     task: Task
     cohorts: tuple[Cohort, ...]
-    """The cohorts by attempt: a device that was asked once may answer."""
+    """The cohorts by attempt: a device that was chosen in any attempt may answer."""
     max_samples: int
     codec: str = "float32"
     """How the plan wants vectors to be encoded."""
@@ -52,7 +52,7 @@ class Terms:
     furthest: float | None = None
     """The largest ‖w - start‖; None: no bound."""
     longest: Mapping[str, float] = field(default_factory=dict)
-    """The largest length of each further vector; one that is not there has no bound."""
+    """The largest length of each further vector; a vector that is missing here has no bound."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rej
         return Rejection(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
     if refusal := _wrong_round(terms, message):
         return refusal
-    # First, because it is no answer in this round: another aggregator chose other devices for another model.
+    # Before `chosen`: another base is of another history, whose aggregator chose other devices.
     if message.base != terms.base:
         return Rejection(
             Reason.WRONG_BASE,

@@ -1,19 +1,17 @@
-"""A plan to begin with, from a survey's row counts, and its classes where owners agreed. Pure.
+"""A plan to begin with, from the row counts of a survey, and its classes if devices tell them. Pure.
 
-A device that trains for long between two means goes its own way: the more its rows differ from the others',
-the sooner the mean of such models is worse than what a few steps more often would have made (client drift:
-Karimireddy et al. 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML, section
-3; Li et al. 2020, "On the Convergence of FedAvg on Non-IID Data", ICLR, theorem 1). One that trains for a
-few steps only wastes rounds (McMahan et al. 2017, AISTATS, figure 2). What counts for both is not the
-epochs but the steps between two means, K = E · ceil(n_k / B). So the epochs proposed are those that make K
-about `STEPS`: many where devices hold few rows, one where they hold many. How far devices differ cannot be
-seen from sizes; this number does well for devices that differ much, and loses little for those that do not.
-`python -m benchmarks.plans` measures both, and docs/evidence/plans.md shows the curves.
+The models of devices that train for many steps between two means drift apart. The more their rows differ, the
+worse is the mean of such models, compared with fewer steps and more rounds (client drift: Karimireddy et al.
+2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML, section 3; Li et al. 2020, "On
+the Convergence of FedAvg on Non-IID Data", ICLR, theorem 1). Few steps waste rounds (McMahan et al. 2017,
+AISTATS, figure 2). What counts for both is the number of steps between two means, K = E · ceil(n_k / B), and
+not that of epochs. So the proposed epochs make K about `STEPS`: many if devices hold few rows, one if they
+hold many. Sizes do not show how far devices differ. `STEPS` does well for devices that differ much, and loses
+little for others. `python -m benchmarks.plans` measures both; docs/evidence/plans.md shows the curves.
 
-Where owners let their devices tell how many rows they have of each class, it is seen
-(`aggregator.core.mixes`). Classes that hardly differ allow `STEPS_ALIKE`, which reach the same accuracy in
-fewer rounds. Where they differ much, a plan of more steps than `STEPS` is told of sooner, and that one pass
-is the next to try.
+If owners let their devices tell how many rows they have of each class, the difference is known
+(`aggregator.core.mixes`). If classes differ little, `STEPS_ALIKE` reaches the same accuracy in fewer rounds.
+If they differ much, the warning comes at fewer steps above `STEPS`, and one epoch is named to try next.
 """
 
 from collections.abc import Collection
@@ -24,29 +22,29 @@ from aggregator.core.mixes import Mix
 from fedge.algorithms.plan import Plan
 
 STEPS, STEPS_ALIKE = 25, 50
-"""Local steps between two means, about; and where classes are known to differ little."""
+"""The approximate number of local steps between two means; and if classes are known to differ little."""
 BATCH = 16
 RATE = 0.1
-"""For inputs that are standardised, as the survey has them."""
+"""The learning rate, for inputs that the survey standardizes."""
 MOST_EPOCHS = 20
 MUCH = 3.0
-"""The factor by which a plan's steps must differ from these to be mentioned."""
+"""A plan whose steps differ from the proposed ones by more than this factor gets a warning."""
 MORE = 1.5
-"""The same for more steps, where classes are known to differ much."""
+"""The same for more steps, if classes are known to differ much."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that the survey found, and classes where owners agreed."""
+    """The sizes that the survey found, and classes if devices tell them."""
 
     rows: int
     """n_k of the median device, at least 1."""
     devices: int
     """The number of devices."""
     weights: int
-    """p of the network."""
+    """p, the number of the network's weights."""
     mix: Mix | None = None
-    """How far classes differ between devices; None: no owner allows to tell."""
+    """How far classes differ between devices; None: no device tells its classes."""
 
     @classmethod
     def of(cls, rows: Collection[int], weights: int, mix: Mix | None = None) -> "Sizes":
@@ -56,7 +54,7 @@ class Sizes:
             ValueError: there is none.
         """
         if not rows:
-            raise ValueError("no device has told how many rows it has")
+            raise ValueError("no device has told how many rows it holds")
         return cls(max(1, median_low(rows)), len(rows), weights, mix)
 
     @property
@@ -78,19 +76,19 @@ class Proposal:
         steps, theirs_steps = own.steps(rows), theirs.steps(rows)
         found = (
             f"the median of {self.sizes.devices} devices holds {rows:,} rows: with [plan] epochs = "
-            f"{theirs.epochs} and batch_size = {theirs.batch_size} it takes {theirs_steps:,} steps between "
-            "two means"
+            f"{theirs.epochs} and batch_size = {theirs.batch_size} it takes {theirs_steps:,} local steps "
+            "in a round"
         )
         skewed, mix = self.sizes.skewed, self.sizes.mix
         if mix is not None and skewed is not None:
             much = "much" if skewed else "little"
             found += f"; classes differ {much} between devices ({mix.skew:.0%} of the median one's rows)"
         if theirs_steps > (MORE if skewed else MUCH) * steps:
-            why = "so many lead each its own way" if skewed else "that is many"
+            why = "with so many the devices' models drift apart" if skewed else "that is many"
             if skewed is None:
-                why = "if classes differ between devices, so many lead each its own way"
+                why = "if classes differ between devices, their models drift apart with so many"
         elif MUCH * theirs_steps < steps:
-            why = "so few use up rounds"
+            why = "with so few it takes many rounds"
         else:
             suited = "these" if skewed is not None else "most"
             return f"{found}, which suits {suited} data{self._next(theirs)} (docs/plans.md)"
@@ -100,10 +98,10 @@ class Proposal:
         )
 
     def _next(self, plan: Plan) -> str:
-        """The advice where classes differ much, if there is any."""
+        """The next plan to try if classes differ much; else nothing."""
         if not self.sizes.skewed or plan.epochs == 1:
             return ""
-        return "; where the held-out loss rises or stands, epochs = 1 and more rounds"
+        return "; if the held-out loss rises or stands still, try epochs = 1 with more rounds"
 
 
 def propose(sizes: Sizes) -> Proposal:

@@ -17,16 +17,16 @@ from fedge.wire.messages.service import Service
 
 def link_up(state: Federation, event: on.LinkUp) -> Step:
     """Subscribe, and publish everything again."""
-    # Publish everything even if our session still exists: a broker that crashed may have lost its last
-    # seconds, with frames that it had acknowledged.
+    # Also if our session still exists: a broker that crashed may have lost its last seconds, with frames that
+    # it had acknowledged.
     state = replace(state, link_up=True, exported=None, published=False)
     if state.announced and state.stage in (Stage.COLLECTING, Stage.CLOSING):
-        state = _time_runs(state, event.now_s)  # it is retained: devices answer while the model is published
+        state = _time_runs(state, event.now_s)  # the manifest is retained, so devices answer already now
     return state, [do.Subscribe(), do.PublishService(service(state)), blobs_of(state)]
 
 
 def link_down(state: Federation, event: on.LinkDown) -> Step:
-    """Stop the round's time: no device can hear of it or answer."""
+    """Stop the round's time, because no device can receive anything or answer."""
     effects: list[do.Effect] = []
     if state.since_s is not None:
         state = replace(state, elapsed_s=state.elapsed(event.now_s), since_s=None)
@@ -71,7 +71,7 @@ def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
 
 
 def _export(state: Federation) -> list[do.Effect]:
-    """Export the newest model, unless the broker is known to hold it."""
+    """Export a model after the newest round, unless the broker is known to hold that export."""
     wanted = state.model is not None and state.exported != model_round(state)
     return [do.ExportModel(model_round(state))] if wanted else []
 
@@ -91,7 +91,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
     manifest = Manifest(
         generation=state.round.generation,
         round=state.round.round,
-        # After the last round the same round is announced once more, as done.
+        # After learning, the last round is announced once more, as done.
         attempt=state.attempt + (1 if done else 0),
         kind=kind,
         state="done" if done else "open",

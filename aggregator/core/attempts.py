@@ -23,8 +23,8 @@ DRAWS = 32
 def draw(state: Federation) -> Step:
     """Begin the first or the next attempt.
 
-    Once everybody is chosen, no cohort adds anybody: the next attempts have that one, so that a round that
-    waits for days takes no more room.
+    Once a cohort has all devices, further attempts use it too, so that a round that waits for days does not
+    take more and more memory.
     """
     attempt = state.attempt + 1 if state.cohorts else 0
     state = replace(state, quorum=next_quorum(state))
@@ -44,7 +44,7 @@ def _cohort(state: Federation, attempt: int) -> Cohort:
     able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
     wanted = state.rules.target or quorum_now(state)
     answering = [device for device in able if not patience.is_given_up(state, device)]
-    if len(answering) >= wanted:  # else it takes the others, too
+    if len(answering) >= wanted:  # otherwise the cohort is drawn for the others, too
         able = answering
     wanted = min(wanted, len(able))
     best: tuple[int, Cohort] | None = None
@@ -63,7 +63,7 @@ def _cohort(state: Federation, attempt: int) -> Cohort:
 
 def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
     """Begin the next attempt of the same round: a larger cohort, a new deadline; admitted updates stay."""
-    published = state.published  # else it will be announced when the model is, or over the next connection
+    published = state.published  # otherwise it is announced later, after the model
     stage = Stage.PREPARING if state.stage is Stage.PREPARING else Stage.COLLECTING
     state, blaming = blame(counted_anew(state))
     state, effects = draw(replace(state, stage=stage))
@@ -74,9 +74,9 @@ def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
     far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]
     if 2 * len(far) > len(state.answers):
         text += (
-            f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
-            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or "
-            "set a larger [rounds] max_norm and start the aggregator again"
+            f". Of {len(state.answers)} updates {len(far)} were too far from the model. If they are valid, "
+            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or set "
+            "a larger [rounds] max_norm and start the aggregator again"
         )
     text += _remedy(state) + _dead_end(state)
     effects.append(do.Log("warning", text))
@@ -84,7 +84,7 @@ def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
 
 
 def _remedy(state: Federation) -> str:
-    """The log line on a round below quorum after 1, 2, 4, 8 … attempts: what would close it."""
+    """What would close a round below quorum, for its log line after 1, 2, 4, 8 … attempts; else nothing."""
     often = state.attempt
     if (
         often & (often - 1)
@@ -93,13 +93,13 @@ def _remedy(state: Federation) -> str:
     ):
         return ""
     whole = (state.online if state.roster is None else state.roster) - state.quarantined
-    return f". If it stays so, {remedy(state.rules.quorum, state.admitted, len(whole))}"
+    return f". If no more updates come, {remedy(state.rules.quorum, state.admitted, len(whole))}"
 
 
 def _dead_end(state: Federation) -> str:
-    """The way out of a round that those who are online cannot close, for updates in it were set aside.
+    """How to leave a round that the devices online cannot close, because updates in it were set aside.
 
-    Their devices do not answer it again: in this round they would train to the same update.
+    Devices whose updates were set aside do not answer the round again: they would train to the same update.
     """
     aside = sum(answer.reason is Reason.SET_ASIDE for answer in state.answers.values())
     left = [device for device in state.online if device not in state.answers]
@@ -108,7 +108,7 @@ def _dead_end(state: Federation) -> str:
     ):
         return ""
     return (
-        f". {aside} of its updates were set aside, and the devices online that may still answer are too few "
-        "to close it. To have all answer anew, run `fedge-aggregator new-generation --from-round "
-        f"{state.round.round - 1}`; nothing is stopped (docs/operations.md, A bad model)"
+        f". {aside} of its updates were set aside, and too few devices online may still answer to close it. "
+        "To let all devices answer again, run `fedge-aggregator new-generation --from-round "
+        f"{state.round.round - 1}`; the aggregator goes on running (docs/operations.md, A bad model)"
     )

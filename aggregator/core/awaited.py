@@ -1,8 +1,8 @@
 """Which devices the open round asks, and which of them it waits for. Pure.
 
-Both are kept: a device that comes, goes, answers or declines is judged anew by itself (`noted`), all of them
-when an attempt begins or the quarantine changes (`counted_anew`). So no event of one device takes time with
-the size of the fleet.
+The state holds both sets. When a device comes, goes, answers or declines, only it is judged again
+(`noted`); when an attempt begins or the quarantine changes, all are (`counted_anew`). So the time for an
+event of one device does not grow with the fleet.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from fedge.wire.selection import chosen
 
 
 class Standing(NamedTuple):
-    """How a device stands to the open attempt; each field is a set in the state."""
+    """What a device is in the open attempt; each field is a set in the state."""
 
     awaited: bool = False
     """The round waits for it."""
@@ -30,7 +30,7 @@ class Standing(NamedTuple):
 
 
 def standing(state: Federation, device: str) -> Standing:
-    """Work out how a device stands to the open attempt; all exclusions are here."""
+    """Decide what a device is in the open attempt; all exclusions are here."""
     online, answered = device in state.online, device in state.answers
     if not (online or answered) or not may_count(state, device) or not state.cohorts:
         return Standing()
@@ -42,7 +42,7 @@ def standing(state: Federation, device: str) -> Standing:
 
 
 def declined(state: Federation, device: str) -> Decline | None:
-    """The decline of a device, if it is of the open attempt."""
+    """The decline of a device in the open attempt; None: it has none."""
     said = state.declined.get(device)
     if said is None or (round_of(said), said.attempt) != (state.round, state.attempt):
         return None

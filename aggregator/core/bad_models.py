@@ -1,8 +1,8 @@
 """A bad model: most devices decline because training from it fails. Pure.
 
-They are most of those who were asked, which are all that are chosen and may count, and have answered
-or are online and not given up; and the others are too few to close the round. One device alone says
-nothing about a model, unless it is the whole quorum.
+A model is bad if most of the asked devices fail, and the others are too few to close the round. Asked are all
+devices that are chosen and may count, and that have answered or are online and not given up. One device alone
+is no evidence, unless it is the whole quorum.
 """
 
 from dataclasses import replace
@@ -16,11 +16,11 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
 
 FAILURES = frozenset({Reason.TRAINING_DIVERGED, Reason.FAILED})
-"""The reason of a device that could not train from the model."""
+"""The reasons with which a device declines if it could not train from the model."""
 
 
 def declines(state: Federation) -> Step:
-    """Handle the decline of an awaited device: without the failing devices, the others may be too few."""
+    """Handle the decline of an awaited device, after which the others may be too few to close the round."""
     if state.admitted + len(state.awaited) >= updates_needed(state):
         return state, []
     return blame(state)
@@ -43,10 +43,10 @@ def _text(state: Federation, failed: int, asked: int) -> str:
     begin = f"round {state.round}: {failed} of {asked} devices that were asked fail to train from the model "
     if model.round == 0:
         return begin + (
-            "that training begins with: [plan] learning_rate is too high, or what the survey measured is "
-            f"wrong. Lower it, or {way_back(model)}"
+            "that training begins with: [plan] learning_rate is too high, or the survey's statistics are "
+            f"wrong. Lower the learning rate, or {way_back(model)}"
         )
     return begin + (
-        f"of round {model}: that model is bad. Unless [plan] was changed since, its learning rate is not to "
-        f"blame, whatever they say. To go back, {way_back(model)}"
+        f"of round {model}: that model is bad. Unless [plan] was changed since, its learning rate is not the "
+        f"cause, although devices may name it. To go back, {way_back(model)}"
     )

@@ -33,8 +33,8 @@ def updates(largest: int) -> Rate:
     """The bytes a device may send on its update topic: far more than an honest one needs.
 
     A device that gets an answer in a round begins anew with a full bucket (`Buckets.fill`). So this limits
-    what it may send in vain. An honest device sends an update once, and then one frame of it from time to
-    time until it is answered.
+    what it may send without an answer. An honest device sends an update once, and then one frame of it from
+    time to time until it is answered.
 
     Args:
         largest: the size in bytes that no update exceeds.
@@ -49,7 +49,7 @@ def needed(largest: int) -> float:
 
 
 def _whole(largest: int) -> float:
-    frames = -(-largest // FRAME_BYTES)  # also of a network that no update could carry
+    frames = -(-largest // FRAME_BYTES)  # also for a network that is too large for any update
     return largest + frames * MESSAGE_COST
 
 

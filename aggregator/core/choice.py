@@ -1,7 +1,7 @@
 """Choose the model to export: the best measured one, or the newest. Pure.
 
-The best of many rounds looks a little better than it is, because its figure is the best of many that vary by
-chance.
+The best model of many rounds seems a little better than it is, because its figure is the best of many figures
+that vary by chance.
 """
 
 from collections.abc import Collection, Mapping
@@ -34,11 +34,11 @@ class Choice:
     by: str
     """The figure of the comparison, by its name in a round's summary."""
     why: str
-    """The reason, in words."""
+    """The reason, in words, for the manifest."""
 
 
 MEASURES = ("accuracy", "held_loss", "rmse", "mae", "rmse_mean")
-"""The parts of a round's summary that measure the model which it began with."""
+"""The figures of a round's summary that measure the model that the round began with."""
 
 
 def choose(progress: Progress, kept: Collection[int], how: How, *, begun_untrained: bool = False) -> Choice:

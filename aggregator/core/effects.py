@@ -1,7 +1,7 @@
 """The effects of the aggregator: the core lists them, the runtime performs them.
 
-Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4); those in
-`GATHERED` are written with the next beat at the latest, because nothing that is seen depends on them.
+Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4). Those in
+`GATHERED` are written with the next beat at the latest, because nothing visible outside depends on them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from fedge.wire.reasons import Reason
 
 @dataclass(frozen=True)
 class SpoolFrame:
-    """Keep a frame."""
+    """Store a frame of an update in the spool."""
 
     device: str
     frame: Frame
@@ -34,7 +34,7 @@ class DropSpool:
 
 @dataclass(frozen=True)
 class ReadUpdate:
-    """Put the frames together, check the digest, read the message: `UpdateRead`."""
+    """Put the frames of an update together, check the digest and read it; answered by `UpdateRead`."""
 
     device: str
     digest: bytes
@@ -42,7 +42,7 @@ class ReadUpdate:
 
 @dataclass(frozen=True)
 class SaveAnswer:
-    """Keep the verdict on an update of the round that is open."""
+    """Store the verdict on an update of the open round."""
 
     round: RoundId
     device: str
@@ -51,7 +51,7 @@ class SaveAnswer:
 
 @dataclass(frozen=True)
 class SetAside:
-    """Take back the admission of an update of the open round."""
+    """Replace the admission of an update in the open round by a refusal."""
 
     round: RoundId
     device: str
@@ -61,7 +61,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class DropAnswer:
-    """Take back the refusal of a lifted device in the open round: it may send the update again."""
+    """Remove the refusal of a device in the open round, after its quarantine: it may send again."""
 
     round: RoundId
     device: str
@@ -78,7 +78,7 @@ class CountRefusal:
 
 @dataclass(frozen=True)
 class SaveStatus:
-    """Keep a device's status."""
+    """Store a device's status."""
 
     device: str
     status: Status
@@ -86,7 +86,7 @@ class SaveStatus:
 
 @dataclass(frozen=True)
 class SaveMissed:
-    """Keep a device's misses; None: it answers."""
+    """Store a device's misses; None: it has none."""
 
     device: str
     missed: Missed | None
@@ -94,19 +94,19 @@ class SaveMissed:
 
 @dataclass(frozen=True)
 class SaveRound:
-    """Keep the cohorts before they are announced."""
+    """Store a round or its next attempt, before it is announced."""
 
     round: RoundId
     kind: str
     attempt: int
     cohorts: tuple[Cohort, ...]
     quorum: int | None = None
-    """The updates that it takes, where the rule is a share of the devices."""
+    """The number of updates that close it; None: `[rounds] quorum` is that number."""
 
 
 @dataclass(frozen=True)
 class SaveElapsed:
-    """Keep how long the round has lasted, for a restart."""
+    """Store how long the open attempt has lasted, for a restart."""
 
     round: RoundId
     elapsed_s: float
@@ -119,14 +119,14 @@ class Subscribe:
 
 @dataclass(frozen=True)
 class PublishService:
-    """Publish the retained presence."""
+    """Publish whether this aggregator is online; the message is retained."""
 
     service: Service
 
 
 @dataclass(frozen=True)
 class PublishBlobs:
-    """Publish all frames of task and model; `BlobsPublished` when the broker has them."""
+    """Publish all frames of task and model; answered by `BlobsPublished` when the broker has them."""
 
     round: RoundId
     task: Blob
@@ -158,10 +158,10 @@ class SendReceipt:
 
 @dataclass(frozen=True)
 class CloseRound:
-    """Compute the model from the admitted updates, and save it: `RoundClosed`, `CloseFailed` or
-    `MeanUnusable`.
+    """Compute the model from the admitted updates, and save it.
 
-    It is computed off the loop's thread, and may take long.
+    It is computed on another thread, and may take long. `RoundClosed`, `CloseFailed` or `MeanUnusable`
+    answers.
     """
 
     round: RoundId
@@ -170,10 +170,9 @@ class CloseRound:
 
 @dataclass(frozen=True)
 class ExportModel:
-    """Write the model for those who use it, as it is chosen after this round, and publish it:
-    `ExportPublished`.
+    """Write the files of the model that is chosen after this round, and publish it.
 
-    A problem there never stops learning.
+    An error there never stops learning. `ExportPublished` answers.
     """
 
     round: RoundId
@@ -188,20 +187,20 @@ class Complete:
 
 @dataclass(frozen=True)
 class Abort:
-    """End the program: `gave_way` to another aggregator, or because a human has to decide."""
+    """End the program: because it gives way to another aggregator, or because the operator has to decide."""
 
     text: str
     gave_way: bool
     later: bool = False
-    """What may still be heard can change that."""
+    """Whether statuses that come later may change that."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """Tell the operator, in one line.
+    """Write one line into the log.
 
-    Where a device is the cause it is named, with what it causes it by (one of few names): that is said once,
-    and then counted.
+    A line that a device causes has its name, and a cause (one of few names). Such a line is logged once for
+    each device and cause, and then only counted.
     """
 
     level: str
@@ -215,7 +214,7 @@ DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, DropAnswer, SaveMissed, 
 GATHERED = (CountRefusal, SaveStatus)
 
 MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
-"""Acts of the shell that are not effects of the core, by the names of their failpoints."""
+"""Actions of the shell that are not effects of the core, by the names of their failpoints."""
 
 Effect = (
     SpoolFrame

@@ -1,4 +1,4 @@
-"""The events of a federation: everything that its decisions depend on comes in as one of these."""
+"""The events of a federation: all that the core's decisions depend on, besides its state."""
 
 from dataclasses import dataclass, field
 
@@ -20,14 +20,14 @@ from fedge.wire.reasons import Reason, Rejection
 
 @dataclass(frozen=True)
 class LinkUp:
-    """The broker accepted us."""
+    """The connection to the broker was made."""
 
     now_s: float
 
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The connection is gone, or could not be made."""
+    """The connection to the broker was lost, or could not be made."""
 
     now_s: float
     reason: str
@@ -83,7 +83,7 @@ class UpdateRead:
     digest: bytes
     message: Update | Survey | Rejection
     remembered: bool = True
-    """The ledger still holds the verdicts of the round that it names, or that round is not closed yet."""
+    """Whether the ledger still holds the verdicts of the round that it names, or the round is not closed."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ServiceSeen:
 
 @dataclass(frozen=True)
 class ExportPublished:
-    """The broker holds the model that was chosen after a round, or why there is none."""
+    """The broker holds the exported model that was chosen after a round, or the reason why there is none."""
 
     round: RoundId
 
@@ -122,7 +122,7 @@ class RoundClosed:
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
     usual: Usual = field(default_factory=Usual)
-    """How far from its base an update usually is, this round's included."""
+    """The usual distance of an update from its base, this round's included."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Quarantine: the operator has set devices aside. They get an answer, but are not awaited or counted. Pure.
+"""Quarantine: devices that the operator has set aside get answers, but are not awaited or counted. Pure.
 
-It takes effect at once: in the open round, their admitted updates no longer count. So the set of updates that
-makes the model is fixed before the round closes; a round that is closing is left alone.
+It takes effect at once: their admitted updates no longer count in the open round. A round that is closing
+does not change, because the set of updates that make its model is fixed.
 """
 
 from collections.abc import Set
@@ -28,10 +28,10 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
     state = replace(state, quarantined=event.devices)
     effects: list[do.Effect] = []
     if added:
-        text = f"{_names(added)} set aside: neither awaited nor counted, until `fedge quarantine --lift`"
+        text = f"{_names(added)} set aside: rounds do not count or await them until `fedge quarantine --lift`"
         effects.append(do.Log("warning", text))
     if lifted:
-        effects.append(do.Log("info", f"{_names(lifted)} no longer set aside: what comes counts again"))
+        effects.append(do.Log("info", f"{_names(lifted)} no longer set aside: new updates count again"))
     state, more = isolate(state)
     effects += more
     state, more = _release(state)
@@ -41,7 +41,7 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
 
 
 def needed_again(state: Federation) -> Set[str]:
-    """Devices that were refused in the open attempt and are lifted, if the others are too few to close it."""
+    """Devices whose quarantine ended after a refusal in the open attempt, if it cannot close without them."""
     lifted = state.turned_away - state.quarantined
     if not lifted or state.stage not in (Stage.PREPARING, Stage.COLLECTING):
         return Devices()
@@ -49,9 +49,9 @@ def needed_again(state: Federation) -> Set[str]:
 
 
 def _release(state: Federation) -> Step:
-    """Forget the refusals of devices that are no longer set aside, also of those before a restart.
+    """Remove the refusals of devices that are no longer set aside, also if a restart lies between.
 
-    Some believe that their update counts, others have kept it; all send it again in the next attempt.
+    They send their update again in the next attempt.
     """
     if state.stage is Stage.DONE:
         return state, []
@@ -75,7 +75,7 @@ def isolate(state: Federation) -> Step:
     answers = state.answers
     counted = [d for d in sorted(state.quarantined) if d in answers and answers[d].verdict == "admitted"]
     if counted and state.stage is Stage.CLOSING:
-        text = f"round {state.round} is being closed with what {', '.join(counted)} sent before: that counts"
+        text = f"round {state.round} is closing already: updates of {', '.join(counted)} still count in it"
         return state, [*effects, do.Log("warning", text)]
     for device in counted if state.stage is not Stage.DONE else ():
         before = answers[device]
@@ -86,7 +86,7 @@ def isolate(state: Federation) -> Step:
         effects += [
             do.SaveAnswer(state.round, device, answer),
             do.DropSpool(device, answer.digest),
-            do.Log("warning", f"round {state.round}: what {device} sent counts no more"),
+            do.Log("warning", f"round {state.round}: the update of {device} no longer counts"),
         ]
     return state, effects
 

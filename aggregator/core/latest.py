@@ -1,4 +1,4 @@
-"""The last result of a pure function, as long as it is asked of the very same objects."""
+"""The last result of a pure function, reused while its arguments are the very same objects."""
 
 from collections.abc import Callable
 from operator import is_
@@ -8,10 +8,10 @@ R = TypeVar("R")
 
 
 def latest(make: Callable[..., R]) -> Callable[..., R]:
-    """Remember what was made last, and of which objects.
+    """Remember the last result and its arguments, which are compared by identity.
 
-    To ask whether two plans or two tasks are equal, or to hash one, takes longer than what a message needs of
-    them. A federation has one of each for many rounds, so that it is enough to ask whether they are the same.
+    To compare or hash a plan or a task takes longer than to handle a message. A federation has the same plan
+    and task objects for many rounds, so identity is enough.
     """
     held: tuple[tuple[Any, ...], R] | None = None
 

@@ -1,9 +1,9 @@
-"""How far the devices' classes differ, and which ones the task lacks, as far as owners let them tell. Pure.
+"""How far the devices' classes differ, and which ones the task lacks, if owners let devices tell them. Pure.
 
 Two mixes p and q of classes are compared by their total variation distance ½ Σ |p - q|: the share of a
 device's rows that would have to be of another class. It is half of the distance by which Zhao, Li, Lai, Suda,
 Civin and Chandra 2018, "Federated Learning with Non-IID Data", arXiv:1806.00582, section 3, explain how far
-FedAvg's weights drift apart. With few rows the distance is far from 0 by chance alone: if n rows are drawn
+FedAvg's weights drift apart. With few rows the distance is above 0 by chance alone: if n rows are drawn
 from shares q, |p - q| of a class is √(2 q (1 - q) / (π n)) on average (the mean absolute deviation of the
 normal distribution that approximates it). Half the sum of that is subtracted.
 
@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 SKEWED = 0.45
-"""From here on classes differ much. Of ten classes in 75 rows, of which those with 5 rows are told, Dirichlet
-mixes have .53 to .66 with α = .1 and .30 to .37 with α = 1 (`python -m benchmarks.plans`). On four data sets
-the plan for classes that differ little is nowhere behind below it (`python -m benchmarks.class_skew`)."""
+"""From this distance on classes differ much. Dirichlet mixes of ten classes in 75 rows, of which those with 5
+rows or more are told, have .53 to .66 with α = .1 and .30 to .37 with α = 1 (`python -m benchmarks.plans`).
+Below it, on four data sets, the plan for classes that differ little was never worse than the other
+(`python -m benchmarks.class_skew`)."""
 FEWEST = 3
 """The fewest devices that must tell their classes for a figure."""
 SHOWN = 20
@@ -45,7 +46,7 @@ class Mix:
     skew: float | None
     """The lower median distance of a device's classes from the fleet's, 0 to 1; None: too few have told."""
     names: tuple[tuple[str, int], ...]
-    """Each class that was told, and on how many devices; those on the most first."""
+    """Each class that was told, and the number of devices with it; the most common first."""
     unknown: tuple[str, ...]
     """Those of them that the task does not have."""
 
@@ -62,8 +63,8 @@ class Mix:
         if self.unknown:
             unknown = _listing([f"'{name}'" for name in self.unknown])
             told += (
-                f"; not in [model] classes: {unknown}. Rows of these "
-                "are left out: add them and begin a new generation, or have owners map them ([data] labels)"
+                f"; not in [model] classes: {unknown}. Rows of these are left out: "
+                "add the classes and begin a new generation, or ask the owners to map them ([data] labels)"
             )
         return told
 
@@ -92,7 +93,7 @@ def mix_of(told: Mapping[str, Counts | None], classes: Sequence[str]) -> Mix | N
 def skew_of(counts: Sequence[Counts]) -> float:
     """How far the median device's classes are from the fleet's, beyond chance; each has at least one row.
 
-    It takes memory for the told rows, and not for every class on every device, because a liar can invent
+    Memory grows with the told entries and not with classes times devices, because a liar can invent
     names.
 
     >>> skew_of([{"a": 400}, {"b": 400}, {"a": 200, "b": 200}])

@@ -42,7 +42,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
     unable = lacks(state, device)
     if unable != () and frame.i > 0:
-        return state, []  # the first one is answered, and whoever hears nothing sends that one again
+        return state, []  # only the first frame is answered; a device without an answer sends it again
     if unable:
         detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
         return refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
@@ -54,7 +54,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
 
     held = state.partials.get(device)
     if state.stage is Stage.CLOSING and (held is None or held.id != frame.id):
-        return busy(state, device, frame)  # it would be read in vain
+        return busy(state, device, frame)  # its update comes too late for this model
     effects: list[do.Effect] = []
     if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
         effects.append(do.DropSpool(device, held.id))
@@ -67,7 +67,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if isinstance(partial, Rejection):
         state, more = refuse(state, device, frame.id, partial.reason, partial.detail)
         return state, effects + more
-    if partial is held:  # said again: tell it what is missing
+    if partial is held:  # sent again: name the missing frames
         receipt = receipt_of(state, frame.id, "retry", missing=partial.missing)
         return state, [*effects, do.SendReceipt(device, receipt)]
     effects.append(do.SpoolFrame(device, frame))
@@ -84,7 +84,7 @@ def _never_answered(state: Federation, event: on.FrameArrived, asked: RoundId) -
     if event.kept:
         detail = f"round {asked} is closed, and this update was not answered in it"
         return refuse(state, device, update, Reason.STALE_ROUND, detail)
-    detail = f"round {asked} is no longer kept: nobody knows whether this update counted"
+    detail = f"round {asked} is no longer kept, so it is unknown whether this update counted"
     return refuse(state, device, update, Reason.FORGOTTEN, detail)
 
 

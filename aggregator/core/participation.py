@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedge.wire.freshness import round_of
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 
@@ -17,7 +17,7 @@ class Participation:
 
     admitted: int
     online: int
-    """The devices online, and those that left after taking part."""
+    """The devices online, and those that went offline after they took part."""
     declined: Mapping[str, int] = field(default_factory=dict)
     """How many declined this round, by reason."""
 
@@ -38,7 +38,7 @@ class Participation:
         """The participation from a closed round's summary; None: an older program closed it.
 
         Raises:
-            ValueError: it makes no sense.
+            ValueError: the entry cannot be read.
         """
         found = summary.get("participation")
         if found is None:
@@ -64,7 +64,7 @@ class Participation:
 
 
 def last_of(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """Added to the line that learning is done: the participation in the last rounds.
+    """The participation in the last training round, for the line that learning is done.
 
     >>> last_of([Participation(15, 36, {"bad_data": 21}).summary()])
     '; in the last round 15 of 36 online took part (21 declined: bad_data)'

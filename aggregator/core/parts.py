@@ -1,4 +1,4 @@
-"""Which parts a round is computed with, by name and options: what its row in the ledger says. Pure."""
+"""The parts that a round is computed with, by name and options, as the ledger stores them. Pure."""
 
 import json
 import traceback
@@ -23,25 +23,25 @@ Vector = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an algorithm: its name, and all that it is told."""
+    """A part of an algorithm: its name and its options."""
 
     name: str
     options: str = "{}"
-    """As JSON, with the defaults that held when it was written down: these may be others one day."""
+    """As JSON, with the defaults of the time when they were stored, which may change later."""
 
     @classmethod
     def of(cls, registry: Registry[Any], name: str, given: Mapping[str, Any] | None = None) -> "Part":
         """The part of this name with these options.
 
         Raises:
-            ValueError: there is none of this name, or it does not know an option.
+            ValueError: there is no part of this name, or it has no such option.
         """
         registry.make(name, given)
         options = registry.entries()[name].options.model_validate(dict(given or {}))
         return cls(name, json.dumps(options.model_dump(mode="json"), sort_keys=True))
 
     def made(self, registry: Registry[P]) -> P:
-        """The part itself.
+        """Make the part itself.
 
         Raises:
             ValueError: as `of`.
@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts that decide which model comes of a round's updates."""
+    """The parts that determine which model is made from a round's updates."""
 
     rule: Part = field(default_factory=lambda: Part("mean"))
     server: Part = field(default_factory=lambda: Part("average"))
@@ -66,7 +66,7 @@ class Parts:
 
     @classmethod
     def of(cls, plan: Plan, rule: Part, server: Part) -> "Parts":
-        """Those of a plan, and the aggregator's own."""
+        """The parts that a plan names, and the aggregator's own."""
         return cls(
             rule,
             server,
@@ -76,10 +76,10 @@ class Parts:
 
     @classmethod
     def read(cls, text: str | None) -> "Parts":
-        """The inverse of `text`; None: a program before this one wrote none, and there were no others.
+        """The inverse of `text`; None: an older program stored none, and knew only the default parts.
 
         Raises:
-            ValueError: it is no such text.
+            ValueError: the text cannot be read.
         """
         if text is None:
             return cls()
@@ -106,40 +106,40 @@ class Parts:
 
 @lru_cache(maxsize=16)
 def _sends(local: Part) -> tuple[str, ...]:
-    """Made once: it is asked of each update."""
+    """Cached, because it is needed for each update."""
     return tuple(local.made(LOCAL).sends)
 
 
 def whole(codec: Codec, vector: NDArray[np.float32], base: Vector | None) -> Vector:
-    """The weights of shape (p,) that a decoded vector tells: itself, or `base` with it, in float64.
+    """The weights of shape (p,) from a decoded vector: itself, or the sum of `base` and it, in float64.
 
     Raises:
-        ValueError: it is a change, and there is no base.
+        ValueError: the vector is a change, and there is no base.
     """
     if codec.encodes == "weights":
         return vector
     if base is None:
-        raise ValueError("a codec that encodes changes needs the weights that they are of")
+        raise ValueError("a codec that encodes changes needs the weights that they were made from")
     found: Vector = np.add(base, vector, dtype=np.float64)
     return found
 
 
 class PartError(ConfigError):
-    """A part of the algorithm does not do what it must: which, in which round, and what to do."""
+    """A part of the algorithm fails; the text names the part and the round, and says what to do."""
 
 
 @contextmanager
 def blaming(who: str, where: str, remedy: str) -> Iterator[None]:
-    """Have whatever goes wrong within said to be a part's fault, for a part may be anybody's.
+    """Turn any error within into one that names a part, because a part may be third-party code.
 
     Args:
         who: the part, for people: `the rule mean/2`.
         where: the round.
-        remedy: what the operator can do besides mending it.
+        remedy: what the operator can do instead of correcting the part.
 
     Raises:
-        PartError: instead of what the part raises, even if it wants to end the program. Only a lack of memory
-            stays one: the next start may have more.
+        PartError: instead of what the part raises, also of SystemExit. Only a MemoryError stays one, because
+            the next start may have more memory.
     """
     try:
         yield
@@ -150,23 +150,27 @@ def blaming(who: str, where: str, remedy: str) -> Iterator[None]:
 
 
 def failed(who: str, where: str, error: BaseException, remedy: str) -> PartError:
-    """The error that a part is to be blamed for."""
+    """The error that names a part."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f", in {Path(frame.filename).name}, line {frame.lineno}" for frame in last)
-    return PartError(f"round {where}: {who} fails: {error!r}{place}. Mend it, {remedy}: no update is lost")
+    return PartError(f"round {where}: {who} fails: {error!r}{place}. Correct it, {remedy}; no update is lost")
 
 
 def unchanged(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same vector, not to be written to: what a part gets it must not change."""
+    """A read-only view of a vector, because a part must not change what it gets."""
     view = vector.view()
     view.flags.writeable = False
     return view
 
 
 def require_vector(who: str, vector: object, size: int) -> None:
-    """Raise a ValueError unless this is one vector of float32 of that size: a part may be anybody's."""
+    """Check the result of a part, which may be third-party code.
+
+    Raises:
+        ValueError: it is not a float32 vector of that size.
+    """
     shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
     if type(vector) is not np.ndarray:
-        raise ValueError(f"{who} made {type(vector).__name__}, expected an array of NumPy")
+        raise ValueError(f"{who} made {type(vector).__name__}, expected a NumPy array")
     if shape != (size,) or kind != np.float32:
         raise ValueError(f"{who} made {kind} of shape {shape}, expected float32 of shape ({size},)")

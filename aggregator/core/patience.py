@@ -1,15 +1,13 @@
 """Devices that rounds no longer wait for, because they let deadlines pass or send what is refused. Pure.
 
 A round that has its quorum waits for each device that is online, chosen, and has neither answered nor
-declined. A device that only seems to be online could so delay every round until its deadline. So a device is
-given up after
-`MISSES` misses in a row. An admitted update ends the row. A miss is one of these:
+declined. So a device that only seems to be online could delay every round until its deadline. Therefore a
+device is given up after `MISSES` misses in a row. An admitted update ends the row. A miss is one of these:
 
-* Rounds that had their quorum waited for it in vain, half of the deadline in all, in one round or in several:
+* Rounds that had their quorum waited for it in vain, half of a deadline in all, in one round or in several:
   it was silent until the deadline, went offline, or declined late. Two periods do not count: the time before
-  a break of the connection to the broker, because the device may not be back; and, for a device that has gone
-  or declined, the time before an update of another one was admitted, because the round waited for that one
-  too.
+  the connection to the broker broke, because the device may not be back; and, for a device that has gone or
+  declined, the time before an update of another one was admitted, because the round waited for that one, too.
 * A round waited for it, and its one answer was refused.
 
 Below quorum there are no misses: such a round waits for its deadline anyway, and all devices may be slow.
@@ -32,7 +30,7 @@ from fedge.wire.freshness import Attempt
 MISSES = 2
 """After this many misses in a row a device is given up."""
 SHARE = 0.5
-"""The share of the deadline for which a device must have been awaited in vain for a miss."""
+"""The share of a deadline after which waiting for a device in vain is a miss."""
 AGAIN = 10
 """This many rounds after its last miss it is awaited once more."""
 NAMED = 5
@@ -54,9 +52,13 @@ def given_up(state: Federation) -> list[str]:
 
 
 def waited(before: Federation, taken: Step, now_s: float, moved: Iterable[str]) -> Step:
-    """Record since when new devices are awaited, and how long those were that no longer are.
+    """Record when devices began to be awaited, and how long those were awaited that no longer are.
 
-    `moved`: all devices to which one of these may apply.
+    Args:
+        before: the state before the step.
+        taken: the step.
+        now_s: monotonic seconds.
+        moved: all devices that may have changed.
     """
     state, effects = taken
     here = (state.round, state.attempt)
@@ -101,7 +103,9 @@ def in_vain(state: Federation, now_s: float) -> Step:
     said = f"round {state.round}: {late}{_listing(counted)} did not answer"
     lost = [device for device in counted if is_given_up(state, device)]
     if lost:
-        said += f". After {MISSES} misses rounds no longer wait for {_listing(lost)}, {_until(state)}"
+        said += (
+            f". After {MISSES} misses in a row rounds no longer wait for {_listing(lost)}, {_until(state)}"
+        )
     return state, [*effects, do.Log("warning" if lost else "info", said)]
 
 
@@ -118,11 +122,11 @@ def answered(state: Federation, device: str) -> Step:
         if counted and is_given_up(state, device):
             said = (
                 f"round {state.round}: rounds no longer wait for {device}, whose answer was refused "
-                f"({answer.reason}): {MISSES} misses. It is awaited again {_until(state)}"
+                f"({answer.reason}), after {MISSES} misses in a row, {_until(state)}"
             )
             effects.append(do.Log("warning", said, device, "given up"))
         return state, effects
-    # The round has waited for this one too: with those that are gone nobody may have had to wait.
+    # The round has waited for this one, too, so those that are gone may have delayed nothing.
     waited_s, vain_s = state.waited_s.drop(device), state.vain_s.drop(device)
     missed_by = state.missed.drop(device)
     state = replace(state, waited_s=waited_s, left_s=PerDevice(), vain_s=vain_s, missed=missed_by)
@@ -136,23 +140,23 @@ def answered(state: Federation, device: str) -> Step:
 
 
 def too_few(state: Federation) -> list[do.Effect]:
-    """A log line for the beginning of a round that cannot close without devices it does not wait for."""
+    """The log line at the beginning of a round that cannot close without devices that it does not await."""
     able = [device for device in state.online if may_count(state, device)]
     lost = [device for device in able if is_given_up(state, device)]
     others, needed = len(able) - len(lost), updates_needed(state)
     if not lost or others >= needed:
         return []
     said = (
-        f"round {state.round}: it does not wait for {_listing(lost)}, who missed deadlines, and the other "
-        f"{others} devices online that may count are fewer than the {needed} that it takes to close "
-        "it: it stays open until its deadline"
+        f"round {state.round}: it does not wait for {_listing(lost)} after {MISSES} misses in a row. The "
+        f"other {others} devices online that can take part are fewer than the {needed} updates that "
+        "close it, so it stays open until its deadline"
     )
     return [do.Log("warning", said)]
 
 
 def unheard(state: Federation) -> str:
-    """The devices that an attempt below quorum has waited for in vain, for its log; these are no misses."""
-    return f". Online and silent: {_listing(list(state.awaited))}" if state.awaited else ""
+    """The devices that an attempt below quorum has awaited in vain, for its log line; these are no misses."""
+    return f". Online without an answer: {_listing(list(state.awaited))}" if state.awaited else ""
 
 
 def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:

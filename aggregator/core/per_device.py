@@ -1,12 +1,12 @@
-"""Maps and sets of devices that cost the same to change however large the fleet is.
+"""Immutable maps and sets of devices in which a change takes O(log n).
 
-A core's state is frozen: to change one entry of a map means to make another map. A copied dict takes time
-with the number of devices. These share all but a few nodes with the one before (`immutables.Map`, a hash
-array mapped trie: Bagwell, Ideal Hash Trees, 2001), so a change takes O(log n).
+A core's state is frozen, so to change one entry of a map means to make another map. To copy a dict takes
+O(n). These maps share all but a few nodes with the one before (`immutables.Map`, a hash array mapped trie:
+Bagwell, "Ideal Hash Trees", 2001).
 
 A trie is iterated by hash, and the hashes of strings differ from process to process. So iteration here is by
-name: whatever is made of it is a function of the entries. It takes O(n log n), and is for what happens once
-in a round.
+name, and its results are a function of the entries. It takes O(n log n), and is for what happens once in a
+round.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -19,7 +19,7 @@ W = TypeVar("W")
 
 
 class PerDevice(Mapping[str, V]):
-    """A value for each of some devices; it never changes."""
+    """An immutable map with a value for each of some devices."""
 
     __slots__ = ("_map",)
 
@@ -76,7 +76,7 @@ def _wrapped(values: "Map[str, V]") -> PerDevice[V]:
 
 
 class Devices(Set[str]):
-    """Some devices; it never changes. Its operators (`|`, `&`, `-`, …) take any set, in O(n log n)."""
+    """An immutable set of devices. Its operators (`|`, `&`, `-`, …) take any set, in O(n log n)."""
 
     __slots__ = ("_map",)
 

@@ -1,8 +1,8 @@
 """The observations before taking over a federation: another aggregator, the announcement, the devices. Pure.
 
 The last will of a dead aggregator may not have been sent yet. So an `online` whose beat does not move is
-believed for `PATIENCE_S` at most, from when it was sent; an aggregator that was killed and starts again only
-waits for the rest of that time. A beat that moves is believed.
+believed for `PATIENCE_S` at most, from when it was sent. An aggregator that was killed and starts again only
+waits for the rest of that time. A beat that moves proves that the other one is running.
 """
 
 from dataclasses import dataclass, field, replace
@@ -30,8 +30,9 @@ RETAINED_S = 60.0
 def is_of_key(status: Status, key: bytes | None) -> bool:
     """Whether the round that a device has seen is evidence about the ledger of the owner of `key`.
 
-    A stolen key can announce rounds that none can follow; under the next key devices begin anew. A device
-    that pins no key accepts any announcement. If nothing is signed, there are only the numbers.
+    A thief of a key can announce the highest round numbers, after which no round can come; under the next
+    key, devices count rounds from the beginning. A device that pins no key accepts any announcement. If
+    nothing is signed (`key` is None), every claim is evidence.
     """
     return key is None or status.signer == key
 
@@ -43,21 +44,21 @@ class LeaderCheck:
     seen_s: float
     """When the last message came."""
     quiet_s: float = QUIET_S
-    """How long it must have been silent: longer on a slow line."""
+    """How many seconds of silence mean that all retained messages have come: longer on a slow line."""
     other: Service | None = None
     """Another aggregator that says it is online."""
     other_since_s: float = 0.0
     """When it said so first."""
     moved: bool = False
-    """Its beat moves: it is alive."""
+    """Whether its beat moves, so that it is running."""
     announced: RoundId | None = None
     """The round of the retained manifest."""
     done: bool = False
     """That manifest says that learning is done."""
     task: Blob | None = None
-    """The place of the task that it announces."""
+    """The task that it announces, with its slot."""
     model: Blob | None = None
-    """The place of the model that it announces."""
+    """The model that it announces, with its slot."""
     devices: PerDevice[RoundId] = field(default_factory=PerDevice)
     """The round that each device claims to have seen; none if it belongs to a signing key that is not
     ours."""
@@ -120,7 +121,7 @@ class LeaderCheck:
         if known is None:
             return f"round {self.announced} was announced, and this ledger is new"
         if self.announced > known:
-            return f"round {self.announced} was announced, this ledger only knows {known}"
+            return f"round {self.announced} was announced, and the newest round of this ledger is {known}"
         if self.announced == known and self.done:
-            return f"round {self.announced} was announced as done, in this ledger it is open"
+            return f"round {self.announced} was announced as done, and in this ledger it is open"
         return None

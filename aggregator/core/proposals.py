@@ -1,4 +1,4 @@
-"""The rules for the data of the whole fleet, as an operator proposes them: they travel in the task."""
+"""The rules for the data of the whole fleet that an operator proposes; they are sent with the task."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,7 +16,7 @@ class HoldoutSection(Section):
     part: float | None = Field(default=None, ge=0, lt=0.9, allow_inf_nan=False)
     """The share of the rows; 0: none."""
     by: Literal["time", "every", "random", "series"] | None = None
-    """Which rows: `time`, the last of each series; `every` so many; `random` ones; or whole `series`."""
+    """Which rows: `time`, the last of each series; `every`, one in so many; `random`; or whole `series`."""
 
 
 def _holdout(value: object) -> object:
@@ -27,7 +27,7 @@ def _holdout(value: object) -> object:
 class DataSection(Section):
     """`[data]`: the rules for the data of the whole fleet that are proposed to the devices' owners.
 
-    What an owner has set wins. What is not set here is not proposed.
+    An owner's own setting has precedence. Rules that are not set here are not proposed.
     """
 
     missing: Literal["refuse", "drop", "fill"] | None = None
@@ -56,7 +56,7 @@ class DataSection(Section):
 
 
 def kept(announced: Task, configured: Task, clip: float) -> str | None:
-    """What to say where a generation goes on with other rules than those configured now; None: nothing.
+    """The log line if a generation goes on with other rules than those configured now; else None.
 
     Args:
         announced: the task that the generation learns.
@@ -69,6 +69,6 @@ def kept(announced: Task, configured: Task, clip: float) -> str | None:
     if not changed:
         return None
     return (
-        f"{' and '.join(changed)} changed since this generation began, which keeps what it began with; "
-        "`fedge-aggregator new-generation` begins with what is set now"
+        f"{' and '.join(changed)} changed since this generation began, which keeps the old values; run "
+        "`fedge-aggregator new-generation` to use the new ones"
     )

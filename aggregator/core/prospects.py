@@ -1,4 +1,4 @@
-"""Rules of a configuration that cannot be fulfilled, found before any round. Pure."""
+"""Rules of a configuration that can never be met, found before any round. Pure."""
 
 from collections.abc import Collection
 
@@ -7,7 +7,7 @@ from aggregator.core.quorum import FEWEST
 
 
 def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) -> list[str]:
-    """Lines for the operator at the start: each rule that cannot be fulfilled, and what to do.
+    """The log lines at the start on rules that can never be met, with what to do.
 
     Args:
         settings: the configuration; it is valid.
@@ -18,11 +18,11 @@ def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) ->
     if stopping.patience is not None and stopping.patience >= stopping.rounds:
         found.append(
             f"[stopping] patience = {stopping.patience} cannot end learning: {stopping.rounds} rounds are "
-            "asked, and the first of them measures what the others may improve on. Set it below "
+            "set, and the first one only gives the figure that the others may improve. Set patience below "
             f"{stopping.rounds}, or more [stopping] rounds"
         )
     found += [
-        f"[stopping] {name} cannot end learning: one round is asked, and a model is measured by the round "
+        f"[stopping] {name} cannot end learning: one round is set, and a model is measured in the round "
         "after the one that made it. Set more [stopping] rounds"
         for name in ("accuracy", "rmse")
         if getattr(stopping, name) is not None and stopping.rounds == 1
@@ -33,8 +33,8 @@ def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) ->
         if left < (rounds.quorum if isinstance(rounds.quorum, int) else FEWEST):
             found.append(
                 f"no round can close: [rounds] quorum = {rounds.quorum}, and of the {len(roster)} devices in "
-                f"[federation] devices {left} are not in quarantine. Lower the quorum, or lift one (`fedge "
-                "quarantine --lift`)"
+                f"[federation] devices only {left} are not in quarantine. Lower the quorum, or lift the "
+                "quarantine of devices (`fedge quarantine --lift`)"
             )
         elif rounds.target is not None and left < rounds.target:
             found.append(

@@ -1,10 +1,10 @@
 """The number of updates that close a round. Pure.
 
-`[rounds] quorum` is this number, or a share of the devices. The share is of the devices that `[federation]
-devices` lists or, without a list, of those online when an attempt begins; devices in quarantine do not count.
-It becomes a number then, rounded up, which holds for that attempt, also after a restart. A device that
-declines is online, and so counts. With few devices the number is two, because a mean of one update would be
-that device's own model. So a round that opens while nobody is online takes two.
+The share is of the devices that `[federation] devices` lists or, without a list, of those online when an
+attempt begins; devices in quarantine do not count. It becomes a number then, rounded up, which holds for that
+attempt, also after a restart. A device that declines is online, and so counts. The number is at least two,
+because a mean of one update would be that device's own model. So a round that opens while no device is online
+needs two.
 """
 
 import math
@@ -14,7 +14,7 @@ from aggregator.core.federation import Federation
 from aggregator.phases.phase import phase_of
 
 FEWEST = 2
-"""The smallest number of updates."""
+"""The smallest number of updates that a share of the devices can mean."""
 
 
 def quorum_of(
@@ -66,14 +66,14 @@ def updates_needed(state: Federation) -> int:
 
 
 def remedy(rule: int | float, admitted: int, whole: int) -> str:
-    """The remedy for the operator if so many updates do not close a round, in words.
+    """What the operator can do if this many updates do not close a round, in words.
 
     >>> remedy(0.8, 4, 7)
     '[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)'
     >>> remedy(5, 3, 7)
     '[rounds] quorum = 3 would close it with the 3 that came (it is 5)'
     >>> remedy(0.8, 1, 7)
-    'no quorum closes it: it takes 2 updates at least; `fedge devices` says why devices decline'
+    'no quorum can close it with fewer than 2 updates; `fedge devices` says why devices decline'
 
     Args:
         rule: `[rounds] quorum`.
@@ -81,13 +81,13 @@ def remedy(rule: int | float, admitted: int, whole: int) -> str:
         whole: the number of devices that the share refers to, without those in quarantine.
     """
     if admitted < FEWEST:
-        fewest = f"no quorum closes it: it takes {FEWEST} updates at least"
+        fewest = f"no quorum can close it with fewer than {FEWEST} updates"
         return f"{fewest}; `fedge devices` says why devices decline"
     if isinstance(rule, int):
         value, of = f"{admitted}", ""
     else:
         value, of = f"{math.floor(100 * min(admitted / max(whole, 1), 1.0) + 1e-9) / 100:g}", f" of {whole}"
-        if value == "0":  # of more than a hundred times as many devices
+        if value == "0":  # a hundredth of the devices is more than came
             value = f"{admitted}"
     return f"[rounds] quorum = {value} would close it with the {admitted} that came (it is {rule:g}{of})"
 

@@ -1,4 +1,4 @@
-"""Receipts for devices: an update is admitted, is refused with a reason, or shall be sent again. Pure."""
+"""Receipts for devices: an update is admitted, refused with a reason, or to be sent again. Pure."""
 
 from dataclasses import replace
 from typing import Literal
@@ -13,7 +13,7 @@ from fedge.wire.messages.receipt import Receipt
 from fedge.wire.reasons import Reason
 
 BUSY_RETRY_S = 5.0
-SET_ASIDE = "the federation's operator has set this device aside; nothing of it counts until that is lifted"
+SET_ASIDE = "the federation's operator has set this device aside, so its updates do not count for now"
 
 
 def receipt_of(
@@ -53,18 +53,18 @@ def refuse(state: Federation, device: str, digest: bytes, reason: Reason, detail
 
 
 def turn_away(state: Federation, device: str, digest: bytes) -> Step:
-    """Refuse an update of a device in quarantine."""
+    """Refuse an update of a device in quarantine, and record that."""
     state = replace(state, turned_away=state.turned_away.put(device))
     return refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
 
 
 def repeat(state: Federation, device: str, answer: Verdict, round_id: RoundId) -> Step:
-    """Send the first verdict on a known update again, and keep nothing twice."""
+    """Send the first verdict on a known update again; nothing is stored."""
     receipt = receipt_of(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
     return state, [do.SendReceipt(device, receipt)]
 
 
 def busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
-    """Ask a device to send again later; of several such receipts only the last is sent."""
+    """Ask a device to send its update again later."""
     receipt = receipt_of(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
     return state, [do.SendReceipt(device, receipt)]

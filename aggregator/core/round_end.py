@@ -31,7 +31,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     if admitted >= updates_needed(state) and (reached or late or not state.awaited):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
-    if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
+    if late and not state.published:  # the next attempt begins when it can be announced
         return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []
     if late:
         why = f"{admitted} of {updates_needed(state)} updates at the deadline"
@@ -85,7 +85,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
 
 
 def close_failed(state: Federation, event: on.CloseFailed) -> Step:
-    """Wait for more updates: the admitted ones make no model."""
+    """Begin the next attempt, because the admitted updates make no model."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
     state, effects = isolate(replace(state, stage=Stage.COLLECTING))
@@ -99,9 +99,9 @@ def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
         return state, []
     counted = state.admitted
     state, effects = isolate(replace(state, stage=Stage.COLLECTING))
-    if state.admitted < counted:  # the mean was also of these: of the others it says nothing
+    if state.admitted < counted:  # that mean included these, so it says nothing about the others
         return _close_again(state, event.now_s, effects)
-    detail = detail_of(f"{event.detail}, because of this one: it does not count")
+    detail = detail_of(f"{event.detail}; this update is a cause of that, so it does not count")
     for device in event.devices:
         before = state.answers[device]
         answer = replace(before, verdict="refused", reason=Reason.SET_ASIDE, detail=detail)
@@ -110,15 +110,15 @@ def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
         effects.append(do.CountRefusal(device, Reason.SET_ASIDE))
     more_of_them = f" and {len(event.devices) - NAMED} more" if len(event.devices) > NAMED else ""
     text = (
-        f"round {state.round}: {event.detail}; set aside, for it is because of them: "
-        f"{', '.join(event.devices[:NAMED])}{more_of_them}; what they sent in this round does not count"
+        f"round {state.round}: {event.detail}; the updates that cause this are set aside and do not count: "
+        f"{', '.join(event.devices[:NAMED])}{more_of_them}"
     )
     effects.append(do.Log("error", text))
     return _close_again(state, event.now_s, effects)
 
 
 def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
-    """Compute the model from the other updates, if enough, after some were set aside while closing."""
+    """Compute the model from the other updates, if they are enough; else begin the next attempt."""
     if state.admitted >= updates_needed(state):
         closing = do.CloseRound(state.round, state.kind)
         return replace(state, stage=Stage.CLOSING), [*effects, closing]
@@ -127,7 +127,7 @@ def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> S
 
 
 def finished(state: Federation) -> str | None:
-    """The reason why learning is over; None: it goes on. A function of the closed rounds."""
+    """The reason why learning is done; None: it goes on. A function of the closed rounds."""
     reason = state.stopping.reason(state.progress)
     if reason is None:
         return None
@@ -135,7 +135,7 @@ def finished(state: Federation) -> str | None:
 
 
 def _can_be_measured(state: Federation, count: int) -> bool:
-    """Whether enough devices are online to measure the newest model, which this many devices made."""
+    """Whether enough devices are online to measure the newest model, which `count` devices made."""
     if not phase_of(state.kind).trains or state.progress.best is None:
         return False
     asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))

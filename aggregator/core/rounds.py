@@ -1,25 +1,25 @@
-"""What the aggregator decides: `step(state, event) -> (state, effects)`, and nothing else affects it.
+"""What the aggregator decides in its rounds: `step(state, event) -> (state, effects)`.
 
 Pure (law 1). Effects are performed in the order they are listed; those in `DURABLE` are committed before
-any other effect of the same turn is performed, so nothing is seen that a crash could forget (law 4).
+any other effect of the same turn is performed, so a crash loses nothing that was visible outside (law 4).
 
     PREPARING ──frames acknowledged──► COLLECTING ──target, all answered, or deadline──► CLOSING
         ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
                                                              stopping rule, measured ──► DONE
 
-Devices measure the model that a round begins with. So once the stopping rule has come true, one more round,
-of the kind `evaluate`, only measures the newest model. It closes with whatever has arrived at its deadline,
-and leaves the model as it is. It is left out if too few devices online can do it to speak for those who made
-the model, or if no round has brought a figure to compare models by.
+Devices measure the model that a round begins with. So once the stopping rule is met, one more round, of the
+kind `evaluate`, only measures the newest model. It closes with whatever has arrived at its deadline, and does
+not change the model. It is left out if too few devices are online to measure for those who made the model, or
+if no round has brought a figure to compare models by.
 
 A deadline counts the time with a connection since the attempt was first announced. Without a connection the
-time stands still, and the next attempt begins when it can be announced. So no attempt passes unheard. A
-device that lets deadlines pass is given up (`aggregator.core.patience`).
+time stands still, and the next attempt begins when it can be announced. So devices can hear of every attempt.
+A device that lets deadlines pass is given up (`aggregator.core.patience`).
 
-CLOSING lasts as long as the rule computes, and everything else goes on: an update that arrives is told to
-come again. If there is no model in the end, the round is COLLECTING again, with the next attempt. If some
-updates make the mean unusable, they are set aside; with enough others the round stays CLOSING, and is
+CLOSING lasts as long as the rule computes, and everything else goes on: a device whose update arrives is told
+to send it again. If there is no model in the end, the round is COLLECTING again, with the next attempt. If
+some updates make the mean unusable, they are set aside; with enough others the round stays CLOSING, and is
 computed from those.
 """
 
@@ -53,13 +53,15 @@ def due_s(state: Federation) -> float:
 
 
 def start(state: Federation, now_s: float) -> Step:
-    """Begin, from what the ledger knows: announce the open round, or that learning is done."""
+    """Begin with the state from the ledger: announce the open round, or that learning is done."""
     state = replace(state, beat_due_s=now_s + BEAT_S)
     if state.stage is Stage.DONE and (why := finished(state)) is not None:
         return state, [do.Complete(why)]
     if not state.cohorts:
         return draw(state)
-    if state.quorum is None and (quorum := next_quorum(state)) is not None:  # it was drawn under another rule
+    if (
+        state.quorum is None and (quorum := next_quorum(state)) is not None
+    ):  # it was drawn while the quorum was a number
         saved = do.SaveRound(state.round, state.kind, state.attempt, state.cohorts, quorum)
         return replace(state, quorum=quorum), [saved, do.SaveElapsed(state.round, state.elapsed_s)]
     return state, []
@@ -103,7 +105,7 @@ def step(state: Federation, event: on.Event) -> Step:
 
 
 def _quarantined(state: Federation, event: on.Quarantined) -> Step:
-    """Ask a lifted device again that was refused in this attempt, if the round needs it."""
+    """Handle a change of the quarantine; begin the next attempt if the round needs lifted devices."""
     state, effects = quarantined(state, event)
     needed = needed_again(state)
     if not needed:
@@ -136,7 +138,7 @@ def _tick(state: Federation, now_s: float) -> Step:
     effects: list[do.Effect] = []
     if now_s >= state.beat_due_s:
         state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
-        if state.since_s is not None and state.stage is not Stage.DONE:  # to close may take long
+        if state.since_s is not None and state.stage is not Stage.DONE:  # closing may take long
             effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
         if state.link_up:
             effects.append(do.PublishService(service(state)))

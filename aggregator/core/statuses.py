@@ -1,4 +1,4 @@
-"""The statuses of devices: they come, go, decline, or have seen newer rounds than this ledger. Pure."""
+"""The statuses of devices, which come, go, decline, or have seen newer rounds than this ledger. Pure."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
 
 
 def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
-    """Handle a device's claim of a newer round than this ledger's; None: it takes its claim back."""
+    """Handle a device's claim of a newer round than this ledger's; None: it withdraws its claim."""
     before = state.devices_ahead.get(device)
     state = claiming(state, device, seen)
     counts = state.claims
@@ -78,7 +78,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
         return state, [do.Abort(text + more, gave_way=False, later=counts.young)]
     listed = state.roster is None or device in state.roster
     if is_near(seen, state.round) or not listed:
-        text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
+        text = f"{device} has seen round {seen}, and this ledger is at {state.round}: it will not take part"
         return state, [do.Log("error", text, device, "ahead")] if before is None else []
     if device in state.incredible:
         return state, []
@@ -88,14 +88,14 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
 
 
 def _untrusting(state: Federation, device: str, believed: bytes) -> Step:
-    """Log once that a device trusts a key that was never ours, and so refuses our announcements."""
+    """Log once that a device trusts a signing key that was never ours, and so refuses our announcements."""
     if device in state.untrusting_devices:
         return state, []
     text = (
-        f"{device} believes the signing key {fingerprint(believed)}, ours is "
-        f"{fingerprint(state.signers[-1])}: it refuses what is announced. Is [signing] key an old copy, "
-        "or another one pinned there?"
+        f"{device} trusts the signing key {fingerprint(believed)}, and this aggregator signs with "
+        f"{fingerprint(state.signers[-1])}: the device refuses its announcements. Check whether [signing] "
+        "key is an old copy, and which key the device pins"
     )
     return replace(state, untrusting_devices=state.untrusting_devices.put(device)), [
-        do.Log("error", text, device, "estranged")
+        do.Log("error", text, device, "untrusting")
     ]

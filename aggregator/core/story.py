@@ -1,4 +1,4 @@
-"""Log lines on closed rounds and on the end of learning: the rules' figures, and the best model. Pure.
+"""Log lines on closed rounds and on the end of learning, with figures and the best model. Pure.
 
 A line is made of parts, so that other parts can be inserted.
 """
@@ -33,11 +33,7 @@ def measured(progress: Progress, generation: int) -> list[str]:
     figures = progress.newest
     told = [FIGURES[name] for name in _in_order(progress.by) if FIGURES[name].key in figures]
     if not told:
-        few = (
-            "too few devices told figures of it"
-            if progress.final is not None
-            else "no figures of held-out rows"
-        )
+        few = "too few devices measured it" if progress.final is not None else "no figures of held-out rows"
         return [f"{model} not measured: {few}", *_best(progress)]
     parts = [figure.text(figures[figure.key]) for figure in told]
     parts[0] = f"{model}: {parts[0]}"
@@ -49,7 +45,7 @@ def measured(progress: Progress, generation: int) -> list[str]:
 
 
 def _in_order(first: FigureName) -> list[FigureName]:
-    """The figure of the rules, and then the others."""
+    """The figure that models are compared by, and then the others."""
     return [first, *(name for name in FIGURES if name != first)]
 
 
@@ -63,7 +59,7 @@ def _best(progress: Progress) -> list[str]:
 
 
 def finished(reason: str, progress: Progress, generation: int) -> str:
-    """The line on why learning is over, with its result."""
+    """The line on why learning is done, with its result."""
     if progress.best is None and not any(figure.key in progress.newest for figure in FIGURES.values()):
         return reason
     unmeasured = f"the newest model, of round {RoundId(generation, progress.made)}, is not measured"
@@ -72,17 +68,17 @@ def finished(reason: str, progress: Progress, generation: int) -> str:
 
 
 def missing(stopping: StoppingRule, progress: Progress) -> str | None:
-    """A warning if a rule's figure is missing for some rounds; once in each row of such rounds."""
+    """The warning that a stopping rule's figure is missing, once in a row of such rounds; else None."""
     lacks = [name for name in stopping.needs if progress.untold.get(name) == FIRST_ROUNDS]
     if not lacks:
         return None
     labels = " and ".join(FIGURES[name].label for name in lacks)
     keys = " and ".join(_key(stopping, name) for name in lacks)
     return (
-        f"no {labels} came with the last {FIRST_ROUNDS} rounds, so that [stopping] {keys} cannot end "
-        "learning: the devices hold no rows out ([data] holdout = 0), or fewer than three of those that "
-        "count do and others do not, or their program is older and does not tell it. Set [data] holdout on "
-        f"the devices; until then learning ends after [stopping] rounds = {stopping.rounds}"
+        f"the last {FIRST_ROUNDS} rounds brought no {labels}, so [stopping] {keys} cannot end learning. "
+        "Either the devices hold no rows out ([data] holdout = 0), or fewer than three of those that count "
+        "do, or their program is too old to report it. Set [data] holdout on the devices; until then "
+        f"learning ends after [stopping] rounds = {stopping.rounds}"
     )
 
 
@@ -96,8 +92,9 @@ def _key(stopping: StoppingRule, name: FigureName) -> str:
 
 
 def way_back(bad: RoundId) -> str:
-    """The remedy for a bad model, in words: go back to that of the round before."""
+    """What to do about a bad model, in words: go back to that of the round before."""
     before = f" --from-round {bad.round - 1}" if bad.round > 0 else ""
     return (
-        f"run `fedge-aggregator new-generation{before}`; nothing is stopped (docs/operations.md, A bad model)"
+        f"run `fedge-aggregator new-generation{before}`; the aggregator goes on running "
+        "(docs/operations.md, A bad model)"
     )

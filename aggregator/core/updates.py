@@ -25,7 +25,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     if device in state.quarantined:
         state, more = turn_away(state, device, digest)
         return state, dropped + more
-    if state.stage is Stage.CLOSING:  # too late for this model; but if none comes of it, the round needs more
+    if (
+        state.stage is Stage.CLOSING
+    ):  # too late for this model; but if closing fails, the round needs more updates
         receipt = receipt_of(state, digest, "retry", after_s=BUSY_RETRY_S)
         return state, [*dropped, do.SendReceipt(device, receipt)]
     if state.stage is Stage.DONE or device in state.answers:
@@ -34,15 +36,15 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):
         if verdict.reason is Reason.STALE_ROUND and not event.remembered:
-            detail = f"round {round_of(message)} is no longer kept: nobody knows whether this update counted"
+            detail = f"round {round_of(message)} is no longer kept, so it is unknown whether it counted"
             verdict = Rejection(Reason.FORGOTTEN, detail)
-        # One made from another model is of another history of this round, and no answer in this one. Who is
-        # not chosen was asked by another aggregator with this history, or before this ledger was restored:
-        # a later attempt may ask it for just this update.
+        # An update from another base is of another history of this round, and is no answer in this one. A
+        # device that is not chosen was asked by another aggregator with this history, or before this ledger
+        # was restored: a later attempt may ask it for this very update.
         no_answer = verdict.reason in (Reason.WRONG_BASE, Reason.NOT_CHOSEN)
         in_round = round_of(message) == state.round and message.device == device and not no_answer
         state, more = refuse(state, device, digest, verdict.reason, verdict.detail)
-        if in_round:  # its one answer in this round; said again it gets the same verdict
+        if in_round:  # it is the device's one answer in this round; if sent again it gets the same verdict
             answer = Verdict(digest, "refused", verdict.reason, verdict.detail)
             state = state.answered(device, answer)
             more = [do.SaveAnswer(state.round, device, answer), *more]
@@ -57,15 +59,15 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
 
 
 def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
-    """Log once that a device measures with classes it does not train on, until that is fixed."""
+    """Log once that a device measures on classes that it does not train on, until that is corrected."""
     unseen, held = int(figures.get("held_unseen", 0)), int(figures.get("held_out", 0))
     if bool(unseen) == (device in state.unseen):
         return state, []
     if not unseen:
         return replace(state, unseen=state.unseen.drop(device)), []
     said = (
-        f"{device}: {unseen} of its {held} held-out rows are of classes that its training part lacks: it "
-        'should set [data] holdout = { part = …, by = "every" }'
+        f"{device}: {unseen} of its {held} held-out rows are of classes that its training part lacks; its "
+        'owner should set [data] holdout = { part = …, by = "every" }'
     )
     state = replace(state, unseen=state.unseen.put(device))
     return state, [do.Log("warning", said, device, "held_unseen")]

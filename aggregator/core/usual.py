@@ -1,19 +1,19 @@
-"""How far from its base an update usually is, by the closed rounds of a generation."""
+"""The usual distance of an update from its base, from the closed rounds of a generation. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MEDIAN = "median_norm"
-"""The median distance of a round's updates, in its summary; of a further vector with `.NAME` behind it."""
+"""The key in a round's summary of its updates' median distance; `median_norm.NAME` for a further vector."""
 
 
 @dataclass(frozen=True)
 class Usual:
     """The usual distance, from the summaries of the closed training rounds.
 
-    It is the longest of their medians and not the last one: a fleet that has finished learning hardly moves,
-    and must still be able to learn something new. It must also be able to undo the last round, however far
-    that moved the model.
+    It is the longest of their medians and not the last one: the updates of a fleet that has finished learning
+    are short, and it must still be able to learn something new. It must also be able to undo the last round,
+    however far that moved the model.
     """
 
     longest: float = 0.0
@@ -21,7 +21,7 @@ class Usual:
     moved: float = 0.0
     """How far the last round moved the model."""
     vectors: Mapping[str, float] = field(default_factory=dict)
-    """The longest median length of each further vector; one that is not there has no usual length."""
+    """The longest median length of each further vector; a vector that is missing here has none yet."""
 
     def after(self, summary: Mapping[str, float]) -> "Usual":
         """The usual distance after one more closed round."""

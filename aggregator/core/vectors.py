@@ -17,7 +17,7 @@ from fedge.wire.messages import update as wire
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason, Rejection
 
-if TYPE_CHECKING:  # they ask for this
+if TYPE_CHECKING:  # it imports this module
     from aggregator.core.admission import Terms
 
 
@@ -57,7 +57,7 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         return Admitted(message.samples)
     weights = whole(codec, vector, terms.start)
     if weights is not vector and not _finite_in_float32(weights):
-        return Rejection(Reason.NOT_FINITE, "the model with this change is beyond float32")
+        return Rejection(Reason.NOT_FINITE, "the sum of the model and this change is not finite in float32")
     if terms.furthest is not None:
         norm = distance(terms.start, weights)
         if norm > terms.furthest:
@@ -85,7 +85,7 @@ def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np
         require_vector(f"the codec {terms.codec}", vector, size)
     except ProtocolError as error:
         return Rejection(Reason.WRONG_LENGTH, str(error))
-    except Exception as error:  # a codec may be anybody's, and what it reads comes from the network
+    except Exception as error:  # a codec may be third-party code, and what it reads comes from the network
         return Rejection(Reason.MALFORMED, f"{name}: the codec {terms.codec!r} cannot read it: {error!r}")
     # One pass without a mask of p booleans: a sum is finite unless a term is not, or it overflows, and
     # only then every entry is looked at.

@@ -1,4 +1,4 @@
-"""The verdict on what a device sent, and the record of one that did not."""
+"""The verdict on a device's update, and the record of a device that sent none."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,12 +22,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Missed:
-    """How a device has let a round wait in vain."""
+    """A device's misses (`aggregator.core.patience`)."""
 
     times: int
-    """In a row, without an admitted update between; no more are counted than matter."""
+    """Misses in a row, since its last admitted update; counted up to `patience.MISSES`."""
     last: Attempt
-    """Where that was the last time."""
+    """The attempt of the last one."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ def unworkable(parts: Parts, size: int) -> str | None:
     local, sends, receives = parts.local.name, parts.sends, parts.hands_on
     if untold := sorted(set(receives) - set(sends)):
         return (
-            f"[plan] local: {local!r} receives {', '.join(untold)}, which no device sends: the aggregate "
-            "of a vector is what is announced under its name"
+            f"[plan] local: {local!r} receives {', '.join(untold)}, which no device sends: a vector that is "
+            "announced is the aggregate of the vectors of that name"
         )
     for name in (*sends, *receives):
         if re.fullmatch(VECTOR_NAME, name) is None or name == "weights":
@@ -21,11 +21,13 @@ def unworkable(parts: Parts, size: int) -> str | None:
     if max(len(sends), len(receives)) > MAX_VECTORS:
         return f"[plan] local: {local!r} sends or receives more than {MAX_VECTORS} vectors"
     if not isinstance(getattr(parts.rule.made(RULES), "version", None), str):
-        return f"[rule] name: {parts.rule.name!r} has no version, which each closed round must name"
+        return (
+            f"[rule] name: {parts.rule.name!r} has no version, which each closed round must name; give it one"
+        )
     most = parts.codec.made(CODECS).max_bytes(size) * (1 + len(sends))
     if most + 65_536 > MAX_SIZE:
         return (
-            f"[plan] codec: an update of {size} weights may come to {most} bytes by {parts.codec.name!r}, "
-            f"and a message has {MAX_SIZE} at most: make the network smaller, or choose another codec"
+            f"[plan] codec: an update of {size} weights may take {most} bytes with {parts.codec.name!r}, "
+            f"and a message has {MAX_SIZE} at most: make the network smaller, or set another codec"
         )
     return None

@@ -1,4 +1,4 @@
-"""The export job of the model that is chosen among those which the ledger keeps."""
+"""The export job of the model that is chosen among those that the ledger keeps."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,14 +17,14 @@ from fedge.wire.messages.task import Task
 
 
 def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) -> Job | None:
-    """The export of the model chosen after the round `until`, which closed last.
+    """The export of the model that is chosen after the round `until`, which closed last.
 
-    Where that was a survey, after which nobody has trained yet, it is what was chosen at the end of the
-    generation before. Where the ledger does not keep that, None: the files stay that are there. Only the very
-    first weights of a federation are exported.
+    If that round was a survey, no device has trained in this generation yet. Then it is the model chosen at
+    the end of the generation before; None, and the exported files stay, if the ledger does not keep that. The
+    first weights are exported only in a federation's first generation.
 
     Raises:
-        DamagedState: a model that the ledger holds is not what it was.
+        DamagedState: a model in the ledger does not match its digest.
     """
     assert state.model is not None
     untrained = until.round == 0 and ledger.surveyed(until.generation)
@@ -51,7 +51,7 @@ def _before(ledger: LedgerReader, generation: int) -> tuple[int, bytes] | None:
 def _job(
     ledger: LedgerReader, task: Task, generation: int, progress: Progress, how: How, made: bytes | None
 ) -> Job:
-    """The export of a generation's chosen model; `made` is its newest one, None: as the ledger says."""
+    """The export of a generation's chosen model; `made`: the digest of its newest one, None: look it up."""
     size = task.network.schema.size
     models = {n: RoundId(generation, n) for n in ledger.kept_models(generation)}
     choice = choose(progress, models, how, begun_untrained=ledger.surveyed(generation))

@@ -27,7 +27,14 @@ LONGEST_EXPORT_S = 1_800.0
 
 
 class Exporter:
-    """Exports one model at a time; of waiting jobs only the newest, because a file holds one model."""
+    """Exports one model at a time; only the newest of the waiting jobs, because a file holds one model.
+
+    Args:
+        federation: its name, for the files' metadata.
+        folder: where the files are written.
+        post: takes the result of each job, on the exporter's thread.
+        samples: raw samples (n, d) that each ONNX file is compared on too, if there are some.
+    """
 
     def __init__(
         self,
@@ -60,7 +67,7 @@ class Exporter:
                 self._thread.start()
 
     def close(self) -> None:
-        """Post nothing more; the program ends when the export under way has."""
+        """Post nothing more; the program can end once the export under way has ended."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -101,18 +108,20 @@ class Exporter:
         except FedgeError as error:
             return Exported(job, None, str(error))
         except Exception as error:
-            log.exception("the export failed")
+            log.exception("round %s: the export of the model failed", job.round)
             return Exported(job, None, f"{type(error).__name__}: {error}")
         try:
             self._write_beside(job.task, job.beside)
-        except FedgeError as error:  # the chosen model is there all the same
-            log.error("the other model is not exported: %s", error)
+        except FedgeError as error:  # the chosen model has been written
+            log.error(
+                "round %s: the other model, beside the chosen one, is not exported: %s", job.round, error
+            )
         except Exception:
-            log.exception("the export of the other model failed")
+            log.exception("round %s: the export of the other model, beside the chosen one, failed", job.round)
         return Exported(job, made.onnx, made.withheld)
 
     def _write_beside(self, task: Task, other: Beside | None) -> None:
-        """Write the other model unless it is there already; remove one of another choice."""
+        """Write the other model unless it is there already; remove the one of an earlier choice."""
         if other == self._beside and other is not None:
             return
         self._beside = None
@@ -132,7 +141,7 @@ class Exporter:
 
 
 def _remove(folder: Path) -> None:
-    """Remove our files from a folder, and the folder if nothing else lies there."""
+    """Remove our files from a folder, and the folder if it is empty then."""
     for name in (MANIFEST, ONNX, SAFETENSORS):
         if (folder / name).exists():
             atomic_files.remove(folder / name)

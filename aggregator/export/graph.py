@@ -1,7 +1,7 @@
 """A network and its weights as an ONNX graph, built from each layer's own operators (`fedge.nn.operators`).
 
 The graph takes `features` (batch, d) and gives `probabilities` or `targets` (batch, outputs), float32. No
-layer is known here by its class: a layer that is added needs nothing in this file.
+layer is known here by its class, so a new layer needs no change in this file.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ def graph(spec: NetworkSpec, vector: Vector, name: str, fills: bool) -> Any:
     Args:
         spec: the network.
         vector: the weights, of shape (p,).
-        name: what the graph is called.
-        fills: a missing value (NaN) counts as the mean of its column, where a first layer knows one.
+        name: the name of the graph.
+        fills: whether a missing value (NaN) is filled with its column's mean from the first layer.
     """
     tensors: Tensors = dict(spec.schema.views(vector))
     nodes: list[Any] = []

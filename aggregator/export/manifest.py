@@ -60,16 +60,16 @@ def entry_of(origin: Origin, content: bytes) -> Entry:
 
 
 def kept_onnx(folder: Path) -> Entry | None:
-    """The entry on the ONNX file in the folder, from its metadata; None: there is no file of ours."""
+    """The entry on the ONNX file in the folder, from its metadata; None: there is no model of Fedge there."""
     try:
         content = (folder / ONNX).read_bytes()
         model = onnx.load_model_from_string(content)
         said = {each.key: each.value for each in model.metadata_props}
         origin = Origin(said["federation"], int(said["generation"]), int(said["round"]), said["model"])
         return entry_of(origin, content)
-    except Exception:  # whatever lies there, it is no model of ours
+    except Exception:  # whatever this file is, it is not a model of Fedge
         return None
 
 
 def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON knows no NaN
+    return value if math.isfinite(value) else None  # JSON has no NaN

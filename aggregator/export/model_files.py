@@ -1,7 +1,7 @@
-"""The model as files for others: safetensors, ONNX with a proof that it computes the same, and a manifest.
+"""The model as files for others: safetensors, ONNX that has been checked, and a manifest.
 
-The ONNX file is written only after onnxruntime has computed with it what our own forward pass computes, on
-rows with gaps too; else it is withheld, the reason is told, and the last good one stays.
+The ONNX file is written only after onnxruntime has computed with it what our own forward pass computes, also
+on rows with gaps. Otherwise it is withheld with a reason, and the last good one stays.
 """
 
 from collections.abc import Mapping
@@ -35,15 +35,15 @@ def write(
     The ONNX file is compared with our forward pass on the probes (`aggregator.export.parity`): ordinary rows,
     rows with gaps, and where inputs are clipped, rows beyond the bound. A difference counts absolutely for
     probabilities, and for targets as a share of their scale (`parity.output_scales`). Above 1e-5 the file is
-    withheld, and that of the last round in which it was good stays: the manifest says of each file which
-    round's it is. A file that is no such model is removed.
+    withheld, and the file of the last good round stays; the manifest names the round of each file. A file
+    there that is not a model of Fedge is removed.
 
     Args:
         folder: exists; each file in it is replaced as a whole.
-        task: what the weights belong to.
+        task: the task that the weights belong to.
         vector: the weights, of shape (p,).
-        origin: goes into the metadata of each file.
-        metrics: for the manifest.
+        origin: for the metadata of each file.
+        metrics: the round's figures, for the manifest.
         samples: real, raw and complete samples of shape (n, d) to compare on as well.
         came_from: for the manifest: the older rounds that the model is of, if a generation begins with it.
         choice: for the manifest: why it is this model, and what was measured of it.

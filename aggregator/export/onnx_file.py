@@ -1,7 +1,7 @@
-"""A model as an ONNX file, and the proof that it computes what our forward pass computes.
+"""A model as an ONNX file, and the check that it computes what our forward pass computes.
 
-The file takes raw features and gives probabilities or raw targets. Where the federation's rule is to
-fill, a missing value (NaN) counts as the survey's mean in it, as it does on the devices; else a row with one
+The file takes raw features and gives probabilities or raw targets. If the federation's rule is to fill
+missing values (NaN), the file fills them with the survey's mean, as the devices do; otherwise a row with one
 has no answer, and gives NaN. Metadata: onnx.proto, `ModelProto.metadata_props`.
 """
 
@@ -33,9 +33,9 @@ class OnnxResult:
     """The result for the ONNX file; the other files are written in any case."""
 
     onnx: bytes | None
-    """The file's content, or None: withheld."""
+    """The file's content; None: it is withheld."""
     withheld: str
-    """Why it was, else empty."""
+    """The reason why it is withheld; else empty."""
     max_abs_diff: float
     """Largest difference from our forward pass, as `write` defines it; NaN if it could not be measured."""
 
@@ -71,7 +71,7 @@ def checked_onnx(task: Task, vector: Vector, origin: Origin, samples: Samples | 
     try:
         content = to_onnx(task, vector, origin)
         difference = parity.difference(task, vector, content, samples)
-    except Exception as error:  # an engine's trouble withholds a file, and never stops learning
+    except Exception as error:  # an error of an engine withholds the file, and never stops learning
         return OnnxResult(None, f"{type(error).__name__}: {error}"[:500], math.nan)
     if not difference <= MAX_DIFFERENCE:
         limit = f"at most {MAX_DIFFERENCE:g} is allowed"

@@ -17,12 +17,12 @@ from fedge.nn import Network
 from fedge.nn.spec import NetworkSpec, clip_of
 from fedge.wire.messages.task import Task
 
-ort.disable_telemetry_events()  # this wheel has some; nothing here tells anybody anything
+ort.disable_telemetry_events()  # this wheel has telemetry, and Fedge sends none
 
 Vector = NDArray[np.float32]
 
 FAR = 1_000.0
-"""The distance of inputs that must be clipped, in bounds."""
+"""The distance of inputs that must be clipped, as a multiple of the bound."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,24 @@ class Rows:
     X: Samples
     """Of shape (n, d), NaN where a value is missing."""
     size: float = 1.0
-    """How large standardized inputs are here: float32 rounds by a share of them."""
+    """The size of the standardized inputs, which float32's rounding errors are proportional to."""
 
 
 def difference(task: Task, vector: Vector, content: bytes, samples: Samples | None = None) -> float:
-    """The largest difference of an ONNX file from our forward pass; a share of what `output_scales` says.
+    """The largest difference of an ONNX file from our forward pass, as a multiple of `output_scales`.
 
     Args:
-        task: what the weights belong to.
+        task: the task that the weights belong to.
         vector: the weights, of shape (p,).
         content: the file.
         samples: real, raw and complete samples of shape (n, d) to compare on as well.
 
     Returns:
-        NaN if what is computed is not finite, or a row has an answer that must have none.
+        NaN if an output is not finite, or a row that must have no answer has one.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its warnings on stderr are no words of ours
+    options.log_severity_level = 4  # onnxruntime would write warnings to stderr
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     network, found = Network(task.network), [0.0]
     for rows in rows_of(task.network, samples):

@@ -4,13 +4,13 @@
 
 | table    | what it holds                                                                         |
 |----------|---------------------------------------------------------------------------------------|
-| life     | one row: the ledger's id, the generation, and what is learnt in it (to see a change)  |
+| life     | one row: the ledger's id, the generation, and what is learnt in it (to detect changes) |
 | beginnings | what each generation began with that was not surveyed                              |
 | rounds   | one row a round: its attempts and cohorts, how long it has lasted, how it closed      |
 | answers  | one row a device and round: the verdict on its update, n_k, and its metrics           |
-| frames   | the bytes of updates, as they came: first a spool, then what the mean is computed of  |
+| frames   | the bytes of updates, as they came: a spool at first, then the input of the mean      |
 | contents | tasks and models by digest                                                            |
-| states   | what the server optimizer remembers after a round                                     |
-| slots    | which content lies in which retained slot at the broker                               |
-| devices  | what each device last said of itself, and how often it was refused                    |
+| states   | the state of the server optimizer after a round                                       |
+| slots    | which content the broker holds in which retained slot                                 |
+| devices  | each device's last status, and how often it was refused                               |
 """

@@ -88,20 +88,20 @@ CREATE TABLE states (
 NAMES_RULES = 4
 """The first layout whose rounds name the rule that closed them."""
 COUNTS_MISSES = 6
-"""The first layout whose devices have a number of missed deadlines."""
+"""The first layout that stores how often each device has missed."""
 NAMES_TASKS = 7
-"""The first layout whose rounds name their task, and whose generations tell what they began with."""
+"""The first layout whose rounds name their task, and that stores what each generation began with."""
 HAS_MARKS = 8
 """The first layout with marks."""
 TELLS_DECLINES = 9
 """The first layout whose rounds store their quorum, and whose devices store since when they decline."""
 TELLS_USES = 10
-"""The first layout whose devices may predict with another model than they hold."""
+"""The first layout that stores which model a device predicts with, if it is not the newest that it holds."""
 NAMES_PARTS = 11
 """The first layout whose rounds name the parts of their algorithm, and with states of server optimizers."""
 ORDER = "order"
-"""The mark with the name of the order that began the newest generation."""
+"""The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"
-"""The mark of a ledger whose file may still hold removed data."""
+"""The name of the mark of a ledger whose file may still hold removed data."""
 RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
-"""The rule of a round of an earlier layout, by its kind."""
+"""The rule that closed a round of a layout before `NAMES_RULES`, by the round's kind."""

@@ -30,7 +30,7 @@ def read_only(path: Path) -> Iterator[LedgerReader]:
     """Open a ledger for reading, also while its aggregator runs.
 
     Raises:
-        StateError: there is none, or it cannot be read.
+        StateError: there is no ledger, or it cannot be read.
     """
     with connect_read_only(path) as db:
         yield LedgerReader(path, db)
@@ -41,10 +41,10 @@ def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the database of a ledger read-only.
 
     Raises:
-        StateError: there is none, or it cannot be read.
+        StateError: there is no ledger, or it cannot be read.
     """
     if not exists(path):
-        raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
+        raise StateError(f"{path}: there is no ledger; the aggregator makes it when it first runs")
     try:
         db = open_read_only(path)
     except sqlite3.Error as error:

@@ -26,10 +26,11 @@ class OpenRound:
     cohorts: tuple[Cohort, ...]
     """By attempt; the last one is also that of all further attempts."""
     elapsed_s: float
+    """How long the open attempt has lasted, in seconds with a connection."""
     quorum: int | None = None
-    """The updates that it takes, where the rule is a share of the devices."""
+    """The number of updates that close it; None: `[rounds] quorum` is that number."""
     parts: str | None = None
-    """The parts of its algorithm, as `aggregator.core.parts` reads them; None: none are known."""
+    """The parts of its algorithm, as `aggregator.core.parts` reads them; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Beginning:
     source: RoundId
     """The round whose model it began with."""
     last: int
-    """The last round that was computed again on top of that; the source's own number if none was."""
+    """The number of the last round that was computed again after it; the source's own number if none was."""
     without: tuple[str, ...] = ()
     """Devices that were left out of the rounds after the source's, up to `last`."""
     survey: int | None = None
-    """The generation whose survey made the frozen layers; None: a program before layout 6 went on."""
+    """The generation whose survey made the frozen layers; None: unknown, after a program before layout 7."""
     survey_without: tuple[str, ...] = ()
-    """Devices that were left out of that survey, over all times that it was merged again."""
+    """Devices that were left out of that survey, in this generation or in one before it."""

@@ -1,4 +1,4 @@
-"""Rounds and devices as people see them; they can be read while the aggregator runs."""
+"""Rounds and devices in the form that people are shown; they can be read while the aggregator runs."""
 
 import json
 from dataclasses import dataclass
@@ -20,27 +20,35 @@ class RoundRow:
     attempt: int
     closed: bool
     devices: int
-    """Updates that counted."""
+    """The number of updates that counted."""
     samples: int
+    """The sum of their n_k."""
     seconds: float | None
     """From the closing of the round before to the closing of this one. After a restart only the open
     attempt's duration is included."""
     accuracy: float | None
-    """The figure of the model that the round began with, on the devices' held-out parts."""
+    """The accuracy of the model that the round began with, on the devices' held-out parts."""
     held_loss: float | None
+    """The loss of that model on the same parts."""
     loss_before: float | None
+    """Mean training loss before local training."""
     loss: float | None
     """Mean training loss after local training."""
     weight_change: float | None
+    """‖w' - w‖ / ‖w‖, from the model before to the model of this round."""
     bytes_up: int
+    """Bytes of the updates that counted."""
     bytes_down: int
+    """Bytes that the devices say they received."""
     outlying_devices: int = 0
     """For a survey: how many devices are far from the fleet in some column."""
     outlying: tuple[str, ...] = ()
     """For a survey: the farthest device, by column, and how far it is."""
     rmse: float | None = None
-    """For a regression, in the target's unit; otherwise as `accuracy`."""
+    """For a regression: the root mean squared error, in the target's unit, of the model that the round began
+    with, on the devices' held-out parts."""
     mae: float | None = None
+    """The mean absolute error, measured in the same way."""
     rmse_mean: float | None = None
     """The RMSE of always answering with the mean that the survey found."""
 
@@ -52,16 +60,23 @@ class DeviceRow:
     device: str
     online: bool
     version: str | None
+    """The version of its program; None: it has sent no status."""
     samples: int | None
+    """The rows that it trains on; None: it has not told."""
     holds: bytes | None
+    """Digest of the newest model that it has."""
     round: RoundId
+    """The newest round that it has seen."""
     admitted: int
+    """Its updates that count in kept rounds."""
     refused: int
+    """How many of its messages were refused."""
     last_refusal: str | None
+    """The reason of the last refusal."""
     seen_at: float | None
     """When its status last changed, in seconds since 1970; None if unknown."""
     missed: int
-    """How many misses in a row it has, counted up to the number after which rounds do not wait for it."""
+    """Its misses in a row, counted only up to the number after which rounds do not wait for it."""
     declined: "Declined | None" = None
     """Why it does not take part, if it says so."""
     uses: bytes | None = None

@@ -23,6 +23,6 @@ class Ledger(
     """The database. Methods that change something belong inside `transaction`, which makes them durable.
 
     Raises:
-        DamagedState: from any method, also the first, when the data are damaged.
+        DamagedState: from any method, the constructor included, when the data are damaged.
         StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
     """

@@ -17,7 +17,7 @@ from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import FIGURES, Update
 from fedge.wire.reasons import Reason, Rejection
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 
@@ -41,11 +41,15 @@ class Evaluate:
                 Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
             )
         if message.kind != FIGURES:
-            detail = f"an update of kind {message.kind!r}: the round only measures"
+            detail = (
+                f"an update of kind {message.kind!r}: this round only measures, and takes kind {FIGURES!r}"
+            )
             return Rejection(Reason.WRONG_KIND, detail)
         if message.body or message.vectors:
             size = len(message.body) + sum(map(len, (message.vectors or {}).values()))
-            return Rejection(Reason.WRONG_LENGTH, f"{size} bytes of a vector: the round only measures")
+            return Rejection(
+                Reason.WRONG_LENGTH, f"{size} bytes of a vector: this round only measures, and takes none"
+            )
         return Admitted(message.samples)
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
@@ -53,10 +57,10 @@ class Evaluate:
         return {}
 
     def close(self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]) -> Computed:
-        """Close with the same model, and the figures told of it.
+        """Close with the same model, and with the figures that devices told of it.
 
-        No quorum holds for it. So what one or two devices tell counts only if they are half of those who made
-        the model: else they would decide for a large fleet which one is the best.
+        The round has no quorum. So a figure counts only if at least half as many devices tell it as made the
+        model; otherwise one or two devices could decide for a large fleet which model is the best.
         """
         assert job.model is not None
         counted = admitted(ledger, job.round)

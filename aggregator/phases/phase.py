@@ -13,7 +13,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection
 
-if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; the core's maps do
     from aggregator.aggregation.job import ClosingJob, Outcome
     from aggregator.core.admission import Admitted, Terms
     from aggregator.core.federation import Federation
@@ -31,19 +31,19 @@ class Phase(Protocol):
     trains: ClassVar[bool]
     """It asks for training by the plan, and makes a new model."""
     needs_quorum: ClassVar[bool]
-    """It closes with a quorum only. Else it closes at its deadline with whatever has come, and a device that
-    cannot take part is not missed."""
+    """It closes only with a quorum. Otherwise it closes at its deadline with whatever has arrived, and no
+    warning names the devices that cannot take part."""
     done_as: ClassVar[str]
     """The kind under which its end is announced: one that a device of 0.2.0 knows."""
 
     def base(self, task: Blob, model: Blob | None) -> bytes:
-        """The digest of what its messages are made from."""
+        """The digest of the task or model that its messages are made from."""
 
     def judge(self, terms: "Terms", message: Any) -> "Admitted | Rejection":
-        """Judge what is this phase's own in a message of its kind: round, base and sender are right. Pure."""
+        """Judge the fields of a message that belong to this phase: round, base and sender fit. Pure."""
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
-        """What the job of closing it needs besides what all do: fields of `ClosingJob`. Pure."""
+        """The fields of `ClosingJob` that only this phase needs. Pure."""
 
     def close(self, ledger: "LedgerReader", job: "ClosingJob", go_on: Callable[[], None]) -> "Outcome":
         """Compute the round's outcome from the admitted messages in the ledger, which is only read.
@@ -55,10 +55,10 @@ class Phase(Protocol):
         """
 
     def progress(self, progress: "Progress", summary: Mapping[str, float]) -> "Progress":
-        """The progress with such a round closed. Pure."""
+        """The progress after such a round. Pure."""
 
     def usual(self, usual: "Usual", summary: Mapping[str, float]) -> "Usual":
-        """How far from its base an update usually is, with such a round closed. Pure."""
+        """The usual distance of an update from its base, after such a round. Pure."""
 
 
 PHASES: Registry[Phase] = Registry("phase", "aggregator.phases")
@@ -69,7 +69,7 @@ def phase_of(kind: str) -> Phase:
     """The phase of a round of this kind.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is no phase of this name.
     """
     return PHASES.make(kind)
 

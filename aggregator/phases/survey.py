@@ -25,7 +25,7 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Rejection
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 OUTLYING_LOGGED, OUTLYING_KEPT = 10, 100
@@ -51,7 +51,7 @@ class Survey:
         return Admitted(message.samples) if isinstance(found, Measured) else found
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
-        """Whether it bounds the standardized inputs, and may take float64: if all devices can."""
+        """Whether it clips the standardized inputs, and may use float64: both only if all devices can."""
         narrowing = {"narrowing": input_clip.unable(state, survey.REST)}
         if state.clip is None:
             return narrowing
@@ -107,7 +107,7 @@ class Survey:
 
 
 def _spread(task: Task, devices: float) -> Task:
-    """Let as many devices as the survey speaks of come back without a rush; few configurations say it."""
+    """Spread the reconnections of this many devices, if the configuration expected fewer."""
     spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
     return task.model_copy(update={"reconnect_spread_s": spread_s})
 
@@ -121,7 +121,7 @@ def _named(far: tuple[Outlying, ...]) -> dict[str, Any]:
 def _remarks(far: tuple[Outlying, ...]) -> list[Remark]:
     """Log lines on outlying devices; all are counted, the farthest are named."""
     remarks = [
-        (logging.WARNING, f"{one}: it counts in the survey as far as one device can; look at its sensor")
+        (logging.WARNING, f"{one}; its influence on the survey is bounded; check its sensor")
         for one in far[:OUTLYING_LOGGED]
     ]
     if more := len({one.device for one in far} - {one.device for one in far[:OUTLYING_LOGGED]}):

@@ -28,7 +28,7 @@ from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection
 
-if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
     from aggregator.core.federation import Federation
 
 log = logging.getLogger("fedge.aggregator")
@@ -113,10 +113,16 @@ class Train:
 def averaged(
     ledger: LedgerReader, job: ClosingJob, base: Vector, go_on: Callable[[], None] = lambda: None
 ) -> Averaged | Unusable | Unmade:
-    """The next model of the admitted updates, and what they told; `base` (p,) is what they began from.
+    """Compute the next model from the admitted updates, and the round's figures.
+
+    Args:
+        ledger: holds the updates.
+        job: the round to close.
+        base: the weights, of shape (p,), that the updates began from.
+        go_on: called before each update is read; what it raises ends the work.
 
     Raises:
-        DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
+        DamagedState: an admitted update is missing or damaged; without it the mean would be a different one.
         PartError: a part of the algorithm fails.
     """
     parts = job.parts
@@ -125,7 +131,7 @@ def averaged(
     trial = Trial(job.task.network, base, job.samples)
     if not trial.base_is_usable:
         log.error(
-            "round %s: the model that it began from computes nothing finite, on none of the probe inputs: %s",
+            "round %s: the model that it began from gives finite outputs on none of the probe inputs; %s",
             job.round,
             story.way_back(job.round._replace(round=job.round.round - 1)),
         )
@@ -145,8 +151,8 @@ def averaged(
     vector, state = stepped(ledger, job, base, found.vector)
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
-            f"the model that [server] {parts.server.name} makes of the updates is not finite, or computes "
-            "nothing finite: set other options in [server] and start the aggregator again"
+            f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
+            "outputs are not: set other options in [server] and start the aggregator again"
         )
     assert job.model is not None
     summary = told(job, updates.answers)
@@ -154,7 +160,7 @@ def averaged(
     summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
     summary["moved"] = moved
-    if len(found.devices) > 1:  # of one, it would be what that one says
+    if len(found.devices) > 1:  # the median of one would be that device's own claim
         summary |= {MEDIAN: found.bounds.median_norm, **medians}
     return Averaged(
         vector,
@@ -194,9 +200,9 @@ def _bounded(factors: Factors, found: Aggregate) -> list[str]:
         )
     if lighter:
         lines.append(
-            f"{_names(lighter)} counts as {max(found.bounds.weights)} samples at most: "
+            f"the weight of {_names(lighter)} is bounded at {max(found.bounds.weights)} samples: "
             f"{factors.max_weight:g} times the median n_k of {found.bounds.median_samples}, "
-            "or fewer if it moves the model far"
+            "or less for an update that is far from the model"
         )
     return lines
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fedge.algorithms.registry import Registry
 
-if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps are of
+if TYPE_CHECKING:  # so that `--check` needs no extra; the core's maps do
     from aggregator.core.events import Event
     from aggregator.core.federation import Federation, Step
 

@@ -13,7 +13,7 @@ class ExportSection(Section):
     """The folder of `model.onnx`, `model.safetensors` and `manifest.json`."""
     choose: How = "best"
     """Which model is exported: the `best` of those that were measured, by `[stopping] patience_on`, or the
-    `newest`. The other one is beside it, in the folder `newest` or `best`."""
+    `newest`. The other one is written into the subfolder `newest` or `best`."""
     samples: LocalPath | None = None
-    """NumPy archive with raw samples `X` that may be stored on this machine; each ONNX file is compared on
+    """A NumPy archive (.npz) with an array `X` of raw samples, one in each row; each ONNX file is compared on
     these too."""

@@ -16,7 +16,7 @@ Id = Annotated[str, Field(pattern=DEVICE_ID)]
 
 
 def _ids(devices: object) -> object:
-    """The ids of the listed devices; logged where they differ from the names."""
+    """The ids of the listed devices; each name that differs from its id is logged."""
     if not isinstance(devices, list | tuple) or not all(isinstance(name, str) for name in devices):
         return devices
     found = as_ids(devices)
@@ -26,7 +26,7 @@ def _ids(devices: object) -> object:
 
 
 class FederationSection(Section):
-    """`[federation]`: its name, and who may belong to it."""
+    """`[federation]`: its name and its members."""
 
     name: Annotated[str, Field(pattern=FEDERATION)]
     """At most 31 lower-case letters, digits and hyphens; part of every topic."""
@@ -34,13 +34,14 @@ class FederationSection(Section):
     """Determines the first weights, the cohorts and the order of samples: the same seed gives the same
     model."""
     devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
-    """The only devices whose updates count; without it every device that the broker lets in."""
+    """The only devices whose updates count; default: every device that the broker accepts."""
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
     """The largest n_k that is admitted: no device can claim more weight than this. A device with more rows
-    uses that many of the newest."""
+    trains on this many, the newest ones."""
 
     quarantine: LocalPath = Field(default="quarantined", validate_default=True)
-    """The list of devices that do not count, which `fedge quarantine` writes; it is read while rounds run."""
+    """The file in which `fedge quarantine` lists the devices that do not count; a change takes effect while
+    rounds run."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

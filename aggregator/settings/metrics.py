@@ -8,7 +8,7 @@ from fedge.service.settings import Section
 
 
 def _host_and_port(text: object) -> object:
-    """`ADDRESS:PORT` in its two parts."""
+    """Split `ADDRESS:PORT` into its two parts."""
     if not isinstance(text, str):
         return text
     host, _, port = text.rpartition(":")
@@ -21,4 +21,4 @@ class MetricsSection(Section):
     """`[metrics]`: figures for Prometheus."""
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_host_and_port)] = None
-    """`ADDRESS:PORT` to serve them on; whoever reaches it may read them. Without it they are not served."""
+    """`ADDRESS:PORT` to serve them on, without a password; default: they are not served."""

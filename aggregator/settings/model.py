@@ -13,17 +13,17 @@ from fedge.wire.messages.task import Task
 
 
 def _named(features: object) -> object:
-    """The names of features if only their number is given."""
+    """The names of the features, made up as x0, x1, … if only their number is given."""
     features = number_of(features)
     if type(features) is not int:
         return features
     if not 1 <= features <= MAX_WIDTH:
-        raise ValueError(f"a number of features is 1 to {MAX_WIDTH}")
+        raise ValueError(f"the number of features must be 1 to {MAX_WIDTH}, got {features}")
     return tuple(f"x{i}" for i in range(features))
 
 
 class ModelSection(Section):
-    """`[model]`: the inputs, the outputs, and the layers between. The output layer is added."""
+    """`[model]`: the inputs, the outputs, and the hidden layers. The output layer is added automatically."""
 
     features: Annotated[Columns, BeforeValidator(_named)]
     """The input columns by name, or how many there are: `features = 784` calls them x0 to x783."""
@@ -35,19 +35,19 @@ class ModelSection(Section):
     """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid", or one of an
     extension."""
     source: SourceName | None = None
-    """The name of the devices' source to learn from; without it each device's `[data]`."""
+    """The name of the source, in the devices' settings, to learn from; default: each device's `[data]`."""
     clip: float = Field(default=20.0, ge=0, le=MOST_CLIP, allow_inf_nan=False)
-    """Inputs more than this many standard deviations from the survey's mean count as exactly that far, if all
-    devices can do it when the survey closes; 0: no bound. A generation keeps what it began with."""
+    """Inputs are clipped at this many standard deviations from the survey's mean, if all devices can do it
+    when the survey closes; 0: no clipping. A generation keeps the value that it began with."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if 0 < self.clip < LEAST_CLIP:
             raise ValueError(
-                f"clip: at least {LEAST_CLIP:g} standard deviation, got {self.clip:g}; 0 switches it off"
+                f"clip: at least {LEAST_CLIP:g} standard deviation, got {self.clip:g}; 0 means no clipping"
             )
         if (self.classes is None) == (self.targets is None):
-            raise ValueError("classes: give classes for a classification, or targets for a regression")
+            raise ValueError("classes: set either classes (classification) or targets (regression)")
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError(f"classes: a classification has at least 2, got {len(self.classes)}")
         for key in ("features", "classes", "targets"):
@@ -60,7 +60,12 @@ class ModelSection(Section):
         return self
 
     def task(self, reconnect_spread_s: float, rules: Proposal | None = None) -> Task:
-        """The task for the survey: the network without the layers that the survey will fix."""
+        """The task for the survey: its network lacks the frozen layers, which the survey makes.
+
+        Args:
+            reconnect_spread_s: the seconds over which devices spread their reconnections.
+            rules: the rules for the data that are proposed to the devices; None: none.
+        """
         outputs = self.classes or self.targets or ()
         network = NetworkSpec(
             inputs=len(self.features),

@@ -12,7 +12,11 @@ Columns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=MAX_W
 
 
 def require_unique(key: str, names: object) -> None:
-    """Refuse a list with a name that occurs twice."""
+    """Refuse a list in which a name occurs twice.
+
+    Raises:
+        ValueError: it names up to five of them.
+    """
     if isinstance(names, tuple) and len(set(names)) != len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
-        raise ValueError(f"{key}: every name may stand once, these stand more often: {twice[:5]}")
+        raise ValueError(f"{key}: each name may occur only once; more than once: {twice[:5]}")

@@ -15,9 +15,9 @@ class PartSection(Section):
     model_config = ConfigDict(extra="allow")
 
     PARTS: ClassVar[dict[str, Registry[Any]]]
-    """Where the parts are that may be named, by the key under which their options are said; "": here."""
+    """The registries of the parts that may be named, by the key of their options; "": this table."""
     name: str
-    """Which part it is."""
+    """The name of the part."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -33,23 +33,23 @@ class PartSection(Section):
         """The part with its options.
 
         Raises:
-            ValueError: there is none of this name, or it does not know an option.
+            ValueError: there is no part of this name, or it has no such option.
         """
         given = {key: number_of(value) for key, value in (self.model_extra or {}).items()}
         return Part.of(self.PARTS[""], self.name, given)
 
 
 class RuleSection(PartSection):
-    """`[rule]`: how the admitted updates of a round become one vector."""
+    """`[rule]`: how the admitted updates of a round are combined into one vector."""
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"": RULES}
     name: str = "mean"
-    """Which rule: one of those below, or of `extensions`."""
+    """The rule: one of those below, or one of `extensions`."""
 
 
 class ServerSection(PartSection):
-    """`[server]`: how what the rule makes becomes the next model."""
+    """`[server]`: how the next model is made from the rule's vector."""
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"": SERVER}
     name: str = "average"
-    """Which server optimizer: one of those below, or of `extensions`."""
+    """The server optimizer: one of those below, or one of `extensions`."""

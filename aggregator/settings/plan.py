@@ -15,7 +15,7 @@ class PlanSection(Plan):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"codec_options": CODECS, "local_options": LOCAL}
-    """Where the parts are that may be named, by the key under which their options are said."""
+    """The registries of the parts that may be named, by the key of their options."""
 
     _numbers = field_validator("*", mode="before")(number_of)
 

@@ -14,22 +14,26 @@ class RoundsSection(Section):
     fraction: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     """C: the share of the fleet that is chosen for each round."""
     target: int | None = Field(default=None, ge=1)
-    """Close as soon as this many updates are admitted; without it when all who are online have answered."""
+    """The round closes as soon as this many updates are admitted; default: when all devices online have
+    answered."""
     quorum: int | float = 2
-    """Below this many updates a round stays open, and more devices are chosen. A fraction such as 0.5 is a
-    share of the devices that `[federation] devices` lists or, without a list, of those online then."""
+    """The fewest updates with which a round closes: below it, the round stays open at its deadline, and more
+    devices are chosen. A fraction such as 0.5 is a share of the devices in `[federation] devices` or, without
+    a list, of those online when the deadline starts."""
     deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
-    """How long to wait for stragglers, in seconds; time without a connection to the broker does not count."""
+    """How long a round waits for devices, in seconds; time without a connection to the broker does not
+    count."""
     max_norm: float = Field(default=100.0, ge=0, le=1e9, allow_inf_nan=False)
-    """How far from the model an update may be, in median distances of closed rounds; 0: no bound."""
+    """The largest distance of an update from the model, as a multiple of the longest median distance of the
+    closed rounds; an update beyond it is refused. 0: no bound."""
     clip_norm: float = Field(default=2.5, ge=0, le=1e9, allow_inf_nan=False)
-    """One update counts as at most this many usual ones, by distance and by n_k times distance, in rounds of
-    at least five updates; 0: no bound."""
+    """The largest influence of one update, as a multiple of the round's medians: it bounds the distance, and
+    n_k times the distance, in rounds of at least five updates; 0: no bound."""
     max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
-    """The largest n_k that counts, in median n_k of its round; 0: whatever a device says counts."""
+    """The largest n_k that counts, as a multiple of the round's median n_k; 0: no bound."""
 
     schedule: str = "rounds"
-    """When rounds open and close: a file in `aggregator/schedules`."""
+    """When rounds open and close: the name of a file in `aggregator/schedules`."""
 
     @field_validator("schedule")
     @classmethod
@@ -57,13 +61,13 @@ class RoundsSection(Section):
         for name in ("max_norm", "clip_norm", "max_weight"):
             if 0 < (factor := getattr(self, name)) < 1:
                 raise ValueError(
-                    f"{name}: a multiple of a median is 1 or more, got {factor:g}; 0 switches this bound off"
+                    f"{name}: must be 0 (no bound) or a multiple of the median of at least 1, got {factor:g}"
                 )
         if isinstance(self.quorum, float):
             if self.quorum > self.fraction:
                 raise ValueError(
-                    f"quorum: a share of {self.quorum:g} of the devices cannot answer where a fraction of "
-                    f"{self.fraction:g} is chosen; it is at most the fraction"
+                    f"quorum: a share of {self.quorum:g} of the devices cannot answer if only a fraction of "
+                    f"{self.fraction:g} is chosen; set it to at most {self.fraction:g}"
                 )
         elif self.target is not None and self.target < self.quorum:
             raise ValueError(f"target: must be at least the quorum of {self.quorum}, got {self.target}")

@@ -9,8 +9,8 @@ class StateSection(Section):
     """`[state]`: what must survive a restart."""
 
     folder: LocalPath = Field(default="state", validate_default=True)
-    """The folder of the ledger; back it up."""
+    """The folder of the ledger. Back it up with `fedge-aggregator backup`."""
     keep_rounds: int = Field(default=20, ge=2)
     """The number of rounds whose updates and models are kept."""
     keep_bytes: int = Field(default=2 * 2**30, ge=1_000_000)
-    """The size of the ledger above which fewer rounds are kept, but at least two."""
+    """The size of the ledger in bytes above which fewer rounds are kept, but at least two."""

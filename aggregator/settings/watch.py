@@ -8,10 +8,10 @@ from fedge.service.settings import LocalPath, Section
 
 
 class WatchSection(Section):
-    """`[watch]`: the identity that checks, before the aggregator connects, whether another one is at work.
+    """`[watch]`: the identity that checks, before the aggregator serves, whether another one is running.
 
     If the broker makes the certificate's name the client id, the check needs an identity of its own: with the
-    aggregator's it would end the session of the aggregator at work.
+    aggregator's, it would end the session of an aggregator that is running.
     """
 
     certificate: LocalPath

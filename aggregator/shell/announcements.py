@@ -1,6 +1,6 @@
 """What the aggregator publishes and keeps at the broker: presence, task, model, manifest, exported file.
 
-A task or model lies in one of two slots, and the new one never over the one that is announced.
+A task or model lies in one of two slots, and a new one never overwrites the one that is announced.
 """
 
 import logging
@@ -61,7 +61,7 @@ class Announcements:
         self._export_slot = ledger.export_slot()
 
     def begin_anew(self) -> None:
-        """Count nothing as published over a new connection: what was in flight may not have arrived."""
+        """Count nothing as published after a new connection: messages in flight may have been lost."""
         self._published.clear()
         self._export_slot = self._ledger.export_slot()
 
@@ -73,7 +73,7 @@ class Announcements:
         """Note that the broker acknowledged or refused an exported file; inside the turn's transaction."""
         if refusal is not None:
             self._export_slot = self._ledger.export_slot()  # it was not announced
-            log.error("the broker refuses the export: %s", refusal)
+            log.error("the broker refuses the exported model: %s", refusal)
         elif export.file is not None:
             self._ledger.save_export(export.file)
 
@@ -99,7 +99,7 @@ class Announcements:
         self._slots.update({(kind, blob.slot): blob for kind, blob in new})
 
     def clear(self, kind: str, slot: int) -> None:
-        """Clear a slot at the broker; after a restart the ledger says what was in it."""
+        """Clear a slot at the broker; the ledger tells what is in it, also after a restart."""
         old = self._slots.pop((kind, slot), None)
         if old is None:
             return
@@ -111,16 +111,16 @@ class Announcements:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)
 
     def publication_of(self, message: Service) -> Publication:
-        """The message of our presence, or the offline status."""
+        """The message that says whether this aggregator is online."""
         expiry_s = SERVICE_EXPIRY_S if message.online else None  # the offline status stays
         return Publication(self._topics.service, pack(message), retain=True, expiry_s=expiry_s)
 
     def export(self, exported: Exported) -> None:
-        """Announce the ONNX file, or why there is none."""
+        """Publish and announce the ONNX file, or announce why there is none."""
         job, content = exported.job, exported.onnx
         if exported.withheld:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
-        # Never overwrite the announced file. An older ledger does not say its slot: then go by the number.
+        # Never overwrite the announced file. An older ledger does not have its slot: then the number decides.
         slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
         file = blob_of(content, slot) if content is not None else None
         message = Export(

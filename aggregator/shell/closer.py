@@ -44,7 +44,7 @@ def close(
 
     Args:
         open_ledger: opens the ledger for reading.
-        job: the round, and what its model is computed of.
+        job: the round, and what its model is computed from.
         go_on: called before each update is read; may raise `Cancelled`.
 
     Raises:
@@ -80,8 +80,8 @@ class Closer:
         self._wake = threading.Condition()
         self.pulse = Pulse("the closer")
         """Expects reports while there is a round to close."""
-        # A daemon, so that the program can end in the middle of a rule: the next start computes the same
-        # again. The thread runs NumPy and sqlite3, which tolerate being stopped.
+        # A daemon thread, so that the program can end while a rule computes; the next start computes the same
+        # again. The thread runs NumPy and sqlite3, which can be stopped at any point.
         self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
 
     def submit(self, job: ClosingJob) -> None:
@@ -121,7 +121,7 @@ class Closer:
                 closed = close(lambda: read_only(self._path), job, partial(self._go_on, job))
             except Cancelled:
                 continue
-            except BaseException as error:  # a thread that died silently would never close the round
+            except BaseException as error:  # if the thread ended silently, the round would never close
                 closed = Closed(job, error)
             with self._wake:
                 if self._wanted is job:

@@ -31,15 +31,15 @@ class Counters:
     """Each attempt of a round that a device declines while it is open counts once, however often its status
     says so."""
     rounds: int = 0
-    """Closed, the survey too."""
+    """Closed rounds, surveys included."""
     seconds: float = 0.0
-    """The duration of these rounds together."""
+    """The sum of their durations."""
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     """How many of these rounds took up to each of `BOUNDS_S`, and how many took longer."""
     brought: Mapping[str, float] = field(default_factory=dict)
     """The figures of the round that closed last: `accuracy`, `held_loss`, `weight_change`, …"""
     outlying: int | None = None
-    """Devices that lie far from the fleet in some column, as the survey found; None: there is none yet."""
+    """Devices that lie far from the fleet in some column of the survey; None: no survey has closed yet."""
     _decliners: dict[str, tuple[RoundId, int]] = field(default_factory=dict)
     """The last attempt counted as declined, by device. Kept here because the state may be loaded anew."""
 
@@ -53,7 +53,7 @@ class Counters:
                     self.refused[reason] += 1
         if isinstance(event, on.StatusSeen) and (decline := event.status.declined) is not None:
             attempt = (round_of(decline), decline.attempt)
-            current = (before.round, before.attempt)  # a retained status may tell of a round long past
+            current = (before.round, before.attempt)  # a retained status may be of an old round
             if attempt == current and attempt != self._decliners.get(event.device):
                 self._decliners[event.device] = attempt
                 self.declined[decline.reason] += 1
@@ -68,7 +68,7 @@ class Counters:
         self.surveyed(summary)
 
     def bring(self, summary: Mapping[str, float]) -> None:
-        """Take in a round's figures; a round that only measured keeps the other figures of the one before."""
+        """Take in a round's figures; if it only measured, the other figures of the round before stay."""
         trained = "weight_change" in summary
         self.brought = summary if trained else {**self.brought, **summary}
 

@@ -15,9 +15,9 @@ class DurableEffects:
     """Writes the core's `DURABLE` effects at once and its `GATHERED` ones with the beat.
 
     Args:
-        ledger: what must survive.
-        intake: learns of each device that got its verdict.
-        reports: forgets what was wrong with a device whose update is admitted.
+        ledger: where they are written.
+        intake: is told of each device that got its verdict.
+        reports: is told of each admitted update, after which it logs the device's problems anew.
     """
 
     def __init__(self, ledger: Ledger, intake: Intake, reports: Reports) -> None:

@@ -1,7 +1,7 @@
-"""An HTTP server for metrics that cannot starve its process: it has few connections, and none for long.
+"""An HTTP server for metrics that limits the number and the duration of its connections.
 
-Whoever reaches the address may connect; idle connections must not use up the files that the process may have
-open, or the broker could not be reached again (it did happen: 1,020 of them, each with a thread).
+Whoever reaches the address may connect. Without limits, idle connections could use up the files that the
+process may have open, and it could not connect to the broker again (seen with 1,020, each with a thread).
 """
 
 import socket
@@ -57,7 +57,7 @@ class _Server(ThreadingMixIn, WSGIServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing when a client breaks off: there may be thousands."""
+        """Log nothing when a client disconnects early: there may be thousands."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -79,7 +79,7 @@ class Exposition:
         collectors: what is shown, besides this process's own figures.
 
     Raises:
-        ConfigError: on entering: the address cannot be listened on.
+        ConfigError: on entering, if it cannot listen on the address.
     """
 
     def __init__(self, listen: tuple[str, int], *collectors: Collector) -> None:
@@ -94,10 +94,10 @@ class Exposition:
     def __enter__(self) -> Self:
         try:
             self._server = self._made()
-        except (OSError, UnicodeError) as error:  # UnicodeError: what no resolver takes for a name
+        except (OSError, UnicodeError) as error:  # UnicodeError: the host cannot be a name
             what = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"[metrics] listen: {self._host}:{self._port} cannot be listened on: {what}"
+                f"[metrics] listen: cannot listen on {self._host}:{self._port}: {what}; set another address"
             ) from None
         self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()

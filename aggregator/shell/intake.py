@@ -1,7 +1,7 @@
-"""Decide which messages of devices are processed now, which later, and which are dropped as if lost.
+"""Decide which messages of devices are processed now, which later, and which are dropped.
 
-An honest device loses nothing: of statuses that come too fast the newest of each device is processed with the
-next beat, and an update is sent again until its receipt arrives.
+An honest device loses nothing. If its statuses come too fast, the newest one is processed with the next beat.
+An update that was dropped is sent again until its receipt arrives.
 """
 
 from math import inf
@@ -42,8 +42,8 @@ class Intake:
         name, rate = allowance_of(state, device), updates(max_bytes(state))
         if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
             return True
-        # An honest device that is late in every round has used up its allowance. A round that waits for it
-        # must let it answer; how often is bounded, and a device that declines in time needs nothing of this.
+        # An honest device that is late in every round uses up its allowance. A round that waits for it must
+        # let it answer, so it gets one whole update more, at most once in `TOP_UP_AGAIN_S`.
         if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
             return False
         self._topped_up_s[name] = now_s

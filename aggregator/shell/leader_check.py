@@ -1,6 +1,6 @@
-"""Watching before serving: the machine of `aggregator.core.takeover` at work on a link.
+"""Watch before serving: the machine of `aggregator.core.takeover`, run on a connection to the broker.
 
-`Watching` has no thread and never waits: `watch` turns it in production, a host of the simulated world there.
+`Watching` has no thread and never waits. In production `watch` calls `turn`, in the simulated world a host.
 """
 
 import logging
@@ -37,20 +37,20 @@ log = logging.getLogger("fedge.aggregator")
 
 
 class Stopped(Exception):  # noqa: N818 (an outcome)
-    """Asked to stop while watching."""
+    """The program was asked to stop while it watched."""
 
 
 class Watching:
-    """The takeover at work on a link, which its owner opens and closes.
+    """Runs the takeover on a link, which its owner opens and closes.
 
     Args:
         settings: the configuration.
-        link: to the broker, under a name that is nobody's, so that nobody's session is taken.
+        link: to the broker, with a client id of its own, so that it ends no other session.
         known: what the ledger knows, from `aggregator.shell.saved_state.known`.
         now_s: monotonic seconds.
-        signer: where announcements are signed; then only its own are believed.
-        new_generation: the next generation is to begin, whatever the ledger knows.
-        quarantined: devices that are not believed, whatever they claim to have seen.
+        signer: signs the federation's announcements; then only those with its signature are believed.
+        new_generation: whether the next generation is to begin, whatever the ledger knows.
+        quarantined: devices whose claims of seen rounds are not believed.
     """
 
     def __init__(
@@ -75,18 +75,18 @@ class Watching:
             settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
         )
         self.seen: TakeUp | None = None
-        """What to take up with, once enough was seen and the ledger fits."""
+        """The result, once enough was seen and the ledger fits."""
 
     @property
     def subscribed_s(self) -> float | None:
-        """Since when retained messages have been arriving, by `now_s`; None: they are not."""
+        """When retained messages began to arrive, by `now_s`; None: they do not arrive yet."""
         return self._state.subscribed_s
 
     @property
     def patience_s(self) -> float:
-        """The longest time to watch while no other one serves: for a slow line or silent devices."""
+        """The longest time to watch, in seconds, if no other aggregator is running."""
         quiet_s = self._state.watch.quiet_s if self._state.watch is not None else QUIET_S
-        retained_s = RETAINED_S if quiet_s > QUIET_S else quiet_s  # where devices never stop talking
+        retained_s = RETAINED_S if quiet_s > QUIET_S else quiet_s  # if devices never stop sending
         return retained_s + (HEARING_S if self._state.listens else 0.0)
 
     def due_s(self) -> float | None:
@@ -97,8 +97,8 @@ class Watching:
         """Handle events in order, then the passing of time.
 
         Raises:
-            Conflict: another aggregator is alive.
-            Undecided: too few devices have spoken to say whether the ledger fits.
+            Conflict: another aggregator is running.
+            Undecided: too few devices have reported to say whether the ledger fits.
             ConfigError: the fleet has seen more than the ledger knows, or no generation can follow.
         """
         for event in events:
@@ -161,9 +161,14 @@ def understood(
     signer: Signer | None = None,
     tell: Callable[[str | None, str, str], None] = _warn,
 ) -> takeover.Event | None:
-    """The event that a message is while watching; with a `signer` only its own announcements count.
+    """Turn a message into an event of the takeover; None: it has none, or cannot be read.
 
-    `tell` is told what is not understood: whose it is, if it is a device's, the cause, and a text.
+    Args:
+        topics: of the federation.
+        message: as it came from the broker.
+        now_s: monotonic seconds.
+        signer: if given, only announcements with its signature count.
+        tell: logs a message that cannot be read; gets the device, if there is one, the cause, and a text.
     """
     address = topics.parse(message.topic)
     try:
@@ -194,11 +199,11 @@ def watch(
     new_generation: bool = False,
     quarantined: frozenset[str] = frozenset(),
 ) -> TakeUp:
-    """Watch at the broker until enough has been seen. The only function here that waits.
+    """Watch at the broker until enough has been seen. This is the only function here that waits.
 
     Raises:
         Conflict, Undecided, ConfigError: as `Watching.turn`.
-        Stopped: something else than the link's events came into the inbox: a request to stop.
+        Stopped: the inbox held something else than an event of the link, which is a request to stop.
     """
     link = _looking_around(settings, inbox)
     watching = Watching(
@@ -234,7 +239,7 @@ def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> 
 
 
 def _drain(inbox: "SimpleQueue[Any]") -> None:
-    """Forget the closed link's last events, and nothing else."""
+    """Drop the last events of the closed link, and nothing else."""
     kept = []
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: how the federation is doing, without naming a device.
+"""Metrics for Prometheus: the state of the federation, without naming a device.
 
-Off unless `[metrics] listen` is set. The page is read-only and needs no password: who may reach the address
-may read it. Names and units follow https://prometheus.io/docs/practices/naming/.
+Off unless `[metrics] listen` is set. The page is read-only and has no password: whoever can reach the address
+can read it. Names and units follow https://prometheus.io/docs/practices/naming/.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,21 +20,21 @@ from fedge.wire.reasons import Reason
 BROUGHT = {
     "accuracy": (
         "fedge_accuracy_ratio",
-        "Accuracy on the devices' held-out parts, of the model before the last.",
+        "Accuracy of the model before the last, on the devices' held-out parts.",
     ),
     "held_loss": (
         "fedge_held_out_loss",
-        "Loss on the devices' held-out parts, of the model before the last.",
+        "Loss of the model before the last, on the devices' held-out parts.",
     ),
     "rmse": (
         "fedge_rmse",
-        "Root mean squared error on the devices' held-out parts, in the target's unit, of the model before "
-        "the last.",
+        "Root mean squared error of the model before the last, on the devices' held-out parts, in the "
+        "target's unit.",
     ),
     "mae": (
         "fedge_mae",
-        "Mean absolute error on the devices' held-out parts, in the target's unit, of the model before the "
-        "last.",
+        "Mean absolute error of the model before the last, on the devices' held-out parts, in the target's "
+        "unit.",
     ),
     "rmse_mean": (
         "fedge_rmse_of_the_mean",
@@ -75,11 +75,11 @@ class FederationCollector(Collector):
     def _counted(self) -> Iterator[Metric]:
         counters = self._counters
         yield CounterMetricFamily(
-            "fedge_updates_admitted", "Updates and surveys that count.", counters.admitted
+            "fedge_updates_admitted", "Updates and surveys that were admitted.", counters.admitted
         )
         for name, words, counts in (
-            ("fedge_updates_refused", "What devices sent in vain.", counters.refused),
-            ("fedge_rounds_declined", "Rounds that a chosen device did not take part in.", counters.declined),
+            ("fedge_updates_refused", "Messages of devices that were refused.", counters.refused),
+            ("fedge_rounds_declined", "Attempts of rounds that a device declined.", counters.declined),
         ):
             family = CounterMetricFamily(name, words, labels=("reason",))
             for reason in Reason:  # zeros too: a rate needs a value before the first event
@@ -88,7 +88,7 @@ class FederationCollector(Collector):
         uppers = (*map(str, BOUNDS_S), "+Inf")
         yield HistogramMetricFamily(
             "fedge_round_seconds",
-            "How long closed rounds took, the survey too.",
+            "Duration of closed rounds, surveys included.",
             buckets=list(zip(uppers, accumulate(counters.buckets), strict=True)),
             sum_value=counters.seconds,
         )
@@ -103,30 +103,34 @@ class FederationCollector(Collector):
 def _present(now: Snapshot) -> Iterator[Metric]:
     state = now.state
     for name, words, value in (
-        ("fedge_broker_connected", "1 while the broker is reached.", state.link_up),
+        ("fedge_broker_connected", "1 while connected to the broker.", state.link_up),
         ("fedge_generation", "The generation.", state.round.generation),
         ("fedge_round", "The round that is open, or the last; 0 is the survey.", state.round.round),
         ("fedge_round_attempt", "How often the round's deadline has passed below quorum.", state.attempt),
         ("fedge_round_updates", "Updates admitted in the open round.", state.admitted),
-        ("fedge_round_quorum", "Updates that it takes to close it.", updates_needed(state)),
-        ("fedge_round_awaited", "Devices online that have not answered yet.", len(state.awaited)),
+        ("fedge_round_quorum", "Updates that close the open round.", updates_needed(state)),
+        ("fedge_round_awaited", "Devices that the open round waits for.", len(state.awaited)),
         (
             "fedge_devices_given_up",
-            "Devices that rounds do not wait for: they let deadlines pass, or what they send is refused.",
+            "Devices that rounds do not wait for: they let deadlines pass, or their updates were refused.",
             len(given_up(state)),
         ),
         ("fedge_devices_online", "Devices whose status is online.", len(state.online)),
-        ("fedge_devices_known", "Devices that have ever told their status.", len(state.fleet)),
+        ("fedge_devices_known", "Devices that have ever sent a status.", len(state.fleet)),
         ("fedge_devices_quarantined", "Devices that the operator has set aside.", len(state.quarantined)),
         ("fedge_model_weights", "Numbers in the model.", state.weights),
-        ("fedge_spooled_bytes", "Parts of updates that are not whole yet.", state.spooled),
+        ("fedge_spooled_bytes", "Bytes of updates that are not complete yet.", state.spooled),
     ):
         yield GaugeMetricFamily(name, words, float(value))
-    phases = GaugeMetricFamily("fedge_phase", "1 for the phase that the round is in.", labels=("phase",))
+    phases = GaugeMetricFamily("fedge_phase", "1 for the stage that the round is in.", labels=("phase",))
     for phase in Stage:
         phases.add_metric((phase.value,), float(phase is state.stage))
     yield phases
-    traffic = CounterMetricFamily("fedge_mqtt_bytes", "Topics and payloads.", labels=("direction",))
+    traffic = CounterMetricFamily(
+        "fedge_mqtt_bytes",
+        "Bytes of topics and payloads, over the connection to the broker.",
+        labels=("direction",),
+    )
     traffic.add_metric(("received",), now.received_bytes)
     traffic.add_metric(("sent",), now.sent_bytes)
     yield traffic

@@ -1,10 +1,9 @@
-"""Orders of `fedge-aggregator new-generation` to an aggregator at work, which begins the generation itself.
+"""An order to a running aggregator to begin a generation; `fedge-aggregator new-generation` gives it.
 
-An order is a file in the state folder, beside the ledger. It names the generation after which the new one is
-wanted. So it is carried out once, even after a crash: if the ledger has a newer generation, the order is no
-longer valid. The transaction that begins the generation also saves the order's id in the ledger. So the
-command that gave the order can tell whether this very order was carried out. An order can be withdrawn until
-it is begun.
+The order is a file in the state folder, beside the ledger. It names the ledger's generation at that time. A
+ledger that has begun another generation since makes it void; so an order is carried out at most once, also
+after a crash. The ledger stores the order's id with the generation that it began, so that the command that
+gave the order can see that it was carried out. An order is either withdrawn or carried out, never both.
 """
 
 import logging
@@ -38,7 +37,7 @@ class Order(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
-    """A unique name."""
+    """A unique id."""
     after: int = Field(ge=1, le=MAX_COUNTER)
     """The generation of the ledger when the order was given."""
     anew: bool
@@ -50,7 +49,7 @@ class Order(BaseModel):
 
     @classmethod
     def of(cls, name: str, after: int, back: Rollback | None) -> "Order":
-        """The order that an operator gives; `back` None: with a survey."""
+        """The order with this id, after this generation; `back` None: to begin with a survey."""
         if back is None:
             return cls(id=name, after=after, anew=True)
         return cls(
@@ -101,7 +100,7 @@ def pending(folder: Path, generation: int | None) -> Order | None:
         remove(path)
         return None
     except ValidationError:
-        log.error("%s: is no order of `fedge-aggregator new-generation`; it is removed", path)
+        log.error("%s: is not an order of `fedge-aggregator new-generation`, so it is removed", path)
         remove(path)
         return None
     if order.after != generation:
@@ -116,7 +115,7 @@ def is_given(folder: Path) -> bool:
 
 
 def still_stands(folder: Path, order: Order) -> bool:
-    """Whether this very order is still given."""
+    """Whether the file still holds this order."""
     try:
         return Order.model_validate_json(read_file(folder / FILE, LARGEST)).id == order.id
     except (OSError, ValidationError):
@@ -124,9 +123,9 @@ def still_stands(folder: Path, order: Order) -> bool:
 
 
 def withdraw(folder: Path, order: Order | None) -> None:
-    """Remove an order, carried out or not, but no newer one; None: whichever there is.
+    """Remove an order, carried out or not, but no newer one; None: remove any order.
 
-    Anyone but the program that carries it out calls this inside `fedge.storage.locks.alone`.
+    A program other than the one that carries it out calls this inside `fedge.storage.locks.alone`.
 
     Raises:
         StateError: it cannot be removed.

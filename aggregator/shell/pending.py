@@ -1,7 +1,7 @@
 """Counts and statuses of devices that are written together with each beat.
 
-One transaction writes them all, so a device cannot cause a disk write with each message. A crash loses
-counts, or a status that is still retained at the broker.
+One transaction writes them all, so a device cannot cause a disk write with each message. What a crash loses
+are counts, and statuses that the broker still retains.
 """
 
 from aggregator.ledger.writing import Ledger

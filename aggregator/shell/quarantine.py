@@ -1,8 +1,8 @@
 """The list of devices that an operator has set aside: `fedge quarantine` writes it, the aggregator reads it.
 
-A file of text beside the federation's configuration, which every user of this machine may read, and only who
-keeps the federation may write: one device a line, and since when. So the aggregator needs no rights and no
-connection to whoever writes it, and who comes after a restart reads the same.
+It is a text file beside the federation's configuration, with one device a line, and since when. Every user of
+this machine may read it, and only the owner of the federation's folder may write it. So the aggregator needs
+no rights for it, and reads the same list after a restart.
 """
 
 import logging
@@ -38,14 +38,16 @@ def read(path: Path) -> dict[str, str]:
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise StateError(f"{path}: is no list of devices: `fedge quarantine` writes it anew") from None
+        raise StateError(
+            f"{path}: is not text in UTF-8: correct it, or remove it and run `fedge quarantine` again"
+        ) from None
     listed: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         device, _, since = line.strip().partition(" ")
         if re.fullmatch(DEVICE_ID, device) is None:
-            raise StateError(f"{path}, line {number}: {device[:40]!r} is no device's id; correct the line")
+            raise StateError(f"{path}, line {number}: {device[:40]!r} is not a device id; correct the line")
         listed[device] = since.strip()
     return listed
 
@@ -54,17 +56,18 @@ def write(path: Path, listed: Mapping[str, str]) -> None:
     """Replace the whole list durably; every user of this machine may read it.
 
     Raises:
-        StateError: it cannot be written; the older one is untouched.
+        StateError: it cannot be written; the older one is unchanged.
     """
     lines = (f"{device} {since}".rstrip() + "\n" for device, since in sorted(listed.items()))
     atomic_write(path, (HEAD + "".join(lines)).encode(), mode=0o644, exact=True)
 
 
 class QuarantineList:
-    """The list, checked for changes again and again.
+    """The list, which is checked for changes while rounds run.
 
     Raises:
-        StateError: it cannot be read now; later such a list is named in the log, and the one before holds.
+        StateError: the list cannot be read at the start. Later, such an error is logged, and the last list
+            that could be read stays in force.
     """
 
     def __init__(self, path: Path, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -83,9 +86,9 @@ class QuarantineList:
             return False
         try:
             devices = frozenset(read(self._path))
-        except StateError as error:  # tried again with each look, and said once
+        except StateError as error:  # tried again with each check, and logged once
             if f"{error}" != self._said:
-                log.error("%s; whoever was in quarantine before stays there", error)
+                log.error("%s; until then the devices that were in quarantine stay in it", error)
             self._said = f"{error}"
             return False
         self._seen, self._said = seen, ""

@@ -47,7 +47,7 @@ class Reception:
         self._now_s = now_s
 
     def read(self, state: Federation, message: MessageArrived) -> Event | None:
-        """The event that a message is; None: it is dropped, waits, or is nothing to the core."""
+        """Turn a message into an event; None: it is dropped, waits, or does not concern the core."""
         address = self._topics.parse(message.topic)
         if address is None or not message.payload:
             return None
@@ -56,12 +56,12 @@ class Reception:
         return self._understand(state, address, message)
 
     def understand(self, state: Federation, message: MessageArrived) -> Event | None:
-        """The event that a message is, however much its sender has sent."""
+        """Turn a message into an event, without regard to its sender's allowance."""
         address = self._topics.parse(message.topic)
         return self._understand(state, address, message) if address is not None else None
 
     def read_update(self, state: Federation, device: str, digest: bytes) -> Event:
-        """An update whose frames are all there, put together and read."""
+        """Put the frames of a complete update together, and read it."""
         now_s = self._now_s()
         try:
             message = read_update(self._ledger, device, digest)
@@ -75,13 +75,13 @@ class Reception:
         self._reports.tell(level, allowance_of(state, device), cause, text, self._now_s())
 
     def _is_taken(self, state: Federation, kind: str, device: str, message: MessageArrived) -> bool:
-        """Whether what a device says is looked at now."""
+        """Whether a device's message is processed now."""
         now_s = self._now_s()
         if kind == "status":
             return self._intake.takes_status(device, message, now_s)
         if kind != "update" or self._intake.takes_update(state, device, len(message.payload), now_s):
             return True
-        text = f"{device} sends more than any update takes: what is too much is dropped, as if it were lost"
+        text = f"{device} sends more than any update needs: its messages beyond that are dropped"
         self.report(state, logging.WARNING, device, "too much", text)
         return False
 
@@ -107,8 +107,8 @@ class Reception:
                 return on.FrameArrived(now_s, address.device, frame, verdict, kept)
             case "status" if address.device is not None:
                 if address.version != "v1":
-                    text = f"{address.device} speaks {address.version} of the protocol, this program v1"
-                    text = f"{text}: it cannot take part"
+                    text = f"{address.device} speaks {address.version} of the protocol, and this program v1"
+                    text = f"{text}: the device cannot take part"
                     self.report(state, logging.WARNING, address.device, "version", text)
                     return None
                 return on.StatusSeen(now_s, address.device, unpack(message.payload, Status))
@@ -118,7 +118,7 @@ class Reception:
                 return None
 
     def _verdict(self, state: Federation, device: str, digest: bytes) -> KeptVerdict | None:
-        """What the ledger holds of an update; of one that was begun, nothing: else it was not begun."""
+        """The ledger's verdict on an update; None for the one in the spool, which has no verdict yet."""
         begun = state.partials.get(device)
         if begun is not None and begun.id == digest:
             return None

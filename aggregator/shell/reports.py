@@ -1,7 +1,7 @@
 """Log lines that devices cause: logged once for each device and cause, then only counted.
 
-However much a device sends, it causes about 30 lines at once and then one a minute; all devices together
-cause one line of counts an hour.
+However much a device sends, it causes at most about 30 lines at once and then one a minute. All counted lines
+together cause one line an hour.
 """
 
 import logging
@@ -79,4 +79,6 @@ class Reports:
         )
         more = f"; {len(most) - NAMED} more devices" if len(most) > NAMED else ""
         total = sum(causes.total() for causes in counts.values())
-        self._log.warning("in the last hour %d more of the same were only counted: %s%s", total, named, more)
+        self._log.warning(
+            "in the last hour %d more such lines were counted and not logged: %s%s", total, named, more
+        )

@@ -47,18 +47,18 @@ class RoundJob:
         self._samples = samples
         self._began_s = began_s
         self._out: ClosingJob | None = None
-        """Whose result is waited for: that of any other job comes too late."""
+        """The job whose result is awaited; the result of any other job is dropped."""
 
     def begin(self, state: Federation) -> None:
-        """Hand out the job, after the commit: all that counts can be read over any connection."""
+        """Hand out the job. Call it after the commit, so that any connection can read all that counts."""
         self._out = replace(job_of(state), samples=self._samples)
         self._close(self._out)
 
     def end(self, state: Federation, closed: Closed, now_s: float) -> Event | None:
-        """Save what was computed, inside the turn's transaction; None: nobody waits for this result any more.
+        """Save what was computed, inside the turn's transaction; None: this result is no longer awaited.
 
         Raises:
-            StateError: what a round is closed of cannot be read.
+            StateError: the round's updates cannot be read.
         """
         job = closed.job
         if job is not self._out:
@@ -94,7 +94,7 @@ class RoundJob:
 
 
 def _advice(state: Federation, computed: Computed) -> str:
-    """What the survey told of sizes and classes says about the plan."""
+    """The advice on the plan, from the sizes and classes that the survey found."""
     rows = [state.answers[device].samples for device in state.counted]
     sizes = Sizes.of(rows, computed.task.network.schema.size, computed.mix)
     return propose(sizes).against(state.plan)

@@ -1,7 +1,7 @@
-"""The aggregator's shell: the core at work, one transaction a turn.
+"""The aggregator's shell: it runs the core, with one transaction a turn.
 
-A turn takes what the inbox held, steps the core for each event, and performs what must be durable inside
-one transaction (a group commit). Only after its commit is anything seen outside: acknowledgements, receipts,
+A turn takes the events of the inbox, steps the core for each, and performs the durable effects inside one
+transaction (a group commit). Only after its commit is anything visible outside: acknowledgements, receipts,
 announcements (law 4).
 """
 
@@ -58,7 +58,7 @@ class Runtime:
     Args:
         settings: the configuration.
         state: from `aggregator.shell.startup`.
-        ledger: what must survive.
+        ledger: where the durable effects are written.
         link: to the broker.
         close: begins to compute a round's model; its `Closed` comes back as an event.
         export: begins an export; its `Exported` comes back as an event.
@@ -119,11 +119,11 @@ class Runtime:
         return Snapshot(self._state, self._link.traffic.received, self._link.traffic.sent)
 
     def offline_status(self) -> Publication:
-        """The message to leave at the broker when we are gone; also the will."""
+        """The message that stays at the broker when the program ends; also the last will."""
         return self._announcements.publication_of(service(self._state, online=False))
 
     def begin(self) -> None:
-        """Go on where the ledger ends."""
+        """Continue from the ledger."""
         with self._ledger.transaction():
             self._state, effects = self._schedule.start(self._state, self._now_s())
             if self._state.stage is not Stage.DONE:
@@ -157,7 +157,7 @@ class Runtime:
         with self._ledger.transaction():
             for event in events:
                 visible += self._take(event)
-            # In each turn: else a device that sends without a pause could stop the deadline and the beat.
+            # In each turn: otherwise a device that sends without pause could stop the deadline and the beat.
             visible += self._step(on.Tick(self._now_s()))
             if self._state.beat != beat:
                 visible += self._catch_up()
@@ -198,7 +198,7 @@ class Runtime:
                 self.has_nothing_left_to_say = export.last
                 yield from self._step(on.ExportPublished(export.round))
             case Sent():
-                log.error("the broker refuses: %s", event.refusal)
+                log.error("the broker refuses a message: %s", event.refusal)
             case Closed():
                 if (closed := self._job.end(self._state, event, self._now_s())) is not None:
                     yield from self._step(closed)

@@ -1,4 +1,4 @@
-"""The file of the signing key: the private key, and below it how it came to be the one.
+"""The file of the signing key: the private key, and below it the changes that led to it.
 
 All of it is one PEM file, so that a change of the key replaces both with one rename: first the private key,
 then a block for each change, the oldest first. A block holds the old public key (32 bytes), the new one (32)
@@ -45,18 +45,18 @@ def read_signer(path: Path, topics: Topics) -> Signer:
     chain = tuple(_succession(path, block) for block in _BLOCK.findall(path.read_text(encoding="utf-8")))
     linked = all(earlier.new == later.old for earlier, later in pairwise(chain))
     if not linked or len(chain) > MAX_SUCCESSIONS or (chain and chain[-1].new != key.public):
-        raise ConfigError(f"{path}: the changes below the key do not lead to it; restore a copy of the file")
+        raise ConfigError(f"{path}: the key changes in it do not lead to its key; restore a copy of the file")
     for link in chain:
         if not ed25519.verify(link.old, link.sig, topics.signing_context("key") + link.new):
             raise ConfigError(
-                f"{path}: a change of the key was not signed for federation {topics.federation!r}; "
+                f"{path}: a key change in it was not signed for federation {topics.federation!r}; "
                 "restore a copy of the file"
             )
     return Signer(topics, key.public, key.sign, chain)
 
 
 def key_file(private_pem: bytes, chain: Sequence[Succession]) -> bytes:
-    """What the file holds; `read_signer` reads it."""
+    """The bytes of the file, which `read_signer` reads."""
     blocks = [
         f"-----BEGIN {_LABEL}-----\n{_lines(link.old + link.new + link.sig)}-----END {_LABEL}-----\n"
         for link in chain
@@ -75,5 +75,5 @@ def _succession(path: Path, block: str) -> Succession:
     except binascii.Error:
         data = b""
     if len(data) != _BLOCK_BYTES:
-        raise ConfigError(f"{path}: a change of the key is damaged; restore a copy of the file")
+        raise ConfigError(f"{path}: a key change in it is damaged; restore a copy of the file")
     return Succession(old=data[:32], new=data[32:64], sig=data[64:])

@@ -22,10 +22,10 @@ from fedge.wire.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
 MORE = (
-    "it goes on if [stopping] is raised and the aggregator started again; "
-    "`fedge-aggregator new-generation` begins anew"
+    "to go on, raise the limit in [stopping] and start the aggregator again; "
+    "`fedge-aggregator new-generation` begins with a survey"
 )
-"""Said once learning is done."""
+"""Logged when learning is done."""
 
 
 class VisibleEffects:
@@ -35,8 +35,8 @@ class VisibleEffects:
         topics: of the federation.
         link: to the broker.
         ledger: what is announced and exported is read from it.
-        announcements: what the broker holds of us.
-        reception: its allowances hold for the log lines that devices cause.
+        announcements: publishes task, model and manifest.
+        reception: limits the log lines that devices cause.
         job: the job of the round that is being closed.
         export: begins an export.
         how: which model is exported.

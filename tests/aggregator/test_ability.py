@@ -95,12 +95,12 @@ def test_a_survey_requires_no_codec() -> None:
 def test_the_operator_is_told_at_the_start_how_many_cannot_and_which() -> None:
     _, effects = mixed("a", "b", new=("c", "d"))
     assert_tells(said(effects), "round 1.1: 2 of 4 devices", "codec:topk", "a, b")
-    assert "fewer" not in said(effects)
+    assert "updates to close" not in said(effects)
     assert kinds(effects).index(do.Log) < kinds(effects).index(do.PublishManifest)
     _, effects = mixed("a", "b", new=("c",))
-    assert_tells(said(effects), "1 that may count", "fewer", "2 ")
+    assert_tells(said(effects), "2 updates to close", "1 device")
     _, effects = mixed("a", new=("c", "d"), quarantined=frozenset({"d"}))
-    assert_tells(said(effects), "1 that may count", "fewer", "2 ")  # who is set aside cannot count either
+    assert_tells(said(effects), "2 updates to close", "1 device")  # who is set aside cannot count either
 
 
 def test_who_cannot_is_not_awaited_so_that_the_round_closes_without_it() -> None:

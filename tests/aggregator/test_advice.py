@@ -43,11 +43,11 @@ def test_a_few_devices_that_claim_much_move_nothing() -> None:
         (
             5,
             BATCH,
-            ("epochs = 5", "95 steps", "Proposed: "),
+            ("epochs = 5", "95 local steps", "Proposed: "),
         ),
         (5, BATCH, ("Proposed: epochs = 1, batch_size = 16, learning_rate = 0.1", "19")),
-        (1, BATCH, ("epochs = 1", "19 steps", "suits")),
-        (1, 0, ("epochs = 1", "1 steps", "Proposed: epochs = 1")),
+        (1, BATCH, ("epochs = 1", "19 local steps", "suits")),
+        (1, 0, ("epochs = 1", "1 local steps", "Proposed: epochs = 1")),
     ],
 )
 def test_a_plan_of_many_or_few_steps_is_told_of_with_the_one_proposed(
@@ -92,7 +92,7 @@ def test_classes_that_hardly_differ_allow_more_steps(rows: int, skew: float | No
         ),
         (75, 0.05, 20, ("5%", "suits")),
         (300, 0.05, 20, ("5%", "Proposed: epochs = 3")),
-        (75, None, 10, ("50 steps", "suits")),
+        (75, None, 10, ("50 local steps", "suits")),
     ],
 )
 def test_where_classes_are_told_the_plan_is_judged_by_how_far_they_differ(

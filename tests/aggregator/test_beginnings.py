@@ -224,7 +224,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     assert place.ledger.newest("task", 4) == task, "though its bytes are a later generation's by now"
     with place.ledger.transaction():
         place.ledger._run("UPDATE rounds SET task = NULL WHERE generation = 1")
-    with pytest.raises(DataError, match=telling("round 1.3 ", "not kept")):
+    with pytest.raises(DataError, match=telling("round 1.3 ", "no longer kept")):
         place.wish(Rollback(generation=1, round=3))
 
 
@@ -295,7 +295,7 @@ def test_the_bound_on_inputs_is_carried_over(place: Place) -> None:
 def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Place) -> None:
     with place.ledger.transaction():
         place.ledger.forget_rounds_before(RoundId(1, 3))
-    with pytest.raises(DataError, match=telling("surveys", "not kept")):
+    with pytest.raises(DataError, match=telling("surveys", "no longer kept")):
         place.wish(Rollback(survey_without=("rogue",)))
 
 
@@ -309,10 +309,10 @@ def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Plac
         (Rollback(generation=9, round=1), ("round 9.1 ",)),
         (Rollback(round=6, without=("rogue",)), ("--without: ", "1.6")),
         (Rollback(round=2, without=("rogue", "pi-9")), ("--without pi-9: ", "pi-0, pi-1, ")),
-        (Rollback(round=2, without=DEVICES), ("nobody", "round 1.3", "2")),
+        (Rollback(round=2, without=DEVICES), ("no device", "round 1.3", "2")),
         (Rollback(round=2, without=DEVICES[1:]), ("pi-0", "round 1.3", "2")),
         (Rollback(survey_without=("pi-9",)), ("--survey-without pi-9: ",)),
-        (Rollback(survey_without=DEVICES), ("--survey-without pi-0 ", "nobody", "round 1.0")),
+        (Rollback(survey_without=DEVICES), ("--survey-without pi-0 ", "no device", "round 1.0")),
     ],
 )
 def test_what_cannot_be_done_is_said_with_what_can(

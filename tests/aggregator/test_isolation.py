@@ -329,7 +329,7 @@ def test_a_list_that_is_a_link_is_looked_at_where_it_leads(
 def test_a_list_that_cannot_be_read_at_the_start_stops_it(tmp_path: Path) -> None:
     path = tmp_path / "quarantined"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(StateError, match=telling(f"{path}: ", "list")):
+    with pytest.raises(StateError, match=telling(f"{path}: ", "UTF-8", "fedge quarantine")):
         QuarantineList(path)
     path.unlink()
     path.mkdir()

@@ -161,7 +161,7 @@ def test_what_another_order_began_is_not_taken_for_ones_own(
         place.ledger.close()
 
     monkeypatch.setattr(new_generation, "time", clock(another))
-    with pytest.raises(DataError, match=telling("another one")):
+    with pytest.raises(DataError, match=telling("newer order")):
         new_generation.begin_next(place.settings, Rollback(round=3))
     assert is_given(folder), "the other one is not withdrawn"
     os.close(held)

@@ -62,7 +62,7 @@ def test_with_enough_others_the_round_closes_at_once_without_waiting_for_anybody
     assert (answer.verdict, answer.reason) == ("refused", Reason.SET_ASIDE)
     said = of(do.Log, effects)[0]
     assert said.level == "error"
-    assert_tells(said.text, "round 1.1: ", "not finite", "liar; ")
+    assert_tells(said.text, "round 1.1: ", "not finite", "liar")
     story.closed()
     assert story.state.round == OPEN._replace(round=2)
 

@@ -1,4 +1,4 @@
-"""Mosquitto: let it run with a federation's configuration, and know the topics of this version."""
+"""Mosquitto: have it run with a federation's configuration and this version's access lists."""
 
 from pathlib import Path
 
@@ -14,16 +14,16 @@ BROKER = Path("/etc/fedge/broker")
 
 
 def point_broker(folder: Path, link: Path = BROKER) -> None:
-    """Let Mosquitto run with this federation's configuration.
+    """Have Mosquitto run with this federation's configuration.
 
     Raises:
-        ConfigError: it runs with another federation's.
+        ConfigError: Mosquitto runs with another federation's.
     """
     broker = (folder / "broker").resolve()
     if link.is_symlink() and link.exists() and link.resolve() != broker:
         other = link.resolve().parent
         raise ConfigError(
-            f"Mosquitto here is the broker of {other}; a second federation shares it if it is made with "
+            f"Mosquitto on this machine serves {other} already; to share it, make the second federation with "
             f"fedge init {folder.name} --beside {other} --folder {folder}"
         )
     if not link.exists():
@@ -31,10 +31,10 @@ def point_broker(folder: Path, link: Path = BROKER) -> None:
 
 
 def tell_brokers(environment: Path, folder: Path | None) -> None:
-    """Write the access lists of this version, before any of its programs starts: it may have new topics.
+    """Write this version's access lists before any of its programs starts, because it may have new topics.
 
     Raises:
-        DeploymentError: one cannot be written.
+        DeploymentError: an access list cannot be written.
     """
     prefix, _, suffix = REGISTRY.partition("@")
     names = [unit[len(prefix) + 1 : -len(suffix)] for unit in units.instances(REGISTRY)]

@@ -1,6 +1,6 @@
 """`fedge-aggregator install` and `uninstall`: a federation's server, beside Mosquitto, as services.
 
-All imports are at the top: in the end the environment of this program may be removed.
+All imports are at the top, because `uninstall` may remove this program's own environment.
 """
 
 import argparse
@@ -27,21 +27,24 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     """Add the two commands to the program's."""
-    install_parser = commands.add_parser("install", help="install or upgrade as services (root)")
+    install_parser = commands.add_parser("install", help="install or upgrade the services; needs root")
     install_parser.add_argument(
         "folder",
         type=Path,
         nargs="?",
         metavar="FOLDER",
-        help="the folder of `fedge init`; without it only the programs",
+        help="the folder that `fedge init` made, or the name of an installed federation; default: install or "
+        "upgrade the programs only",
     )
     install_parser.add_argument(
         "--wheel", type=Path, metavar="FILE", help="the version to install; default: the running one"
     )
     install_parser.set_defaults(run=_run_install)
-    uninstall_parser = commands.add_parser("uninstall", help="remove the services; data stays (root)")
-    uninstall_parser.add_argument("name", metavar="FEDERATION")
-    uninstall_parser.add_argument("--purge", action="store_true", help="remove its folder and state too")
+    uninstall_parser = commands.add_parser(
+        "uninstall", help="remove the services and keep the data; needs root"
+    )
+    uninstall_parser.add_argument("name", metavar="FEDERATION", help="the name of the federation")
+    uninstall_parser.add_argument("--purge", action="store_true", help="remove its folder and its state too")
     uninstall_parser.set_defaults(run=_run_uninstall)
 
 
@@ -56,7 +59,7 @@ def _run_uninstall(options: argparse.Namespace) -> int:
 
 
 def install(source: Path | None, wheel: Path | None) -> None:
-    """Install or upgrade: Mosquitto, programs, folder, units; then start, and go back if that fails.
+    """Install or upgrade Mosquitto, programs, folder and units; then start them, and undo this if it fails.
 
     Args:
         source: the folder of `fedge init`, moved to /etc/fedge/federations if it is elsewhere; or the name of
@@ -64,7 +67,7 @@ def install(source: Path | None, wheel: Path | None) -> None:
         wheel: the version to install; None: the running one.
 
     Raises:
-        ConfigError: it is no federation's folder or an incomplete one, or its configuration is wrong.
+        ConfigError: the folder is not a federation's or is incomplete, or its configuration is wrong.
         DeploymentError: a step failed. The old installation still works.
     """
     require_root("fedge-aggregator install")
@@ -96,9 +99,10 @@ def install(source: Path | None, wheel: Path | None) -> None:
 
 
 def uninstall(name: str, *, purge: bool) -> None:
-    """Remove the services; with the last federation programs and units too. Without `purge` its data stay.
+    """Remove a federation's services, and with those of the last federation also the programs and units.
 
-    Data are what cannot be restored: the folder with its keys, and the ledger. Mosquitto stays as it was.
+    Without `purge` the data stay: the folder with its keys, and the ledger. Mosquitto stays installed, and
+    runs with its own configuration again.
 
     Raises:
         ConfigError: there is no such federation, or others share its authority and broker.
@@ -108,12 +112,12 @@ def uninstall(name: str, *, purge: bool) -> None:
     folder = FEDERATIONS / name
     if re.fullmatch(FEDERATION, name) is None or not folder.is_dir():
         known = ", ".join(path.name for path in folders()) or "none"
-        raise ConfigError(f"{name}: there is no such federation here; there is: {known}")
+        raise ConfigError(f"{name}: no federation of this name is installed here; installed: {known}")
     others = [path for path in folders() if path != folder and is_enabled(path)]
     beside = [path.name for path in others if (path / "broker").resolve().parent == folder.resolve()]
     if beside:
         raise ConfigError(
-            f"{name}: its authority and broker serve {', '.join(beside)} too: uninstall that first"
+            f"{name}: its authority and broker serve {', '.join(beside)} too; uninstall that first"
         )
     say(f"stop {name}")
     if units.is_enabled(unit_of(RENEWAL, name)):
@@ -124,7 +128,7 @@ def uninstall(name: str, *, purge: bool) -> None:
         units.retire(unit_of(template, name), *what)
     is_broker = BROKER.exists() and BROKER.resolve() == folder.resolve() / "broker"
     if is_broker:
-        say("give Mosquitto its own configuration back")
+        say("restart Mosquitto with its own configuration")
         units.systemctl("disable", "--quiet", "--now", RELOAD)
         units.remove_units(["mosquitto.service.d/fedge.conf"])
         BROKER.unlink()

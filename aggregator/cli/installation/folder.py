@@ -35,14 +35,14 @@ FILES = (
     "broker/passwords",
     "broker/crl.pem",
 )
-"""The files of `fedge init`: if one is missing, it was interrupted."""
+"""The files that `fedge init` makes: if one is missing, it was interrupted."""
 
 
 def look_up(source: Path, federations: Path = FEDERATIONS) -> Path:
     """The given folder of `fedge init`, or the installed one of this name; nothing is changed.
 
     Raises:
-        ConfigError: it is no federation's folder, or `fedge init` was interrupted there.
+        ConfigError: it is not a federation's folder, or `fedge init` was interrupted there.
     """
     folder = source
     if not source.exists() and (federations / source.name).is_dir():
@@ -50,19 +50,21 @@ def look_up(source: Path, federations: Path = FEDERATIONS) -> Path:
     name = federation_of(folder)
     if missing := [file for file in FILES if not (folder / file).exists()]:
         raise ConfigError(
-            f"{folder}: {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing, as after a "
-            f"`fedge init` that was cut short: run it again, `fedge init {name} --folder {folder}` with its "
-            "other options as before; it makes what is missing and changes nothing else"
+            f"{folder}: {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing, so "
+            f"`fedge init` was interrupted: run `fedge init {name} --folder {folder}` again, with the same "
+            "other options; it makes what is missing and changes nothing else"
         )
     return folder
 
 
 def take_in(source: Path, federations: Path = FEDERATIONS) -> Path:
-    """Move the federation's folder to its final place and return that; so there is one copy of the
-    authority's key.
+    """Move the federation's folder to its final place, so that there is one copy of the authority's key.
+
+    Returns:
+        The new path.
 
     Raises:
-        ConfigError: it is no federation's folder, or another one is there already.
+        ConfigError: it is not a federation's folder, or another one is there already.
     """
     name = federation_of(source)
     folder = federations / name
@@ -70,12 +72,18 @@ def take_in(source: Path, federations: Path = FEDERATIONS) -> Path:
     if source == folder.resolve():
         return folder
     if folder.exists():
-        raise ConfigError(f"{folder} is there already: which of the two is it? Move {source} away, or it")
+        raise ConfigError(
+            f"{folder} exists already, so {source} cannot be moved there: keep one of the two folders, and "
+            "move the other one away"
+        )
     if (source / "broker").is_symlink():
-        raise ConfigError(f"{source} shares a broker: make it with fedge init {name} … --folder {folder}")
+        raise ConfigError(
+            f"{source} shares the broker of another federation, so it cannot be moved: make it in its final "
+            f"place, with fedge init {name} … --folder {folder}"
+        )
     say(f"move {source} to {folder}")
     make_folder(federations, mode=0o755)
-    mask = os.umask(0o077)  # to another disk it copies, and a copy has the modes only when it is whole
+    mask = os.umask(0o077)  # a move to another disk copies, and sets the files' modes last
     try:
         shutil.move(source, folder)
     finally:
@@ -91,7 +99,7 @@ def federation_of(folder: Path) -> str:
     """The name of the federation whose folder this is.
 
     Raises:
-        ConfigError: it is no federation's folder.
+        ConfigError: it is not a federation's folder.
     """
     settings = folder / "federation.toml"
     try:
@@ -103,7 +111,9 @@ def federation_of(folder: Path) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{settings}: [federation] name cannot be read: {error}") from None
     if not isinstance(name, str) or re.fullmatch(FEDERATION, name) is None:
-        raise ConfigError(f"{settings}: [federation] name: {name!r} is no federation's name")
+        raise ConfigError(
+            f"{settings}: [federation] name: {name!r} is not a name: expected 1 to 31 of a-z, 0-9 and '-'"
+        )
     return name
 
 

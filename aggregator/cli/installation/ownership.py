@@ -18,7 +18,7 @@ def hand_over(folder: Path) -> None:
     """Give each part of the folder to the user who needs it: registrar or broker; the rest to root.
 
     Raises:
-        DeploymentError: it cannot be done.
+        DeploymentError: an owner or a mode cannot be changed.
     """
     try:
         pwd.getpwnam(REGISTRAR)
@@ -39,20 +39,20 @@ def hand_over(folder: Path) -> None:
     registrar, broker = folder / "registrar", folder / "broker"
     try:
         files.hand_over(registrar, user.pw_uid, user.pw_gid)
-        # It writes the lists there; what it makes belongs to the broker's group.
+        # The registrar writes the lists there; what it makes belongs to the broker's group.
         files.hand_over(broker, -1, group)
         files.hand_over(broker, user.pw_uid, group, all_in_it=False, mode=0o2750)
         permit(broker / "identity.pem", 0o640)  # Mosquitto reads it as its own user
         give(broker / "data", pwd.getpwnam("mosquitto").pw_uid, group)
     except OSError as error:
-        raise DeploymentError(f"{folder}: cannot be handed over: {error.strerror}") from None
+        raise DeploymentError(f"{folder}: cannot change the owners of its files: {error.strerror}") from None
 
 
 def give_back(folders: Iterable[Path]) -> None:
     """Make root the owner of the registrar's files, and remove the registrar's user.
 
     Raises:
-        DeploymentError: it cannot be done.
+        DeploymentError: an owner cannot be changed.
     """
     for folder in folders:
         registrar = folder / "registrar"

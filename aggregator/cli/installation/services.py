@@ -9,7 +9,7 @@ from fedge.deployment.machine import say
 
 
 def start(folder: Path | None, *, again: bool) -> None:
-    """Start a federation's services; `again`: also restart all others that run."""
+    """Start a federation's services, if one is given; `again`: restart all services that run."""
     wanted: list[str] = []
     if folder is not None:
         if again or not is_broker_ours():
@@ -25,13 +25,13 @@ def start(folder: Path | None, *, again: bool) -> None:
     for each in dict.fromkeys([*wanted, *running] if again else wanted):
         say(f"start {each}")
         units.systemctl("restart" if again else "start", each)
-    for unit in units.instances(AGGREGATOR):  # of all: a version before may have had no timer
+    for unit in units.instances(AGGREGATOR):  # of all federations: an older version had no timer
         name = unit.removeprefix("fedge-aggregator@").removesuffix(".service")
         units.systemctl("enable", "--quiet", "--now", unit_of(RENEWAL, name))
 
 
 def is_running(template: str) -> bool:
-    """Whether a unit of this template starts with the system, for any federation."""
+    """Whether a unit of this template runs, for any federation."""
     return bool(units.instances(template))
 
 

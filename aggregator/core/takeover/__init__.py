@@ -1,4 +1,4 @@
-"""The takeover of a federation: watch first, then serve or say why not. Pure; see `machine`."""
+"""The takeover of a federation: watch first, then serve, or end with a reason. Pure; see `machine`."""
 
 from aggregator.core.takeover.effects import Abort, Effect, GiveWay, Log, Subscribe, TakeUp
 from aggregator.core.takeover.events import (

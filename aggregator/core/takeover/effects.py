@@ -19,7 +19,7 @@ class GiveWay:
 
 @dataclass(frozen=True)
 class Abort:
-    """End: the ledger does not fit what was seen; `later`: what may still be heard can change that."""
+    """End: the ledger does not fit what was seen; `later`: statuses that come later may change that."""
 
     text: str
     later: bool = False
@@ -31,14 +31,14 @@ class TakeUp:
 
     watch: LeaderCheck
     generation: int | None = None
-    """The one to begin; None: go on with the ledger's."""
+    """The generation to begin; None: go on with the ledger's."""
     incredible: frozenset[str] = frozenset()
-    """Devices with impossible claims, which were logged."""
+    """Devices with claims that cannot be true, which were logged."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """Tell the operator, in one line."""
+    """Write one line into the log."""
 
     level: str
     text: str

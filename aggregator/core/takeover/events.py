@@ -9,14 +9,14 @@ from fedge.wire.messages.status import Status
 
 @dataclass(frozen=True)
 class LinkUp:
-    """The broker accepted us."""
+    """The connection to the broker was made."""
 
     now_s: float
 
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The connection is gone, or could not be made."""
+    """The connection to the broker was lost, or could not be made."""
 
     reason: str | None
     """The reason to log; None: it was logged recently."""
@@ -40,7 +40,7 @@ class ServiceSeen:
 
 @dataclass(frozen=True)
 class ManifestSeen:
-    """A `round` message arrived; if announcements are signed, it was one of ours."""
+    """A `round` message arrived; if announcements are signed, with our signature."""
 
     now_s: float
     manifest: Manifest

@@ -1,4 +1,4 @@
-"""The takeover of a federation: watch until enough has been seen, then serve it, or say why not. Pure.
+"""The takeover of a federation: watch until enough has been seen, then serve, or end with a reason. Pure.
 
 `step(state, event) -> (state, effects)` runs from the first connection to the moment when serving may begin.
 `aggregator.shell.leader_check` performs the effects, in production and in the simulated world alike. While it
@@ -39,7 +39,7 @@ from fedge.wire.messages.fields import MAX_COUNTER
 from fedge.wire.topics import Topics
 
 FRESH_S = 5.0
-"""If it is silent for this much longer than necessary, the broker is asked again."""
+"""After this many more seconds of silence than necessary, the subscription is repeated."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +58,33 @@ class Takeover:
     watch: LeaderCheck | None = None
     """What has been seen on this connection; None: there is none."""
     subscribed_s: float | None = None
-    """Since when retained messages have been arriving."""
+    """When retained messages began to arrive; None: they do not arrive yet."""
     first_s: float | None = None
     """When that was for the first time, on any connection."""
     hold_s: float = 0.0
     """The time until which silent devices are awaited."""
     asked: bool = False
-    """The broker was asked again on this connection, because it was silent for long."""
+    """Whether the subscription was repeated on this connection, after a long silence."""
     listens: bool = False
-    """The log says that it waits for them."""
+    """Whether the log says that silent devices are awaited."""
     suspects: bool = False
-    """The log says that another aggregator says it is online."""
+    """Whether the log says that another aggregator may be running."""
     over: bool = False
-    """Enough has been seen."""
+    """Whether enough has been seen; then nothing changes any more."""
 
 
 Step = tuple[Takeover, list[Effect]]
 
 
 def due_s(state: Takeover) -> float | None:
-    """When a `Tick` is wanted, even if nothing happens; None: only what happens counts."""
+    """When a `Tick` is wanted, in monotonic seconds, even if nothing happens; None: only after an event."""
     if state.watch is None or state.subscribed_s is None or state.over:
         return None
     return max(state.watch.over_s(state.subscribed_s + RETAINED_S), state.hold_s)
 
 
 def step(state: Takeover, event: Event) -> Step:
-    """What an event changes, and what is to be done about it."""
+    """Handle one event: the next state, and the effects in the order to perform them."""
     if state.over:
         return state, []
     match event:
@@ -100,12 +100,12 @@ def step(state: Takeover, event: Event) -> Step:
             if due is None or now_s < due or state.watch is None:
                 return state, []
             if not state.asked and now_s > state.watch.seen_s + state.watch.quiet_s + FRESH_S:
-                # A line that is dead is as silent as one on which nobody speaks: have all that is retained
-                # sent again, and judge by that.
+                # A dead connection is as silent as an idle one: subscribe again, so that the broker sends all
+                # retained messages again.
                 watch = replace(state.watch, seen_s=now_s)
                 return replace(state, watch=watch, subscribed_s=None, asked=True), [Subscribe()]
             return _concluded(state, state.watch, now_s)
-    if state.watch is None:  # a message of a connection that is gone
+    if state.watch is None:  # a message from an older connection
         return state, []
     return _seen(state, state.watch, event)
 
@@ -128,7 +128,7 @@ def _seen(
 
 
 def _judged(state: Takeover) -> Step:
-    """Check whether another aggregator is alive."""
+    """Check whether another aggregator is running."""
     other = state.watch.other if state.watch is not None else None
     if state.watch is None or other is None:
         return state, []
@@ -141,7 +141,7 @@ def _judged(state: Takeover) -> Step:
         ]
     if state.suspects:
         return state, []
-    said = Log("info", "another aggregator says it is online; watching whether it is alive")
+    said = Log("info", "another aggregator says it is online; watching whether it is running")
     return replace(state, suspects=True), [said]
 
 
@@ -152,10 +152,10 @@ def _concluded(state: Takeover, watch: LeaderCheck, now_s: float) -> Step:
     beyond = watch.announced_beyond(known.round)
     announced, signed = watch.announced or NOTHING, state.key is not None
     hold_s = HEARING_S + (now_s if state.first_s is None else state.first_s)
-    # The next generation is after all that was claimed, and one that few claim may still be believed.
+    # The next generation comes after all claims that are believed; more devices may confirm a doubtful one.
     waits = known.young and bool(found.incredible) if state.new_generation else beyond is None
     if found.open and waits and now_s < hold_s:
-        said = f"{found.text}; listening {hold_s - now_s:.0f} s at most for others before that is judged"
+        said = f"{found.text}; waiting up to {hold_s - now_s:.0f} s for other devices before deciding"
         told: list[Effect] = [] if state.listens else [Log("warning", said)]
         return replace(state, hold_s=hold_s, listens=True), told
 
@@ -182,15 +182,15 @@ def _forged(state: Takeover, announced: RoundId) -> str:
 
 
 def _next(state: Takeover, watch: LeaderCheck, found: Assessment) -> list[Effect]:
-    """Begin the next generation, if it can be counted."""
+    """Begin the next generation, if there is a number for it."""
     announced, signed = watch.announced or NOTHING, state.key is not None
     number = claims.next_generation(state.known, watch.devices, found, announced, signed=signed)
     if number > MAX_COUNTER:
         return [
             Abort(
-                f"generation {number - 1} is announced under our key or stands in this ledger, and none can "
-                "follow it. Begin with an empty state folder: where models are signed, after `fedge "
-                "rotate-key`; elsewhere with `fedge-agent forget-rounds` on each device"
+                f"generation {number - 1}, which is announced under our key or is in this ledger, has the "
+                "highest number there can be. Begin with an empty state folder: if models are signed, after "
+                "`fedge rotate-key`; otherwise after `fedge-agent forget-rounds` on each device"
             )
         ]
     effects: list[Effect] = []
@@ -199,7 +199,7 @@ def _next(state: Takeover, watch: LeaderCheck, found: Assessment) -> list[Effect
             Log(
                 "warning",
                 f"{_forged(state, announced)}. It is not believed: generation {number} is next. Devices that "
-                "have followed it take part again after `fedge-agent forget-rounds` there",
+                "have followed it take part again after `fedge-agent forget-rounds` on them",
             )
         )
     return [*effects, TakeUp(watch, number, frozenset(found.incredible))]

@@ -13,7 +13,7 @@ class AnswerChanges(Transactions):
     """Changes of the table `answers`."""
 
     def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
-        """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
+        """Store a verdict; the first one stays, unless the device is set aside while the round is open."""
         self._run(
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
             " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
@@ -38,7 +38,7 @@ class AnswerChanges(Transactions):
             )
 
     def set_aside(self, round_id: RoundId, device: str, answer: Verdict) -> None:
-        """Take back that an update counts: it never does again. Its frames stay as long as its round's."""
+        """Replace an update's admission by a refusal, for good; its frames stay as long as its round's."""
         self._run(
             "UPDATE answers SET verdict = ?, reason = ?, detail = ?"
             " WHERE generation = ? AND round = ? AND lane = ? AND device = ? AND digest = ?",
@@ -52,7 +52,7 @@ class AnswerChanges(Transactions):
         )
 
     def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
-        """Withdraw the refusal of a device that was set aside, while the round is open: it may send again."""
+        """Remove the refusal of a device that was set aside, while the round is open: it may send again."""
         self._run(
             "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"  # nosec B608 # texts of ours
             f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"

@@ -10,14 +10,14 @@ class ContentChanges(Transactions):
 
     def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
         """Store a task or model, and the slot that it is published in."""
-        # The same bytes may be said again by a later generation: then they are its newest.
+        # A later generation may store the same bytes again; then they are its newest content.
         self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
         self._run(
             "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
         )
 
     def save_export(self, blob: Blob) -> None:
-        """Store which exported file is announced, so that the next one does not overwrite it."""
+        """Store the slot of the announced exported file, so that the next file does not overwrite it."""
         self._run("DELETE FROM slots WHERE kind = 'export'")
         self._run(
             "INSERT INTO slots VALUES ('export', ?, ?, ?, ?)", blob.slot, blob.digest, blob.frames, blob.size

@@ -12,7 +12,7 @@ class DeviceChanges(Transactions):
     """Changes of the table `devices`."""
 
     def save_status(self, device: str, status: Status, now: float) -> None:
-        """Store a device's status and its time; a retained status that is known already changes nothing."""
+        """Store a device's status and when it came, in seconds since 1970; a known status keeps its time."""
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
             "INSERT INTO devices"
@@ -26,7 +26,8 @@ class DeviceChanges(Transactions):
             " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
             " generation = excluded.generation, round = excluded.round, declined = excluded.declined,"
             " can = excluded.can,"
-            # Of the same reason from round to round it is one moment; between two rounds it may say nothing.
+            # A device that declines round after round for one reason keeps its first time, also if it says
+            # nothing between two rounds.
             " declined_at = CASE WHEN excluded.declined IS NULL OR declined_for IS excluded.declined_for"
             " THEN declined_at ELSE excluded.declined_at END,"
             " declined_for = coalesce(excluded.declined_for, declined_for)",
@@ -48,7 +49,7 @@ class DeviceChanges(Transactions):
         )
 
     def save_missed(self, device: str, missed: Missed | None) -> None:
-        """Store a device's misses; None: it answers."""
+        """Store a device's misses; None: it has none since its last admitted update."""
         times = missed.times if missed is not None else 0
         last = json.dumps([*missed.last.round, missed.last.number]) if missed is not None else None
         self._run(
@@ -60,7 +61,7 @@ class DeviceChanges(Transactions):
         )
 
     def count_refusals(self, device: str, number: int, last: Reason) -> None:
-        """Count the messages of a device that were refused since the last time."""
+        """Add to the number of a device's refused messages, and store the last reason."""
         self._run(
             "INSERT INTO devices (device, refused, last_refusal) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
             " refused = refused + excluded.refused, last_refusal = excluded.last_refusal",

@@ -1,4 +1,4 @@
-"""Forget a device, so that no table names it any more."""
+"""Remove a device from all tables, so that none names it any more."""
 
 import json
 import sqlite3
@@ -11,15 +11,14 @@ from fedge.storage.databases import database_error, wipe
 from fedge.wire.freshness import RoundId
 
 REMOVED = "?"
-"""Replaces a device's id where a generation began without it; no device can have this name."""
+"""The replacement of a removed device's id; no device can have this name."""
 
 
 class Forgetting(GenerationChanges):
     """Removals from all tables."""
 
     def forget_device(self, device: str) -> None:
-        """Remove everything about a device, and mark the rounds that cannot be computed again because of
-        that.
+        """Remove everything about a device, and mark the rounds that this makes impossible to compute again.
 
         Until `wipe` has ended, the ledger records that its file may still hold the data.
         """
@@ -71,10 +70,11 @@ class Forgetting(GenerationChanges):
         self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
 
     def wipe(self) -> None:
-        """Write the whole file anew, so that removed data are not in it any more; not in a transaction.
+        """Rewrite the whole file, so that removed data are nowhere in it; call it outside a transaction.
 
         Raises:
-            StateError: also if another process reads it; removed data may still be in the file.
+            StateError: the file cannot be written, or another process reads it; removed data may still be in
+                it.
         """
         try:
             wipe(self._path, self._db)

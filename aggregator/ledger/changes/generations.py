@@ -12,8 +12,8 @@ class GenerationChanges(Transactions):
     def begin_generation(self, meta: LedgerMeta) -> None:
         """Begin a generation: earlier rounds are kept, but no longer count.
 
-        The updates of closed rounds stay as long as those of other rounds, so that one can go back to them.
-        The updates of the open round are removed: they never counted.
+        The updates of closed rounds stay as long as `retain` keeps them, so that one can go back to them. The
+        updates of the open round are removed, because they never counted.
         """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
@@ -38,7 +38,7 @@ class GenerationChanges(Transactions):
             self._run("REPLACE INTO marks VALUES (?, ?)", name, value)
 
     def save_beginning(self, generation: int, beginning: Beginning) -> None:
-        """Store what a generation without a survey begins with."""
+        """Store what a generation begins with instead of a survey."""
         self._run(
             "REPLACE INTO beginnings VALUES (?, ?, ?, ?, ?, ?, ?)",
             generation,

@@ -8,7 +8,7 @@ class Retention(Transactions):
     """Removals of rounds that are no longer kept: frames, models and answers."""
 
     def retain(self, newest: RoundId, rounds: int, size: int, best: RoundId | None = None) -> None:
-        """Free the data of old rounds: keep `rounds` closed ones, or fewer in at most `size` bytes.
+        """Free the data of old rounds: keep `rounds` closed ones, or fewer if they exceed `size` bytes.
 
         Rounds are counted over all generations, so that a new generation can be undone. These always stay:
         the newest round and the one before, the survey of the newest one's frozen layers, and the model of
@@ -46,14 +46,14 @@ class Retention(Transactions):
             *values,
         )
         self._run(
-            # By digest: a round that only measured closed with the model of the one before.
+            # By digest, because a round that only measured has closed with the model of the round before.
             f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # nosec B608 # texts of ours
             " (SELECT model FROM rounds WHERE model IS NOT NULL"
             " AND (generation, round) IN ((?1, ?2 - 1), (?4, ?5)))",
             *values,
             *(best or (0, 0)),
         )
-        self._run(  # as of the models: the last of them stays, for the round after it began with it
+        self._run(  # as with the models, the last one stays, because the next round began with it
             f"DELETE FROM states WHERE {older} AND (generation, round) != (?1, coalesce("  # nosec B608 # texts of ours
             "(SELECT max(round) FROM states WHERE generation = ?1 AND round < ?2), -1))",
             *values,

@@ -10,7 +10,7 @@ from fedge.wire.messages.manifest import Cohort
 
 
 class RoundChanges(Transactions):
-    """What is written into the tables `rounds` and `states`."""
+    """Changes of the tables `rounds` and `states`."""
 
     def save_round(
         self,
@@ -21,8 +21,16 @@ class RoundChanges(Transactions):
         now: float,
         quorum: int | None = None,
     ) -> None:
-        """Open a round, or its next attempt; `quorum`: the number of updates it takes, if the rule is a
-        share."""
+        """Open a round, or its next attempt.
+
+        Args:
+            round_id: of the round.
+            kind: the name of its phase.
+            attempt: counted from 0.
+            cohorts: by attempt.
+            now: in seconds since 1970.
+            quorum: the number of updates that close it, if `[rounds] quorum` is a share; else None.
+        """
         self._run(
             "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at, quorum)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
@@ -36,15 +44,15 @@ class RoundChanges(Transactions):
         )
 
     def save_parts(self, round_id: RoundId, parts: str) -> None:
-        """Keep which parts of an algorithm a round that is open is computed with."""
+        """Store the parts of the algorithm that an open round is computed with."""
         self._run("UPDATE rounds SET parts = ? WHERE generation = ? AND round = ?", parts, *round_id)
 
     def save_state(self, round_id: RoundId, part: str, data: bytes, digest: bytes) -> None:
-        """Keep what a server optimizer remembers after a round."""
+        """Store the state of a server optimizer after a round, with its digest."""
         self._run("REPLACE INTO states VALUES (?, ?, ?, ?, ?)", *round_id, part, data, digest)
 
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
-        """Store how long the attempt has lasted."""
+        """Store how long the open attempt has lasted, in seconds."""
         self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
 
     def close_round(
@@ -59,10 +67,18 @@ class RoundChanges(Transactions):
         task: bytes | None = None,
         parts: str | None = None,
     ) -> None:
-        """Close a round with the digest of its model, and the name of the rule that made it, if one did.
+        """Close a round.
 
-        `task`: the digest of what the model belongs to; None: the generation's newest. `parts`: of the
-        algorithm that made it.
+        Args:
+            round_id: of the round.
+            model: the digest of the model that it closes with.
+            devices: the number of updates that counted.
+            samples: the sum of their n_k.
+            summary: its figures.
+            now: in seconds since 1970.
+            rule: name and version of the rule that made the model; None: no rule made it.
+            task: the digest of the task that the model belongs to; None: the generation's newest.
+            parts: the parts of the algorithm that made it.
         """
         self._run(
             "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?,"

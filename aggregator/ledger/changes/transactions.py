@@ -16,7 +16,7 @@ class Transactions(LedgerReader):
 
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction: all or nothing, and durable when it ends."""
-        return transaction(self._db, self._path, begin="BEGIN")  # nobody else writes
+        return transaction(self._db, self._path, begin="BEGIN")  # no other process writes
 
     def close(self) -> None:
         """Close the database."""

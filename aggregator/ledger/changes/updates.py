@@ -8,7 +8,7 @@ class UpdateChanges(Transactions):
     """Changes of the table `frames`."""
 
     def spool(self, device: str, frame: Frame) -> None:
-        """Store a frame."""
+        """Store a frame of a device's update, unless it is stored already."""
         self._run(
             "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
             device,
@@ -20,8 +20,8 @@ class UpdateChanges(Transactions):
         )
 
     def drop_spool(self, device: str, digest: bytes) -> None:
-        """Remove an update's frames, unless a kept round was computed from them (it may be sent once
-        more)."""
+        """Remove an update's frames, unless a kept round was computed from them: a device may send an update
+        again that has counted."""
         self._run(
             "DELETE FROM frames WHERE device = ?1 AND digest = ?2 AND NOT EXISTS"
             " (SELECT 1 FROM answers WHERE device = ?1 AND digest = ?2 AND verdict = 'admitted')",

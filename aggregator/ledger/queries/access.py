@@ -17,13 +17,13 @@ class Access:
         self._path, self._db = path, db
 
     def bytes_held(self) -> int:
-        """The size of the ledger, without freed space."""
+        """The size of the ledger in bytes, without freed space."""
         names = ("page_count", "freelist_count", "page_size")
         pages, free, page = (self._one(f"PRAGMA {name}")[0] for name in names)
         return int((pages - free) * page)
 
     def _layout(self) -> int:
-        """Its layout: a ledger that is only read is not migrated."""
+        """The layout of the file, which may be an old one: a ledger that is only read is not migrated."""
         return int(self._one("PRAGMA user_version")[0])
 
     def _one(self, statement: str, *values: object) -> Any:
@@ -44,7 +44,7 @@ class Access:
 
     @contextmanager
     def _sound(self, what: str) -> Iterator[None]:
-        """Treat senseless values as damage, because we have written all of them."""
+        """Report values that cannot be read as damage, because the aggregator wrote them itself."""
         try:
             yield
         except ValueError as error:

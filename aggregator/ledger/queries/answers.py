@@ -27,7 +27,7 @@ class AnswerQueries(Access):
             }
 
     def verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
-        """What was said of an update, in whichever kept round; None: nothing, or it is forgotten."""
+        """The verdict on an update, in any kept round; None: there is none, or it is no longer kept."""
         row = self._one(
             "SELECT generation, round, verdict, reason, detail, samples FROM answers"
             " WHERE device = ? AND digest = ? ORDER BY generation, round",

@@ -1,4 +1,4 @@
-"""Queries on tasks and models, and where they are published."""
+"""Queries on tasks and models, and the slots that they are published in."""
 
 from hashlib import sha256
 
@@ -69,7 +69,7 @@ class ContentQueries(Access):
         return row[0] if row else None
 
     def slots(self) -> dict[tuple[str, int], Blob]:
-        """The content of each slot at the broker, now or soon."""
+        """The content of each slot, by kind and number: published already, or about to be."""
         rows = self._all("SELECT kind, slot, digest, frames, size FROM slots")
         return {
             (kind, slot): Blob(digest=digest, slot=slot, frames=frames, size=size)

@@ -17,19 +17,19 @@ class DeviceQueries(Access):
         return frozenset(row[0] for row in rows)
 
     def heard(self) -> frozenset[str]:
-        """Every device that has sent anything, or was refused."""
+        """Every device with a stored status, miss or refusal."""
         return frozenset(device for (device,) in self._all("SELECT device FROM devices"))
 
     def abilities(self) -> dict[str, frozenset[str]]:
         """The capabilities of each device that has sent a status, as names of `fedge.wire.capabilities`."""
         rows = self._all("SELECT device, can FROM devices WHERE version IS NOT NULL")
-        with self._sound("what the devices can"):
+        with self._sound("the devices' capabilities"):
             return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}
 
     def missed(self) -> dict[str, Missed]:
         """The devices with misses since their last admitted update."""
         rows = self._all("SELECT device, missed, missed_in FROM devices WHERE missed > 0")
-        with self._sound("who missed deadlines"):
+        with self._sound("the devices' misses"):
             return {device: Missed(times, _attempt(last)) for device, times, last in rows}
 
 

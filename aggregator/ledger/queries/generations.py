@@ -17,7 +17,7 @@ class GenerationQueries(Access):
         return LedgerMeta(*row) if row else None
 
     def beginning(self, generation: int) -> Beginning | None:
-        """What a generation began with; None for a survey, or if a program before layout 7 began it."""
+        """What a generation began with; None: a survey, or a program before layout 7 began it."""
         if self._layout() < NAMES_TASKS:
             return None
         row = self._one(

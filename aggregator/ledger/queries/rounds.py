@@ -1,4 +1,4 @@
-"""Queries on rounds: which there are, and how they were announced and closed."""
+"""Queries on rounds: which exist, and how they were announced and closed."""
 
 import json
 
@@ -28,7 +28,7 @@ class RoundQueries(GenerationQueries):
         return RoundId(generation, row[0]) if row and row[0] is not None else None
 
     def newest_round(self) -> RoundId | None:
-        """The open round or, if learning has ended, the one that would be next; None in a new ledger."""
+        """The open round or, if learning is done, the one that would be next; None in a new ledger."""
         meta = self.meta()
         if meta is None:
             return None
@@ -40,7 +40,7 @@ class RoundQueries(GenerationQueries):
         return self._one("SELECT 1 FROM rounds WHERE closed_at IS NOT NULL LIMIT 1") is not None
 
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
-        """A round's kind, attempt, cohorts and time, closed or not."""
+        """A round as it is stored, open or closed; None: there is no such round."""
         row = self._one(
             "SELECT kind, attempt, cohorts, elapsed_s,"  # nosec B608 # texts of ours
             f" {'quorum' if self._layout() >= TELLS_DECLINES else 'NULL'},"
@@ -55,7 +55,7 @@ class RoundQueries(GenerationQueries):
         return OpenRound(round_id, row[0], row[1], cohorts, row[3], row[4], row[5])
 
     def only_measured(self, round_id: RoundId) -> bool:
-        """Whether a round only asks or asked for figures: it has no vectors, and its model is the one
+        """Whether a round only measures: its updates have no vectors, and its model is that of the round
         before."""
         row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = ?", *round_id)
         return row is not None and row[0] == MEASURES
@@ -70,7 +70,7 @@ class RoundQueries(GenerationQueries):
         return RoundId(generation, row[0]) if row and row[0] is not None else None
 
     def trained_up_to(self, round_id: RoundId) -> RoundId | None:
-        """The newest closed round before one, of its generation, that made a model."""
+        """The newest closed round before this one, in its generation, that made a model."""
         row = self._one(
             "SELECT max(round) FROM rounds WHERE generation = ? AND round < ? AND closed_at IS NOT NULL"
             " AND kind != ?",
@@ -80,21 +80,21 @@ class RoundQueries(GenerationQueries):
         return round_id._replace(round=row[0]) if row and row[0] is not None else None
 
     def parts(self, round_id: RoundId) -> str | None:
-        """The parts of its algorithm, as `aggregator.core.parts` reads them; None: by a program before."""
+        """The parts of its algorithm, as `aggregator.core.parts` reads them; None: of an older program."""
         if self._layout() < NAMES_PARTS:
             return None
         row = self._one("SELECT parts FROM rounds WHERE generation = ? AND round = ?", *round_id)
         return row[0] if row else None
 
     def state_of(self, round_id: RoundId) -> tuple[bytes, bytes] | None:
-        """What the server optimizer remembers after a round, and the digest of that; None: nothing."""
+        """The state of the server optimizer after a round, and its digest; None: none is stored."""
         if self._layout() < NAMES_PARTS:
             return None
         row = self._one("SELECT data, digest FROM states WHERE generation = ? AND round = ?", *round_id)
         return (bytes(row[0]), bytes(row[1])) if row else None
 
     def trained_before(self, generation: int) -> RoundId | None:
-        """The newest round in the generations before one that made a model other than first weights."""
+        """The newest round of an earlier generation that made a model other than first weights."""
         rows = self._all(
             "SELECT DISTINCT generation FROM rounds WHERE generation < ? ORDER BY generation DESC", generation
         )

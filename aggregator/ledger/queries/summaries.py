@@ -18,7 +18,7 @@ class SummaryQueries(Access):
             " ORDER BY round",
             generation,
         )
-        with self._sound("the summaries"):
+        with self._sound(f"the summaries of generation {generation}"):
             return [json.loads(row[0]) for row in rows]
 
     def history(self, generation: int) -> list[tuple[str, dict[str, Any]]]:
@@ -28,7 +28,7 @@ class SummaryQueries(Access):
             " ORDER BY round",
             generation,
         )
-        with self._sound("the summaries"):
+        with self._sound(f"the summaries of generation {generation}"):
             return [(kind, json.loads(summary)) for kind, summary in rows]
 
     def summary(self, round_id: RoundId) -> dict[str, float]:

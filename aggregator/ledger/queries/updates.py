@@ -10,7 +10,7 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
 
 NAMED = 5
-"""The largest number of updates in one text."""
+"""The largest number of updates named in one error."""
 
 
 class UpdateQueries(Access):
@@ -40,11 +40,11 @@ class UpdateQueries(Access):
         """Compare each update that counts in a kept round with its digest.
 
         Rounds of a generation that a program before layout 7 ended are left out, because it freed their
-        updates. Frames are read one at a time, so it takes no memory, and some 0.2 s for 200 MB in the page
-        cache.
+        updates. Frames are read one at a time, so memory use does not grow with the updates; 200 MB in the
+        page cache take about 0.2 s.
 
         Raises:
-            DamagedState: some are damaged; the text names the first ones.
+            DamagedState: some are damaged; the error names the first five.
         """
         damaged = []
         rows = self._rows(
@@ -63,8 +63,8 @@ class UpdateQueries(Access):
                 f" and {more} more" if (more := len(damaged) - NAMED) > 0 else ""
             )
             raise DamagedState(
-                f"{self._path}: the updates of {names} are not what was admitted: these rounds cannot be "
-                "computed again"
+                f"{self._path}: the updates of {names} are damaged (their bytes do not match their digests), "
+                "so these rounds cannot be computed again"
             )
 
     def update_bytes(self, round_id: RoundId) -> int:
