@@ -1,7 +1,7 @@
 """The claims of rounds, counted one device at a time while an aggregator serves. Pure.
 
-`claims.assess` looks at every device. These counts say at once whether it would find that the ledger is behind
-its fleet, so it is asked for its text only when the aggregator is about to stop.
+`claims.assess` looks at every device. These counts say at once whether it would find that the ledger is
+behind its fleet, so it is asked for its text only when the aggregator is about to stop.
 """
 
 from dataclasses import dataclass, replace

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps ar
     from aggregator.core.admission import Admitted, Terms
     from aggregator.core.federation import Federation
     from aggregator.core.progress import Progress
-    from aggregator.core.usual import Usual
+    from aggregator.core.usual_distance import UsualDistance
     from aggregator.ledger.reading import LedgerReader
 
 
@@ -57,7 +57,7 @@ class Phase(Protocol):
     def progress(self, progress: "Progress", summary: Mapping[str, float]) -> "Progress":
         """The progress with such a round closed. Pure."""
 
-    def usual(self, usual: "Usual", summary: Mapping[str, float]) -> "Usual":
+    def usual(self, usual: "UsualDistance", summary: Mapping[str, float]) -> "UsualDistance":
         """How far from its base an update usually is, with such a round closed. Pure."""
 
 
