@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
-from aggregator.core.workable import unworkable
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
@@ -93,7 +93,7 @@ class FederationSettings(FileSettings):
                 f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
                 "[federation] devices; lower it, or list more devices"
             )
-        if (fault := unworkable(self.parts(), self.task().network.schema.size)) is not None:
+        if (fault := incompatibility(self.parts(), self.task().network.schema.size)) is not None:
             raise ValueError(fault)
         return self
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aggregator.aggregation import server_state
 from aggregator.aggregation.job import ClosingJob, Computed, Outcome
-from aggregator.core import story
+from aggregator.core import round_log
 from aggregator.core.participation import Participation
 from aggregator.core.progress import Progress, progress_of
 from aggregator.ledger.reading import LedgerReader
@@ -100,9 +100,9 @@ def save(
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, _best(ledger, round_id, progress))
     for level, line in computed.before:
         log.log(level, "%s", line)
-    said = story.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
+    said = round_log.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
     said.insert(-1, str(job.participation))
-    log.info("%s", story.line(said))
+    log.info("%s", round_log.line(said))
     for level, line in computed.after:
         log.log(level, "%s", line)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.quorum import quorum_now, updates_needed
-from aggregator.core.story import way_back
+from aggregator.core.round_log import way_back
 from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.progress import Progress
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import KeptVerdict
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
@@ -121,7 +121,7 @@ class RoundClosed:
     progress: Progress
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
-    usual: Usual = field(default_factory=Usual)
+    usual: UsualDistance = field(default_factory=UsualDistance)
     """The usual distance of an update from its base, this round's included."""
 
 

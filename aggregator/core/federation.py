@@ -15,7 +15,7 @@ from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import Progress
 from aggregator.core.round_rules import RoundRules
 from aggregator.core.stopping_rule import StoppingRule
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Missed, Verdict
 from fedge.algorithms.plan import Plan
 from fedge.identity.trust import Signers
@@ -74,7 +74,7 @@ class Federation:
     model: Blob | None = None
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
-    usual: Usual = field(default_factory=Usual)
+    usual: UsualDistance = field(default_factory=UsualDistance)
     """How far from its base an update of this generation usually is."""
     stage: Stage = Stage.PREPARING
     attempt: int = 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aggregator.aggregation.figures import speaking_for, suffice
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core import patience, story
+from aggregator.core import patience, round_log
 from aggregator.core.ability import may_count
 from aggregator.core.announcement import blobs_of
 from aggregator.core.attempts import again, draw
@@ -69,7 +69,10 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         failing=Devices(),
         turned_away=Devices(),
     )
-    if phase_of(state.kind).trains and (text := story.missing(state.stopping, state.progress)) is not None:
+    if (
+        phase_of(state.kind).trains
+        and (text := round_log.missing(state.stopping, state.progress)) is not None
+    ):
         effects.append(do.Log("warning", f"round {state.round}: {text}"))
     why = finished(state)
     if why is not None and not _can_be_measured(state, count):
@@ -131,7 +134,7 @@ def finished(state: Federation) -> str | None:
     reason = state.stopping.reason(state.progress)
     if reason is None:
         return None
-    return story.finished(reason, state.progress, state.round.generation)
+    return round_log.finished(reason, state.progress, state.round.generation)
 
 
 def _can_be_measured(state: Federation, count: int) -> bool:

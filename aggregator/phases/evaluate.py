@@ -10,7 +10,7 @@ from aggregator.aggregation.models import weights_of
 from aggregator.aggregation.updates import admitted
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry
 from fedge.wire.messages.frame import Blob
@@ -82,7 +82,7 @@ class Evaluate:
         """The progress after measuring once more."""
         return progress.after_measuring(summary)
 
-    def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
+    def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """Unchanged: no update moved."""
         return usual
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # so that `--check` needs no extra; the core's maps do
     from aggregator.core.admission import Admitted, Terms
     from aggregator.core.federation import Federation
     from aggregator.core.progress import Progress
-    from aggregator.core.usual import Usual
+    from aggregator.core.usual_distance import UsualDistance
     from aggregator.ledger.reading import LedgerReader
 
 
@@ -57,7 +57,7 @@ class Phase(Protocol):
     def progress(self, progress: "Progress", summary: Mapping[str, float]) -> "Progress":
         """The progress after such a round. Pure."""
 
-    def usual(self, usual: "Usual", summary: Mapping[str, float]) -> "Usual":
+    def usual(self, usual: "UsualDistance", summary: Mapping[str, float]) -> "UsualDistance":
         """The usual distance of an update from its base, after such a round. Pure."""
 
 

@@ -14,7 +14,7 @@ from aggregator.config import reconnect_spread_s
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.mixes import Mix
 from aggregator.core.progress import Progress
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.rules.outlying import Outlying
@@ -101,7 +101,7 @@ class Survey:
         """Unchanged: nothing is learnt in a survey."""
         return progress
 
-    def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
+    def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """Unchanged: no update moved."""
         return usual
 

@@ -15,10 +15,10 @@ from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import Updates
-from aggregator.core import story
+from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
-from aggregator.core.usual import MEDIAN, Usual
+from aggregator.core.usual_distance import MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import State
@@ -105,7 +105,7 @@ class Train:
         """The progress after one more training round."""
         return progress.after(summary)
 
-    def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
+    def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """The usual distances with this round's."""
         return usual.after(summary)
 
@@ -133,7 +133,7 @@ def averaged(
         log.error(
             "round %s: the model that it began from gives finite outputs on none of the probe inputs; %s",
             job.round,
-            story.way_back(job.round._replace(round=job.round.round - 1)),
+            round_log.way_back(job.round._replace(round=job.round.round - 1)),
         )
     rule = parts.rule.made(RULES)
     found = usable(updates, base, job.factors, trial.passes, rule)

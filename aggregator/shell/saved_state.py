@@ -13,7 +13,7 @@ from aggregator.core.proposals import kept
 from aggregator.core.round_rules import RoundRules
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.takeover import TakeUp
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta, OpenRound
 from fedge.algorithms.plan import Plan
@@ -43,7 +43,7 @@ def load_state(
     """
     stopping = StoppingRule(**settings.stopping.model_dump())
     progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
-    usual = Usual()
+    usual = UsualDistance()
     for summary in ledger.summaries(meta.generation):
         usual = usual.after(summary)
     last = ledger.last_closed(meta.generation)

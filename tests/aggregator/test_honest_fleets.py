@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.models import first_weights
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.settings.rounds import RoundsSection
 from fedge.algorithms.local.sgd import train
 from fedge.algorithms.plan import Plan
@@ -36,7 +36,7 @@ def test_devices_with_20_to_20000_samples_are_all_admitted(hidden: tuple[Dense |
     task = Task(network=spec, features=names, classes=("x", "y", "z"), reconnect_spread_s=1.0)
     network, base = Network(spec), first_weights(task, seed=1, generation=1)
     data = [samples(k, n) for k, n in enumerate(COUNTS)]
-    usual, last = Usual(), 0.0
+    usual, last = UsualDistance(), 0.0
     furthest_seen = 0.0
     for number in range(1, ROUNDS + 1):
         vectors = [

@@ -24,7 +24,7 @@ from aggregator.core.patience import AGAIN, MISSES, given_up
 from aggregator.core.progress import Progress
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.update_limits import max_bytes
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Verdict
 from aggregator.shell.intake import Intake
 from fedge.algorithms.rules.bounds import Factors, bounds
@@ -266,10 +266,10 @@ def test_one_distance_does_not_place_what_is_usual() -> None:
     norms = [float(np.linalg.norm(vector)) for vector in VECTORS]
     for lie in (0.0, 1e-30, 1.0, 1e30, 3e38):
         found = bounds([lie, *norms], [1, *COUNTS], Factors())
-        usual = Usual().after({"median_norm": found.median_norm, "moved": 0.0})
+        usual = UsualDistance().after({"median_norm": found.median_norm, "moved": 0.0})
         assert min(norms) <= usual.distance <= max(norms)
         # However far the mean was moved within its bounds: less than 10 M.
-        moved = Usual(usual.longest, 10 * found.median_norm)
+        moved = UsualDistance(usual.longest, 10 * found.median_norm)
         assert moved.distance <= 10 * max(norms)
 
 

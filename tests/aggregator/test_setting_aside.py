@@ -12,7 +12,7 @@ from aggregator.core.effects import Effect
 from aggregator.core.federation import Stage
 from aggregator.core.patience import MISSES
 from aggregator.core.update_limits import max_distance
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Missed
 from fedge.algorithms.codecs import float32
 from fedge.wire.freshness import Attempt, RoundId
@@ -251,7 +251,7 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
             blob("model of round 1", slot=1),
             state.progress,
             base=np.zeros(P, np.float32),
-            usual=Usual(2.0),
+            usual=UsualDistance(2.0),
         )
     )
     story.published()
@@ -264,7 +264,7 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
 
 def test_if_most_are_too_far_the_way_out_is_told() -> None:
     far = float32.encode(np.full(P, 100.0, np.float32))
-    start = {"base": np.zeros(P, np.float32), "usual": Usual(1.0)}
+    start = {"base": np.zeros(P, np.float32), "usual": UsualDistance(1.0)}
     story = running("a", "b", "c", **start)
     story.answers("a", body=far)
     story.answers("b", body=float32.encode(np.zeros(P, np.float32)))
@@ -276,7 +276,7 @@ def test_if_most_are_too_far_the_way_out_is_told() -> None:
 
 def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
     """A fleet that has learnt all may be taught something new, and one that was led astray may return."""
-    usual = Usual().after({"moved": 5.0})
+    usual = UsualDistance().after({"moved": 5.0})
     assert usual.distance == 0, "a round of one says nothing"
     usual = usual.after({"median_norm": 2.0, "moved": 1.0}).after({"median_norm": 1e-9, "moved": 1e-9})
     assert usual.distance == 2
@@ -286,7 +286,7 @@ def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
 
 
 def test_without_a_factor_there_is_no_bound() -> None:
-    story = running("a", rules=replace(rules(), max_norm=0.0), usual=Usual(5.0))
+    story = running("a", rules=replace(rules(), max_norm=0.0), usual=UsualDistance(5.0))
     assert max_distance(story.state) is None
 
 

@@ -12,7 +12,7 @@ from aggregator.aggregation.rollback import Rollback
 from aggregator.core.admission import Admitted
 from aggregator.core.update_limits import max_lengths
 from aggregator.core.updates import _terms
-from aggregator.core.usual import Usual
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.vectors import judge
 from fedge.algorithms.codecs import float32
 from fedge.errors import ConfigError
@@ -100,7 +100,10 @@ def test_a_further_vector_is_not_longer_than_is_usual(lab: Lab) -> None:
 
 def test_what_is_usual_of_a_further_vector_is_the_longest_median(tmp_path: Path) -> None:
     usual = (
-        Usual().after({"median_norm.a": 2.0}).after({"median_norm.a": 1.0, "median_norm.b": 3.0}).after({})
+        UsualDistance()
+        .after({"median_norm.a": 2.0})
+        .after({"median_norm.a": 1.0, "median_norm.b": 3.0})
+        .after({})
     )
     assert usual.vectors == {"a": 2.0, "b": 3.0}
     lab = Lab(tmp_path, max_norm=0)

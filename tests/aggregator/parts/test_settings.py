@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.config import FederationSettings
+from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Part, Parts
-from aggregator.core.workable import unworkable
 from fedge.errors import ConfigError
 from fedge.wire.messages.fields import MAX_SIZE
 from tests.aggregator.toys import NAMES
@@ -72,7 +72,7 @@ def test_an_extension_that_is_not_there_is_named(tmp_path: Path, extension: str)
 def test_an_update_with_all_its_vectors_has_to_fit_into_a_message() -> None:
     alone, both = Parts(), Parts(local=Part("toy-controlled"))
     size = MAX_SIZE // 4 - 65_536  # of float32: four bytes each
-    assert unworkable(alone, size) is None
-    assert unworkable(both, size // 2) is None
-    assert "float32" in (unworkable(both, size // 2 + 65_536) or "")
-    assert "float32" in (unworkable(alone, size + 65_536) or "")
+    assert incompatibility(alone, size) is None
+    assert incompatibility(both, size // 2) is None
+    assert "float32" in (incompatibility(both, size // 2 + 65_536) or "")
+    assert "float32" in (incompatibility(alone, size + 65_536) or "")

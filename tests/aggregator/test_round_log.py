@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.core import story
+from aggregator.core import round_log
 from aggregator.core.progress import Progress, progress_of
 from aggregator.core.stopping_rule import StoppingRule
 from fedge.wire.freshness import RoundId
@@ -20,7 +20,7 @@ def progress(*losses: float | None, **more: float) -> Progress:
 
 def said(now: Progress, **summary: float) -> str:
     brought = {**now.newest, "seconds": 2.345, **summary}
-    return story.line(story.closed(RoundId(1, now.last), "train", 15, 3_000, brought, now))
+    return round_log.line(round_log.closed(RoundId(1, now.last), "train", 15, 3_000, brought, now))
 
 
 def test_a_closed_round_names_the_held_out_loss_and_the_best_round() -> None:
@@ -52,14 +52,14 @@ def test_a_regression_names_its_errors_in_the_targets_unit_and_who_always_says_t
 
 
 def test_a_survey_has_no_figures_of_a_model() -> None:
-    line = story.line(story.closed(RoundId(1, 0), "survey", 4, 100, {"seconds": 1.0}, Progress()))
+    line = round_log.line(round_log.closed(RoundId(1, 0), "survey", 4, 100, {"seconds": 1.0}, Progress()))
     assert_tells(line, "round 1.0: ", "survey", "4 devices", "100 samples", "1.00 s")
     assert "model" not in line
 
 
 def test_a_part_can_be_put_between() -> None:
-    parts = story.closed(RoundId(1, 0), "survey", 4, 100, {"seconds": 1.0}, Progress())
-    line = story.line([*parts[:2], "a part", *parts[2:]])
+    parts = round_log.closed(RoundId(1, 0), "survey", 4, 100, {"seconds": 1.0}, Progress())
+    line = round_log.line([*parts[:2], "a part", *parts[2:]])
     assert_tells(line, "round 1.0: ", "4 devices, a part, 100 samples")
 
 
@@ -67,13 +67,13 @@ def test_the_end_names_the_newest_model_the_best_and_what_is_not_known() -> None
     """The reference of what an operator reads last."""
     now = progress(*HELD)
     best = "best 0.4000 in round 2"
-    text = story.finished("5 rounds", now, 1)
+    text = round_log.finished("5 rounds", now, 1)
     assert_tells(text, "5 rounds", "round 1.4: ", "0.4300", best, "2 rounds", "round 1.5", "not measured")
-    text = story.finished("5 rounds", now.after_measuring({"held_loss": 0.4375}), 1)
+    text = round_log.finished("5 rounds", now.after_measuring({"held_loss": 0.4375}), 1)
     assert_tells(text, "5 rounds", "round 1.5: ", "held-out loss 0.4375", best, "3 rounds")
-    text = story.finished("5 rounds", now.after_measuring({"bytes_up": 0.0}), 1)
+    text = round_log.finished("5 rounds", now.after_measuring({"bytes_up": 0.0}), 1)
     assert_tells(text, "5 rounds", "round 1.5 not measured", best, "3 rounds")
-    assert story.finished("3 rounds", progress(None, None, None), 1) == "3 rounds"
+    assert round_log.finished("3 rounds", progress(None, None, None), 1) == "3 rounds"
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_a_rule_without_its_figure_is_said_after_the_second_round_and_once(
     rule: StoppingRule, named: tuple[str, ...]
 ) -> None:
     quiet = [progress(*[None] * n) for n in (0, 1, 3, 4)]
-    assert [story.missing(rule, each) for each in quiet] == [None] * 4
-    text = story.missing(rule, progress(None, None))
+    assert [round_log.missing(rule, each) for each in quiet] == [None] * 4
+    text = round_log.missing(rule, progress(None, None))
     assert text is not None
     assert_tells(text, *named)
     assert "[data] holdout = 0" in text
@@ -104,6 +104,8 @@ def test_a_rule_without_its_figure_is_said_after_the_second_round_and_once(
 
 
 def test_a_rule_whose_figure_comes_is_not_doubted() -> None:
-    assert story.missing(StoppingRule(9, patience=3), progress(0.5, 0.4)) is None
-    assert story.missing(StoppingRule(9), progress(None, None)) is None, "no rule needs one"
-    assert story.missing(StoppingRule(9, patience=3), progress(0.5, None, None)) is not None, "it has ceased"
+    assert round_log.missing(StoppingRule(9, patience=3), progress(0.5, 0.4)) is None
+    assert round_log.missing(StoppingRule(9), progress(None, None)) is None, "no rule needs one"
+    assert round_log.missing(StoppingRule(9, patience=3), progress(0.5, None, None)) is not None, (
+        "it has ceased"
+    )

@@ -7,7 +7,7 @@ from fedge.algorithms.registry import CODECS, RULES
 from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS, VECTOR_NAME
 
 
-def unworkable(parts: Parts, size: int) -> str | None:
+def incompatibility(parts: Parts, size: int) -> str | None:
     """Why these parts cannot work on a model of `size` weights, and what to do; None: they can."""
     local, sends, receives = parts.local.name, parts.sends, parts.hands_on
     if untold := sorted(set(receives) - set(sends)):

@@ -8,7 +8,7 @@ MEDIAN = "median_norm"
 
 
 @dataclass(frozen=True)
-class Usual:
+class UsualDistance:
     """The usual distance, from the summaries of the closed training rounds.
 
     It is the longest of their medians and not the last one: the updates of a fleet that has finished learning
@@ -23,12 +23,12 @@ class Usual:
     vectors: Mapping[str, float] = field(default_factory=dict)
     """The longest median length of each further vector; a vector that is missing here has none yet."""
 
-    def after(self, summary: Mapping[str, float]) -> "Usual":
+    def after(self, summary: Mapping[str, float]) -> "UsualDistance":
         """The usual distance after one more closed round."""
         begin = f"{MEDIAN}."
         lengths = {key.removeprefix(begin): summary[key] for key in summary if key.startswith(begin)}
         vectors = {name: max(length, self.vectors.get(name, 0.0)) for name, length in lengths.items()}
-        return Usual(
+        return UsualDistance(
             max(self.longest, summary.get(MEDIAN, 0.0)),
             summary.get("moved", 0.0),
             {**self.vectors, **vectors},
