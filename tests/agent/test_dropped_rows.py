@@ -17,7 +17,7 @@ from agent.sources import newest_rows as thinning
 from agent.sources.dropped_rows import DroppedRows
 
 BYS: tuple[By, ...] = ("every", "random", "series")
-ROWS = 400
+ROWS = 248
 
 
 def text(first: int, last: int, whose: Callable[[int], object]) -> str:
@@ -57,7 +57,7 @@ def test_no_row_changes_its_part_when_others_are_forgotten(
     whole = divided(open_source(everything).read(), everything)
     file.write_text("t,v,w\n")
     growing = open_source(settings)
-    for last in range(20, ROWS + 1, 19):
+    for step, last in enumerate(range(20, ROWS + 1, 19)):
         with file.open("a") as more:
             more.write(text(max(0, last - 19) if last > 20 else 0, last, whose or str))
         samples = growing.read()
@@ -65,7 +65,8 @@ def test_no_row_changes_its_part_when_others_are_forgotten(
         assert training <= whole[0] if gap else training | held == set(samples.X[:, 1].tolist())
         assert held <= whole[1]
         assert not training & whole[1]
-        assert divided(open_source(settings).read(), settings) == (training, held)
+        if step % 4 == 0:  # so it is also for who begins here; the first time and the last one among them
+            assert divided(open_source(settings).read(), settings) == (training, held)
 
 
 @pytest.mark.parametrize("by", BYS)

@@ -66,14 +66,14 @@ class Learner:
             w, _ = finish(partial(updates))
         return network, w
 
-    def accuracy(self, surveys: Mapping[str, Measured], rule: str = "survey/2", rounds: int = 20) -> float:
+    def accuracy(self, surveys: Mapping[str, Measured], rule: str = "survey/2", rounds: int = 10) -> float:
         """On the held-out parts of all devices."""
         network, w = self.learn(surveys, rule, rounds)
         found = network.evaluate(w, *held_out(self.fleet)).accuracy
         assert found is not None
         return found
 
-    def loss(self, surveys: Mapping[str, Measured], rule: str = "survey/2", rounds: int = 20) -> float:
+    def loss(self, surveys: Mapping[str, Measured], rule: str = "survey/2", rounds: int = 10) -> float:
         """On the held-out parts of all devices."""
         network, w = self.learn(surveys, rule, rounds)
         return network.evaluate(w, *held_out(self.fleet)).loss

@@ -7,6 +7,7 @@ memory that a step takes, a loop over them in the maps' own iterators, which no 
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -47,6 +48,13 @@ def story_of(size: int) -> Story:
     return story
 
 
+@cache
+def beginning(size: int) -> tuple[Federation, float]:
+    """The state of that story, which no step changes, and its time: made once for all happenings."""
+    story = story_of(size)
+    return story.state, story.now_s
+
+
 HAPPENINGS: dict[str, Callable[[Story], object]] = {
     "an update": lambda story: story.answers("pi-0"),
     "an update in pieces": lambda story: story.send("pi-0", update("pi-0"), 3),
@@ -69,10 +77,10 @@ HAPPENINGS: dict[str, Callable[[Story], object]] = {
 }
 
 
-def memory_of(happening: Callable[[Story], object], begin: Story) -> int:
+def memory_of(happening: Callable[[Story], object], size: int) -> int:
     """The most bytes that it takes beyond what there was."""
-    happening(Story(begin.state, begin.now_s))  # what is computed once is computed
-    story = Story(begin.state, begin.now_s)
+    happening(Story(*beginning(size)))  # what is computed once is computed
+    story = Story(*beginning(size))
     tracemalloc.start()
     try:
         happening(story)
@@ -83,7 +91,7 @@ def memory_of(happening: Callable[[Story], object], begin: Story) -> int:
 
 @pytest.mark.parametrize("name", HAPPENINGS)
 def test_a_step_takes_as_much_memory_in_a_large_fleet(name: str) -> None:
-    small, large = (memory_of(HAPPENINGS[name], story_of(size)) for size in (SMALL, LARGE))
+    small, large = (memory_of(HAPPENINGS[name], size) for size in (SMALL, LARGE))
     assert large <= MORE * max(small, LEAST_BYTES), f"{small} and {large} bytes"
 
 
@@ -91,7 +99,7 @@ def test_what_a_copy_takes_is_seen() -> None:
     def copies(story: Story) -> None:
         story.state = replace(story.state, answers=PerDevice(dict(story.state.answers)))
 
-    assert memory_of(copies, story_of(LARGE)) > 4 * MORE * LEAST_BYTES
+    assert memory_of(copies, LARGE) > 4 * MORE * LEAST_BYTES
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """`fedge enroll NAME… --from FILE`: many devices, all or none, one publication, and what a kill leaves."""
 
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +21,7 @@ from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
 from fleet.pki.revocation import revoke
 from fleet.pki.staged_bundles import finish
+from tests.fleet.pki.killing import AFTER, BEFORE, PROCESSES, TIMEOUT_S, killed, waits
 from tests.wording import assert_tells, lines_telling
 
 PUMPS = [f"pump-{number}" for number in range(40)]
@@ -190,60 +188,6 @@ def test_with_one_that_was_revoked_nothing_is_done(folder: FederationFolder) -> 
 
 # ── killed in the middle ───────────────────────────────────────────────────────────────────────────
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import fedge.storage.files, fedge.storage
-from fleet.pki import publication as publishing, register, staged_bundles as staging
-from fleet.pki.enrolment import enroll, enroll_all
-from fleet.pki.folder import FederationFolder
-from fleet.pki.identity import Identity
-
-def dies():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def at_call(owner, name, number):
-    original, calls = getattr(owner, name), []
-    def counted(*arguments, **named):
-        calls.append(name)
-        if len(calls) == number:
-            dies()
-        return original(*arguments, **named)
-    setattr(owner, name, counted)
-
-moment, folder, devices = sys.argv[1], FederationFolder(Path(sys.argv[2])), sys.argv[3:]
-match moment:
-    case "one bundle is aside":
-        at_call(os, "fsync", 2)
-    case "all bundles are aside":
-        at_call(register.Register, "enrol", 1)
-    case "half of them are noted":
-        at_call(register.Register, "add_certificate", (len(devices) + 1) // 2)
-    case "it is in the register":
-        at_call(staging, "move_out", 1)
-    case "half of them are moved":
-        at_call(os, "rename", (len(devices) + 1) // 2)
-    case "all bundles are in their places":
-        at_call(publishing, "_tell", 1)
-    case "the access list is written":
-        at_call(publishing, "_write", 2)
-    case "the broker is told":
-        at_call(publishing, "signal_broker", 2)
-identities = [Identity("greenhouse", device) for device in devices]
-enroll_all(folder, identities) if len(identities) > 1 else enroll(folder, devices[0], again=True)
-"""
-BEFORE = ("one bundle is aside", "all bundles are aside", "half of them are noted")
-AFTER = (
-    "it is in the register", "half of them are moved", "all bundles are in their places",
-    "the access list is written", "the broker is told",
-)  # fmt: skip
-
-
-def killed(moment: str, folder: FederationFolder, *devices: str) -> None:
-    command = [sys.executable, "-c", KILLED, moment, str(folder.root), *devices]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
 
 @pytest.mark.parametrize("moment", [*BEFORE, *AFTER])
 def test_a_run_that_was_killed_is_run_again(folder: FederationFolder, moment: str) -> None:
@@ -280,18 +224,15 @@ def test_one_device_that_was_killed_while_it_got_another_certificate(
 
 def test_what_another_process_has_aside_is_left_alone(folder: FederationFolder) -> None:
     """Eight run at once: none of them takes another one for a run that was cut off."""
-    script = KILLED.replace(
-        "match moment:", "dies = lambda: (print(flush=True), sys.stdin.read())\nmatch moment:"
-    )
-    command = [sys.executable, "-c", script, "it is in the register", str(folder.root), *PUMPS[:3]]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdout.readline()
-        (aside,) = folder.devices.glob(".enrolling-*")
-        with Register(folder.register) as register:
-            finish(folder, register)
-        assert len(list(aside.iterdir())) == 3
-        process.stdin.close()
-        assert process.wait(120) == 0
+    here, there = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=waits, args=("it is in the register", folder.root, PUMPS[:3], there))
+    process.start()
+    assert here.poll(TIMEOUT_S)
+    (aside,) = folder.devices.glob(".enrolling-*")
+    with Register(folder.register) as register:
+        finish(folder, register)
+    assert len(list(aside.iterdir())) == 3
+    here.send("go on")
+    process.join(TIMEOUT_S)
+    assert process.exitcode == 0
     is_whole(folder, PUMPS[:3])
