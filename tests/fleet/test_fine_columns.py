@@ -43,6 +43,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fleet.evaluation import evaluate
+from tests.wording import assert_tells
 
 EPOCH = 1.7e9 + 10
 ROWS = 400
@@ -224,7 +225,7 @@ def test_check_names_it_only_where_the_task_takes_float32(tmp_path: Path) -> Non
     assert warnings_of(each, None) == warnings_of(each, TASK) == warnings_of(each, exact) == []
     (named,) = warnings_of(each, fleet.surveyed(surveys.CLIPPED))
     assert named.startswith("column 'seen' has only ")
-    assert "begin a new generation: where all devices can, it takes such a column in float64" in named
+    assert_tells(named, "new generation", "float64")
 
 
 def test_a_target_is_still_named(tmp_path: Path) -> None:
