@@ -1,9 +1,9 @@
 """The table `states` of a device's memory: the current state of an algorithm, and the one that is pending.
 
-Which state is the current one is not stored. The one whose update is in the outbox waits until that update
-has a verdict: it becomes current with "admitted" and is void with "refused". The other one is of an earlier
-update that was admitted. So the verdict and what becomes of the state are one row, and no byte of a state is
-written twice.
+The table does not store which state is the current one. The state whose update is in the outbox waits for the
+verdict on that update: with "admitted" it becomes the current one, with "refused" it is void. The other state
+is of an earlier update that was admitted. So one row holds the verdict and decides about the state, and no
+byte of a state is written twice.
 """
 
 import sqlite3
@@ -16,25 +16,25 @@ _CURRENT = (
     " FROM states LEFT JOIN outbox USING (digest) LEFT JOIN verdict USING (digest)"
     " WHERE outbox.one IS NULL OR verdict = 'admitted' ORDER BY outbox.one IS NULL LIMIT 1"
 )
-"""The current state: that of the update in the outbox, once it was admitted, else of one before it."""
+"""The current state: that of the update in the outbox if it was admitted, else that of an earlier update."""
 
 
 def current(db: sqlite3.Connection) -> AlgorithmState | None:
-    """The state of the newest admitted update that had one."""
+    """Return the state of the newest admitted update that had one."""
     row = db.execute(f"SELECT states.generation, states.round, lineage, data{_CURRENT}").fetchone()  # nosec B608 # a text of ours
     return AlgorithmState(RoundId(row[0], row[1]), bytes(row[2]), bytes(row[3])) if row else None
 
 
 def current_round(db: sqlite3.Connection) -> RoundId | None:
-    """The round of `current`, without its data."""
+    """Return the round of `current`, without reading its data."""
     row = db.execute(f"SELECT states.generation, states.round{_CURRENT}").fetchone()  # nosec B608 # a text of ours
     return RoundId(*row) if row else None
 
 
 def replace_pending(db: sqlite3.Connection, digest: bytes, pending: AlgorithmState | None) -> None:
-    """Write the state that waits with an update into the slot that the current one is not in.
+    """Write the state that waits for the verdict on an update into the slot without the current state.
 
-    This comes before the outbox changes, in the same transaction. What waited before is dropped.
+    Call this before the outbox changes, in the same transaction. The former pending state is dropped.
     """
     row = db.execute(f"SELECT slot{_CURRENT}").fetchone()  # nosec B608 # a text of ours
     taken = row[0] if row else None

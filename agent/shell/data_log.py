@@ -1,4 +1,4 @@
-"""Log which data the agent uses, and doubts about them."""
+"""Logs which data the agent uses, and warnings about them."""
 
 import logging
 
@@ -14,8 +14,8 @@ log = logging.getLogger("fedge.agent")
 
 
 class Logbook:
-    """Logs what is used when a source is first read for a task, and each doubt once until its cause is
-    gone."""
+    """Logs which data are used when a source is first read for a task. Each warning is logged once, until its
+    cause is gone."""
 
     def __init__(self) -> None:
         self._read: set[tuple[str, bytes]] = set()
@@ -27,10 +27,10 @@ class Logbook:
         """Log what is new.
 
         Args:
-            source: its name in the configuration.
-            samples: as they were read.
+            source: the source's name in the configuration.
+            samples: the samples as they were read.
             settings: the source's section.
-            task: the task that they are used for.
+            task: the task for which they are used.
             digest: the digest of the task.
         """
         found = take_inventory(samples, settings, task)
@@ -46,7 +46,7 @@ class Logbook:
                 log.warning("source %s: %s", source, note)
         odd = {(doubt.kind, doubt.column): doubt for doubt in warnings_of(found, settings, task)}
         before = self._odd.get(source, set())
-        for key, doubt in odd.items():  # in their own order
+        for key, doubt in odd.items():  # in the order in which they were found
             if key not in before:
                 log.warning("source %s: %s", source, doubt)
         self._odd[source] = set(odd)

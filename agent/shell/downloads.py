@@ -1,4 +1,4 @@
-"""The task and the model of the round: assembled from frames, decoded once, and kept at hand."""
+"""Downloads the task and the model of the round: assembles frames, decodes once, and keeps both in memory."""
 
 import logging
 
@@ -26,10 +26,10 @@ LARGEST_DOWNLOAD = 512 * 2**20
 
 
 class Downloads:
-    """What was downloaded last.
+    """The task and the model that were downloaded last.
 
     Args:
-        stored: the content of the model file, which is at hand after a restart; None: nothing is.
+        stored: the content of the model file, which is used after a restart; None: there is none.
     """
 
     def __init__(self, stored: StoredModel | None) -> None:
@@ -39,7 +39,7 @@ class Downloads:
 
     @property
     def incomplete_bytes(self) -> int:
-        """The size of the frames that wait for others of their message."""
+        """The size of the frames that wait for others of their message, in bytes."""
         return self._assembler.held
 
     @property
@@ -49,7 +49,7 @@ class Downloads:
 
     @property
     def task_bytes(self) -> bytes:
-        """The newest task as it came; there must be one."""
+        """The newest task as it arrived; there must be one."""
         assert self._task is not None
         return self._task[0]
 
@@ -61,7 +61,7 @@ class Downloads:
 
     @property
     def model_bytes(self) -> bytes:
-        """The newest model as it came; there must be one."""
+        """The newest model as it arrived; there must be one."""
         assert self._model is not None
         return self._model[0]
 
@@ -88,7 +88,7 @@ class Downloads:
         held = self._assembler.count(kind, frame.id)
         whole = self._assembler.offer(kind, frame)
         if isinstance(whole, Rejection):
-            # One forged frame must not stand in the way of the genuine ones, which are asked for again.
+            # One forged frame must not block the genuine ones, which are requested again.
             self._assembler.drop(kind)
             raise ProtocolError(whole.detail, whole.reason)
         if whole is not None:
@@ -96,7 +96,7 @@ class Downloads:
         return FrameArrived(now_s) if self._assembler.count(kind, frame.id) > held else None
 
     def drop(self) -> None:
-        """Forget all frames whose message is not complete."""
+        """Drop all frames whose message is not complete."""
         self._assembler.drop("task")
         self._assembler.drop("model")
 
@@ -107,14 +107,14 @@ class Downloads:
                 return Fetched(now_s, kind, digest, unknown=self._take_model(whole))
             task = unpack(whole, Task, max_bytes=MAX_SIZE)
         except ProtocolError as error:
-            # Its digest is the announced one: fetched again, it would be the same.
+            # Its digest is the announced one, so to fetch it again would give the same.
             log.warning("the %s that was announced cannot be read: %s", kind, error)
             return Fetched(now_s, kind, digest, unknown=(f"{kind}:unreadable",))
         self._task = (whole, task)
         return Fetched(now_s, kind, digest, task.source, unknown_in_task(task))
 
     def _take_model(self, whole: bytes) -> tuple[str, ...]:
-        """Keep a model if this program knows all of it; returns the names that it does not know."""
+        """Keep a model if this program knows all of it; return the names that it does not know."""
         model = unpack(whole, Model, max_bytes=MAX_SIZE)
         unknown = unknown_in_model(model)
         if not unknown:
@@ -123,7 +123,7 @@ class Downloads:
 
 
 def _vectors(model: Model) -> dict[str, NDArray[np.float32]]:
-    """The weights, and what else the model brings for the local algorithm, each of shape (p,)."""
+    """Decode the weights and the model's other vectors for the local algorithm, each of shape (p,)."""
     codec = CODECS.make(model.codec)
     weights = codec.decode(model.body, len(model.body) // 4)
     more = {name: codec.decode(body, len(weights)) for name, body in (model.vectors or {}).items()}

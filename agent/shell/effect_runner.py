@@ -1,4 +1,4 @@
-"""The effects of the core, performed: messages are sent, state is saved, work is started."""
+"""Performs the effects of the core: sends messages, saves state, starts work."""
 
 import logging
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class EffectRunner:
     Args:
         settings: the configuration.
         memory: stores what must survive a restart.
-        link: to the broker.
+        link: the connection to the broker.
         worker: does the work.
         downloads: the task and the model of the round.
         models: the model file, and the model in use.
@@ -83,7 +83,7 @@ class EffectRunner:
 
         Raises:
             DamagedState: the memory is damaged.
-            StateError: the disk did not take what was to be saved.
+            StateError: the disk failed, and the state was not saved.
         """
         match effect:
             case do.Subscribe():

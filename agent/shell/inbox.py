@@ -1,4 +1,4 @@
-"""The messages of the broker, decoded and authenticated, as events of the core."""
+"""Decodes and authenticates messages from the broker, and turns them into events of the core."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ class Inbox:
     """Turns each message into the event that it is for the core, or refuses it.
 
     Args:
-        topics: the federation's.
+        topics: the federation's topics.
         downloads: assembles the frames of the task and of the model.
         readings: measures the conditions that the owner sets.
         now_s: monotonic seconds.
@@ -46,12 +46,12 @@ class Inbox:
         """Return the event of a message; None: the message does not concern this device now.
 
         Args:
-            message: as it came.
-            address: its topic, parsed.
+            message: the message as it arrived.
+            address: its parsed topic.
             state: the core's current state, with the keys to trust and the round that is fetched.
 
         Raises:
-            ProtocolError: the message is invalid, or its signature is.
+            ProtocolError: the message or its signature is invalid.
         """
         now_s = self._now_s()
         match address.kind:
@@ -77,7 +77,7 @@ class Inbox:
         return on.RoundAnnounced(self._now_s(), manifest, left_s, signers, self._readings())
 
     def _frame(self, address: Address, frame: Frame, state: Device) -> Event | None:
-        """Take a frame of the task or model that is being fetched; others belong to earlier requests."""
+        """Take a frame of the task or model that is being fetched. Others belong to earlier requests."""
         if not isinstance(state.work, Fetching):
             return None
         return self._downloads.offer(address.kind, frame, state.manifest, self._now_s())

@@ -26,7 +26,7 @@ log = logging.getLogger("fedge.agent")
 
 
 class Stop:
-    """Ask the loop to end; put into the inbox by a signal handler."""
+    """Asks the loop to end. A signal handler puts it into the inbox."""
 
 
 class Loop:
@@ -34,7 +34,7 @@ class Loop:
 
     Args:
         settings: the configuration.
-        sources: of samples, by name, instead of those that the settings describe.
+        sources: the sources of samples by name, instead of those that the settings describe.
 
     Raises:
         ConfigError: an extension, or the owner's trainer, cannot be loaded.
@@ -70,7 +70,7 @@ class Loop:
         self._watchdog = Watchdog(self._manager)
 
     def stop(self) -> None:
-        """End the loop soon; safe in a signal handler."""
+        """End the loop soon. This is safe in a signal handler."""
         self._inbox.put(Stop())
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Measure what the owner's conditions need: clock, power, temperature, load, bytes."""
+"""Measures the quantities that the owner's conditions use: clock, power, temperature, load, bytes."""
 
 import ctypes
 import os
@@ -35,7 +35,8 @@ class Host:
         """Whether the clock has been set by the network, or by another time source, since the boot."""
         if (self._root / "run/systemd/timesync/synchronized").exists():
             return True
-        # As timedatectl: not by STA_UNSYNC, which some daemons set to keep the kernel off the hardware clock.
+        # Like timedatectl, without STA_UNSYNC, which some daemons set so that the kernel leaves the hardware
+        # clock alone.
         error_us = self._clock_error_us()
         return error_us is not None and error_us < SYNCHRONISED_US
 

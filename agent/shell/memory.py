@@ -1,4 +1,4 @@
-"""What a device remembers over a restart: its database, one durable transaction a method."""
+"""The database in which a device keeps its state over restarts. Each method is one durable transaction."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -30,40 +30,41 @@ _SAVE_SEEN = "REPLACE INTO seen (one, generation, round, attempt, proof) VALUES 
 
 
 class Memory:
-    """The device's database; each method is one durable transaction.
+    """The device's database. Each method is one durable transaction.
 
     Raises:
-        DamagedState: from any method, also the first, when what is read is not what was written.
-        StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
+        DamagedState: from the constructor and any method, if the data are not what was written.
+        StateError: from the constructor and any method, if the disk is full, read-only or failing. Nothing
+            has changed then.
     """
 
     def __init__(self, path: Path, connect: Connect = open_database) -> None:
         self._path = path
         self._db = connect(path, MIGRATIONS)
         self._reset_mark = path.with_suffix(".reset")
-        """An empty file that is there while a reset of the states is due that the database has not taken."""
+        """An empty file, which exists while a reset of the states is due that could not be saved."""
         self._to_reset = self._reset_mark.exists()
-        """A reset of the states is due that the database has not taken yet."""
+        """Whether a reset of the states is due that could not be saved."""
         try:
             self._has_states = examine(self._db, path)
-            """There may be states; if not, nothing is queried or deleted."""
+            """Whether there may be states. If not, no query for them is made."""
         except BaseException:
             self._db.close()
             raise
 
     def seen(self) -> Attempt:
-        """The newest announcement seen; attempt 0 of round 0.0 if none."""
+        """Return the newest attempt that was announced; attempt 0 of round 0.0 if there is none."""
         with self._clear_errors():
             row = self._db.execute("SELECT generation, round, attempt FROM seen").fetchone()
         return attempt_of(*row) if row else attempt_of(0, 0, 0)
 
     def save_seen(self, attempt: Attempt) -> None:
-        """Remember the newest announcement."""
+        """Save the newest attempt that was announced."""
         with self._clear_errors():
             self._db.execute(_SAVE_SEEN, (*attempt.round, attempt.number, proof_of_seen(attempt)))
 
     def forget_rounds(self) -> None:
-        """Forget the newest announcement, the update with its verdict, and the states of algorithms."""
+        """Delete the newest attempt seen, the update with its verdict, and the states of algorithms."""
         with transaction(self._db, self._path):
             for table in ("seen", "outbox", "verdict", "states"):
                 self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these four names
@@ -97,17 +98,22 @@ class Memory:
         snapshot: tuple[str, Snapshot] | None = None,
         pending: AlgorithmState | None = None,
     ) -> None:
-        """Keep an update instead of the former one, and its attempt as the newest seen.
+        """Save an update instead of the former one, and its attempt as the newest seen.
 
-        `snapshot`: the source of a survey and its snapshot, which is kept too. `pending`: the algorithm's new
-        state, which waits for the update's verdict; a state that waited for the former one's is void.
+        Args:
+            attempt: the attempt that the update answers.
+            digest: SHA-256 of the payload.
+            payload: the packed update.
+            snapshot: the source of a survey, and its snapshot, which is saved too.
+            pending: the algorithm's new state, which waits for the verdict on the update. A state that waited
+                for the verdict on the former update is dropped.
         """
         round_id = attempt.round
         with transaction(self._db, self._path):
             self._keep_pending(digest, pending)
             self._db.execute(_SAVE_SEEN, (*round_id, attempt.number, proof_of_seen(attempt)))
             self._db.execute(
-                # In place, not REPLACE: of the same size, the new bytes go into the old pages and no others.
+                # Not REPLACE: an update in place of the same size writes into the old pages and no others.
                 "INSERT INTO outbox VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " generation = excluded.generation, round = excluded.round, digest = excluded.digest,"
                 " proof = excluded.proof, payload = excluded.payload",
@@ -120,9 +126,12 @@ class Memory:
                 )
 
     def save_verdict(self, digest: bytes, verdict: str, *, resets: bool = False) -> None:
-        """Remember the verdict on the newest update, which decides on the state that waits for it.
+        """Save the verdict on the newest update, which decides about the state that waits for it.
 
-        `resets`: nobody knows whether the update counted, so all states are dropped.
+        Args:
+            digest: of the update; the verdict on another one is ignored.
+            verdict: `admitted` or `refused`.
+            resets: whether all states are dropped, because it is not known whether the update counted.
         """
         save = "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?"
         if not resets:
@@ -135,7 +144,7 @@ class Memory:
         self._has_states = False
 
     def state(self) -> AlgorithmState | None:
-        """The algorithm's state after its last admitted update; None: it begins anew."""
+        """Return the algorithm's state after its last admitted update; None: the algorithm begins anew."""
         if self._to_reset:
             self.reset_state()
         if not self._has_states:
@@ -144,17 +153,17 @@ class Memory:
             return algorithm_states.current(self._db)
 
     def state_round(self) -> RoundId | None:
-        """The round of `state`, without its data."""
+        """Return the round of `state`, without reading its data."""
         if self._to_reset or not self._has_states:
             return None
         with self._clear_errors():
             return algorithm_states.current_round(self._db)
 
     def reset_state(self) -> None:
-        """Have the algorithm begin anew in its next round.
+        """Delete the states, so that the algorithm begins anew in its next round.
 
-        If that fails, `state` tries it again before it returns anything, after a restart as well: an empty
-        file beside the database says so, for which a full disk mostly still has room.
+        If this fails, `state` tries it again before it returns anything, also after a restart. An empty file
+        beside the database marks this. Even a full disk usually has room for it.
         """
         self._to_reset = True
         try:
@@ -169,27 +178,29 @@ class Memory:
         self._end_reset()
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The snapshots that surveys have sent, by source."""
+        """Return the snapshots that surveys have reported, by source."""
         with self._clear_errors():
             rows = self._db.execute("SELECT source, snapshot FROM told ORDER BY source").fetchall()
         return {source: Snapshot.from_bytes(content) for source, content in rows}
 
     def forget_snapshots(self) -> None:
-        """Have every source measured anew in the next survey."""
+        """Delete the snapshots, so that the next survey measures every source again."""
         with self._clear_errors():
             self._db.execute("DELETE FROM told")
 
     def signers(self) -> Signers:
-        """The known signing keys, the pinned one first; empty if none was ever pinned."""
+        """Return the known signing keys, the pinned one first; empty if none was ever pinned."""
         with self._clear_errors():
             row = self._db.execute("SELECT keys FROM signers").fetchone()
         keys = bytes(row[0]) if row else b""
         return tuple(keys[at : at + PUBLIC_BYTES] for at in range(0, len(keys), PUBLIC_BYTES))
 
     def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
-        """Trust the last of these keys from now on; forget the announcements that earlier keys signed.
+        """Trust the last of these keys from now on, and delete the attempts that earlier keys announced.
 
-        `seen`: the attempt that the last key announced, which is the newest seen from now on.
+        Args:
+            signers: the known keys, the pinned one first.
+            seen: the attempt that the last key announced, which is the newest seen from now on.
         """
         keys = b"".join(signers)
         with transaction(self._db, self._path):
@@ -199,7 +210,7 @@ class Memory:
                 self._db.execute(_SAVE_SEEN, (*seen.round, seen.number, proof_of_seen(seen)))
 
     def add_boot(self, boot: bytes) -> frozenset[bytes]:
-        """Remember this boot; returns the earlier ones."""
+        """Save the id of this boot; return the earlier ones."""
         with transaction(self._db, self._path):
             earlier = frozenset(row[0] for row in self._db.execute("SELECT boot FROM boots"))
             self._db.execute("INSERT INTO boots (boot) VALUES (?)", (boot,))
@@ -207,13 +218,13 @@ class Memory:
         return earlier
 
     def moved(self) -> tuple[str, int]:
-        """The day and its bytes, as `save_moved` stored them; ("", 0) if nothing is stored."""
+        """Return the day and its bytes, as `save_moved` stored them; ("", 0) if nothing is stored."""
         with self._clear_errors():
             row = self._db.execute("SELECT day, bytes FROM moved").fetchone()
         return (str(row[0]), int(row[1])) if row else ("", 0)
 
     def save_moved(self, day: str, count: int) -> None:
-        """Store a day, in the form of `agent.shell.traffic`, and the bytes that count as moved on it."""
+        """Save a day, in the form of `agent.shell.traffic`, and the number of bytes that count for it."""
         with self._clear_errors():
             self._db.execute("REPLACE INTO moved VALUES (1, ?, ?)", (day, count))
 
@@ -229,7 +240,7 @@ class Memory:
     def _keep_pending(self, digest: bytes, pending: AlgorithmState | None) -> None:
         if pending is None and not self._has_states:
             return
-        self._has_states = True  # also if this transaction fails: it is only looked for in vain then
+        self._has_states = True  # also if this transaction fails: then later queries find nothing
         algorithm_states.replace_pending(self._db, digest, pending)
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""Proofs in a device's memory: short checksums of what stands in its rows.
+"""Proofs in a device's memory: short checksums of the content of its rows.
 
-SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen`, `outbox`,
-`signers`, `told` and `states` carry a proof of what stands in them; the digest of the outbox is that of its
+SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So the rows of `seen`,
+`outbox`, `signers`, `told` and `states` hold a proof of their content. The digest in the outbox proves its
 payload.
 """
 

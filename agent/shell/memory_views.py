@@ -1,4 +1,4 @@
-"""Read a device's memory while its agent may be at work with it."""
+"""Reads a device's memory while its agent may be using it."""
 
 import sqlite3
 from contextlib import closing

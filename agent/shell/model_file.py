@@ -24,7 +24,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class StoredModel:
-    """The content of the file: the messages as they came, and decoded."""
+    """The content of the file: the messages as they arrived, and decoded."""
 
     task: bytes
     task_digest: bytes
@@ -35,21 +35,28 @@ class StoredModel:
     max_samples: int | None = None
     """The federation's cap on a device's training rows at that time; None: it announced none."""
     untrained: bool = False
-    """Whether the model holds the weights that a generation with a survey begins with."""
+    """Whether the model holds the first weights of a generation, which no device has trained yet."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The names in it that this program does not know, because a newer one wrote the file."""
+        """The names in the file that this program does not know, because a newer program wrote it."""
         return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
 
 
 def save(
     path: Path, task: bytes, model: bytes, max_samples: int | None = None, *, untrained: bool = False
 ) -> None:
-    """Replace the file by a task, its model (both as packed messages), and what was announced with them.
+    """Replace the file by a task, its model, and what was announced with them.
+
+    Args:
+        path: the file.
+        task: the packed task.
+        model: the packed model.
+        max_samples: the federation's cap on a device's training rows; None: it announced none.
+        untrained: whether no device has trained the model yet.
 
     Raises:
-        StateError: it cannot be written; the one before is untouched.
+        StateError: the file cannot be written. The former one is unchanged.
     """
     told = {
         **({} if max_samples is None else {"max_samples": max_samples}),
@@ -68,12 +75,12 @@ def save(
 
 
 def set_apart(path: Path) -> None:
-    """Keep the model that `predict` reads in use, before the newest one replaces its file.
+    """Copy the model that `predict` reads to a file of its own, before the newest one replaces its file.
 
-    Does nothing if there is none, or one is in use already.
+    This does nothing if there is no model, or if that file exists already.
 
     Raises:
-        StateError: it cannot be read or written.
+        StateError: a file cannot be read or written.
     """
     used = path.with_name(USED)
     try:
@@ -84,7 +91,7 @@ def set_apart(path: Path) -> None:
 
 
 def release(path: Path) -> None:
-    """Use the newest model.
+    """Let `predict` use the newest model, by removing the file of the former one.
 
     Raises:
         StateError: the file of the former model cannot be removed.
@@ -95,9 +102,10 @@ def release(path: Path) -> None:
 
 
 def waits(folder: Path) -> bool:
-    """Whether the former model stays in use because nobody has trained the newest one yet.
+    """Whether the former model stays in use because no device has trained the newest one yet.
 
-    Its file says so, for a kept model that a generation begins with has the number of first weights too.
+    The file of the newest model says this. Its round number cannot: a generation may also begin with a kept
+    model, which has the same number as first weights.
     """
     try:
         used, newest = read(folder / USED), read(folder / FILE)
@@ -112,11 +120,11 @@ def waits(folder: Path) -> bool:
 
 
 def read(path: Path) -> StoredModel | None:
-    """Read the file and check its digests; None: no model has been followed yet.
+    """Read the file and check its digests; None: there is no file, so no model has been fetched yet.
 
     Raises:
-        DamagedState: it is not what was written.
-        StateError: it cannot be read.
+        DamagedState: the content is not what was written.
+        StateError: the file cannot be read.
     """
     try:
         data = read_file(path)
@@ -147,7 +155,7 @@ def read(path: Path) -> StoredModel | None:
 
 
 def in_use(folder: Path, *, gated: bool) -> Path:
-    """The file that `predict` reads: the newest model, unless it `waits` or a gate kept it from that place.
+    """Return the file that `predict` reads: the newest model, unless it `waits` or a gate rejected it.
 
     Args:
         folder: the state folder.
@@ -158,7 +166,11 @@ def in_use(folder: Path, *, gated: bool) -> Path:
 
 
 def load(path: Path) -> tuple[Task, Model]:
-    """The task and the model of the file; the errors are those of `require`."""
+    """Read the task and the model of the file.
+
+    Raises:
+        StateError, ConfigError: see `require`.
+    """
     held = require(path)
     return held.decoded_task, held.decoded_model
 
@@ -167,23 +179,23 @@ def require(path: Path) -> StoredModel:
     """Read a file whose model this program can compute.
 
     Raises:
-        StateError: there is none yet, it cannot be read, or is damaged.
-        ConfigError: a newer program wrote it, and this one cannot compute it.
+        StateError: there is no file yet, or it cannot be read or is damaged.
+        ConfigError: a newer program wrote it, and this program cannot compute its model.
     """
     held = read(path)
     if held is None:
-        raise StateError(f"{path}: no model has been followed yet; run the agent until it has fetched one")
+        raise StateError(f"{path}: this device holds no model yet; run the agent until it has fetched one")
     if held.unknown:
         names = ", ".join(held.unknown)
         raise ConfigError(
-            f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it, or "
-            "list what has them in `extensions`"
+            f"{path}: the model needs {names}, which this program (Fedge {__version__}) does not have; "
+            "upgrade it, or list the code that has them in `extensions`"
         )
     return held
 
 
 def _told(fields: dict[str, object]) -> dict[str, object]:
-    """What was announced with task and model; files of 0.2.0 do not have it."""
+    """Return what was announced with task and model. Files of 0.2.0 do not hold it."""
     if not {"told", "told_digest"} & fields.keys():
         return {}
     beside = _checked(fields, "told")

@@ -1,4 +1,4 @@
-"""The newest update as frames, ready to be sent again."""
+"""Holds the newest update as frames, to be sent again."""
 
 from collections.abc import Callable, Iterator
 from itertools import takewhile
@@ -16,7 +16,7 @@ class Outbox:
         self._frames: Split | None = None
 
     def put(self, payload: bytes) -> None:
-        """Keep a new update at hand, which the memory has by now."""
+        """Keep the frames of a new update, which the memory has saved by now."""
         self._frames = split(payload)
 
     def frames(
@@ -26,13 +26,13 @@ class Outbox:
         asks: RoundId | None,
         wanted: Callable[[], bool],
     ) -> Iterator[bytes] | None:
-        """These frames of the update (None: all), each made when the link has room for it.
+        """Iterate over frames of the update. Each is made when the link has room for it.
 
         Args:
-            digest: of the update.
-            numbers: of the frames; those that it does not have are left out.
-            asks: frame 0 asks what became of the update in this round.
-            wanted: whether the next frame is still to be sent: by then the update may be answered.
+            digest: the digest of the update.
+            numbers: the numbers of the frames; None: all. Frames that it does not have are left out.
+            asks: if set, frame 0 asks for the verdict on the update in this round.
+            wanted: returns whether the next frame is still to be sent. By then an answer may have come.
 
         Returns:
             The packed frames; None: the memory does not have this update.

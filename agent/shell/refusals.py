@@ -1,4 +1,4 @@
-"""Log refusals, each once: garbage from the network must not fill the log of a device."""
+"""Logs refused messages, each kind once. Garbage from the network must not fill the log of a device."""
 
 import logging
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ AGAIN_S = 3_600.0
 """A refusal that goes on is logged again after this time."""
 
 SOONEST_S = 60.0
-"""The shortest time between two log lines of one kind, because rounds too may be announced in a flood."""
+"""The shortest time between two log lines of one kind, in seconds, because authentic messages may also arrive
+in a flood."""
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Refusals:
         log.warning("ignored a message on %s: %s%s", topic, error, more)
 
     def begin_anew(self, now_s: float) -> None:
-        """Record an authentic message: later refusals are logged again, but not twice in a minute."""
+        """Record an authentic message. Later refusals are logged again, but not twice in a minute."""
         over = {key: told for key, told in self._told.items() if now_s >= told.when_s + SOONEST_S}
         silent = sum(told.since for told in over.values())
         if silent:

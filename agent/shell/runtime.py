@@ -1,4 +1,4 @@
-"""The runtime of the agent: it takes an event, calls `step`, and performs the effects in order."""
+"""The runtime of the agent. It takes an event, calls `step`, and performs the effects in order."""
 
 import logging
 import time
@@ -49,8 +49,8 @@ class Runtime:
         opened: from `agent.shell.startup`.
         memory: stores what must survive a restart.
         file: the model file.
-        link: to the broker.
-        worker: does the work; its `Done` or `Failed` comes back as an event.
+        link: the connection to the broker.
+        worker: does the work. Its `Done` or `Failed` comes back as an event.
         conditions: measures the conditions that the owner sets; None: nothing is measured.
         now_s: monotonic seconds.
     """

@@ -20,20 +20,22 @@ class ServedModels:
     """Writes the downloaded model to the files that `predict` reads.
 
     Args:
-        file: where the newest model is kept; the one in use lies beside it.
-        downloads: the task and the model at hand.
+        file: the file of the newest model. The file of the model in use is beside it.
+        downloads: the task and the model in memory.
     """
 
     def __init__(self, file: Path, downloads: Downloads) -> None:
         self._file = file
         self._downloads = downloads
         self._candidate: tuple[bytes, bytes, bytes] | None = None
-        """Digest, task and model under judgement, which stay at hand whatever is downloaded meanwhile."""
+        """Digest, task and model that are being judged. They stay in memory during later downloads."""
 
     def keep(self, manifest: Manifest | None, *, gated: bool) -> None:
-        """Write the model at hand to the file of the newest one.
+        """Write the model in memory to the file of the newest one.
 
-        `manifest`: the newest announcement. `gated`: the model in use is replaced only by `use`.
+        Args:
+            manifest: the newest announcement.
+            gated: whether only `use` replaces the model in use.
 
         Raises:
             StateError: a file cannot be written.
@@ -45,12 +47,12 @@ class ServedModels:
         task, model = self._downloads.task_bytes, self._downloads.model_bytes
         model_file.save(self._file, task, model, cap, untrained=untrained)
         if untrained and model_file.waits(self._file.parent):
-            log.info("nobody has trained the new model yet: `predict` keeps using the former one")
+            log.info("no device has trained the new model yet: `predict` keeps using the former one")
         elif not gated:
             model_file.release(self._file)
 
     def judgement(self, digest: bytes, tolerance: float) -> Judgement:
-        """The comparison of the model at hand with the one in use, for the worker."""
+        """Return the comparison of the model in memory with the one in use, for the worker."""
         task, weights = self._downloads.task, self._downloads.vectors[WEIGHTS]
         task_bytes = self._downloads.task_bytes
         self._candidate = (digest, task_bytes, self._downloads.model_bytes)
@@ -58,7 +60,7 @@ class ServedModels:
         return Judgement(digest, task, sha256(task_bytes).digest(), weights, used, tolerance)
 
     def use(self, digest: bytes) -> None:
-        """Write the model that was judged, or else the one at hand, to the file that `predict` reads.
+        """Write the model that was judged, or else the one in memory, to the file that `predict` reads.
 
         Raises:
             StateError: the file cannot be written.
@@ -66,12 +68,12 @@ class ServedModels:
         candidate, self._candidate = self._candidate, None
         if candidate is not None and candidate[0] == digest:
             _, task, model = candidate
-        else:  # the first one, which is not judged
+        else:  # the first model is not judged
             task, model = self._downloads.task_bytes, self._downloads.model_bytes
         model_file.save(self._file.with_name(model_file.USED), task, model)
 
     def _is_untrained(self, manifest: Manifest | None) -> bool:
-        """Whether the model at hand holds the weights that a generation with a survey begins with."""
+        """Whether the model in memory holds the first weights of a generation, which are not trained."""
         vectors = self._downloads.vectors
         if manifest is None or manifest.round > 1 or not self._downloads.has_task or not vectors:
             return False

@@ -1,4 +1,4 @@
-"""Start a device from the state on its disk."""
+"""Starts a device from the state on its disk."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -30,11 +30,11 @@ class Opened:
 
 
 def open_memory(path: Path) -> Memory:
-    """Open the device's memory; a damaged one is quarantined and replaced by an empty one.
+    """Open the device's memory. If it is damaged, put it aside and begin with an empty one.
 
-    Nothing is lost that the fleet needs: who this device is stands in its configuration, the newest round in
-    the announcement. An update that had been sent is not known any more, so another may be made in its round:
-    the aggregator refuses that one as already answered.
+    The fleet loses nothing that it needs: the configuration names the device, and the announcement names the
+    newest round. The device does not know its former update any more, so it may make another one in the same
+    round, which the aggregator refuses as already answered.
 
     Raises:
         StateError: the disk is full, read-only or failing.
@@ -43,12 +43,12 @@ def open_memory(path: Path) -> Memory:
         return Memory(path)
     except DamagedState as error:
         aside = quarantine(path)
-        log.error("%s; put aside as %s: this device goes on with an empty memory", error, aside.name)
+        log.error("%s; it was moved to %s, and this device continues with an empty memory", error, aside.name)
         return Memory(path)
 
 
 def _signers(settings: AgentSettings, memory: Memory) -> Signers:
-    """The trusted keys: the pinned one and its successors, or the pinned one alone if it is new."""
+    """Return the trusted keys: the pinned one and its successors, or the pinned one alone if it is new."""
     path, known = settings.trust.key, memory.signers()
     if path is None:
         pinned: Signers = ()
@@ -66,19 +66,20 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
     """Load the newest round seen, the update that may not be answered yet, and the model in `file`.
 
     Raises:
-        ConfigError: the key that is pinned cannot be read or used.
-        StateError: the memory cannot be read. A model file that cannot is only said: it is fetched again.
+        ConfigError: the pinned key cannot be read or used.
+        StateError: the memory cannot be read. If the model file cannot be read, this is only logged, and the
+            model is fetched again.
     """
     kept = None
     try:
         kept = model_file.read(file)
     except DamagedState as error:
-        log.error("%s; put aside as %s", error, quarantine(file).name)
+        log.error("%s; it was moved to %s", error, quarantine(file).name)
     except StateError as error:
         log.warning("%s; it will be fetched again", error)
     if kept is not None and kept.unknown:
         names = ", ".join(kept.unknown)
-        log.warning("%s: written by a newer program, with %s: left as it is, and not used", file, names)
+        log.warning("%s: is not used, because a newer program wrote it, with %s", file, names)
         kept = None
     gated = settings.predict.tolerance is not None
     signers, saved = _signers(settings, memory), memory.saved()
@@ -107,9 +108,10 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
 
 
 def _used(file: Path, kept: StoredModel | None, *, gated: bool) -> bytes | None:
-    """The digest of the model that `predict` uses, where there is a gate; without one its file is removed.
+    """Return the digest of the model that `predict` uses behind a gate; None: there is no gate.
 
-    Unless the newest model was not trained yet: then the one before stays in use.
+    Without a gate the file of that model is removed, unless no device has trained the newest model yet. Then
+    the former model stays in use.
     """
     path = file.with_name(model_file.USED)
     if not gated:
@@ -122,7 +124,7 @@ def _used(file: Path, kept: StoredModel | None, *, gated: bool) -> bytes | None:
     try:
         found = model_file.read(path)
     except DamagedState as error:
-        log.error("%s; put aside as %s: the newest model is used", error, quarantine(path).name)
+        log.error("%s; it was moved to %s, and the newest model is used", error, quarantine(path).name)
         found = None
     except StateError as error:
         log.warning("%s", error)

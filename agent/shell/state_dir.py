@@ -1,4 +1,4 @@
-"""Find the state directory that a command should use: that of the agent."""
+"""Finds the state directory that a command should use, which is that of the agent."""
 
 import os
 from collections.abc import Mapping

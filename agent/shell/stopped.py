@@ -14,7 +14,7 @@ from fedge.storage.locks import lock
 
 @contextmanager
 def memory_of_a_stopped_agent(folder: Path) -> Iterator[Memory]:
-    """Open the memory in a state folder, and keep an agent from starting meanwhile.
+    """Open the memory in a state folder. No agent can start with the folder meanwhile.
 
     Raises:
         Conflict: an agent works with this state folder.
@@ -24,12 +24,12 @@ def memory_of_a_stopped_agent(folder: Path) -> Iterator[Memory]:
     try:
         held = lock(folder)
     except Conflict as error:
-        raise Conflict(f"{error}: stop the agent, run this again, and start it") from None
+        raise Conflict(f"{error}: stop the agent, run this command again, and start the agent") from None
     try:
         try:
             memory = Memory(path)
         except DamagedState as error:
-            text = f"{error}; an agent that is started puts it aside, and begins with an empty memory"
+            text = f"{error}; when the agent starts, it moves the file aside and begins with an empty memory"
             raise StateError(text) from None
         try:
             yield memory

@@ -1,4 +1,4 @@
-"""Count the bytes that a device moves in a day, over restarts, without a write to disk for every message."""
+"""Counts the bytes that a device moves in a day, over restarts, without a write to disk for every message."""
 
 import logging
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from fedge.errors import DamagedState, StateError
 log = logging.getLogger("fedge.agent")
 
 PARTS = 64
-"""A day's budget is saved in this many parts, so a day costs this many writes and not one for each
-message."""
+"""A day's budget is saved in this many parts. So a day costs at most about this many writes, and not one for
+each message."""
 DAY_S, HOUR_S = 86_400.0, 3_600.0
 HOURS = "+"
 """Separates the date from the hours that the program has run on it: 2026-05-01+7."""
@@ -20,22 +20,22 @@ class Notebook(Protocol):
     """Stores the day's bytes durably."""
 
     def moved(self) -> tuple[str, int]:
-        """The day and its bytes; an empty day and 0 if nothing is stored."""
+        """Return the day and its bytes; an empty day and 0 if nothing is stored."""
 
     def save_moved(self, day: str, count: int) -> None:
-        """Store them."""
+        """Store a day and its bytes durably."""
 
 
 class TrafficBudget:
-    """Counts against a day's budget.
+    """Counts bytes against a day's budget.
 
-    A part of the budget is saved before it is used. So a device that loses its power has counted at most one
-    part too much, and never too little. A day ends when a synchronised clock shows another date. While the
-    clock is not synchronised, it ends after the program has run for 24 hours, over all its restarts.
+    A part of the budget is saved as used before it is used. So a device that loses its power counts at most
+    one part too much, and never too little. A day ends when a synchronised clock shows another date. While
+    the clock is not synchronised, it ends after the program has run for 24 hours, over all its restarts.
 
     Args:
         notebook: stores the count.
-        budget: bytes a day; None: they are counted, but not saved.
+        budget: bytes a day; None: no budget, and nothing is counted.
         today: the date by a synchronised clock; None: there is none.
         now_s: monotonic seconds.
     """
@@ -53,10 +53,10 @@ class TrafficBudget:
         self._today = today
         self._now_s = now_s
         text, self.spent = notebook.moved() if budget is not None else ("", 0)
-        """`spent`: bytes moved today."""
+        """`spent`: the bytes moved today."""
         self._day, _, hours = text.partition(HOURS)
         self._hours = int(hours) if hours.isdecimal() else 0
-        """How long the program has run on this day, as saved."""
+        """How many hours the program has run on this day, as saved."""
         self._written = self.spent
         self._transferred = 0
         self._begun_s = now_s() - self._hours * HOUR_S
@@ -75,11 +75,11 @@ class TrafficBudget:
         if self.spent > self._written:
             self._write(self.spent + self._part)
         elif self._today() is None and self._ran_hours() > self._hours:
-            self._write(self._written)  # else whoever is switched off every night would never see the day end
+            self._write(self._written)  # otherwise the day would never end for a device that is off at night
 
     @property
     def used_up(self) -> bool:
-        """Whether the budget is."""
+        """Whether today's budget is used up."""
         return self._budget is not None and self.spent >= self._budget
 
     def close(self) -> None:
@@ -105,4 +105,4 @@ class TrafficBudget:
         except DamagedState:
             raise
         except StateError as error:
-            log.error("%s: today's bytes are counted, but would be forgotten in a restart", error)
+            log.error("%s: today's bytes are counted, but a restart would lose the count", error)

@@ -19,24 +19,25 @@ _UNIVERSAL = frozenset({"", "UTC", "GMT", "UCT", "Zulu", "Universal"})
 
 
 def check_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> None:
-    """Make sure that the time zone exists.
+    """Check that the time zone exists.
 
     Raises:
-        ConfigError: `TZ`, or without it /etc/localtime, names no zone: hours would be in UTC.
+        ConfigError: `TZ`, or without it /etc/localtime, does not name a zone, so that hours would be in UTC.
     """
     name = environment.get("TZ")
     if name is None:
         if localtime.is_symlink() and not localtime.exists():
             raise ConfigError(
-                f"{localtime}: leads to {localtime.readlink()}, which is not there: the hours of "
-                "[conditions] would be UTC; install the time zones (tzdata), or set the zone "
+                f"{localtime}: links to {localtime.readlink()}, which does not exist, so that the hours of "
+                "[conditions] would be in UTC; install the time zones (tzdata), or set the zone "
                 "(timedatectl set-timezone)"
             )
         return
     if not _is_zone(name.removeprefix(":")):
         raise ConfigError(
-            f"environment variable TZ: {name!r} names no time zone: the hours of [conditions] would be UTC; "
-            'write it as /usr/share/zoneinfo has it ("Europe/Berlin"), install tzdata, or unset the variable'
+            f"environment variable TZ: {name!r} is not a time zone, so that the hours of [conditions] would "
+            'be in UTC; write it as in /usr/share/zoneinfo ("Europe/Berlin"), install tzdata, or unset the '
+            "variable"
         )
 
 
@@ -49,7 +50,7 @@ def _is_zone(name: str) -> bool:
 
 
 def local_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> str:
-    """The name of the zone, and the time there: `Europe/Berlin, now 21:31 +0100`."""
+    """Return the name of the zone, and the time there: `Europe/Berlin, now 21:31 +0100`."""
     name = environment.get("TZ", "").removeprefix(":")
     if not name and localtime.is_symlink():
         _, _, name = str(localtime.readlink()).partition("zoneinfo/")

@@ -48,7 +48,7 @@ def trainer_of(settings: TrainerSettings) -> Trainer:
             "[trainer] path names the folder to look in"
         ) from error
     except Exception as error:
-        raise ConfigError(f"{where}: importing {module} raised {summary(error)}; mend that file") from error
+        raise ConfigError(f"{where}: importing {module} raised {summary(error)}; correct it") from error
     if not callable(function):
         raise ConfigError(f"{where}: {module} has no function {name}; name one that returns a Trainer")
     try:

@@ -190,10 +190,10 @@ def test_check_says_how_many_of_how_many(tmp_path: Path) -> None:
     ("said", "told"),
     [
         ("19", "20"),
-        ('"30 weeks"', '100000 or "30 days"'),
+        ('"30 weeks"', '"30 days"'),
         ('"30 days"', "time"),
-        ("true", '100000 or "30 days"'),
-        ("1.5", '100000 or "30 days"'),
+        ("true", '"30 days"'),
+        ("1.5", '"30 days"'),
     ],
 )
 def test_what_cannot_be_meant(said: str, told: str, tmp_path: Path) -> None:
