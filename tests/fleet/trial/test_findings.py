@@ -119,7 +119,10 @@ def test_gaps_are_counted_by_row_and_device() -> None:
     found = sensors.gaps(tables, ["x", "z"], "label", "fill")
     assert found is not None
     assert (found.value, found.devices) == (0.1, ("one",))
-    assert_tells(found.text, "filled", "left out")
+    assert_tells(found.text, "20 of 200 rows", "mean", "left out", "one")
+    dropped = sensors.gaps(tables, ["x", "z"], "label", "drop")
+    assert dropped is not None
+    assert "mean" not in dropped.text
     assert sensors.gaps(tables[1:], ["x", "z"], "label", "refuse") is None
 
 
