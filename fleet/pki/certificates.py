@@ -92,9 +92,8 @@ def name_of(name: x509.Name) -> str:
 def general_name(host: str) -> x509.GeneralName:
     """A host's name or address in the form of a certificate."""
     try:
-        return x509.IPAddress(
-            ipaddress.ip_address(host.partition("%")[0])
-        )  # an IPv6 zone has a meaning only on its own machine
+        # An IPv6 zone has a meaning only on its own machine.
+        return x509.IPAddress(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         pass
     if not is_host(host):

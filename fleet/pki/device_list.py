@@ -25,7 +25,7 @@ from fleet.pki.register import Member, Register
 SERVICES = Path("/var/lib/fedge-aggregator")
 """The folder of services' state, with a folder for each federation (fedge-aggregator@.service)."""
 SOON = 30
-"""Certificates that end within so many days are marked."""
+"""Certificates that end within this many days are marked."""
 CLASSES_SHOWN, NAME_WIDTH = 3, 16
 """The largest number of classes of a device in the table, and of characters of a name."""
 
@@ -142,9 +142,8 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     told = any(entry.classes for entry in listed)
     for column in ("identity", "certificate", "until", "last seen", *(["classes"] if told else [])):
-        table.add_column(
-            column, no_wrap=column == "identity"
-        )  # so that it can be copied, and found by other programs
+        # So that it can be copied, and found by other programs.
+        table.add_column(column, no_wrap=column == "identity")
     for entry in listed:
         end = entry.member.not_after
         table.add_row(

@@ -69,15 +69,13 @@ def enroll(
         told = None
         if not again and register.member(identity) is not None:
             with _saying(f"{identity.name} is in the register already", folder):
-                told = publish(
-                    folder, register
-                )  # because an earlier run may have been interrupted before this step
+                # Because an earlier run may have been interrupted before this step.
+                told = publish(folder, register)
         _refuse_known(folder, register, identity, again=again, told=told)
         made = maker.make(identity, wanted)
         with staged(folder, register, [made]), register.transaction():
-            known = _refuse_known(
-                folder, register, identity, again=again
-            )  # another process may have enrolled it meanwhile
+            # Another process may have enrolled it meanwhile.
+            known = _refuse_known(folder, register, identity, again=again)
             made.note(register)
         unseen = ""
         with _saying(f"{identity.name} is enrolled, and its bundle is {folder.bundle(device)}", folder):
@@ -117,16 +115,14 @@ def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batc
         made = [maker.make(identity) for identity in _unknown(register, identities)]
         if made:
             with staged(folder, register, made), register.transaction():
-                still = set(
-                    _unknown(register, identities)
-                )  # another process may have enrolled some meanwhile
+                # Another process may have enrolled some meanwhile.
+                still = set(_unknown(register, identities))
                 made = [each for each in made if each.identity in still]
                 for each in made:
                     each.note(register)
         with _saying(f"{len(made)} devices are enrolled, and their bundles are in {folder.devices}", folder):
-            signalled = publish(
-                folder, register
-            )  # also if nothing is new: an earlier run may have been interrupted
+            # Also if nothing is new: an earlier run may have been interrupted.
+            signalled = publish(folder, register)
     new = {each.identity for each in made}
     return Batch(
         [Enrolled(each.identity, folder.bundle(each.device), each.issued, signalled) for each in made],

@@ -111,9 +111,8 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         )
         made.file(folder.device_settings, DEVICE_TOML.format(data=founding.data), PUBLIC)
         new = [path for path in made.paths if path.parent == folder.registrar]
-        give_to_owner(
-            folder.registrar, *new
-        )  # on an installed server they belong to another user, who must read them
+        # On an installed server they belong to another user, who must read them.
+        give_to_owner(folder.registrar, *new)
         before = read(folder.acl) if folder.acl.exists() else None
         publish(folder, register)  # a newer version may have topics that the list does not know
         if not made.paths and before is not None and read(folder.acl) != before:

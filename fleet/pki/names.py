@@ -69,7 +69,7 @@ def check_names(federation: str, named: Sequence[tuple[str, str]]) -> list[Ident
         before, called = first.setdefault(device, (where, name))
         if before != where:
             one = f"{name!r} becomes {device!r}, as {called!r} in {before} does: rename one of them"
-            faults.append(f"{where}: {f'{name!r} stands in {before} already' if called == name else one}")
+            faults.append(f"{where}: {f'{name!r} is in {before} already' if called == name else one}")
     if faults:
         more = f"\nand {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise ConfigError("\n".join(faults[:_SHOWN]) + f"{more}\nnothing was enrolled")

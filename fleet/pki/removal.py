@@ -181,9 +181,8 @@ def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool
         erased = False
         if publish(folder, register) is Signalled.YES:
             erased = bool(dismiss(folder, register, authority, registrar.broker.port, identity, erase=True))
-        atomic_write(
-            folder.unwiped, b"", mode=SECRET
-        )  # first, so that the next run sees it if this one is interrupted
+        # First, so that the next run sees it if this one is interrupted.
+        atomic_write(folder.unwiped, b"", mode=SECRET)
         with register.transaction():
             certificates = register.forget(identity, utc_now().timestamp(), erased=erased)
         _wipe(folder, register)

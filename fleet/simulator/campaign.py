@@ -32,7 +32,7 @@ class Size:
     make_aggregator: Callable[..., AggregatorHost] = AggregatorHost
 
     def world(self, seed: int, prefix: int | None = None) -> World:
-        """One of them; `prefix`: only so many of its faults happen."""
+        """One of them; `prefix`: the number of its faults that happen."""
         makers = (self.make_device, self.make_aggregator)
         return World(seed, self.devices, self.rounds, prefix, *makers)
 

@@ -99,9 +99,8 @@ class LyingMember(Member):
         if attempt == self._newest:
             return
         self._newest = attempt
-        only = (
-            RoundId._fields if self._rng.randrange(2) else ()
-        )  # only the rounds that it claims to have seen
+        # Only the rounds that it claims to have seen.
+        only = RoundId._fields if self._rng.randrange(2) else ()
         said = [self._extreme(manifest, Status, only=only)]
         if manifest.state == "open" and self._rng.randrange(SILENT_ONE_IN):
             said += [

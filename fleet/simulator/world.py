@@ -59,7 +59,7 @@ class World:
         seed: everything follows from it.
         devices: how many.
         rounds: of training.
-        prefix: only so many of the scheduled faults happen; None: all.
+        prefix: the number of scheduled faults that happen; None: all.
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
         short: whether to use `fleet.simulator.fastpaths`.

@@ -145,7 +145,7 @@ def holdout_setting(part: float, by: str) -> Value:
 
 
 def hidden_units(weights: float, inputs: int, outputs: int) -> int:
-    """The width of the hidden layer for at most so many weights; 0: they do not suffice for one.
+    """The width of the hidden layer for at most this many weights; 0: too few for a hidden layer.
 
     >>> hidden_units(4_000, 48, 7), hidden_units(300, 4, 3), hidden_units(120, 50, 7)
     (64, 32, 0)

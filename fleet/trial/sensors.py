@@ -142,7 +142,7 @@ def _sentinel(
     )
     return Finding(
         Cause.SENTINEL,
-        f"{value:.10g} stands in column{'s' * (len(found) > 1)} {told}, on {names(where)}: it looks like a "
+        f"{value:.10g} is in column{'s' * (len(found) > 1)} {told}, on {names(where)}: it looks like a "
         "code for a missing reading, but is learnt as a measurement",
         remedy,
         away,

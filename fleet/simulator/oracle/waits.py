@@ -137,7 +137,7 @@ class Waits:
 
 
 def _is_enough(rounds: tuple[RoundId, ...], now: RoundId) -> bool:
-    """Whether so many rounds waited for a device in vain that this one must not wait for it."""
+    """Whether enough rounds waited for a device in vain, so that this one must not wait for it."""
     if len(rounds) < MISSES:
         return False
     return now.generation == rounds[-1].generation and now.round < rounds[-1].round + AGAIN
