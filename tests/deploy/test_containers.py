@@ -22,6 +22,7 @@ from fleet.datasets import load_watch
 from fleet.demo.broker import free_port
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
 from tests.milestones import CONNECTED, ENROLLED, IDENTITY, LEARNING_DONE
+from tests.milestones import closed as closed_words
 
 pytestmark = [
     pytest.mark.deploy,
@@ -32,7 +33,7 @@ pytestmark = [
 DEVICES, ROUNDS = 20, 10
 MODEL = "/var/lib/fedge/export/model.onnx"
 MEGABYTE = 1_000_000
-CLOSED = re.compile(r"round 1\.(\d+): (\w+) closed, (\d+) devices")
+CLOSED = re.compile(rf"round 1\.(\d+): {closed_words(r'(\w+)')}, (\d+) devices")
 
 
 @pytest.fixture(scope="module")
