@@ -20,9 +20,9 @@ import pytest
 
 from fleet.datasets import load_watch
 from fleet.demo.broker import free_port
+from tests import milestones
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
 from tests.milestones import CONNECTED, ENROLLED, IDENTITY, LEARNING_DONE
-from tests.milestones import closed as closed_words
 
 pytestmark = [
     pytest.mark.deploy,
@@ -33,7 +33,7 @@ pytestmark = [
 DEVICES, ROUNDS = 20, 10
 MODEL = "/var/lib/fedge/export/model.onnx"
 MEGABYTE = 1_000_000
-CLOSED = re.compile(rf"round 1\.(\d+): {closed_words(r'(\w+)')}, (\d+) devices")
+CLOSED = re.compile(r"round 1\.(\d+): " + milestones.closed(r"(\w+)") + r", (\d+) devices")
 
 
 @pytest.fixture(scope="module")
