@@ -1,7 +1,7 @@
 """Every write of the programs goes through `fedge.storage.folders`, or stands here with the reason.
 
 What root writes below a folder of a service may be led anywhere by a link that its user has put there (see
-`test_hostile_services.py`). So no other module opens a file to write, or makes, renames, links or removes
+`hostile_services/`). So no other module opens a file to write, or makes, renames, links or removes
 one, or changes whose it is, unless it works only where nobody but root, or the user himself, can put a
 link.
 """

@@ -20,6 +20,7 @@ import pytest
 
 from fleet.datasets import load_watch
 from fleet.demo.broker import free_port
+from tests import milestones
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
 from tests.milestones import CONNECTED, ENROLLED, IDENTITY, LEARNING_DONE
 
@@ -32,7 +33,7 @@ pytestmark = [
 DEVICES, ROUNDS = 20, 10
 MODEL = "/var/lib/fedge/export/model.onnx"
 MEGABYTE = 1_000_000
-ROUND_CLOSED = r"round 1\.(\d+): (\w+) closed, (\d+) devices"
+ROUND_CLOSED = r"round 1\.(\d+): " + milestones.closed(r"(\w+)") + r", (\d+) devices"
 """The aggregator's line on a closed round: its number, its kind, and how many devices counted."""
 KILLING = "killing the agent"
 """The line of `deploy/docker/device.sh` before it kills its agent."""

@@ -41,7 +41,9 @@ def test_a_device_that_is_only_said_to_be_online_delays_two_rounds_and_is_awaite
         fleet.start_aggregator("--exit-when-done", name="first")
         assert fleet.ends("first") == 0
         assert [row.devices for row in fleet.rounds() if row.closed] == [2] * 6
-        first, second = lines_telling(fleet.log("first"), ": ", "device-2")  # and no round after these
+        first, second = lines_telling(
+            fleet.log("first"), " round 1.", ": ", "device-2"
+        )  # and no round after these
         assert_tells(first, "INFO", "round 1.0: ")
         assert_tells(second, "WARNING", "round 1.1: ", "device-2", "round 1.11")  # when it is awaited again
         assert fleet.seen()["device-2"].missed == 2

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedge.wire.topics import Topics
-from fleet.pki.enrolment import Revoked, enroll, revoke
+from fleet.pki.enrolment import Revoked, enroll
 from fleet.pki.publication import Signalled
 from fleet.pki.removal import Left, forget, held
+from fleet.pki.revocation import revoke
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.probes import Member, tls

@@ -13,6 +13,7 @@ import pytest
 from aggregator.aggregation.replay import replay
 from aggregator.shell.orders import FILE as ORDER
 from fleet.demo.processes import our_packages
+from tests import milestones
 from tests.system.audit import check_books
 from tests.system.databases import query
 from tests.system.devices import Device
@@ -66,7 +67,7 @@ def test_a_bad_model_went_out(fleet: FleetOfProcesses, shell: Shell) -> None:
     culprit.hold(1 + GOOD + 4)  # three rounds in which it does harm
     fleet.until(lambda: fleet.admitted(GOOD + 4) == honest, f"round {GOOD + 4} waits for the culprit")
     assert accuracy(fleet, 1, GOOD) - accuracy(fleet, 1, GOOD + 2) > 0.1, "it is a bad model"
-    lines = re.findall(r"round 1\.(\d+): train closed, .*accuracy ([\d.]+)", fleet.log())
+    lines = re.findall(rf"round 1\.(\d+): {milestones.closed('train')}, .*accuracy ([\d.]+)", fleet.log())
     told = {int(number): float(figure) for number, figure in lines}
     assert told[GOOD] - min(told[GOOD + 1], told[GOOD + 2], told[GOOD + 3]) > 0.1, "and the log says so"
     fleet.terminate("device-3")  # one is away, with the bad model
