@@ -170,7 +170,7 @@ def test_all_that_counts_can_be_read_over_another_connection_when_the_job_begins
     served.closing()
     served.runtime.turn(found)
     assert served.ledger.last_closed(1) == SURVEY
-    assert served.runtime._tally.rounds == 1
+    assert served.runtime._counters.rounds == 1
 
 
 def test_what_was_computed_for_another_runtime_is_dropped(served: Served) -> None:
@@ -196,7 +196,7 @@ def test_what_was_computed_of_another_round_or_twice_is_dropped(served: Served) 
     state = served.runtime.now().state
     served.runtime.turn([closed])
     assert served.runtime.now().state == state
-    assert served.runtime._tally.rounds == 1
+    assert served.runtime._counters.rounds == 1
 
 
 @pytest.mark.parametrize(
