@@ -128,7 +128,12 @@ def answered_mark_saved_too_early(patch: Patch) -> None:
     over_core(patch, lifecycle, mark)
 
 
-@variant("admitted updates dropped after a missed quorum", Invariant.PROMISE_KEPT, within=1000)
+@variant(
+    "admitted updates dropped after a missed quorum",
+    Invariant.PROMISE_KEPT,
+    within=1000,
+    needs=["a short deadline", "a slow device"],
+)
 def admitted_updates_dropped_after_a_missed_quorum(patch: Patch) -> None:
     def afresh(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)

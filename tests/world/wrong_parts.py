@@ -106,13 +106,23 @@ def figures_believed(patch: Patch) -> None:
     patch.setattr(Summaries, "require", _note_accuracies)
 
 
-@variant("one device's word taken for the fleet's figure", Invariant.FIGURES, within=100)
+@variant(
+    "one device's word taken for the fleet's figure",
+    Invariant.FIGURES,
+    within=100,
+    needs=["a short deadline", "a slow device"],
+)
 def one_word_is_the_fleets(patch: Patch) -> None:
     """A figure that others do not tell."""
     patch.setattr(figures, "suffice", lambda _telling, _admitted: True)
 
 
-@variant("a last model measured by one device's word for all who made it", Invariant.FIGURES, within=100)
+@variant(
+    "a last model measured by one device's word for all who made it",
+    Invariant.FIGURES,
+    within=100,
+    needs=["a short deadline", "a slow device"],
+)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
     """By one of all those who made it."""
     told = summary.told
