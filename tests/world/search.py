@@ -46,6 +46,7 @@ def traits(world: World) -> set[str]:
         "a bad model": any(f.kind == "new generation" and f.amount % 4 == 3 for f in world.schedule),
         "a lying member": terms.lying and not terms.signed,
         "a low target": terms.target is not None and terms.target <= 2,
+        "a long deadline": terms.deadline_s > 40.0,
         "a short deadline": terms.deadline_s <= 20.0,
         "a slow device": max(terms.training_s) > 20.0,
         "fast devices": max(terms.training_s) <= 20.0,

@@ -132,7 +132,7 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     "the aggregator admits an update while the round closes",
     Invariant.MEAN,
     within=300,
-    needs=["a low target", "a slow device"],
+    needs=["a long deadline", "a low target", "a slow device"],
 )
 def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
     def admit(step: Step, state: Any, event: Any) -> Stepped:

@@ -149,6 +149,7 @@ def answered_mark_saved_too_early(patch: Patch) -> None:
     "the aggregator deletes admitted updates when an attempt misses its quorum",
     Invariant.PROMISE_KEPT,
     within=1000,
+    needs=["a short deadline", "a slow device"],
 )
 def admitted_updates_dropped_after_a_missed_quorum(patch: Patch) -> None:
     def afresh(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:

@@ -121,13 +121,23 @@ def figures_believed(patch: Patch) -> None:
     patch.setattr(Summaries, "require", _note_accuracies)
 
 
-@variant("a figure that one device reports counts for the fleet", Invariant.FIGURES, within=100)
+@variant(
+    "a figure that one device reports counts for the fleet",
+    Invariant.FIGURES,
+    within=100,
+    needs=["a short deadline", "a slow device"],
+)
 def one_word_is_the_fleets(patch: Patch) -> None:
     """A figure counts however few devices report it."""
     patch.setattr(figures, "suffice", lambda _telling, _admitted: True)
 
 
-@variant("the last model's figures come from one of the devices that made it", Invariant.FIGURES, within=100)
+@variant(
+    "the last model's figures come from one of the devices that made it",
+    Invariant.FIGURES,
+    within=100,
+    needs=["a short deadline", "a slow device"],
+)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
     """The number of devices that made the model is ignored, so that one report suffices."""
     told = summary.told
