@@ -14,6 +14,7 @@ from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 from tests.system.wiretap import Wiretap
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -103,8 +104,8 @@ def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide
 
         configure(fleet, 2)
         fleet.start_aggregator("--exit-when-done")
-        fleet.until(lambda: "s at most for others" in fleet.log(), "the others are waited for")
-        (line,) = [line for line in fleet.log().splitlines() if "s at most for others" in line]
+        fleet.until(lambda: bool(lines_telling(fleet.log(), "waiting", " s ")), "the others are waited for")
+        (line,) = lines_telling(fleet.log(), "waiting", " s ")
         assert "1 of the 3 devices that this ledger knows say" in line
         assert "device-2 (1.500)" in line
         fleet.start_devices("device-0", "device-1")

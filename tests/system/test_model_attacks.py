@@ -27,6 +27,7 @@ from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 from tests.system.signing import Keys, change_key
 from tests.system.wiretap import Wiretap
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -191,5 +192,7 @@ def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: Fleet
         key.write_bytes(stolen_pem)
         fleet.terminate("aggregator")
         fleet.start_aggregator()
-        fleet.until(lambda: "Is [signing] key an old copy" in fleet.log(), "it says what is wrong")
+        fleet.until(
+            lambda: bool(lines_telling(fleet.log(), "signing key", "[signing] key")), "it says what is wrong"
+        )
         assert sleeper.held_model() == final
