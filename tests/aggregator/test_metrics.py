@@ -192,7 +192,7 @@ def test_an_address_in_use_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with (
-            pytest.raises(ConfigError, match=telling("[metrics] listen: ", f"127.0.0.1:{port} ")),
+            pytest.raises(ConfigError, match=telling("[metrics] listen: ", f"127.0.0.1:{port}: ")),
             Exposition(("127.0.0.1", port)),
         ):
             pass
@@ -214,5 +214,8 @@ def test_what_a_client_asks_fills_no_log(capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_an_address_that_no_resolver_takes_for_a_name_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"\[metrics\] listen: a\.\.b:80 "), Exposition(("a..b", 80)):
+    with (
+        pytest.raises(ConfigError, match=telling("[metrics] listen: ", " a..b:80: ")),
+        Exposition(("a..b", 80)),
+    ):
         pass

@@ -259,7 +259,7 @@ def test_after_the_survey_the_log_says_who_took_part_and_what_suits_their_sizes(
     served.closing()
     served.runtime.turn([served.closed()])
     assert_tells(caplog.text, "2 of 2 online")
-    assert_tells(caplog.text, "round 1.0: ", "2 devices", "100 rows", "[plan] epochs = 5", "35 steps")
+    assert_tells(caplog.text, "round 1.0: ", "2 devices", "100 rows", "[plan] epochs = 5", "35 local steps")
 
 
 def test_a_broker_that_ends_each_connection_is_told_of_once(

@@ -120,7 +120,7 @@ def test_a_generation_that_none_can_follow_is_told(place: Place, seen: Seen) -> 
     place.open()
     with place.ledger.transaction():
         place.ledger.begin_generation(LedgerMeta(b"l" * 16, 2**31 - 1, "{}"))
-    with pytest.raises(ConfigError, match=telling("generation 2147483647 ")):
+    with pytest.raises(ConfigError, match=telling("generation 2147483647", "rotate-key")):
         place.open(new_generation=True)
 
 
