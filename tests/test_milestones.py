@@ -10,6 +10,7 @@ import pytest
 
 import agent
 import aggregator
+import fedge.service
 import fleet.pki
 from tests import milestones as told
 
@@ -30,6 +31,9 @@ IN_SOURCES = [
     (agent, told.IDENTITY.replace(r"(\S+)", "%s")),
     (agent, f": {told.begins('%s')}$"),
     (aggregator, f"^{told.closed('')}$"),
+    (fedge.service, f"^{told.STUCK}%s"),
+    (agent, f"^{told.NOT_DUE}$"),
+    (agent, f"^{told.RENEWED}$"),
 ]
 """The program that tells it, and a regular expression for the text in its source."""
 

@@ -15,15 +15,15 @@ from fleet.pki.staged_bundles import finish
 
 
 @dataclass(frozen=True)
-class Revoked:
-    """What became of it."""
+class Revocation:
+    """The result of excluding a device."""
 
     signalled: Signalled
     unseen: str = ""
     """A warning if its connection may still be open, or its status still say "online"; else empty."""
 
 
-def revoke(folder: FederationFolder, device: str) -> Revoked:
+def revoke(folder: FederationFolder, device: str) -> Revocation:
     """Exclude a device at once, and end its connection; a second call does no harm.
 
     Raises:
@@ -46,4 +46,4 @@ def revoke(folder: FederationFolder, device: str) -> Revoked:
             raise Conflict(f"{identity.name} is revoked in the register: {error}; run it again") from None
         finish(folder, register)
     remove(folder.bundle(device))
-    return Revoked(signalled, unseen)
+    return Revocation(signalled, unseen)

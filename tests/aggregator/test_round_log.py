@@ -81,10 +81,10 @@ def test_the_end_names_the_newest_model_the_best_and_what_is_not_known() -> None
     [
         (
             StoppingRule(9, patience=3),
-            ("held-out loss", "2 rounds", "[stopping] patience"),
+            ("2 rounds", "held-out loss", "[stopping] patience"),
         ),
-        (StoppingRule(9, accuracy=0.9), ("accuracy", "2 rounds", "[stopping] accuracy")),
-        (StoppingRule(9, rmse=2.0), ("RMSE", "2 rounds", "[stopping] rmse")),
+        (StoppingRule(9, accuracy=0.9), ("2 rounds", "accuracy", "[stopping] accuracy")),
+        (StoppingRule(9, rmse=2.0), ("2 rounds", "RMSE", "[stopping] rmse")),
         (
             StoppingRule(9, accuracy=0.9, patience=3, patience_on="accuracy"),
             ("[stopping] accuracy and patience",),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedge.wire.topics import Topics
-from fleet.pki.enrolment import Revoked, enroll
+from fleet.pki.enrolment import enroll
 from fleet.pki.publication import Signalled
 from fleet.pki.removal import Left, forget, held
-from fleet.pki.revocation import revoke
+from fleet.pki.revocation import Revocation, revoke
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.probes import Member, tls
@@ -46,7 +46,7 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
         until(lambda: told == [b"before"], "it hears")
 
         began_s = time.monotonic()
-        assert revoke(greenhouse.folder, "pi-1") == Revoked(Signalled.YES)
+        assert revoke(greenhouse.folder, "pi-1") == Revocation(Signalled.YES)
 
         by_then = speaker.accepted
         assert speaker.lost.wait(PATIENCE_S), "its connection stays"
@@ -86,7 +86,7 @@ def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tm
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: fleet.admitted(1) == {"pi-0", "pi-1"}, "round 1 lacks only who was stolen")
         fleet.until(lambda: fleet.devices["pi-2"].reads == 2, "who is at work")
-        assert revoke(greenhouse.folder, "pi-2") == Revoked(Signalled.YES)
+        assert revoke(greenhouse.folder, "pi-2") == Revocation(Signalled.YES)
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [3, 2, 2]
         assert not fleet.seen()["pi-2"].online

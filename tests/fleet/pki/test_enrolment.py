@@ -32,7 +32,7 @@ from fleet.pki.init_options import Founding
 from fleet.pki.kick import Dismissed
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
-from fleet.pki.revocation import Revoked, revoke
+from fleet.pki.revocation import Revocation, revoke
 
 DEVICE = Identity("greenhouse", "pi-1")
 
@@ -140,7 +140,7 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
 
     monkeypatch.setattr(publication, "signal_broker", signal)
     monkeypatch.setattr(revocation, "dismiss", lambda *_: Dismissed.DONE)  # there is no broker here
-    assert revoke(folder, "pi-1") == Revoked(Signalled.YES)
+    assert revoke(folder, "pi-1") == Revocation(Signalled.YES)
     assert at_signal == [(False, False, False), (False, False, True)]
     assert "user greenhouse_pi-2\n" in folder.acl.read_text()
     assert not folder.bundle("pi-1").exists()

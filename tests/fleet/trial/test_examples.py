@@ -7,7 +7,7 @@ import pytest
 
 from fleet.cli import data_options
 from fleet.demo import figure, learning, look
-from fleet.trial import columns, files, proposal, skew
+from fleet.trial import columns, device_ids, proposal, skew
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from fleet.trial import columns, files, proposal, skew
         (figure, 1),
         (learning, 1),
         (look, 1),
-        (files, 1),
+        (device_ids, 1),
         (proposal, 1),
         (skew, 1),
     ],
