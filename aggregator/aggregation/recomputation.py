@@ -79,7 +79,7 @@ def made_by(
         begun = server_state.before(ledger, round_id, parts.server, server, size)
     else:
         begun = state[1]
-    vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun)
+    vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun, 1.0)
     return Made(vector, vectors, after)
 
 

@@ -55,7 +55,13 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
 
 
 def step(
-    round_id: RoundId, part: Part, server: ServerOptimizer, base: Vector, aggregate: Vector, state: State
+    round_id: RoundId,
+    part: Part,
+    server: ServerOptimizer,
+    base: Vector,
+    aggregate: Vector,
+    state: State,
+    share: float,
 ) -> tuple[Vector, State]:
     """Make one step and check its result, because an optimizer may be third-party code.
 
@@ -66,7 +72,7 @@ def step(
     given = unchanged(aggregate)
     with blaming(_name(part), str(round_id), REMEDY):
         with np.errstate(over="ignore", invalid="ignore"):  # the caller checks whether it is usable
-            vector, after = server.step(unchanged(base), given, state)
+            vector, after = server.step(unchanged(base), given, state, share)
         require_vector(_name(part), vector, len(base))
         return aggregate if vector is given else vector, _sound(part, after)
 

@@ -177,7 +177,7 @@ def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vect
     """Apply the server optimizer to the aggregate; returns its next state too."""
     server = job.parts.server.made(SERVER)
     state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
-    return server_state.step(job.round, job.parts.server, server, base, aggregate, state)
+    return server_state.step(job.round, job.parts.server, server, base, aggregate, state, 1.0)
 
 
 def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:

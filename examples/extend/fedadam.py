@@ -37,7 +37,7 @@ class FedAdam:
         return {"m": np.zeros(size), "v": np.zeros(size)}
 
     def step(
-        self, base: NDArray[np.float32], aggregate: NDArray[np.float32], state: Any
+        self, base: NDArray[np.float32], aggregate: NDArray[np.float32], state: Any, share: float
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
         told = self._options
         change = np.subtract(aggregate, base, dtype=np.float64)

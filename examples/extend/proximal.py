@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedge.algorithms.local.sgd import batches
+from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained
 from fedge.data.disclosure import public
@@ -25,7 +26,7 @@ class ProximalOptions(Options):
     """μ, the strength that pulls the weights back to the model of the round."""
 
 
-class Proximal:
+class Proximal(LocalAlgorithm):
     """Keeps no state from one round to the next."""
 
     receives: ClassVar[tuple[str, ...]] = ()

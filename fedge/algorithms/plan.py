@@ -48,6 +48,10 @@ class Plan(BaseModel):
     local_options: PartOptions | None = None
     """The local algorithm's options, by name."""
 
+    max_gradient: float | None = Field(default=None, gt=0, le=1e6, allow_inf_nan=False)
+    """The largest length of a batch's mean gradient g, over all weights. A longer one is shortened to it,
+    before weight decay and momentum. Without it there is no bound."""
+
     _settled = model_validator(mode="after")(mark_unknown)
 
     def __hash__(self) -> int:

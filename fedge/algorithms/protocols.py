@@ -72,12 +72,15 @@ class Codec(Protocol):
 
 
 class LocalAlgorithm(Protocol):
-    """What a device does in a round of training."""
+    """What a device does in a round of training. A local algorithm derives from this class."""
 
     receives: ClassVar[tuple[str, ...]]
     """The vectors besides `weights` that it needs with the model."""
     sends: ClassVar[tuple[str, ...]]
     """The vectors besides `weights` that it sends, each of the size of the weights."""
+    partial: ClassVar[bool] = False
+    """Whether fewer steps than the plan's are a result: if the owner's time ends, `job.enough` says so, and
+    what is done by then is sent."""
 
     def init(self, size: int) -> State:
         """The state before the first round, for a model of `size` weights; {} without state."""
@@ -97,6 +100,21 @@ class LocalAlgorithm(Protocol):
             Cancelled: `cancelled` returned True.
             Diverged: the loss or the weights are not finite.
         """
+
+    def handed_on(
+        self, name: str, before: NDArray[np.float32], aggregate: NDArray[np.float32], share: float
+    ) -> NDArray[np.float32]:
+        """The further vector of shape (size,) that the next model is announced with; no argument is changed.
+
+        Called on the server, with what the rule made of the vectors of this name.
+
+        Args:
+            name: of the vector, one of those that it `receives`.
+            before: the vector that the round was announced with; at first zeros.
+            aggregate: the rule's result for this round.
+            share: as in `ServerOptimizer.step`.
+        """
+        return aggregate
 
 
 class Updates(Protocol):
@@ -141,9 +159,16 @@ class ServerOptimizer(Protocol):
         """The state before the first round, for a model of `size` weights; {} without state."""
 
     def step(
-        self, base: NDArray[np.float32], aggregate: NDArray[np.float32], state: State
+        self, base: NDArray[np.float32], aggregate: NDArray[np.float32], state: State, share: float
     ) -> tuple[NDArray[np.float32], State]:
         """The next model (size,) and the next state; no argument is changed.
+
+        Args:
+            base: the model that the round was announced with.
+            aggregate: the rule's result.
+            state: the state after the round before.
+            share: the devices that count in this round, as a share of the fleet, in (0, 1]. The fleet's
+                size is a number in the ledger, and the same in each round of a generation.
 
         The pseudo-gradient, if needed, is `base` - `aggregate`, formed in float64. The aggregate is a whole
         vector and not a change, so that an optimizer which returns it unchanged keeps every bit.

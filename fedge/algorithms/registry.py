@@ -34,6 +34,24 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a part needs of the other parts of the algorithm, or of the plan.
+
+    >>> Need("rule", ("mean",), (("weights", "uniform"),), "each device counts the same in the sum").kind
+    'rule'
+    """
+
+    kind: str
+    """The kind of the other part; or `plan`."""
+    names: tuple[str, ...] = ()
+    """The parts of this kind that work; () for `plan`."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """What an option of that part, or a field of the plan, has to be."""
+    why: str = ""
+    """The reason, for people: one clause."""
+
+
+@dataclass(frozen=True)
 class Entry(Generic[P]):
     """One part: its kind, its name on the wire and in settings, and its constructor."""
 
@@ -45,6 +63,8 @@ class Entry(Generic[P]):
     """Called with an instance of `options`, or without arguments if the part has none."""
     options: type[Options] = Options
     """The class of its options."""
+    needs: tuple[Need, ...] = ()
+    """What it needs of the other parts: `fedge.algorithms.composition` refuses a choice without it."""
 
     def made(self, given: Mapping[str, Any] | None = None) -> P:
         """Make the part with these options; the others have their defaults.

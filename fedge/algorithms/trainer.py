@@ -55,6 +55,9 @@ class Job:
     """The source of all randomness, seeded by round and device: the same job gives the same weights."""
     state: Mapping[str, Array] = field(default_factory=dict)
     """The algorithm's state after this device's last admitted round; at first that of `init`."""
+    enough: Callable[[], bool] = field(default=lambda: False)
+    """Asked before each step but the first: whether to stop here and return what is done. Only an algorithm
+    with `partial` may use it."""
 
     @property
     def weights(self) -> Array:
@@ -76,11 +79,13 @@ class Trained:
     """The mean loss over the training samples, at the new weights."""
     state: Mapping[str, Array] = field(default_factory=dict)
     """The next state, which becomes current if the update is admitted."""
+    model: Array | None = None
+    """The weights that training ended with, of shape (p,), if the `weights` that are sent are others."""
 
     @property
     def vector(self) -> Array:
-        """The new weights, of shape (p,)."""
-        return self.vectors["weights"]
+        """The weights that training ended with, of shape (p,)."""
+        return self.vectors["weights"] if self.model is None else self.model
 
 
 class Trainer(Protocol):

@@ -22,6 +22,8 @@ from fedge.testing.laws import (
 )
 
 SIZES = (1, 7, 1000)
+SHARE = 0.5
+"""The share of the fleet that takes part in a round."""
 PULLED = 5
 """Number of steps in one direction."""
 
@@ -62,7 +64,7 @@ def check_server(
         _check_direction(make, size, seed)
         if still:
             base = np.random.default_rng([seed, size]).normal(size=size).astype(np.float32)
-            stays, _ = make().step(base, base.copy(), first)
+            stays, _ = make().step(base, base.copy(), first, SHARE)
             off = float(np.abs(stays - base).max())
             text = f"size {size}: with an aggregate that is the base the model moves by {off:g}"
             require(np.allclose(stays, base, rtol=1e-6, atol=1e-7), "still", text)
@@ -105,7 +107,7 @@ def _stepped(
 ) -> tuple[Array, State]:
     given, before = (base.copy(), aggregate.copy()), copied(state)
     with law("model", f"{where}: step"):
-        model, after = server.step(base, aggregate, state)
+        model, after = server.step(base, aggregate, state, SHARE)
     unchanged = same(given[0], base) and same(given[1], aggregate) and same_arrays(before, state)
     require(unchanged, "arguments", f"{where}: `step` changes what it is given")
     require_vector(model, base.size, "model", f"{where}: the next model")

@@ -55,7 +55,7 @@ class Heavy:
     def init(self, size: int) -> State:
         return {"v": np.zeros(size), "steps": np.array(0)}
 
-    def step(self, base: Vector, aggregate: Vector, state: State) -> tuple[Vector, State]:
+    def step(self, base: Vector, aggregate: Vector, state: State, share: float) -> tuple[Vector, State]:
         v = self._beta * state["v"] + np.subtract(aggregate, base, dtype=np.float64)
         return (base + v).astype(np.float32), {"v": v, "steps": state["steps"] + 1}
 

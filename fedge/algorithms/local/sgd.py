@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained
 from fedge.data.disclosure import public
@@ -142,7 +143,7 @@ def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterat
         yield X[order[-rest:]], y[order[-rest:]]
 
 
-class Sgd:
+class Sgd(LocalAlgorithm):
     """Stochastic gradient descent with momentum and weight decay, by the plan's keys; no state."""
 
     receives: ClassVar[tuple[str, ...]] = ()

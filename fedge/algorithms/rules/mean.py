@@ -19,13 +19,13 @@ because each product is rounded again; a power of two does not.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fedge.algorithms.registry import Entry
+from fedge.algorithms.registry import Entry, Options
 from fedge.wire.topics import lane_of
 
 if TYPE_CHECKING:  # protocols imports this module
@@ -38,6 +38,8 @@ UNBOUNDED = "mean/1"
 RULE = "mean/2"
 """The rule that a closed round records: this mean, of updates within `fedge.algorithms.rules.bounds`. A
 change of any bit of any mean needs a new version."""
+UNIFORM = "mean-uniform/1"
+"""The same sum with n_k = 1 for each device."""
 LANES = range(256)
 MAX_SAMPLES = 2**53
 """The largest n_k: float64 represents every whole number up to here."""
@@ -48,11 +50,12 @@ BLOCK = 16_384
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """One device's part of the mean: n_k and w_k, of shape (p,)."""
+    """One device's part of the mean: n_k, w_k of shape (p,), and the steps that it took, at least 1."""
 
     device: str
     samples: int
     vector: NDArray[np.floating[Any]]
+    steps: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,15 +196,27 @@ def _require_aligned(lanes: range) -> None:
         raise ValueError(f"{lanes} is not aligned: 2^j lanes of {LANES}, beginning at a multiple of 2^j")
 
 
+class MeanOptions(Options):
+    """Options of the mean."""
+
+    weights: Literal["samples", "uniform"] = "samples"
+    """`samples`: a device counts by its n_k; `uniform`: each device counts the same."""
+
+
 class Mean:
     """The weighted mean of the bounded updates; it does not use the base."""
 
-    version = RULE
+    def __init__(self, options: MeanOptions | None = None) -> None:
+        self._uniform = options is not None and options.weights == "uniform"
+        self.version = UNIFORM if self._uniform else RULE
 
     def aggregate(self, updates: "Updates", base: object) -> NDArray[np.float32]:
-        """Σ n_k w_k / Σ n_k, rounded once."""
-        vector, _ = finish(partial(updates.lanes()))
+        """Σ n_k w_k / Σ n_k, or Σ w_k / K of the K updates; rounded once."""
+        counted = updates.lanes()
+        if self._uniform:
+            counted = (replace(each, samples=1) for each in counted)
+        vector, _ = finish(partial(counted))
         return vector
 
 
-ENTRY = Entry("rule", "mean", Mean)
+ENTRY = Entry("rule", "mean", Mean, MeanOptions)

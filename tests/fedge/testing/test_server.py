@@ -28,7 +28,7 @@ class Momentum:
     def init(self, size: int) -> Any:
         return {"m": np.zeros(size)}
 
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
         m = state["m"] / 2 + np.subtract(aggregate, base, dtype=np.float64)
         return (base + m / 2).astype(np.float32), {"m": m}
 
@@ -39,20 +39,20 @@ class AnotherBeginning(Momentum):
 
 
 class AnotherShape(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        model, after = super().step(base, aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        model, after = super().step(base, aggregate, state, share)
         return model, {"m": after["m"].astype(np.float32)}
 
 
 class StateNotFinite(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        model, after = super().step(base, aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        model, after = super().step(base, aggregate, state, share)
         return model, {"m": after["m"] * np.nan}
 
 
 class WritesToTheBase(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        model, after = super().step(base, aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        model, after = super().step(base, aggregate, state, share)
         base += after["m"].astype(np.float32) / 2
         return model, after
 
@@ -60,7 +60,7 @@ class WritesToTheBase(Momentum):
 class WritesToTheState(Momentum):
     """As one that is not careful does: `m += …` is the state's own array."""
 
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
         m = state["m"]
         m *= 0.5
         m += np.subtract(aggregate, base, dtype=np.float64)
@@ -68,8 +68,8 @@ class WritesToTheState(Momentum):
 
 
 class Unseeded(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        model, after = super().step(base, aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        model, after = super().step(base, aggregate, state, share)
         return model + np.float32(np.random.random()), after  # noqa: NPY002
 
 
@@ -77,21 +77,21 @@ class RemembersByItself(Momentum):
     def __init__(self) -> None:
         self.m: Any = 0.0
 
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
         self.m = self.m / 2 + np.subtract(aggregate, base, dtype=np.float64)
         return (base + self.m / 2).astype(np.float32), state
 
 
 class ReturnsFloat64(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        model, after = super().step(base, aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        model, after = super().step(base, aggregate, state, share)
         return model.astype(np.float64), after
 
 
 class NotFinite(Momentum):
     """The square of a large change does not fit into float32."""
 
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
         change = aggregate - base
         with np.errstate(all="ignore"):
             length = np.sqrt(np.square(change).mean())
@@ -99,33 +99,33 @@ class NotFinite(Momentum):
 
 
 class Drifts(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        model, after = super().step(base, aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        model, after = super().step(base, aggregate, state, share)
         return model + np.float32(0.01), after
 
 
 class Away(Momentum):
     """It takes the pseudo-gradient with the wrong sign."""
 
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        return super().step(base, 2 * base - aggregate, state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        return super().step(base, 2 * base - aggregate, state, share)
 
 
 class UpwardsOnly(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
-        return super().step(base, base + np.abs(np.subtract(aggregate, base, dtype=np.float64)), state)
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
+        return super().step(base, base + np.abs(np.subtract(aggregate, base, dtype=np.float64)), state, share)
 
 
 class HalfOfTheModel(Momentum):
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
         some = np.where(np.arange(base.size) <= base.size // 2, aggregate, base)
-        return super().step(base, some, state)
+        return super().step(base, some, state, share)
 
 
 class TurnsAround(Momentum):
     """It takes back in a second step what it did in the first."""
 
-    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+    def step(self, base: Array, aggregate: Array, state: Any, share: float) -> Any:
         m = state["m"]
         change = -m if m.any() else np.subtract(aggregate, base, dtype=np.float64)
         return (base + change).astype(np.float32), {"m": change}
