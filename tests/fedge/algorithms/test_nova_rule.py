@@ -37,7 +37,10 @@ def test_with_as_many_steps_on_each_device_it_is_the_mean_of_what_they_ended_wit
 
 def test_with_one_step_on_each_device_it_is_the_mean() -> None:
     rng = np.random.default_rng(0)
-    told = [((float(a), float(b)), int(n), 1) for a, b, n in zip(*rng.normal(size=(2, 9)), range(1, 10))]
+    told = [
+        ((float(a), float(b)), int(n), 1)
+        for a, b, n in zip(*rng.normal(size=(2, 9)), range(1, 10), strict=True)
+    ]
     base = np.zeros(2, np.float32)  # no other base: the difference from it is rounded
     found, mean = (RULES.make(name).aggregate(updates(*told), base) for name in ("nova", "mean"))
     assert same(found, mean)
@@ -63,8 +66,9 @@ def test_it_needs_the_devices_own_half() -> None:
 
 
 def test_a_liar_raises_the_number_of_steps_within_the_bound() -> None:
-    """With m = 10: at most (K - 1 + m²) / (K - 1 + m) = 119 / 29 of the others' among 20, if it moves itself
-    no weight; and it lowers it to (K - 1) / (K - 1 + m) = 19 / 29 of theirs and its own step."""
+    """One of K = 20 counts 10 times as much as each other, and says 10 times as many steps, or one: with
+    `max_weight` m = 10 nothing else passes. The rule's docstring says at most (K - 1 + m²) / (K - 1 + m) =
+    119 / 29 times the others' τ, and at least 19 / 29 times."""
     others, base = [((29.0, 0.0), 1, 2)] * 19, np.zeros(2, np.float32)
     more, fewer = (
         RULES.make("nova").aggregate(updates(*others, ((29.0, 0.0), 10, steps)), base)[0] / 29

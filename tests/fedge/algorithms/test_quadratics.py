@@ -12,8 +12,8 @@ w + A_k (w_k* - w). So a round of FedAvg leaves w where it is if Σ p_k A_k (w_k
 
 For K = 1, A_k = αH_k, and w is the optimum. FedNova divides each device's change by its K_k, which gives the
 same with p_k / K_k in the place of p_k. As α falls, A_k tends to αK_k H_k. So FedNova tends to the optimum,
-with a distance in proportion to α, and FedAvg to the optimum of Σ p_k K_k F_k, which is another one if the K_k
-differ.
+with a distance in proportion to α, and FedAvg to the optimum of Σ p_k K_k F_k, which is another one if the
+K_k differ.
 
 The loop below calls the parts themselves; besides, it chooses devices and keeps their states. In float64 the
 same parts run, because each keeps the type of what it gets: the network has a dtype, and rule, server
@@ -141,8 +141,11 @@ def learn(
     local = LOCAL.make(parts.local, parts.options.get("local"))
     rule = RULES.make(parts.rule, parts.options.get("rule"))
     server = SERVER.make(parts.server, parts.options.get("server"))
-    network, rng = Network(SPEC, dtype), np.random.default_rng(4)
-    data = {name: (network.prepare(d.X), network.prepare_targets(d.y)) for name, d in devices.items()}
+    rng = np.random.default_rng(4)
+    networks = {name: Network(SPEC, dtype) for name in devices}
+    data = {
+        name: (n.prepare(devices[name].X), n.prepare_targets(devices[name].y)) for name, n in networks.items()
+    }
     states = {name: local.init(SIZE) for name in devices}
     model = {name: np.zeros(SIZE, dtype) for name in (WEIGHTS, *local.receives)}
     kept = server.init(SIZE)
@@ -150,7 +153,7 @@ def learn(
         done: dict[str, Trained] = {}
         for name in sorted(rng.permutation(sorted(devices))[:cohort]):
             asked = plan.model_copy(update={"epochs": min(plan.epochs, devices[name].most)})
-            job = Job(network, model, *data[name], asked, np.random.default_rng(0), states[name])
+            job = Job(networks[name], model, *data[name], asked, np.random.default_rng(0), states[name])
             done[name] = local.run(job, lambda: False)
             states[name] = done[name].state
 

@@ -1,7 +1,7 @@
 """Each server optimizer against its equations, worked out by hand for three rounds of one weight.
 
-The weight begins at 0, and the rounds change it by Δ: their aggregates are base + Δ. All numbers are short binary
-fractions where nothing else is said, so the results are exact.
+The weight begins at 0, and the rounds change it by Δ: their aggregates are base + Δ. All numbers are short
+binary fractions where nothing else is said, so the results are exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ ADAM = (
     (1.75, 1.375, -0.6875),
 )
 
-# m ← ½ m + ½ Δ, v ← v - ¼ Δ² sign(v - Δ²), w ← w + m / (√v + τ), with u = 1/32, τ = 17 u, v begins at (17 u)²:
+# m ← ½ m + ½ Δ, v ← v - ¼ Δ² sign(v - Δ²), w ← w + m / (√v + τ), u = 1/32, τ = 17 u, v begins at (17 u)²:
 #   Δ = 16 u: v falls to (17² - 8²) u² = (15 u)²;  m = 8 u,          w = 8 / (15 + 17) = 1/4
 #   Δ = -40 u: v grows to (15² + 20²) u² = (25 u)²; m = 4 u - 20 u,  w = 1/4 - 16 / (25 + 17) = 1/4 - 8/21
 #   Δ = 14 u: v falls to (25² - 7²) u² = (24 u)²;  m = -8 u + 7 u,   w = 1/4 - 8/21 - 1 / (24 + 17)
