@@ -119,7 +119,7 @@ def _missed(composition: Composition, need: Need) -> str | None:
 
 
 def mended(composition: Composition, kept: frozenset[str]) -> Iterator[Composition]:
-    """Yield compositions that meet all needs without a change of what is kept: kinds, and fields of the plan."""
+    """Yield compositions that meet all needs and keep some kinds of parts, or fields of the plan."""
     first = next(unmet(composition), None)
     if first is None:
         yield composition
