@@ -21,6 +21,8 @@ vector (p,)."""
 
 NUMBERS = (1, 2, 3, 5, 20)
 SIZES = (1, 7, 300)
+STEPS = 40
+"""The most steps that a device says it took, where they are not all 1."""
 FEW, MANY, WIDE = 64, 256, 2048
 """Updates of two rounds, and entries of each, by which memory is measured."""
 
@@ -31,11 +33,18 @@ class SomeUpdates:
     Args:
         vectors: by device, what makes the vector, and n_k.
         size: entries of each vector.
+        steps: by device, the steps that it took; without it each took 1.
     """
 
-    def __init__(self, vectors: Mapping[str, tuple[Callable[[], Vector], int]], size: int) -> None:
+    def __init__(
+        self,
+        vectors: Mapping[str, tuple[Callable[[], Vector], int]],
+        size: int,
+        steps: Mapping[str, int] | None = None,
+    ) -> None:
         self.size = size
         self._vectors = {device: vectors[device] for device in sorted(vectors, key=order)}
+        self._steps = dict.fromkeys(vectors, 1) if steps is None else steps
         self._live: list[weakref.ref[Any]] = []
         self.held = 0
         """The most vectors that were alive at once."""
@@ -55,7 +64,7 @@ class SomeUpdates:
             self.held = max(self.held, len(self._live))
             if self.watched is not None:
                 self.watched.append((vector, vector.tobytes()))
-            contribution = Contribution(device, samples, vector)
+            contribution = Contribution(device, samples, vector, self._steps[device])
             del vector
             yield contribution
             del contribution
@@ -81,9 +90,11 @@ def check_rule(
       through a part of them before.
     * `order`: which device sent which update does not matter, but for rounding: so no place in the order is
       worth more than another.
-    * `alone`: one update alone is the result, but for rounding.
-    * `between`: each entry lies between the smallest and the largest of the updates'.
-    * `twin`: it agrees with its slow and obvious twin.
+    * `alone`: one update alone, of one step, is the result, but for rounding.
+    * `between`: each entry lies between the smallest and the largest of the updates', if each took one step. A
+      rule may make a longer way of more steps: then it lies between these and what lies from the base as many
+      times as far as the most steps of one device.
+    * `twin`: it agrees with its slow and obvious twin, if each took one step.
     * `memory`: it does not hold all updates, and its memory does not grow with them.
 
     Args:
@@ -108,8 +119,10 @@ def check_rule(
             samples = [int(n) for n in rng.integers(1, 200, number)]
             base = rng.normal(size=size).astype(np.float32)
             for what, updates in _rounds(matrix, base):
-                where = f"{number} updates of {size}{what}"
-                _check_round(make, updates, samples, base, where, twin, between, tolerance)
+                ones, several = [1] * number, [int(n) for n in rng.integers(1, STEPS, number)]
+                for steps, how in ((ones, what), (several, f"{what}, of several steps each")):
+                    where = f"{number} updates of {size}{how}"
+                    _check_round(make, updates, samples, steps, base, where, twin, between, tolerance)
     _check_memory(make, seed)
 
 
@@ -121,25 +134,25 @@ def _rounds(matrix: Vector, base: Vector) -> Iterator[tuple[str, Vector]]:
     yield ", very large", (1e36 * np.sign(matrix)).astype(np.float32)
 
 
-def _updates(matrix: Vector, samples: Sequence[int], shift: int = 0) -> SomeUpdates:
+def _updates(matrix: Vector, samples: Sequence[int], steps: Sequence[int], shift: int = 0) -> SomeUpdates:
     """Updates of devices whose names are moved on by `shift`."""
-    number = len(matrix)
-    return SomeUpdates(
-        {f"pi-{(k + shift) % number}": (matrix[k].copy, samples[k]) for k in range(number)}, matrix.shape[1]
-    )
+    names = [f"pi-{(k + shift) % len(matrix)}" for k in range(len(matrix))]
+    vectors = {name: (matrix[k].copy, samples[k]) for k, name in enumerate(names)}
+    return SomeUpdates(vectors, matrix.shape[1], dict(zip(names, steps, strict=True)))
 
 
 def _check_round(
     make: Callable[[], Rule],
     matrix: Vector,
     samples: Sequence[int],
+    steps: Sequence[int],
     base: Vector,
     where: str,
     twin: Twin | None,
     between: bool,
     tolerance: float,
 ) -> None:
-    updates, given, rule = _updates(matrix, samples), base.copy(), make()
+    updates, given, rule = _updates(matrix, samples, steps), base.copy(), make()
     updates.watched = []
     with law("vector", f"{where}: aggregate"):
         result = rule.aggregate(updates, base)
@@ -148,26 +161,28 @@ def _check_round(
     untouched = same(given, base) and all(vector.tobytes() == bits for vector, bits in updates.watched)
     require(untouched, "arguments", f"{where}: the base or an update is changed")
 
-    begun = _updates(matrix, samples)
+    begun = _updates(matrix, samples, steps)
     next(begun.lanes())  # somebody looked at the first, and no further
     with other_randomness(1):
         others = (rule.aggregate(updates, base), make().aggregate(begun, base), rule.aggregate(begun, base))
     require(all(same(result, other) for other in others), "set", f"{where}: the same set gives other bits")
 
-    unit = tolerance * max(1.0, float(np.abs(matrix).max()))
+    farthest = max(steps)
+    unit = tolerance * farthest * max(1.0, float(np.abs(matrix).max()))
     for shift in range(1, min(len(matrix), 4)):
-        other = make().aggregate(_updates(matrix, samples, shift), base)
+        other = make().aggregate(_updates(matrix, samples, steps, shift), base)
         off = float(np.abs(other - result).max())
         require(off <= unit, "order", f"{where}: with the devices' names exchanged it is off by {off:g}")
     if between:
-        low, high = matrix.min(axis=0) - unit, matrix.max(axis=0) + unit
-        inside = bool(((low <= result) & (result <= high)).all())
+        low, high = matrix.min(axis=0), matrix.max(axis=0)
+        low, high = (np.array((end, base + farthest * (end - base))) for end in (low, high))
+        inside = bool(((low.min(axis=0) - unit <= result) & (result <= high.max(axis=0) + unit)).all())
         alone = len(matrix) == 1
         text = (
             "is not the result" if alone else "have a result that is not between the smallest and the largest"
         )
         require(inside, "alone" if alone else "between", f"{where}: {text}")
-    if twin is not None:
+    if twin is not None and farthest == 1:
         off = float(np.abs(twin(matrix.astype(np.float64), samples, base) - result).max())
         require(off <= unit, "twin", f"{where}: it is off by {off:g} from its twin")
 
