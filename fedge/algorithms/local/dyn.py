@@ -1,0 +1,83 @@
+"""FedDyn: a device lowers its loss, corrected so that what all devices reach is an optimum of the fleet.
+
+Acar, Zhao, Matas Navarro, Mattina, Whatmough, Saligrama 2021, "Federated Learning Based on Dynamic
+Regularization", ICLR, https://arxiv.org/abs/2111.04263, Algorithm 1. From the announced model w a device
+lowers L_k(θ) - ⟨g_k, θ⟩ + a/2 ‖θ - w‖², where g_k is its state and a the option `alpha`. So a step is
+
+    v ← m v + g + λ θ + a (θ - w) - g_k        θ ← θ - α v
+
+with the plan's momentum m, weight decay λ and learning rate α, which belong to the solver and may have any
+value. After the steps
+
+    g_k ← g_k - a (θ_k - w)
+
+in float64, rounded once; at the minimum this is the gradient of L_k. All g_k begin at zero. The server
+optimizer `dyn` has the other half; it needs no a, which cancels there.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fedge.algorithms.local.descent import train
+from fedge.algorithms.protocols import LocalAlgorithm
+from fedge.algorithms.registry import Entry, Need, Options
+from fedge.algorithms.trainer import Job, Trained
+
+GRADIENT = "gradient"
+"""The name of the state g_k."""
+
+
+class DynOptions(Options):
+    """How strongly the weights are drawn back."""
+
+    alpha: float = Field(default=0.1, gt=0, le=1e6, allow_inf_nan=False)
+    """a, the strength of the pull to the announced model."""
+
+
+class Dyn(LocalAlgorithm):
+    """FedDyn; its state is an estimate of the device's gradient at the optimum, of shape (p,)."""
+
+    receives: ClassVar[tuple[str, ...]] = ()
+    sends: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: DynOptions) -> None:
+        self._alpha = options.alpha
+
+    def init(self, size: int) -> dict[str, NDArray[Any]]:
+        """The device's gradient: zeros."""
+        return {GRADIENT: np.zeros(size, np.float32)}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        """Take the plan's steps on the corrected loss."""
+        known, kind = job.state[GRADIENT], job.network.dtype
+        trained = train(
+            job.network,
+            job.weights,
+            job.X,
+            job.y,
+            job.plan,
+            job.rng,
+            cancelled,
+            pull=self._alpha,
+            anchor=job.weights,
+            offset=-known,
+        )
+        moved = np.subtract(trained.vector, job.weights, dtype=np.float64)
+        return replace(trained, state={GRADIENT: (known - self._alpha * moved).astype(kind)})
+
+
+ENTRY = Entry(
+    "local",
+    "dyn",
+    Dyn,
+    DynOptions,
+    needs=(
+        Need("rule", ("mean",), (("weights", "uniform"),), "the correction is a plain mean over devices"),
+        Need("server", ("dyn",), (), "it makes the other half of the correction"),
+    ),
+)

@@ -1,0 +1,66 @@
+"""FedNova: stochastic gradient descent whose change is divided by the number of its steps.
+
+Wang, Liu, Liang, Joshi, Poor 2020, "Tackling the Objective Inconsistency Problem in Heterogeneous Federated
+Optimization", NeurIPS, https://arxiv.org/abs/2007.07481, equation (4) and Algorithm 1. A device takes τ_k
+steps of `sgd` from the announced model w, which end in w_k, and sends the weights
+
+    v_k = w + (w_k - w) / τ_k
+
+in float64, rounded once. The rule `nova` puts the changes together and multiplies them by the steps that the
+fleet took on average (equations (7) to (9)). So a device that takes more steps than others, because it has
+more samples or more time, does not draw the model to its own optimum. For plain steps ‖a_k‖₁ of the paper is
+τ_k. With momentum it is another number, so momentum is refused. Weight decay λ is part of the gradient.
+
+A device may take fewer steps than the plan asks for: what it has done counts.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.algorithms.local.descent import train
+from fedge.algorithms.protocols import WEIGHTS, LocalAlgorithm
+from fedge.algorithms.registry import Entry, Need
+from fedge.algorithms.trainer import Job, Trained
+
+
+class Nova(LocalAlgorithm):
+    """FedNova; no state."""
+
+    receives: ClassVar[tuple[str, ...]] = ()
+    sends: ClassVar[tuple[str, ...]] = ()
+    partial: ClassVar[bool] = True
+
+    def init(self, size: int) -> dict[str, NDArray[Any]]:
+        """No state."""
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        """Take the plan's steps, or as many as `job.enough` allows; send the change of a mean step."""
+        trained = train(
+            job.network,
+            job.weights,
+            job.X,
+            job.y,
+            job.plan,
+            job.rng,
+            cancelled,
+            enough=job.enough,
+        )
+        change = np.subtract(trained.vector, job.weights, dtype=np.float64) / trained.steps
+        sent = (job.weights + change).astype(job.network.dtype)
+        return replace(trained, vectors={WEIGHTS: sent}, model=trained.vector)
+
+
+ENTRY = Entry(
+    "local",
+    "nova",
+    Nova,
+    needs=(
+        Need("rule", ("nova",), (), "what is sent is the change of one step"),
+        Need("plan", (), (("momentum", 0.0),), "a step with momentum counts other than once"),
+    ),
+)

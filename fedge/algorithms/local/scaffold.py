@@ -1,0 +1,81 @@
+"""SCAFFOLD: stochastic gradient descent that corrects each step for how this device differs from the fleet.
+
+Karimireddy, Kale, Mohri, Reddi, Stich, Suresh 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated
+Learning", ICML, https://arxiv.org/abs/1910.06378, Algorithm 1 with option II. With the fleet's control
+variate c, the device's own c_i, and K steps from the announced model w that end in w_i:
+
+    w_i ← w_i - α (g + λ w_i + c - c_i)             each step (line 10)
+    c_i⁺ = c_i - c + (w - w_i) / (K α)               line 12, option II
+    Δ = c_i⁺ - c_i = (w - w_i) / (K α) - c           what is sent: the difference, not c_i⁺ (line 13)
+    c ← c + |S| / N · mean of Δ over S               line 17, on the server: `handed_on`
+
+All variates begin at zero. S are the devices that count in the round, and N is the number of devices in the
+fleet, so a round of few devices moves c little. The means of weights and of Δ give each device the same
+weight; so c is the mean of all c_i in each round. That fails with other weights, or with momentum, for which
+(w - w_i) / (K α) is no mean of gradients. Weight decay λ is part of the gradient.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.algorithms.local.descent import train
+from fedge.algorithms.protocols import LocalAlgorithm
+from fedge.algorithms.registry import Entry, Need
+from fedge.algorithms.trainer import Job, Trained
+
+CONTROL = "control"
+"""The name of the vector c, of what a device sends, and of its state c_i."""
+
+
+class Scaffold(LocalAlgorithm):
+    """SCAFFOLD with option II; its state is the device's control variate, of shape (p,)."""
+
+    receives: ClassVar[tuple[str, ...]] = (CONTROL,)
+    sends: ClassVar[tuple[str, ...]] = (CONTROL,)
+
+    def init(self, size: int) -> dict[str, NDArray[Any]]:
+        """The device's control variate: zeros."""
+        return {CONTROL: np.zeros(size, np.float32)}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        """Take the plan's steps with the correction; send the weights and the variate's difference."""
+        fleet, own = job.received[CONTROL], job.state[CONTROL]
+        kind = job.network.dtype
+        trained = train(
+            job.network,
+            job.weights,
+            job.X,
+            job.y,
+            job.plan,
+            job.rng,
+            cancelled,
+            offset=np.subtract(fleet, own, dtype=kind),
+        )
+        moved = np.subtract(job.weights, trained.vector, dtype=np.float64)
+        change = (moved / (trained.steps * job.plan.learning_rate) - fleet).astype(kind)
+        return replace(
+            trained,
+            vectors={**trained.vectors, CONTROL: change},
+            state={CONTROL: np.add(own, change, dtype=kind)},
+        )
+
+    def handed_on(
+        self, name: str, before: NDArray[np.float32], aggregate: NDArray[np.float32], share: float
+    ) -> NDArray[np.float32]:
+        """The fleet's next control variate, c + share · aggregate: in float64, rounded once."""
+        return (before + share * aggregate.astype(np.float64)).astype(np.float32)
+
+
+ENTRY = Entry(
+    "local",
+    "scaffold",
+    Scaffold,
+    needs=(
+        Need("rule", ("mean",), (("weights", "uniform"),), "the control variate is a plain mean over devices"),
+        Need("plan", (), (("momentum", 0.0),), "with momentum the steps do not tell the mean gradient"),
+    ),
+)
