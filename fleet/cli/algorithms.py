@@ -190,9 +190,23 @@ def _kind(kind: str) -> Iterator[str]:
 
 
 def _formulas() -> Iterator[str]:
+    """Yield the rest of each local algorithm's docstring, behind the paper."""
     for name, entry in sorted(REGISTRIES["local"].built_in().items()):
-        if block := _block(inspect.getdoc(inspect.getmodule(entry.make)) or ""):
-            yield f"\n`{name}`, in the symbols of its file:\n\n```\n{block}\n```\n"
+        yield f"\n#### `{name}`\n"
+        rest = inspect.getdoc(inspect.getmodule(entry.make)).partition("\n\n")[2]  # type: ignore[union-attr]
+        for paragraph in rest.split("\n\n"):
+            if paragraph.startswith("    "):
+                yield f"\n```\n{_block(paragraph)}\n```\n"
+            elif text := _behind(_line(paragraph), paper(entry) or ""):
+                yield f"\n{text}\n"
+
+
+def _behind(paragraph: str, source: str) -> str:
+    """The paragraph without the source that it begins with."""
+    if not source or not paragraph.startswith(source):
+        return paragraph
+    rest = paragraph.removeprefix(source).lstrip(".: ")
+    return rest[:1].upper() + rest[1:]
 
 
 def _combinations() -> Iterator[str]:

@@ -71,7 +71,8 @@ def test_the_default_is_fit() -> None:
 def test_another_name_is_needed() -> None:
     text = refusal(with_parts(local="toy-evenly"))
     both = '[plan] local = "toy-evenly"', '[rule] name = "mean"', "each device counts the same"
-    assert_tells(text, *both, '[rule] name = "toy-sum" and [rule] by = "device"', '[plan] local to "sgd"')
+    assert_tells(text, *both, '[rule] name = "toy-sum" and [rule] by = "device"')
+    assert_tells(text, "[plan] local to", '"sgd"')
     for other in ("toy-lonely", "toy-paired", "toy-deep"):
         assert f'"{other}"' not in text, "these do not work either"
 
@@ -118,7 +119,7 @@ def test_two_parts_may_need_each_other() -> None:
 def test_if_no_choice_works_the_other_parts_of_its_kind_are_told() -> None:
     """The codec needs `mean` and the local algorithm another rule: whatever is set, one of them has to go."""
     text = refusal(with_parts(local="toy-evenly", codec="toy-linear"))
-    assert_tells(text, '[plan] local = "toy-evenly"', '[rule] name = "mean"', 'Set [plan] local to "sgd"')
+    assert_tells(text, '[plan] local = "toy-evenly"', '[rule] name = "mean"', "Set [plan] local to", '"sgd"')
     assert "[rule] name" not in text.partition("Set")[2]
 
 
@@ -178,7 +179,8 @@ def test_every_need_of_every_part_is_refused_with_both_keys(entry: Entry[Any], n
             text, f'[{TABLES[entry.kind]}] {NAME_KEYS[entry.kind]} = "{entry.name}"', wrong, need.why
         )
     else:  # the other part needs this one: `server = "dyn"` is refused for its own need
-        assert_tells(text, wrong, f'"{entry.name}"')
+        assert wrong in text
+        assert f'"{entry.name}"' in text
     parts = Parts(**{kind: part_of(choice) for kind, choice in composition.parts.items()})
     assert incompatibility(parts, 10, composition.plan) == text, "the aggregator says the same"
 

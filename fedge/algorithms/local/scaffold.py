@@ -75,7 +75,9 @@ ENTRY = Entry(
     "scaffold",
     Scaffold,
     needs=(
-        Need("rule", ("mean",), (("weights", "uniform"),), "the control variate is a plain mean over devices"),
+        Need(
+            "rule", ("mean",), (("weights", "uniform"),), "the control variate is a plain mean over devices"
+        ),
         Need("plan", (), (("momentum", 0.0),), "with momentum the steps do not tell the mean gradient"),
     ),
 )
