@@ -1,19 +1,24 @@
 """Training: devices train on their rows and send an update."""
 
+import logging
+from dataclasses import replace
 from typing import ClassVar
 
 from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
+from agent.trainers.built_in import BuiltIn
 from agent.trainers.figures import finite, measured
-from agent.trainers.time_limit import Timekeeper
+from agent.trainers.time_limit import Allowance, Timekeeper
 from agent.trainers.vectors import check, encoded, received
 from fedge.algorithms.local.shuffling import generator
-from fedge.algorithms.registry import CODECS, Entry
-from fedge.algorithms.trainer import Job, Trained
+from fedge.algorithms.registry import CODECS, LOCAL, Entry
+from fedge.algorithms.trainer import Job, Trained, Trainer
 from fedge.nn.spec import clip_of
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.update import DELTA, WEIGHTS, Update
+
+log = logging.getLogger(__name__)
 
 
 class Train:
@@ -42,8 +47,9 @@ class Train:
             generator(manifest.seed, manifest.generation, manifest.round, settings.device),
             states.part(before or {}, "local/"),
         )
-        trained = equipment.trainer.work(job, _within(settings.limits.seconds, job, cancelled))
-        check(trained.vectors, weights, plan)
+        job, cancelled = _within(settings.limits.seconds, job, cancelled, equipment.trainer)
+        trained = equipment.trainer.work(job, cancelled)
+        check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)
         bodies, remembered = encoded(codec, trained.vectors, weights, before or {}, job.rng)
         after = {**states.named(trained.state, "local/"), **remembered}
@@ -51,6 +57,15 @@ class Train:
         metrics = _figures(assignment, equipment, trained)
         if pending is not None and before is None:
             metrics["state_new"] = 1.0
+        if isinstance(job.enough, Allowance) and job.enough.used_up:
+            log.info(
+                "round %s: the update has %d of %d steps: [limits] seconds is %g",
+                round_of(manifest),
+                trained.steps,
+                plan.steps(len(job.X)),
+                job.enough.limit_s,
+            )
+            metrics["partial"] = 1.0
         metrics["seconds"] = equipment.seconds()
         update = Update(
             generation=manifest.generation,
@@ -88,9 +103,18 @@ def _figures(assignment: Assignment, equipment: Equipment, trained: Trained) -> 
     return metrics
 
 
-def _within(limit_s: float | None, job: Job, cancelled: Cancelled) -> Cancelled:
-    """Extend `cancelled` so that it also enforces the owner's `[limits] seconds`."""
-    return cancelled if limit_s is None else Timekeeper(cancelled, job.plan.steps(len(job.X)), limit_s)
+def _within(limit_s: float | None, job: Job, cancelled: Cancelled, trainer: Trainer) -> tuple[Job, Cancelled]:
+    """Return job and `cancelled` so that one of them keeps the owner's `[limits] seconds`.
+
+    If the algorithm can send the steps that are done by then, `job.enough` ends training. Otherwise, and with
+    a trainer of the owner's own, `cancelled` raises, and the device declines.
+    """
+    if limit_s is None:
+        return job, cancelled
+    plan = job.plan
+    if isinstance(trainer, BuiltIn) and LOCAL.make(plan.local_name, plan.local_options).partial:
+        return replace(job, enough=Allowance(limit_s)), cancelled
+    return job, Timekeeper(cancelled, plan.steps(len(job.X)), limit_s)
 
 
 ENTRY = Entry("phase", "train", Train)

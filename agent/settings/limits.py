@@ -13,8 +13,8 @@ class LimitsSettings(Section):
     epochs: int | None = Field(default=None, ge=1, le=MAX_EPOCHS)
     """The most epochs in a round."""
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """The longest training in a round, in seconds. Training stops after this time, or earlier if it is far
-    too slow to finish."""
+    """The longest training in a round, in seconds. After this time, or earlier if it is far too slow
+    to finish, training stops and the device declines. `prox` and `nova` send the steps done by then."""
     bytes_per_day: int | None = Field(default=None, ge=1)
     """The most bytes sent and received in a day, as MQTT topics and payloads."""
     sources: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""The owner's limit on the seconds that a round may train."""
+"""The owner's limit on the seconds that a round may train: an end that counts, or an error."""
 
 import time
 from collections.abc import Callable
@@ -19,6 +19,29 @@ class TooLong(Exception):  # noqa: N818 (what happened, as the runtime reports i
         super().__init__(public)
         self.public = public
         """The same text; it may be sent to others."""
+
+
+class Allowance:
+    """Answers before each step whether the time is used up: `Job.enough` of an algorithm with `partial`.
+
+    The time begins when this is made. The step that is under way when it ends is still done.
+
+    Args:
+        limit_s: the longest duration of all steps together, in seconds.
+        now_s: monotonic seconds.
+    """
+
+    def __init__(self, limit_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.limit_s = limit_s
+        self._now_s = now_s
+        self._begun_s = now_s()
+        self.used_up = False
+        """Whether the answer was yes."""
+
+    def __call__(self) -> bool:
+        """Whether the limit has passed."""
+        self.used_up = self._now_s() - self._begun_s > self.limit_s
+        return self.used_up
 
 
 class Timekeeper:

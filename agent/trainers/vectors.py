@@ -11,6 +11,7 @@ from agent.trainers.assignment import Assignment
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS, Codec, State
 from fedge.algorithms.registry import LOCAL
+from fedge.algorithms.trainer import Trained
 
 Array = NDArray[Any]
 
@@ -31,21 +32,27 @@ def received(assignment: Assignment, weights: Array, plan: Plan) -> dict[str, Ar
     return vectors
 
 
-def check(vectors: Mapping[str, Array], weights: Array, plan: Plan) -> None:
-    """Check that a trainer returned the vectors that the plan's algorithm sends.
+def check(trained: Trained, weights: Array, plan: Plan) -> None:
+    """Check that a trainer returned the vectors that the plan's algorithm sends, and a usable model.
+
+    Args:
+        trained: what it returned; its `model` is not sent, but measured.
+        weights: the announced weights, of shape (p,).
+        plan: names the algorithm.
 
     Raises:
         ValueError: a name or a shape is wrong, or a value is not finite.
     """
     wanted = {WEIGHTS, *LOCAL.make(plan.local_name, plan.local_options).sends}
-    if set(vectors) != wanted:
-        found, named = ", ".join(sorted(vectors)), ", ".join(sorted(wanted))
+    if set(trained.vectors) != wanted:
+        found, named = ", ".join(sorted(trained.vectors)), ", ".join(sorted(wanted))
         raise ValueError(f"the trainer returned the vectors {found}; {plan.local_name} sends {named}")
-    for name, vector in vectors.items():
+    returned = dict(trained.vectors) if trained.model is None else {**trained.vectors, "model": trained.model}
+    for name, vector in returned.items():
         if vector.shape != weights.shape:
             raise ValueError(f"the trainer returned {name} of shape {vector.shape}, expected {weights.shape}")
         if not np.isfinite(vector).all():
-            raise ValueError(f"the trainer returned {name} that are not finite")
+            raise ValueError(f"the trainer returned {name} with entries that are not finite")
 
 
 def encoded(

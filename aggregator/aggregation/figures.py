@@ -61,6 +61,7 @@ RANGES: Mapping[str, Range] = {
     "held_unseen": COUNT,
     "clipped": COUNT,
     "state_new": Range(1.0, whole=True),
+    "partial": Range(1.0, whole=True),
     "received_bytes": BYTES,
     "sent_bytes": BYTES,
     "seconds": LOSS,

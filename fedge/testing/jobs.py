@@ -141,9 +141,7 @@ def _check_result(trained: Trained, job: Job, sends: tuple[str, ...], where: str
     require(set(trained.vectors) == wanted, "vectors", text)
     text = f"{where}: the state after it is {trained.state!r}, expected named arrays"
     require(isinstance(trained.state, Mapping), "state", text)
-    for name, vector in trained.vectors.items():
-        require_vector(vector, size, "vectors", f"{where}: {name}")
-        require(np.isfinite(vector).all(), "finite", f"{where}: {name} is not finite")
+    require_vectors(trained, size, where)
     require(not np.array_equal(trained.vector, job.weights), "learns", f"{where}: the weights are as before")
     losses = [job.network.loss(weights, job.X, job.y) for weights in (job.weights, trained.vector)]
     text = (
@@ -157,6 +155,18 @@ def _check_result(trained: Trained, job: Job, sends: tuple[str, ...], where: str
         loss = job.network.loss(weights, job.X, job.y)
         text = f"{where}: loss_{when} is {told:g}, and the network's is {loss:g}"
         require(np.isclose(told, loss, rtol=1e-4), "losses", text)
+
+
+def require_vectors(trained: Trained, size: int, where: str) -> None:
+    """Check the form of what is sent, and of the model that is measured if that is another vector.
+
+    Raises:
+        BrokenLaw: `vectors` or `finite`.
+    """
+    model = {} if trained.model is None else {"model": trained.model}
+    for name, vector in {**trained.vectors, **model}.items():
+        require_vector(vector, size, "vectors", f"{where}: {name}")
+        require(np.isfinite(vector).all(), "finite", f"{where}: {name} is not finite")
 
 
 def _check_questions(
@@ -184,6 +194,41 @@ def _check_questions(
         raise BrokenLaw("cancelled", f"{where}: it catches what `cancelled` raises: the owner's time limit")
 
 
+def check_partial(run: Callable[[], Run], example: Example, steps: int, where: str, *, partial: bool) -> None:
+    """Check that work ends where `job.enough` says so, and only then: see `check_local`.
+
+    Args:
+        run: gives the function that trains, of a new object each time.
+        example: on what.
+        steps: the number of steps without an early end.
+        where: for the text.
+        partial: whether the algorithm says that fewer steps count.
+
+    Raises:
+        BrokenLaw: `partial`, or one of what is sent.
+    """
+    for wanted in {1, steps - 1} - {0, steps}:
+        job = replace(example.job(), enough=_after(wanted))
+        here = f"{where}, enough after {wanted} of {steps} steps"
+        with law("partial", f"{here}: training"):
+            trained = run()(job, never)
+        expected = wanted if partial else steps
+        text = f"{here}: it took {trained.steps} steps, and `partial` is {partial}; expected {expected}"
+        require(trained.steps == expected, "partial", text)
+        require_vectors(trained, job.weights.size, here)
+
+
+def _after(questions: int) -> Callable[[], bool]:
+    """Answer yes to this question and all later ones."""
+    asked = _Asked()
+
+    def enough() -> bool:
+        asked()
+        return asked.times >= questions
+
+    return enough
+
+
 def _yes(after: int, *, answer: bool) -> Callable[[], bool]:
     """Answer no a number of times, then yes, or raise the exception of the owner's limit."""
     asked = _Asked()
@@ -202,6 +247,7 @@ def _yes(after: int, *, answer: bool) -> Callable[[], bool]:
 def _same(left: Trained, right: Trained) -> bool:
     return (
         left.steps == right.steps
+        and same(left.vector, right.vector)
         and same_arrays(left.vectors, right.vectors)
         and same_arrays(left.state, right.state)
     )

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry
@@ -13,9 +15,20 @@ from fedge.testing.jobs import (
     REGRESSION,
     Example,
     check_divergence,
+    check_partial,
     check_training,
 )
-from fedge.testing.laws import copied, first_state, maker, require, require_state
+from fedge.testing.laws import (
+    copied,
+    first_state,
+    law,
+    maker,
+    require,
+    require_state,
+    require_vector,
+    same,
+    same_arrays,
+)
 
 SIZES = (1, 7, 100)
 
@@ -42,6 +55,10 @@ def check_local(
     * `hidden`: and in the same object: what it remembers is its state alone.
     * `asks`, `cancelled`: it asks `cancelled` before each step, ends with `Cancelled` on a yes, and lets
       through what the question raises.
+    * `partial`: with `partial` it asks `job.enough` before each step but the first, and on a yes it returns
+      the steps that are done; without, it takes all steps whatever `job.enough` says.
+    * `handed_on`: what it makes of each vector that it `receives` is float32 of shape (size,), finite, the
+      same each time, and no argument is changed.
     * `state`: a state is finite named arrays, those of `init` each time, of the same names, shapes and types
       after each round.
 
@@ -66,8 +83,11 @@ def check_local(
             here = f"{where}, round {number}"
             trained = check_training(lambda: make().run, example, sends, here)
             require_state(trained.state, first, f"{here}: the state after it")
+            check_partial(lambda: make().run, example, trained.steps, here, partial=make().partial)
             example = replace(example, state=copied(trained.state))
         check_divergence(lambda: make().run, begin, where)
+    for name in receives:
+        _check_handed_on(make, name, seed)
 
 
 def _names(part: LocalAlgorithm, kind: str) -> tuple[str, ...]:
@@ -75,3 +95,22 @@ def _names(part: LocalAlgorithm, kind: str) -> tuple[str, ...]:
     right = isinstance(names, tuple) and all(isinstance(n, str) and n != "weights" for n in names)
     require(right, "names", f"`{kind}` is {names!r}, expected a tuple of names without 'weights'")
     return tuple(names or ())
+
+
+def _check_handed_on(make: Callable[[], LocalAlgorithm], name: str, seed: int) -> None:
+    """Check the server's part of an algorithm, for one vector that it receives."""
+    rng = np.random.default_rng([seed, 2])
+    for size in SIZES:
+        part = make()
+        first = {"before": np.zeros(size, np.float32), "aggregate": rng.normal(size=size).astype(np.float32)}
+        later = {which: rng.normal(size=size).astype(np.float32) for which in first}
+        for share in (1.0, 0.25):
+            for vectors in (first, later):
+                where, given = f"{name} of size {size}, share {share:g}", copied(vectors)
+                with law("handed_on", where):
+                    made = [each.handed_on(name, **given, share=share) for each in (part, part, make())]
+                require_vector(made[0], size, "handed_on", where)
+                require(np.isfinite(made[0]).all(), "handed_on", f"{where}: it is not finite")
+                require(same_arrays(given, vectors), "handed_on", f"{where}: it changes an argument")
+                equal = same(made[0], made[1]) and same(made[0], made[2])
+                require(equal, "handed_on", f"{where}: it makes something else of the same arguments")

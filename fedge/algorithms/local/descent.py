@@ -19,7 +19,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.trainer import Cancelled, Diverged, Trained
@@ -187,6 +187,22 @@ def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterat
         yield X.take(rows, 0, X_batch, "clip"), y.take(rows, 0, y_batch, "clip")
     if rest := samples % size:
         yield X[order[-rest:]], y[order[-rest:]]
+
+
+def rounded(vector: Array, dtype: DTypeLike, rate: float) -> Array:
+    """Round a vector in float64, which an algorithm makes of trained weights, to `dtype`.
+
+    Raises:
+        Diverged: an entry is not finite, or too large for `dtype`.
+    """
+    with np.errstate(over="ignore"):
+        result = vector.astype(dtype)
+    if not np.isfinite(result).all():
+        raise Diverged(
+            public("what the algorithm makes of the weights is not finite"),
+            public("lower the learning rate {rate:g}", rate=rate),
+        )
+    return result
 
 
 def _clipping(network: Network, bound: float) -> Callable[[Array, Array, Array, float], Iterator[Piece]]:

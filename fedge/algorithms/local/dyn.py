@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedge.algorithms.local.descent import train
+from fedge.algorithms.local.descent import rounded, train
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Need, Options
 from fedge.algorithms.trainer import Job, Trained
@@ -40,7 +40,7 @@ class DynOptions(Options):
 
 
 class Dyn(LocalAlgorithm):
-    """FedDyn; its state is an estimate of the device's gradient at the optimum, of shape (p,)."""
+    """FedDyn: a pull to the announced model, and a correction by the device's gradient, which is its state."""
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
@@ -68,7 +68,8 @@ class Dyn(LocalAlgorithm):
             offset=-known,
         )
         moved = np.subtract(trained.vector, job.weights, dtype=np.float64)
-        return replace(trained, state={GRADIENT: (known - self._alpha * moved).astype(kind)})
+        after = rounded(known - self._alpha * moved, kind, job.plan.learning_rate)
+        return replace(trained, state={GRADIENT: after})
 
 
 ENTRY = Entry(

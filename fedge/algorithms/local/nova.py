@@ -28,7 +28,7 @@ from fedge.algorithms.trainer import Job, Trained
 
 
 class Nova(LocalAlgorithm):
-    """FedNova; no state."""
+    """FedNova: the change is divided by the number of steps; no state."""
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()

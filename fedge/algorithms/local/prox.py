@@ -30,7 +30,7 @@ class ProxOptions(Options):
 
 
 class Prox(LocalAlgorithm):
-    """FedProx; no state."""
+    """FedProx: each step is drawn to the announced model; no state."""
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()

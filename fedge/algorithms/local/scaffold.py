@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.local.descent import train
+from fedge.algorithms.local.descent import rounded, train
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Need
 from fedge.algorithms.trainer import Job, Trained
@@ -32,7 +32,7 @@ CONTROL = "control"
 
 
 class Scaffold(LocalAlgorithm):
-    """SCAFFOLD with option II; its state is the device's control variate, of shape (p,)."""
+    """SCAFFOLD: each step is corrected by control variates, of shape (p,); the device's own is its state."""
 
     receives: ClassVar[tuple[str, ...]] = (CONTROL,)
     sends: ClassVar[tuple[str, ...]] = (CONTROL,)
@@ -55,8 +55,9 @@ class Scaffold(LocalAlgorithm):
             cancelled,
             offset=np.subtract(fleet, own, dtype=kind),
         )
+        rate = job.plan.learning_rate
         moved = np.subtract(job.weights, trained.vector, dtype=np.float64)
-        change = (moved / (trained.steps * job.plan.learning_rate) - fleet).astype(kind)
+        change = rounded(moved / (trained.steps * rate) - fleet, kind, rate)
         return replace(
             trained,
             vectors={**trained.vectors, CONTROL: change},
