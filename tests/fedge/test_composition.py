@@ -208,6 +208,8 @@ def test_every_part_says_what_exists(kind: str) -> None:
 
 def test_a_simulation_refuses_it_too() -> None:
     algorithm = Algorithm(local=EVENLY, rule=SUM, options={"rule": {"by": "device"}})
-    refused = telling('[plan] local = "toy-evenly"', "[plan] momentum = 0.5", "[plan] momentum = 0.0")
+    refused = telling(
+        'simulate: [plan] local = "toy-evenly"', "[plan] momentum = 0.5", "[plan] momentum = 0.0"
+    )
     with pytest.raises(ConfigError, match=refused):
         simulate(CLASSIFIER, fleet(), algorithm, plan=Plan(momentum=0.5), rounds=1)
