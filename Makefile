@@ -19,7 +19,7 @@ help:
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture, security"
 	@echo "make format  put the code into its format"
-	@echo "make docs    write docs/settings.md, api.md and transitions.md anew, after what they tell of has changed"
+	@echo "make docs    write the generated pages in docs/ anew, after what they tell of has changed"
 	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
 	@echo "make wheel   build dist/fedge-*.whl, to install on devices"
 
@@ -77,10 +77,11 @@ format: $(VENV)/dev.installed
 docs: $(VENV)/dev.installed
 	$(BIN)/python -m fleet.cli.settings_reference docs/settings.md
 	$(BIN)/python -m fleet.cli.api_reference docs/api.md
+	$(BIN)/python -m fleet.cli.algorithms docs/algorithms.md
 	$(BIN)/python -m fleet.cli.transitions docs/transitions.md
 
 # One after the other, each also where one before has missed its goal (exit code 1).
-BENCHMARKS := averaging enrolment extensions footprint influence round_vs_flower step_cost
+BENCHMARKS := algorithm_cost averaging enrolment extensions footprint influence round_vs_flower step_cost
 bench: $(VENV)/dev.installed
 	@$(MAKE) --no-print-directory --jobs 1 --keep-going $(BENCHMARKS:%=bench-%)
 bench-%:

@@ -92,7 +92,8 @@ class FederationSettings(FileSettings):
                 f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
                 "[federation] devices; lower it, or list more devices"
             )
-        if (fault := incompatibility(self.parts(), self.task().network.schema.size)) is not None:
+        size = self.task().network.schema.size
+        if (fault := incompatibility(self.parts(), size, self.plan)) is not None:
             raise ValueError(fault)
         return self
 

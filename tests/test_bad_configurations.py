@@ -69,6 +69,20 @@ FEDERATIONS: dict[str, tuple[Any, ...]] = {
         "[stopping] accuracy: ",
         "rmse, patience or weight_change",
     ),
+    "scaffold with weights by samples": (
+        FEDERATION + '[plan]\nlocal = "scaffold"\nmomentum = 0.9',
+        '[plan] local = "scaffold"',
+        '[rule] weights = "samples"',
+        "[plan] momentum = 0.0",
+        '[rule] weights = "uniform"',
+    ),
+    "the rule of another local algorithm": (
+        FEDERATION + '[rule]\nname = "nova"',
+        '[rule] name = "nova"',
+        '[plan] local = "sgd"',
+        '[plan] local = "nova"',
+        '[rule] name to "mean"',
+    ),
     "plaintext over the network": (
         FEDERATION + '[broker]\nurl = "mqtt://broker.lan"',
         "[broker] url: ",

@@ -70,6 +70,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/trial/run.py": {"write_text": OWN, "rmtree": OWN},
     "fleet/cli/settings_reference.py": {"write_text": OWN},
     "fleet/cli/api_reference.py": {"write_text": OWN},
+    "fleet/cli/algorithms.py": {"write_text": OWN},
     "fleet/library/simulation.py": {"mkdir": OWN},
     "fleet/library/virtual_aggregator.py": {"mkdir": OWN},
     "fleet/library/virtual_device.py": {"mkdir": OWN},

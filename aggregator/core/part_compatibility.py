@@ -3,12 +3,24 @@
 import re
 
 from aggregator.core.parts import Parts
+from fedge.algorithms.composition import KINDS, Choice, Composition, unfit
+from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import CODECS, RULES
 from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS, VECTOR_NAME
 
 
-def incompatibility(parts: Parts, size: int) -> str | None:
-    """Why these parts cannot work on a model of `size` weights, and what to do; None: they can."""
+def incompatibility(parts: Parts, size: int, plan: Plan | None = None) -> str | None:
+    """Why these parts cannot work on a model of `size` weights, and what to do; None: they can.
+
+    Args:
+        parts: the chosen parts.
+        size: of the model, in weights.
+        plan: what devices do in a round; default: that of `Plan()`.
+    """
+    chosen = {kind: getattr(parts, kind) for kind in KINDS}
+    choices = {kind: Choice.of(kind, part.name, part.given) for kind, part in chosen.items()}
+    if (fault := unfit(Composition(plan or Plan(), choices))) is not None:
+        return fault
     local, sends, receives = parts.local.name, parts.sends, parts.hands_on
     if untold := sorted(set(receives) - set(sends)):
         return (

@@ -1,19 +1,17 @@
 """FedProx: stochastic gradient descent that stays near the model from which it began.
 
-Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous Networks", MLSys
-2020, https://arxiv.org/abs/1812.06127, equation 2: each step follows the gradient of the loss plus
-μ/2 ‖w - w_t‖². With μ = 0 it is plain SGD.
+Li et al. 2020, "Federated Optimization in Heterogeneous Networks", MLSys, https://arxiv.org/abs/1812.06127,
+equation 2: each step follows the gradient of the loss plus μ/2 ‖w - w_t‖². With μ = 0 it is plain SGD.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from fedge.algorithms.local.sgd import batches
-from fedge.algorithms.protocols import LocalAlgorithm
+from fedge.algorithms.protocols import LocalAlgorithm, State
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained
 from fedge.data.disclosure import public
@@ -27,31 +25,31 @@ class ProximalOptions(Options):
 
 
 class Proximal(LocalAlgorithm):
-    """Keeps no state from one round to the next."""
+    """Keeps no state, and sends what is done if the owner's time ends: fewer steps are a result, too."""
 
-    receives: ClassVar[tuple[str, ...]] = ()
-    sends: ClassVar[tuple[str, ...]] = ()
+    receives = sends = ()
+    partial = True
 
     def __init__(self, options: ProximalOptions) -> None:
-        self._mu = options.mu
+        self._mu = np.float32(options.mu)
 
-    def init(self, size: int) -> dict[str, NDArray[Any]]:
+    def init(self, size: int) -> State:
         return {}
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         network, plan, steps = job.network, job.plan, 0
         w, gradient = job.weights.copy(), np.empty_like(job.weights)
+        epochs = (batches(job.X, job.y, plan.batch_size, job.rng) for _ in range(plan.epochs))
         with np.errstate(all="ignore"):  # what is not finite is looked for in the end
             before = network.loss(w, job.X, job.y)
-            for _ in range(plan.epochs):
-                for X, y in batches(job.X, job.y, plan.batch_size, job.rng):
-                    if cancelled():
-                        raise Cancelled
-                    network.loss_and_grad(w, X, y, gradient)
-                    w -= np.float32(plan.learning_rate) * (
-                        gradient + np.float32(self._mu) * (w - job.weights)
-                    )
-                    steps += 1
+            for X, y in chain.from_iterable(epochs):
+                if cancelled():
+                    raise Cancelled
+                if steps and job.enough():
+                    break
+                network.loss_and_grad(w, X, y, gradient)
+                w -= np.float32(plan.learning_rate) * (gradient + self._mu * (w - job.weights))
+                steps += 1
             after = network.loss(w, job.X, job.y)
         if not np.isfinite((before, after)).all() or not np.isfinite(w).all():
             raise Diverged(public("the loss is not finite"), public("lower the learning rate"))

@@ -4,13 +4,13 @@ Aji, Heafield, "Sparse Communication for Distributed Gradient Descent", EMNLP 20
 "Sparsified SGD with Memory", NeurIPS 2018, Algorithm 1: x = residual + change, keep x - top_k(x).
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedge.algorithms.registry import Entry, Options
+from fedge.algorithms.registry import Entry, Need, Options
 from fedge.errors import ProtocolError
 
 PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
@@ -26,7 +26,7 @@ class TopKOptions(Options):
 class TopK:
     """Sends pairs of index and value, in the order of the indices."""
 
-    encodes: ClassVar[Literal["weights", "change"]] = "change"
+    encodes: Literal["weights", "change"] = "change"
 
     def __init__(self, options: TopKOptions) -> None:
         self._share = options.share
@@ -50,11 +50,11 @@ class TopK:
             raise ProtocolError(f"topk: {len(body)} bytes that are no pairs for {size} entries")
         vector = np.zeros(size, np.float32)
         vector[index] = pairs["value"]
-        vector.flags.writeable = False
+        vector.setflags(write=False)
         return vector
 
     def max_bytes(self, size: int) -> int:
         return PAIR.itemsize * min(size, max(1, round(self._share * size)))
 
 
-ENTRY = Entry("codec", "topk", TopK, TopKOptions)
+ENTRY = Entry("codec", "topk", TopK, TopKOptions, (Need("rule", ("mean",), why="a residual needs a sum"),))

@@ -96,6 +96,11 @@ class Registry(Generic[P]):
 
     def entries(self) -> Mapping[str, Entry[P]]:
         """The entries by name."""
+        built_in = self.built_in()
+        return {**built_in, **self._added} if self._added else built_in
+
+    def built_in(self) -> Mapping[str, Entry[P]]:
+        """The entries of the parts that come with Fedge, by name."""
         if self._built_in is None:
             package = import_module(self.folder)
             modules = (
@@ -103,7 +108,7 @@ class Registry(Generic[P]):
             )
             found = (cast("Entry[P] | None", getattr(module, "ENTRY", None)) for module in modules)
             self._built_in = {entry.name: entry for entry in found if entry is not None}
-        return {**self._built_in, **self._added} if self._added else self._built_in
+        return self._built_in
 
     def names(self) -> tuple[str, ...]:
         """The names of all parts, in order."""

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedge.algorithms.composition import USUAL
 from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
 from fedge.algorithms.registry import REGISTRIES, Entry
 from fedge.errors import ConfigError
 
-USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "average"}
-"""FedAvg's parts, by kind."""
 DOES = {"local": "run", "codec": "encode", "rule": "aggregate", "server": "step"}
 """The method by which a part's kind is recognized."""
 

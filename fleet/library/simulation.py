@@ -201,8 +201,9 @@ def _agent(name: str, holdout: float, home: Path) -> AgentSettings:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
+    what = first["msg"].removeprefix("Value error, ")
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {what}" if where else what
 
 
 def _newest(ledger: LedgerReader) -> Model:

@@ -16,7 +16,7 @@ from agent.core.lifecycle import step
 from agent.shell import model_file
 from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
-from fedge.wire.capabilities import can
+from fedge.wire.capabilities import BASE, can
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.messages.message import pack
@@ -33,6 +33,7 @@ from tests.agent.lifecycle.stories import (
     manifest,
     model_of,
 )  # fmt: skip
+from tests.wording import assert_tells
 
 
 def unknown_plan() -> Plan:
@@ -45,7 +46,7 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"plan": Plan(codec="topk")}, "codec:topk"),
     ({"kind": "prune"}, "phase:prune"),
     ({"state": "frozen"}, "state:frozen"),
-    ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
+    ({"requires": ("local:feddc", "rule:krum")}, "local:feddc, rule:krum"),
 ]
 
 
@@ -83,6 +84,37 @@ def test_what_a_manifest_asks_and_the_program_cannot_is_declined_at_once(
     _, effects = step(state, on.Tick(FOLLOW_S + 1.0))
     fetched = [effect for effect in effects if isinstance(effect, do.Fetch)]
     assert bool(fetched) == (before is CONNECTED), "with its model it can still predict"
+
+
+@pytest.mark.parametrize(
+    ("plan", "names"),
+    [
+        (Plan(local="scaffold"), "local:scaffold"),
+        (Plan(local="prox", local_options={"mu": 0.1}), "local:prox, local:prox.mu"),
+        (Plan(max_gradient=1.0), "plan:max_gradient"),
+    ],
+    ids=["scaffold", "prox", "max_gradient"],
+)
+def test_a_device_with_the_abilities_of_0_2_0_declines_before_it_trains(plan: Plan, names: str) -> None:
+    state, effects = step(replace(HOLDS, can=BASE), announced(manifest(plan=plan)))
+    assert state.declined is not None
+    assert (state.declined.reason, state.declined.round) == (Reason.UNSUPPORTED, 1)
+    assert_tells(state.declined.detail, names)
+    assert not [effect for effect in effects if isinstance(effect, do.StartWork)]
+    (line,) = (effect.text for effect in effects if isinstance(effect, do.Log))
+    assert_tells(line, "round 1.1", "unsupported", names)
+    able, _ = step(HOLDS, announced(manifest(plan=plan)))
+    assert able.declined is None, "this version can do all of it"
+
+
+def test_a_bound_of_the_gradient_that_is_not_set_is_not_sent() -> None:
+    """So whoever knows only the fields of 0.2.0 takes part."""
+    plan = manifest(plan=Plan())
+    assert b"max_gradient" not in pack(plan)
+    assert b"max_gradient" in pack(manifest(plan=Plan(max_gradient=1.0)))
+    state, effects = step(replace(HOLDS, can=BASE), announced(plan))
+    assert state.declined is None
+    assert [effect for effect in effects if isinstance(effect, do.StartWork)]
 
 
 @pytest.mark.parametrize("name", ["layer:conv1d", "loss:huber", "network:skip"])

@@ -123,6 +123,40 @@ def test_who_cannot_is_not_admitted_and_may_answer_once_it_is_upgraded() -> None
     assert of(do.SpoolFrame, story.frame("a", first_frame("a"))) != []
 
 
+@pytest.mark.parametrize(
+    ("plan", "name"),
+    [
+        (Plan(local="scaffold"), "local:scaffold"),
+        (Plan(local="dyn"), "local:dyn"),
+        (Plan(max_gradient=1.0), "plan:max_gradient"),
+    ],
+    ids=["scaffold", "dyn", "max_gradient"],
+)
+def test_a_device_of_0_2_0_is_left_out_where_the_plan_has_what_came_later(plan: Plan, name: str) -> None:
+    """It would train plain SGD: so it is told in the manifest, not awaited, and not admitted."""
+    story = Story(federation(plan=plan, rules=rules(target=None)))
+    story.start()
+    story.link_up()
+    story.sees("old")
+    for device in ("c", "d"):
+        story.sees(device, able())
+    effects = story.published()
+    required = only_manifest(effects).requires or ()
+    assert name in required
+    assert (name in BASE, name in can()) == (False, True)
+    assert_tells(said(effects), "round 1.1: 1 of 3 devices", name, "old")
+    assert story.state.awaited == {"c", "d"}
+    assert receipts(story.send("old", update("old"))) == [("old", "refused", Reason.UNSUPPORTED)]
+    assert "old" not in story.state.answers
+
+
+def test_a_plan_that_sets_nothing_new_awaits_a_device_of_0_2_0() -> None:
+    story = running("old", "new")
+    assert story.state.plan.max_gradient is None
+    assert requirements(story.state) <= BASE
+    assert story.state.awaited == {"old", "new"}
+
+
 @pytest.mark.parametrize("device", ["a", "stranger"])
 def test_of_an_update_that_cannot_count_only_the_first_frame_is_answered(device: str) -> None:
     """One of 0.2.0 sends all of it in each round: a line in the log for each frame would fill it."""

@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Any], None]] = {
     "geometric_median": check_rule,
     "fedadam": check_server,
     "proximal": check_local,
+    "fedcm": check_local,
 }
 
 
@@ -71,6 +72,7 @@ def test_the_source_is_read_by_module_and_function() -> None:
     ("name", "options"),
     [
         ("proximal", {"mu": 0.05}),
+        ("fedcm", {"share": 0.5}),
         ("topk", {"share": 0.3}),
         ("geometric_median", {"passes": 4}),
         ("fedadam", {"rate": 0.1}),
@@ -79,14 +81,16 @@ def test_the_source_is_read_by_module_and_function() -> None:
 def test_a_federation_learns_with_each(name: str, options: dict[str, float]) -> None:
     entry = load(f"examples.extend.{name}:ENTRY")
     algorithm = Algorithm(**{entry.kind: entry.name}, options={entry.kind: options})
+    still = PLAN.model_copy(update={"momentum": 0.0})  # what FedCM needs
+    plan = still if name == "fedcm" else PLAN
     try:
         first, again = (
-            simulate(CLASSIFIER, fleet(), algorithm, plan=PLAN, rounds=12, seed=2) for _ in range(2)
+            simulate(CLASSIFIER, fleet(), algorithm, plan=plan, rounds=12, seed=2) for _ in range(2)
         )
     finally:
         REGISTRIES[entry.kind].remove(entry.name)
     assert first.model.weights.tobytes() == again.model.weights.tobytes()
-    plain = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=12, seed=2)
+    plain = simulate(CLASSIFIER, fleet(), plan=plan, rounds=12, seed=2)
     assert first.model.weights.tobytes() != plain.model.weights.tobytes()
     assert first.history[-1].accuracy is not None
     assert first.history[-1].accuracy > 0.85
