@@ -2,7 +2,7 @@
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous Networks", MLSys
 2020, https://arxiv.org/abs/1812.06127, equation 2: each step follows the gradient of the loss plus
-μ/2 ‖w - w_t‖². With μ = 0 it is plain SGD.
+μ/2 ‖w - w_t‖². With μ = 0 it is plain SGD. Fedge has it as `prox`.
 """
 
 from collections.abc import Callable
