@@ -32,7 +32,7 @@ CONTROL = "control"
 
 
 class Scaffold(LocalAlgorithm):
-    """SCAFFOLD: each step is corrected by control variates, of shape (p,); the device's own is its state."""
+    """SCAFFOLD: each step is corrected by control variates of shape (p,); the device's is its state."""
 
     receives: ClassVar[tuple[str, ...]] = (CONTROL,)
     sends: ClassVar[tuple[str, ...]] = (CONTROL,)
