@@ -48,9 +48,8 @@ class Proximal(LocalAlgorithm):
                     if cancelled():
                         raise Cancelled
                     network.loss_and_grad(w, X, y, gradient)
-                    w -= np.float32(plan.learning_rate) * (
-                        gradient + np.float32(self._mu) * (w - job.weights)
-                    )
+                    pull = np.float32(self._mu) * (w - job.weights)
+                    w -= np.float32(plan.learning_rate) * (gradient + pull)
                     steps += 1
             after = network.loss(w, job.X, job.y)
         if not np.isfinite((before, after)).all() or not np.isfinite(w).all():

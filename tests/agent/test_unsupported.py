@@ -45,7 +45,7 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"plan": Plan(codec="topk")}, "codec:topk"),
     ({"kind": "prune"}, "phase:prune"),
     ({"state": "frozen"}, "state:frozen"),
-    ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
+    ({"requires": ("local:unheard-of", "rule:krum")}, "local:unheard-of, rule:krum"),
 ]
 
 

@@ -115,7 +115,7 @@ def test_a_local_algorithm_comes_by_its_name_as_an_entry_or_as_it_is() -> None:
 @pytest.mark.parametrize(
     "algorithm",
     [
-        Algorithm(local="scaffold"),
+        Algorithm(local="unheard-of"),
         Algorithm(codec="morse"),
         Algorithm(local=Entry("codec", "sgd", Sgd)),
         Algorithm(options={"local": {"mu": 1.0}}),
