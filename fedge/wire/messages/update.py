@@ -27,8 +27,8 @@ class Update(Message):
     samples: int
     """n_k, the number of training samples without the held-out part; admission checks its bounds."""
     steps: int = Field(ge=0, le=2**63 - 1)
-    """τ_k, the claimed number of steps. Rules see it within `fedge.algorithms.rules.bounds`; only `nova` reads
-    it."""
+    """τ_k, the claimed number of steps. Rules see it within `fedge.algorithms.rules.bounds`; only `nova`
+    reads it."""
     kind: WireName
     """`weights` or `delta`: the content of the vector; `figures`: there is none, and `body` is empty."""
     codec: WireName
