@@ -158,7 +158,9 @@ def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt:
             learnt._run("UPDATE rounds SET rule = ? WHERE round = 2", rule)
         with pytest.raises(
             DataError,
-            match=telling("round 2.2 ", rule or "", f"fedge {__version__} ", "mean/1, mean/2, survey/1"),
+            match=telling(
+                "round 2.2 ", rule or "", f"fedge {__version__} ", "mean/1, mean/2, nova/1, survey/1"
+            ),
         ):
             replay(path, 2, SEED)
         assert replay(path, 3, SEED).same
