@@ -59,7 +59,7 @@ class Train:
             metrics["state_new"] = 1.0
         if isinstance(job.enough, Allowance) and job.enough.used_up:
             log.info(
-                "round %s: the update has %d of %d steps: [limits] seconds is %g",
+                "round %s: training ended early, after %d of %d steps: [limits] seconds is %g",
                 round_of(manifest),
                 trained.steps,
                 plan.steps(len(job.X)),

@@ -91,9 +91,8 @@ def check_rule(
     * `order`: which device sent which update does not matter, but for rounding: so no place in the order is
       worth more than another.
     * `alone`: one update alone, of one step, is the result, but for rounding.
-    * `between`: each entry lies between the smallest and the largest of the updates', if each took one step. A
-      rule may make a longer way of more steps: then it lies between these and what lies from the base as many
-      times as far as the most steps of one device.
+    * `between`: each entry lies between the smallest and the largest of the updates', if each took one step.
+      If they took more, a rule may go farther from the base, by a factor up to the most steps of a device.
     * `twin`: it agrees with its slow and obvious twin, if each took one step.
     * `memory`: it does not hold all updates, and its memory does not grow with them.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.trainers.time_limit import Timekeeper, TooLong
+from agent.trainers.time_limit import Allowance, Timekeeper, TooLong
 from tests.wording import assert_tells, telling
 
 
@@ -56,3 +56,21 @@ def test_one_step_is_always_taken() -> None:
 
 def test_a_cancelled_training_stays_cancelled() -> None:
     assert not Training(steps=9, limit_s=100.0, cancelled=True).run(1.0)
+
+
+def test_work_that_counts_ends_with_the_first_step_after_the_limit() -> None:
+    """Steps of 0.4 s: after the third 1.2 s have passed, and the limit is 1 s."""
+    clock = [100.0]
+    enough = Allowance(1.0, lambda: clock[0])
+    answers = []
+    for _ in range(3):
+        clock[0] += 0.4
+        answers.append((enough(), enough.used_up))
+    assert answers == [(False, False), (False, False), (True, True)]
+
+
+def test_work_that_counts_may_use_all_of_its_time() -> None:
+    clock = [100.0]
+    enough = Allowance(1.0, lambda: clock[0])
+    clock[0] += 1.0
+    assert not enough()

@@ -24,7 +24,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
-from tests.wording import assert_tells
+from tests.wording import assert_tells, lines_telling
 
 BLOB = Blob(digest=bytes(32), slot=0, frames=1, size=100)
 
@@ -88,6 +88,38 @@ def test_a_plan_that_takes_longer_is_declined_with_both_figures(tmp_path: Path) 
     assert isinstance(failed, Failed)
     assert failed.reason == Reason.TOO_LONG
     assert {"32000", "0.001"} <= set(failed.detail.split())
+
+
+@pytest.mark.parametrize("local", ["prox", "nova"])
+def test_the_steps_done_by_the_limit_are_sent_where_they_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, local: str
+) -> None:
+    """1,000 epochs of 32 rows in batches of one are 32,000 steps, far more than a millisecond allows."""
+    plan = Plan(epochs=1_000, batch_size=1, local=local)
+    with caplog.at_level("INFO"):
+        done = trainer(tmp_path, "[limits]\nseconds = 0.001").work(job(task(), plan))
+    assert isinstance(done, Done)
+    update = unpack(done.payload, Update)
+    assert 1 <= update.steps < 32_000
+    assert update.metrics["partial"] == 1.0
+    (line,) = lines_telling(caplog.text, "round 1.1", f" {update.steps} of 32000 steps", "[limits] seconds")
+    assert line.endswith("0.001")
+
+
+def test_all_steps_within_the_limit_are_not_partial_work(tmp_path: Path) -> None:
+    plan = Plan(epochs=3, batch_size=10, local="prox")
+    done = trainer(tmp_path, "[limits]\nseconds = 3600").work(job(task(), plan))
+    assert isinstance(done, Done)
+    update = unpack(done.payload, Update)
+    assert (update.steps, "partial" in update.metrics) == (12, False)
+
+
+@pytest.mark.parametrize("local", [None, "dyn"])
+def test_where_fewer_steps_do_not_count_the_device_declines(tmp_path: Path, local: str | None) -> None:
+    plan = Plan(epochs=1_000, batch_size=1, local=local)
+    failed = trainer(tmp_path, "[limits]\nseconds = 0.001").work(job(task(), plan))
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.TOO_LONG
 
 
 def test_steps_of_a_plan() -> None:

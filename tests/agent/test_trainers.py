@@ -135,6 +135,57 @@ def test_a_survey_and_a_measurement_train_nothing(tmp_path: Path) -> None:
     assert own.jobs == []
 
 
+def test_figures_are_of_the_model_that_training_ended_with(tmp_path: Path) -> None:
+    """What is sent is another vector: all zeros, with which each class has the loss ln 2."""
+    model = np.array([1, -1, 0.5, -0.5, 0.25, 0], np.float32)
+    zeros = {"weights": np.zeros(6, np.float32)}
+    told = []
+    for trained in (Trained(zeros, 1, 1.0, 0.5, model=model), Trained({"weights": model}, 1, 1.0, 0.5)):
+        done = worker(tmp_path, Returning(trained)).work(to_train())
+        assert isinstance(done, Done)
+        update = unpack(done.payload, Update)
+        told.append({n: v for n, v in update.metrics.items() if n != "seconds"})
+        assert float32.decode(update.body, 6).any() == (trained.model is None)
+    assert told[0] == told[1]
+    assert told[0]["held_loss_after"] != pytest.approx(np.log(2), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (np.zeros(5, np.float32), ("model", "(5,)", "(6,)")),
+        (np.full(6, np.inf, np.float32), ("model", "not finite")),
+    ],
+    ids=["shape", "not finite"],
+)
+def test_what_is_no_model_declines_the_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, model: np.ndarray, why: tuple[str, ...]
+) -> None:
+    trained = Trained({"weights": np.zeros(6, np.float32)}, 1, 1.0, 1.0, model=model)
+    failed = worker(tmp_path, Returning(trained)).work(to_train())
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.FAILED
+    assert_tells(caplog.text, *why)
+
+
+@dataclass
+class Slow:
+    """It asks as often as the plan has steps, and never whether it is enough."""
+
+    def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        assert not job.enough()
+        for _ in range(job.plan.steps(len(job.X))):
+            assert not cancelled()
+        return Trained({"weights": job.weights}, 1, 1.0, 1.0)
+
+
+def test_a_trainer_of_the_owners_has_the_limit_as_an_error_whatever_the_plan_names(tmp_path: Path) -> None:
+    plan = Plan(epochs=1_000, batch_size=1, local="prox")
+    failed = worker(tmp_path, Slow(), "[limits]\nseconds = 1e-6").work(assignment(task(), plan))
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.TOO_LONG
+
+
 @pytest.mark.parametrize(
     ("vector", "why"),
     [

@@ -52,6 +52,13 @@ def test_a_plan_field_added_later_is_required_where_it_asks_for_something(
     assert lacking(required("train", later(), NETWORK), able) == ()
 
 
+def test_a_bound_on_gradients_and_the_local_algorithms_are_required_by_their_names() -> None:
+    plan = Plan(max_gradient=1.0, local="prox", local_options={"mu": 0.1})
+    later = {"plan:max_gradient", "plan:local", "plan:local_options", "local:prox", "local:prox.mu"}
+    assert required("train", plan, NETWORK) - required("train", Plan(), NETWORK) == later
+    assert can() >= {*later, "local:scaffold", "local:nova", "local:dyn", "local:dyn.alpha"}
+
+
 def test_a_manifest_requires_what_it_lists_and_what_it_says() -> None:
     manifest = EXAMPLES["round"].model_copy(
         update={"kind": "prune", "state": "frozen", "requires": ("rule:median",), "plan": Plan(codec="x")}

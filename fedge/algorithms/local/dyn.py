@@ -40,7 +40,7 @@ class DynOptions(Options):
 
 
 class Dyn(LocalAlgorithm):
-    """FedDyn: a pull to the announced model, and a correction by the device's gradient, which is its state."""
+    """FedDyn: a pull to the announced model, and a correction by the device's gradient, its state."""
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()

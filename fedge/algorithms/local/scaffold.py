@@ -32,7 +32,7 @@ CONTROL = "control"
 
 
 class Scaffold(LocalAlgorithm):
-    """SCAFFOLD: each step is corrected by control variates, of shape (p,); the device's own is its state."""
+    """SCAFFOLD: each step is corrected by control variates of shape (p,); the device's is its state."""
 
     receives: ClassVar[tuple[str, ...]] = (CONTROL,)
     sends: ClassVar[tuple[str, ...]] = (CONTROL,)
@@ -68,7 +68,7 @@ class Scaffold(LocalAlgorithm):
         self, name: str, before: NDArray[np.float32], aggregate: NDArray[np.float32], share: float
     ) -> NDArray[np.float32]:
         """The fleet's next control variate, c + share · aggregate: in float64, rounded once."""
-        return (before + share * aggregate.astype(np.float64)).astype(np.float32)
+        return (before + share * aggregate.astype(np.float64)).astype(before.dtype)
 
 
 ENTRY = Entry(

@@ -204,18 +204,18 @@ class MeanOptions(Options):
 
 
 class Mean:
-    """The weighted mean of the bounded updates; it does not use the base."""
+    """The weighted mean of the bounded updates; of the base it uses only the type."""
 
     def __init__(self, options: MeanOptions | None = None) -> None:
         self._uniform = options is not None and options.weights == "uniform"
         self.version = UNIFORM if self._uniform else RULE
 
-    def aggregate(self, updates: "Updates", base: object) -> NDArray[np.float32]:
-        """Σ n_k w_k / Σ n_k, or Σ w_k / K of the K updates; rounded once."""
+    def aggregate(self, updates: "Updates", base: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Σ n_k w_k / Σ n_k, or Σ w_k / K of the K updates; rounded once to the type of the base."""
         counted = updates.lanes()
         if self._uniform:
             counted = (replace(each, samples=1) for each in counted)
-        vector, _ = finish(partial(counted))
+        vector, _ = finish(partial(counted), base.dtype)
         return vector
 
 

@@ -1,8 +1,8 @@
 """The normalized mean of FedNova: the mean change of a step, times the mean number of steps.
 
-Wang, Liu, Liang, Joshi and Poor 2020, "Tackling the Objective Inconsistency Problem in Heterogeneous Federated
-Optimization", NeurIPS, https://arxiv.org/abs/2007.07481, equations (7) to (9) and Algorithm 1. A device of the
-local algorithm `nova` takes τ_k steps from w to w_k and sends v_k = w + (w_k - w) / τ_k. With
+Wang, Liu, Liang, Joshi and Poor 2020, "Tackling the Objective Inconsistency Problem in Heterogeneous
+Federated Optimization", NeurIPS, https://arxiv.org/abs/2007.07481, equations (7) to (9) and Algorithm 1. A
+device of the local algorithm `nova` takes τ_k steps from w to w_k and sends v_k = w + (w_k - w) / τ_k. With
 p_k = n_k / Σ n_k:
 
     w ← w + τ_eff (Σ p_k v_k - w),   τ_eff = Σ p_k τ_k
@@ -14,9 +14,9 @@ whole numbers Σ n_k τ_k and Σ n_k, rounded once. The result is computed in fl
 a function of the set of updates.
 
 **Bound.** n_k, τ_k and v_k are bounded before this rule sees them (`fedge.algorithms.rules.bounds`). A device
-acts in two ways: by v_k, within the bound of the mean, times τ_eff; and by τ_k, on τ_eff alone. If K - 1 others
-have equal n and τ, and m is `max_weight`, it raises τ_eff to at most (K - 1 + m²) / (K - 1 + m) times theirs,
-and lowers it to no less than (K - 1) / (K - 1 + m) of theirs.
+acts in two ways: by v_k, within the bound of the mean, times τ_eff; and by τ_k, on τ_eff alone. If the K - 1
+others have equal n and τ, and m is `max_weight`, it raises τ_eff to at most (K - 1 + m²) / (K - 1 + m) times
+theirs, and lowers it to no less than (K - 1) / (K - 1 + m) of theirs.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """FedAdagrad: each weight's step is divided by the root of the sum of its squared changes.
 
-Reddi et al. 2021, "Adaptive Federated Optimization", ICLR, https://arxiv.org/abs/2003.00295, Algorithm 2, line
-for FedAdagrad: v ← v + Δ². The rest is in `fedge.algorithms.server.adaptive`. After Duchi, Hazan and Singer
+Reddi et al. 2021, "Adaptive Federated Optimization", ICLR, https://arxiv.org/abs/2003.00295, Algorithm 2,
+FedAdagrad: v ← v + Δ². The rest is in `fedge.algorithms.server.adaptive`. After Duchi, Hazan and Singer
 2011, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 12.
 """
 

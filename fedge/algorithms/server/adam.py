@@ -1,7 +1,7 @@
 """FedAdam: each weight's step is divided by the root of the decayed mean of its squared changes.
 
-Reddi et al. 2021, "Adaptive Federated Optimization", ICLR, https://arxiv.org/abs/2003.00295, Algorithm 2, line
-for FedAdam: v ← β₂ v + (1 - β₂) Δ². The rest is in `fedge.algorithms.server.adaptive`. After Kingma and Ba
+Reddi et al. 2021, "Adaptive Federated Optimization", ICLR, https://arxiv.org/abs/2003.00295, Algorithm 2,
+FedAdam: v ← β₂ v + (1 - β₂) Δ². The rest is in `fedge.algorithms.server.adaptive`. After Kingma and Ba
 2015, "Adam: A Method for Stochastic Optimization", ICLR, without its correction of the bias.
 """
 

@@ -31,7 +31,7 @@ class Dyn:
     def step(
         self, base: NDArray[np.float32], aggregate: NDArray[np.float32], state: State, share: float
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
-        """Return aggregate - u, computed in float64 and rounded once to the type of the base, and the next u."""
+        """Return aggregate - u, in float64 and rounded once to the type of the base, and the next u."""
         u = state["u"] - share * np.subtract(aggregate, base, dtype=np.float64)
         return (aggregate - u).astype(base.dtype), {"u": u}
 

@@ -1,8 +1,8 @@
-"""FedYogi: as `adam`, but v grows or shrinks by a part of Δ² alone, so that it falls slowly after a large change.
+"""FedYogi: as `adam`, but v moves by a part of Δ² alone, so that it falls slowly after a large change.
 
-Reddi et al. 2021, "Adaptive Federated Optimization", ICLR, https://arxiv.org/abs/2003.00295, Algorithm 2, line
-for FedYogi: v ← v - (1 - β₂) Δ² sign(v - Δ²). The rest is in `fedge.algorithms.server.adaptive`. After Zaheer,
-Reddi, Sachan, Kale and Kumar 2018, "Adaptive Methods for Nonconvex Optimization", NeurIPS.
+Reddi et al. 2021, "Adaptive Federated Optimization", ICLR, https://arxiv.org/abs/2003.00295, Algorithm 2,
+FedYogi: v ← v - (1 - β₂) Δ² sign(v - Δ²). The rest is in `fedge.algorithms.server.adaptive`. After
+Zaheer, Reddi, Sachan, Kale and Kumar 2018, "Adaptive Methods for Nonconvex Optimization", NeurIPS.
 """
 
 import numpy as np

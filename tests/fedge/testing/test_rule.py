@@ -153,6 +153,25 @@ class TooFar(Mean):
         return mean if len(updates) == 1 else base + np.float32(9) * (mean - base)
 
 
+class AllSteps(Mean):
+    """It goes as far as all devices' steps together."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        steps = sum(update.steps for update in updates.lanes())
+        far = steps if steps > len(updates) else 1
+        mean = super().aggregate(updates, base)
+        return (base + np.float64(far) * np.subtract(mean, base, dtype=np.float64)).astype(np.float32)
+
+
+class StepsOfTheFirst(Mean):
+    """It goes as far as the steps of the first device."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        steps = next(updates.lanes()).steps
+        mean = super().aggregate(updates, base)
+        return (base + np.float64(steps) * np.subtract(mean, base, dtype=np.float64)).astype(np.float32)
+
+
 class HoldsAll(Mean):
     def aggregate(self, updates: Updates, base: Array) -> Any:
         return np.median([update.vector for update in updates.lanes()], axis=0).astype(np.float32)
@@ -182,6 +201,8 @@ class CopiesAll(Mean):
         ("order", FirstIsTaken),
         ("alone", HalfOfTheBase),
         ("between", TooFar),
+        ("order", StepsOfTheFirst),
+        ("between", AllSteps),
         ("memory", HoldsAll),
         ("memory", CopiesAll),
     ],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from agent.trainers.built_in import BuiltIn
 from examples.extend import proximal
 from examples.extend.trainer import BoldDriver
-from fedge.algorithms.local.sgd import Sgd
+from fedge.algorithms.local.sgd import Sgd, train
 from fedge.algorithms.registry import LOCAL
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained
 from fedge.testing import BrokenLaw, check_local, check_trainer
@@ -199,9 +199,131 @@ class AnotherBeginning(Drift):
         return {"control": np.random.default_rng().normal(size=size).astype(np.float32)}
 
 
+class Partial(Sgd):
+    """It does what it can."""
+
+    partial: ClassVar[bool] = True
+
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        return train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled, enough=job.enough)
+
+
+class SaysNothingOfItsEarlyEnd(Partial):
+    partial: ClassVar[bool] = False
+
+
+class NeverHasEnough(Sgd):
+    partial: ClassVar[bool] = True
+
+
+class GoesOnForOneStep(Partial):
+    """It asks after a step, where that step may be the last."""
+
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        answers = [False]
+
+        def enough() -> bool:
+            answers.append(job.enough())
+            return answers[-2]
+
+        return super().run(replace(job, enough=enough), cancelled)
+
+
+class TellsAllSteps(Partial):
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        return changed(super().run(job, cancelled), steps=job.plan.steps(len(job.X)))
+
+
+class HasNothingToSend(Partial):
+    """What is not complete is not finite."""
+
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        trained = super().run(job, cancelled)
+        if trained.steps == job.plan.steps(len(job.X)):
+            return trained
+        return changed(trained, vectors={"weights": np.full_like(trained.vector, np.nan)})
+
+
+class GivesUp(Partial):
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        trained = super().run(job, cancelled)
+        assert trained.steps == job.plan.steps(len(job.X))
+        return trained
+
+
+class HandsOnFloat64(Drift):
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        return before + np.float64(share) * aggregate
+
+
+class HandsOnAPiece(Drift):
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        return aggregate[:-1]
+
+
+class HandsOnNothingFinite(Drift):
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        return aggregate / before
+
+
+class HandsOnInPlace(Drift):
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        before += np.float32(share) * aggregate
+        return before
+
+
+class HandsOnWhatItHasSeen(Drift):
+    """It adds up by itself, and ignores what it is given."""
+
+    def __init__(self) -> None:
+        self.sum: Any = np.float32(0)
+
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        self.sum = self.sum + aggregate
+        return self.sum
+
+
+class HandsOnNoise(Drift):
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        return aggregate + np.random.default_rng().normal(size=aggregate.size).astype(np.float32)
+
+
+class CannotHandOn(Drift):
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        raise KeyError(name)
+
+
+class ModelOfAnotherShape(Sgd):
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        trained = super().run(job, cancelled)
+        return changed(trained, model=trained.vector[:-1])
+
+
+class ModelNotFinite(Sgd):
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        trained = super().run(job, cancelled)
+        return changed(trained, model=np.full_like(trained.vector, np.inf))
+
+
+class SendsAnotherVector(Sgd):
+    """What is sent is half of the change, and the losses are those of the whole."""
+
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        trained = super().run(job, cancelled)
+        half = (job.weights + trained.vector) / np.float32(2)
+        return changed(trained, vectors={"weights": half}, model=trained.vector)
+
+
+def test_one_that_ends_early_or_sends_other_weights_keeps_the_laws() -> None:
+    check_local(Partial)
+    check_local(SendsAnotherVector)
+
+
 BREACHES = [
     ("result", Fails),
     ("vectors", Float64),
+    ("vectors", ModelOfAnotherShape),
+    ("finite", ModelNotFinite),
     ("finite", NotFinite),
     ("finite", SilentDivergence),
     ("learns", LearnsNothing),
@@ -227,6 +349,19 @@ BREACHES = [
         ("state", StateOfAnotherShape),
         ("state", StateNotFinite),
         ("state", AnotherBeginning),
+        ("partial", SaysNothingOfItsEarlyEnd),
+        ("partial", NeverHasEnough),
+        ("partial", GoesOnForOneStep),
+        ("partial", TellsAllSteps),
+        ("partial", GivesUp),
+        ("finite", HasNothingToSend),
+        ("handed_on", HandsOnFloat64),
+        ("handed_on", HandsOnAPiece),
+        ("handed_on", HandsOnNothingFinite),
+        ("handed_on", HandsOnInPlace),
+        ("handed_on", HandsOnWhatItHasSeen),
+        ("handed_on", HandsOnNoise),
+        ("handed_on", CannotHandOn),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
