@@ -37,6 +37,11 @@ class Cancelled(Exception):  # noqa: N818 (what happened, as the runtime reports
     """Training was cancelled; its result is dropped."""
 
 
+def never() -> bool:
+    """Return False: the answer where nobody ends training."""
+    return False
+
+
 @dataclass(frozen=True)
 class Job:
     """One round's training on this device. Do not change its arrays."""
@@ -55,7 +60,7 @@ class Job:
     """The source of all randomness, seeded by round and device: the same job gives the same weights."""
     state: Mapping[str, Array] = field(default_factory=dict)
     """The algorithm's state after this device's last admitted round; at first that of `init`."""
-    enough: Callable[[], bool] = field(default=lambda: False)
+    enough: Callable[[], bool] = never
     """Asked before each step but the first: whether to stop here and return what is done. Only an algorithm
     with `partial` may use it."""
 

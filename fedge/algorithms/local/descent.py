@@ -22,17 +22,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.trainer import Cancelled, Diverged, Trained
+from fedge.algorithms.trainer import Cancelled, Diverged, Trained, never
 from fedge.data.disclosure import public
 from fedge.nn import Network
 from fedge.nn.layer import Piece
 
 Array = NDArray[Any]
-
-
-def never() -> bool:
-    """Return False: for training that nobody cancels."""
-    return False
 
 
 def train(

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from fedge.algorithms.local.descent import batches, descend, never, train
+from fedge.algorithms.local.descent import batches, descend, train
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry
-from fedge.algorithms.trainer import Job, Trained
+from fedge.algorithms.trainer import Job, Trained, never
 
 __all__ = ["ENTRY", "Sgd", "batches", "descend", "never", "train"]
 
