@@ -18,7 +18,6 @@ from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
 from aggregator.settings.watch import WatchSection
-from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import load
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings, FileSettings
@@ -100,7 +99,7 @@ class FederationSettings(FileSettings):
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        return Parts.of(Plan(**self.plan.model_dump()), self.rule.part(), self.server.part())
+        return Parts.of(self.plan.first(), self.rule.part(), self.server.part())
 
     def task(self) -> Task:
         """The task that the survey is announced with."""

@@ -7,7 +7,7 @@ are found.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import WEIGHTS, Rule
-from fedge.algorithms.rules.bounds import Bounds, Factors, bounds, clipped, distance
+from fedge.algorithms.rules.bounds import Bounds, Factors, bounded_steps, bounds, clipped, distance
 from fedge.algorithms.rules.mean import LANES, Contribution, Mean, finish, order, partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.topics import lane_of
@@ -24,6 +24,15 @@ from fedge.wire.topics import lane_of
 Vector = NDArray[np.float32]
 Usable = Callable[[NDArray[np.floating[Any]]], bool]
 MEAN = Mean()
+
+
+class Size(NamedTuple):
+    """What the bounds on one update depend on, besides its n_k."""
+
+    norm: float
+    """‖w_k - base‖."""
+    steps: int
+    """As the device says."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Aggregate:
     """‖w_k - base‖ of each."""
     samples: tuple[int, ...]
     """n_k of each, as the device says."""
+    steps: tuple[int, ...]
+    """The steps of each, as the device says."""
     bounds: Bounds
 
 
@@ -69,12 +80,16 @@ class Bounded:
         updates: where they come from.
         base: what they began from, of shape (p,); zeros for a vector that has no base.
         counts: of each device that takes part, what its difference is multiplied with, and what its n_k
-            counts as.
+            and its steps count as.
         name: of the vector.
     """
 
     def __init__(
-        self, updates: Updates, base: Vector, counts: Mapping[str, tuple[float, int]], name: str = WEIGHTS
+        self,
+        updates: Updates,
+        base: Vector,
+        counts: Mapping[str, tuple[float, int, int]],
+        name: str = WEIGHTS,
     ) -> None:
         self._updates, self._base, self._counts, self._name = updates, base, counts, name
         self.size = len(base)
@@ -93,8 +108,8 @@ class Bounded:
         vectors = self._updates.vectors(others, self._name)
         while (found := self._next(vectors)) is not None:
             device, vector = found
-            scale, weight = self._counts[device]
-            yield Contribution(device, weight, clipped(self._base, vector, scale))
+            scale, weight, steps = self._counts[device]
+            yield Contribution(device, weight, clipped(self._base, vector, scale), steps)
 
     def _next(self, vectors: Iterator[tuple[str, NDArray[Any]]]) -> tuple[str, NDArray[Any]] | None:
         try:
@@ -132,8 +147,8 @@ def aggregate(
         PartError: the rule raises, or its result is not a float32 vector of the base's length; or a codec
             fails.
     """
-    norms = {device: distance(base, vector) for device, vector in updates.vectors(name=name)}
-    return _of(updates, base, factors, rule, norms, name)
+    sizes = {sent.device: Size(distance(base, sent.vector), sent.steps) for sent in updates.sent(name=name)}
+    return _of(updates, base, factors, rule, sizes, name)
 
 
 def usable(
@@ -164,11 +179,11 @@ def usable(
     found = aggregate(updates, base, factors, rule, name)
     if passes(found.vector):
         return found
-    norms = dict(zip(found.devices, found.norms, strict=True))
+    sizes = dict(zip(found.devices, map(Size, found.norms, found.steps), strict=True))
     scales = dict(zip(found.devices, found.bounds.scales, strict=True))
     causes = {d for d, w in updates.vectors(name=name) if not passes(clipped(base, w, scales[d]))}
-    others = sorted(norms.keys() - causes, key=lambda device: (norms[device], order(device)))
-    if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: norms[others[0]]}):
+    others = sorted(sizes.keys() - causes, key=lambda device: (sizes[device].norm, order(device)))
+    if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: sizes[others[0]]}):
         return Unmade(
             f"the rule {rule.version} makes an unusable vector from {others[0]}'s update, which is usable: "
             "correct the rule, or set another [rule], and start the aggregator again"
@@ -176,7 +191,7 @@ def usable(
     if not causes:
         causes.add(others.pop())
     while others:
-        known = {device: norms[device] for device in found.devices if device not in causes}
+        known = {device: sizes[device] for device in found.devices if device not in causes}
         if passes(_of(updates, base, factors, rule, known, name).vector):
             break
         causes.add(others.pop())
@@ -190,7 +205,7 @@ def _spoils(
     passes: Usable,
     rule: Rule,
     name: str,
-    one: Mapping[str, float],
+    one: Mapping[str, Size],
 ) -> bool:
     """Whether the rule makes an unusable vector from one usable update; False if it needs more than one."""
     try:
@@ -200,12 +215,14 @@ def _spoils(
 
 
 def _of(
-    updates: Updates, base: Vector, factors: Factors, rule: Rule, norms: Mapping[str, float], name: str
+    updates: Updates, base: Vector, factors: Factors, rule: Rule, sizes: Mapping[str, Size], name: str
 ) -> Aggregate:
-    """Apply the rule to the updates with these norms, in the order of the sum."""
-    samples = tuple(updates.answers[device].samples for device in norms)
-    found = bounds(tuple(norms.values()), samples, factors)
-    counts = dict(zip(norms, zip(found.scales, found.weights, strict=True), strict=True))
+    """Apply the rule to the updates of these sizes, in the order of the sum."""
+    samples = tuple(updates.answers[device].samples for device in sizes)
+    norms, steps = tuple(size.norm for size in sizes.values()), tuple(size.steps for size in sizes.values())
+    found = bounds(norms, samples, factors)
+    counted = zip(found.scales, found.weights, bounded_steps(steps, factors), strict=True)
+    counts = dict(zip(sizes, counted, strict=True))
     bounded, who = Bounded(updates, base, counts, name), f"the rule {rule.version}"
     try:
         with blaming(who, str(updates.round), "or set another [rule] in federation.toml"):
@@ -214,4 +231,4 @@ def _of(
     finally:
         if bounded.error is not None:
             raise bounded.error
-    return Aggregate(vector, tuple(norms), tuple(norms.values()), samples, found)
+    return Aggregate(vector, tuple(sizes), norms, samples, steps, found)

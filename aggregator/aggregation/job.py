@@ -41,6 +41,8 @@ class ClosingJob:
     """The bounds on one update's influence."""
     parts: Parts = field(default_factory=Parts)
     """The rule, server optimizer, codec and local algorithm."""
+    listed: int | None = None
+    """The number of devices that `[federation] devices` lists; None: there is no list."""
     clip: float | None = None
     """Of a survey: the bound on standardized inputs, in standard deviations; None: they are not clipped."""
     unclipped: tuple[str, ...] = ()
@@ -71,6 +73,8 @@ class Computed:
     """The model's weights, of shape (p,)."""
     rule: str | None = None
     """Name and version of the rule that made the model; None: it made none."""
+    fleet: int | None = None
+    """N, the number of devices of the fleet, of a training round."""
     told: Mapping[str, Any] = field(default_factory=dict)
     """Entries of the ledger's summary that are not numbers."""
     before: tuple[Remark, ...] = ()

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__, nn
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import CODECS
-from fedge.errors import ConfigError
+from fedge.errors import ConfigError, DamagedState
 from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
@@ -53,6 +54,20 @@ def vector_of(ledger: LedgerReader, digest: bytes, size: int) -> Vector:
     """The vector of a model in the ledger by its digest, of shape (size,)."""
     message = read_model(ledger, digest)
     return CODECS.make(message.codec).decode(message.body, size)
+
+
+def vectors_of(ledger: LedgerReader, digest: bytes, names: tuple[str, ...], size: int) -> dict[str, Vector]:
+    """The vectors of these names that a model in the ledger has besides its weights, of shape (size,) each.
+
+    Raises:
+        DamagedState: it lacks one of them.
+    """
+    message = read_model(ledger, digest)
+    there = message.vectors or {}
+    if lacks := ", ".join(name for name in names if name not in there):
+        raise DamagedState(f"{FILE}: the model of round {message.generation}.{message.round} has no {lacks}")
+    codec = CODECS.make(message.codec)
+    return {name: codec.decode(there[name], size) for name in names}
 
 
 def blob_of(data: bytes, slot: int) -> Blob:

@@ -41,6 +41,7 @@ def job_of(state: "Federation") -> ClosingJob:
         participation=Participation.of(state),
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
         parts=state.parts,
+        listed=None if state.roster is None else len(state.roster),
         **phase_of(state.kind).job(state),
     )
 
@@ -93,7 +94,7 @@ def save(
         time.time(),
         computed.rule,
         computed.task_blob.digest,
-        job.parts.text(),
+        replace(job.parts, fleet=computed.fleet).text(),
     )
     server_state.save(ledger, round_id, job.parts.server, computed.state)
     progress = progress or Progress()

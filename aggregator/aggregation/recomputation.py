@@ -7,6 +7,8 @@ import numpy as np
 
 from aggregator.aggregation import server_state, survey
 from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
+from aggregator.aggregation.fleet_size import share_of
+from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
@@ -67,19 +69,22 @@ def made_by(
     if named == mean.UNBOUNDED:
         return Made(mean_of(ledger, round_id, size, without=without)[0])
     rule, server = parts.rule.made(RULES), parts.server.made(SERVER)
-    base = model_of(ledger, round_id._replace(round=round_id.round - 1), size)
+    announced = round_id._replace(round=round_id.round - 1)
+    base = model_of(ledger, announced, size)
     codec = parts.codec.name, parts.codec.made(CODECS)
     updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base)
     factors = _factors(ledger, round_id)
     found = aggregate(updates, base, factors, rule)
-    vectors = {
+    aggregates = {
         name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
     }
+    share = share_of(parts, updates.answers)
+    vectors = handed_on(ledger, round_id, parts.local, digest_of(ledger, announced), aggregates, share)
     if state is None or state[0] != parts.server:
         begun = server_state.before(ledger, round_id, parts.server, server, size)
     else:
         begun = state[1]
-    vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun, 1.0)
+    vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun, share)
     return Made(vector, vectors, after)
 
 
@@ -163,9 +168,18 @@ def model_of(ledger: LedgerReader, round_id: RoundId, size: int) -> Vector:
     Raises:
         DataError: they are no longer kept.
     """
+    return vector_of(ledger, digest_of(ledger, round_id), size)
+
+
+def digest_of(ledger: LedgerReader, round_id: RoundId) -> bytes:
+    """The digest of the model that a closed round made.
+
+    Raises:
+        DataError: the model is no longer kept.
+    """
     digest = ledger.model_of(round_id)
     if digest is None:
         raise DataError(
             f"the model of round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)"
         )
-    return vector_of(ledger, digest, size)
+    return digest

@@ -4,7 +4,7 @@ Vectors come decoded. If the codec encodes changes, the update is the sum of bas
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,16 @@ def damaged(device: str, found: str) -> DamagedState:
     return DamagedState(f"{FILE}: the admitted update of {device} is missing or damaged: {found}")
 
 
+class Sent(NamedTuple):
+    """One vector of a device's update."""
+
+    device: str
+    steps: int
+    """The steps that the device says it took; not bounded yet."""
+    vector: Vector
+    """Of shape (p,)."""
+
+
 class Updates:
     """The admitted updates of one round: read one at a time, anew in each pass.
 
@@ -102,7 +112,11 @@ class Updates:
         """By device, in the order of the sum."""
 
     def vectors(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[tuple[str, Vector]]:
-        """Each device's vector of this name, of shape (p,), in the order of the sum.
+        """Each device's vector of this name, of shape (p,), in the order of the sum; raises as `sent`."""
+        return ((each.device, each.vector) for each in self.sent(without, name))
+
+    def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":
+        """The same, with the steps that each device tells.
 
         Raises:
             DamagedState: an admitted update is missing or damaged; without it the mean would be different.
@@ -119,7 +133,7 @@ class Updates:
             if body is None:
                 raise damaged(device, f"found an update without {name!r} for round {self.round}")
             codec, vector = self._decoded(device, update.codec, body)
-            yield device, whole(codec, vector, self._base) if name == WEIGHTS else vector
+            yield Sent(device, update.steps, whole(codec, vector, self._base) if name == WEIGHTS else vector)
 
     def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
         """Decode one vector as at admission; if that fails now, the codec is at fault."""

@@ -10,9 +10,13 @@ from aggregator.core.awaited import counted_anew
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import PerDevice
 from aggregator.phases.phase import phase_of
+from fedge.algorithms.plan import Plan
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.service import Service
+
+LOWEST_RATE = 1e-12
+"""The lowest learning rate that `rate_decay` leads to; a plan's rate is above 0."""
 
 
 def link_up(state: Federation, event: on.LinkUp) -> Step:
@@ -98,13 +102,25 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         seed=state.seed,
         task=state.task,
         model=state.model,
-        plan=state.plan if phase_of(kind).trains else None,
+        plan=plan_of(state) if phase_of(kind).trains else None,
         cohort=state.cohorts[-1],
         seconds_left=left_s,
         requires=tuple(sorted(requirements(state, kind))),
         max_samples=state.max_samples,
     )
     return [do.PublishManifest(manifest)]
+
+
+def plan_of(state: Federation) -> Plan:
+    """The plan of the open round r: its learning rate is α · decay^(r-1), at least `LOWEST_RATE`.
+
+    It depends on the round and the settings alone, so it is the same after a restart.
+    """
+    if state.rate_decay == 1.0:
+        return state.plan
+    rate = state.plan.learning_rate
+    lowered = max(min(rate, LOWEST_RATE), rate * state.rate_decay ** max(0, state.round.round - 1))
+    return state.plan.model_copy(update={"learning_rate": lowered})
 
 
 def service(state: Federation, *, online: bool = True) -> Service:

@@ -44,6 +44,7 @@ class Federation:
     rules: RoundRules
     stopping: StoppingRule
     plan: Plan
+    """That of the first round; `aggregator.core.announcement.plan_of` is that of the open one."""
     seed: int
     roster: frozenset[str] | None
     max_samples: int
@@ -60,6 +61,8 @@ class Federation:
     """The rule that makes one vector of the updates."""
     server: Part = field(default_factory=lambda: Part("average"))
     """The server optimizer that makes the next model of that vector."""
+    rate_decay: float = 1.0
+    """The factor of the plan's learning rate from round to round."""
     clip: float | None = None
     """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
     None: none is wanted."""

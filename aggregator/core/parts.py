@@ -63,6 +63,9 @@ class Parts:
     server: Part = field(default_factory=lambda: Part("average"))
     codec: Part = field(default_factory=lambda: Part("float32"))
     local: Part = field(default_factory=lambda: Part("sgd"))
+    fleet: int | None = None
+    """N, the number of devices of the fleet (`aggregator.aggregation.fleet_size`); None: the round is open,
+    or an older program closed it."""
 
     @classmethod
     def of(cls, plan: Plan, rule: Part, server: Part) -> "Parts":
@@ -85,13 +88,18 @@ class Parts:
             return cls()
         found = json.loads(text)
         try:
-            return cls(**{each.name: Part(*found[each.name]) for each in fields(cls)})
-        except (KeyError, TypeError) as error:
+            parts = {name: Part(*found[name]) for name in PARTS}
+            fleet = found.get(FLEET)
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"parts of a round: {error!r}") from None
+        if fleet is not None and (type(fleet) is not int or fleet < 1):
+            raise ValueError(f"parts of a round: the number of devices is {fleet!r}, expected 1 or more")
+        return cls(**parts, fleet=fleet)
 
     def text(self) -> str:
         """For the ledger."""
-        return json.dumps({each.name: list(vars(getattr(self, each.name)).values()) for each in fields(self)})
+        parts: dict[str, Any] = {name: list(vars(getattr(self, name)).values()) for name in PARTS}
+        return json.dumps(parts if self.fleet is None else {**parts, FLEET: self.fleet})
 
     @property
     def sends(self) -> tuple[str, ...]:
@@ -102,6 +110,11 @@ class Parts:
     def hands_on(self) -> tuple[str, ...]:
         """The vectors besides the weights that each model has."""
         return self.local.made(LOCAL).receives
+
+
+FLEET = "fleet"
+"""The field of `Parts` that is no part."""
+PARTS = tuple(each.name for each in fields(Parts) if each.name != FLEET)
 
 
 @lru_cache(maxsize=16)

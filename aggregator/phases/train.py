@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
+from aggregator.aggregation.fleet_size import fleet_of, share_of
+from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
@@ -53,6 +55,8 @@ class Averaged:
     """Its further vectors."""
     state: State = field(default_factory=dict)
     """The server optimizer's state after this round."""
+    fleet: int | None = None
+    """N, the number of devices of the fleet."""
 
 
 class Train:
@@ -97,6 +101,7 @@ class Train:
             summary=result.summary,
             vector=result.vector,
             rule=job.parts.rule.made(RULES).version,
+            fleet=result.fleet,
             before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
             state=result.state,
         )
@@ -139,22 +144,30 @@ def averaged(
     found = usable(updates, base, job.factors, trial.passes, rule)
     if not isinstance(found, Aggregate):
         return found
-    vectors: dict[str, Vector] = {}
+    assert job.model is not None
+    parts = replace(parts, fleet=fleet_of(ledger, job.round, job.listed, updates.answers))
+    share = share_of(parts, updates.answers)
+    aggregates: dict[str, Vector] = {}
     medians: dict[str, float] = {}
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
         if not isinstance(further, Aggregate):
             return further
-        vectors[name] = further.vector
+        aggregates[name] = further.vector
         medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
-    vector, state = stepped(ledger, job, base, found.vector)
+    vectors = handed_on(ledger, job.round, parts.local, job.model.digest, aggregates, share)
+    if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
+        return Unmade(
+            f"the vector {bad} that [plan] local {parts.local.name} makes from the updates is not finite: "
+            "set another [plan] local, or other options for it, and start the aggregator again"
+        )
+    vector, state = stepped(ledger, job, base, found.vector, share)
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
             f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
             "outputs are not: set other options in [server] and start the aggregator again"
         )
-    assert job.model is not None
     summary = told(job, updates.answers)
     moved = distance(base, vector)
     summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
@@ -170,14 +183,17 @@ def averaged(
         tuple(_bounded(job.factors, found)),
         vectors,
         state,
+        parts.fleet,
     )
 
 
-def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vector) -> tuple[Vector, State]:
+def stepped(
+    ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vector, share: float
+) -> tuple[Vector, State]:
     """Apply the server optimizer to the aggregate; returns its next state too."""
     server = job.parts.server.made(SERVER)
     state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
-    return server_state.step(job.round, job.parts.server, server, base, aggregate, state, 1.0)
+    return server_state.step(job.round, job.parts.server, server, base, aggregate, state, share)
 
 
 def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import CODECS, LOCAL, Registry
@@ -17,6 +17,11 @@ class PlanSection(Plan):
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"codec_options": CODECS, "local_options": LOCAL}
     """The registries of the parts that may be named, by the key of their options."""
 
+    rate_decay: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    """The factor of the learning rate from round to round: round r of a generation is announced with
+    `learning_rate` · `rate_decay`^(r-1), but never less than 1e-12. It is not sent, so each device can do
+    it."""
+
     _numbers = field_validator("*", mode="before")(number_of)
 
     @model_validator(mode="after")
@@ -24,3 +29,7 @@ class PlanSection(Plan):
         CODECS.make(self.codec, self.codec_options)
         LOCAL.make(self.local_name, self.local_options)
         return self
+
+    def first(self) -> Plan:
+        """The plan of the first round, as it is announced."""
+        return Plan(**self.model_dump(exclude={"rate_decay"}))

@@ -16,7 +16,6 @@ from aggregator.core.takeover import TakeUp
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta, OpenRound
-from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError, DamagedState
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
@@ -79,7 +78,8 @@ def load_state(
             rules.max_weight,
         ),
         stopping=stopping,
-        plan=Plan(**settings.plan.model_dump()),
+        plan=settings.plan.first(),
+        rate_decay=settings.plan.rate_decay,
         seed=settings.federation.seed,
         roster=devices.roster,
         max_samples=settings.federation.max_samples,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.protocols import State, Updates
+from fedge.algorithms.protocols import LocalAlgorithm, State, Updates
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Job, Trained
 from fedge.errors import ProtocolError
@@ -60,6 +60,16 @@ class Heavy:
         return (base + v).astype(np.float32), {"v": v, "steps": state["steps"] + 1}
 
 
+class Careful:
+    """A step towards the aggregate, as long as the share of the fleet that it is of."""
+
+    def init(self, size: int) -> State:
+        return {}
+
+    def step(self, base: Vector, aggregate: Vector, state: State, share: float) -> tuple[Vector, State]:
+        return (base + share * np.subtract(aggregate, base, dtype=np.float64)).astype(np.float32), {}
+
+
 class Halves:
     """The change in two bytes an entry; what begins with 0xff 0x7e makes it fail as no codec should."""
 
@@ -97,6 +107,23 @@ class Controlled:
         raise NotImplementedError
 
 
+class Tracking(LocalAlgorithm):
+    """Sends changes of a second vector, and gets that vector with the model, as SCAFFOLD does."""
+
+    receives: ClassVar[tuple[str, ...]] = ("control",)
+    sends: ClassVar[tuple[str, ...]] = ("control",)
+
+    def init(self, size: int) -> State:
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        raise NotImplementedError
+
+    def handed_on(self, name: str, before: Vector, aggregate: Vector, share: float) -> Vector:
+        assert name == "control"
+        return (before + share * aggregate.astype(np.float64)).astype(np.float32)
+
+
 class Deaf(Controlled):
     """Receives what nobody sends."""
 
@@ -107,8 +134,10 @@ MEDIAN = Entry("rule", "toy-median", Median, MedianOptions)
 HEAVY = Entry("server", "toy-heavy", Heavy, HeavyOptions)
 HALVES = Entry("codec", "toy-halves", Halves)
 CONTROLLED = Entry("local", "toy-controlled", Controlled)
+CAREFUL = Entry("server", "toy-careful", Careful)
+TRACKING = Entry("local", "toy-tracking", Tracking)
 NAMELESS: Entry[Any] = Entry("rule", "toy-nameless", Nameless)
 DEAF = Entry("local", "toy-deaf", Deaf)
-TOYS = (MEDIAN, HEAVY, HALVES, CONTROLLED, DEAF, NAMELESS)
+TOYS = (MEDIAN, HEAVY, HALVES, CONTROLLED, DEAF, NAMELESS, CAREFUL, TRACKING)
 NAMES = tuple(f"tests.aggregator.toys:{name}" for name in ("MEDIAN", "HEAVY", "HALVES", "CONTROLLED"))
 """As `extensions` of federation.toml."""

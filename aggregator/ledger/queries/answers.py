@@ -46,6 +46,15 @@ class AnswerQueries(Access):
         row = self._one("SELECT 1 FROM answers WHERE generation = ? AND round = ? LIMIT 1", *round_id)
         return row is not None
 
+    def devices_admitted(self, generation: int) -> int:
+        """The number of devices of which a survey or an update of a generation counts, as far as they are
+        kept."""
+        row = self._one(
+            "SELECT count(DISTINCT device) FROM answers WHERE generation = ? AND verdict = 'admitted'",
+            generation,
+        )
+        return int(row[0]) if row else 0
+
     def answered_by(self, device: str) -> tuple[tuple[RoundId, ...], RoundId | None]:
         """The closed rounds with a kept update of the device that counted, and the open round if it
         answered."""

@@ -2,7 +2,7 @@
 
 The updates are bounded before any rule sees them (law 7), so these bounds hold for every rule.
 
-Both bounds are relative to the round's own median, which one liar cannot choose:
+The bounds are relative to the round's own median, which one liar cannot choose:
 
 * a difference w_k - base longer than `clip_norm` times the median norm is shortened to that length;
 * an n_k counts as at most `max_weight` times the median n_k. It is reduced further until n_k times length is
@@ -24,6 +24,16 @@ So with one liar among K updates, M their median norm, c = `clip_norm` and m = `
   liar adds s d ≤ t / (t + K // 2) · c M / max(1, t) ≤ c M / (1 + K // 2) to the mean; against the mean of the
   others, with the lengths and weights that they have in this round,
   ‖mean - mean of others‖ ≤ s d + s ‖mean of others - base‖ ≤ c M / (1 + K // 2) + s ‖mean of others - base‖.
+
+**Steps.** For a rule that weighs by local steps τ_k, a device's τ_k counts as at least 1 and at most m times
+the lower median T of the round's τ_k. With one liar of share s = p_liar ≤ m / (m + K // 2) among the shares
+p_k = n_k / Σ n_k, and τ' ≥ 1 the mean of the others' steps, FedNova's τ_eff = Σ p_k τ_k is off by
+
+    τ_eff - τ' = s (τ_liar - τ'),    so    -s τ' < τ_eff - τ' < s m T.
+
+By what its steps say, a liar of twenty (m = 10, s ≤ 1/2) makes a round's step at most 2 times shorter than
+the others would, or longer by the factor 1 + 5 T / τ'. With n_k like the others' (s = 1/20) these are 5 % and
+a factor of 1 + T / (2 τ'). It does not change the direction.
 
 Clipping updates to a quantile of their norms: Andrew, Thakkar, McMahan, Ramaswamy, "Differentially Private
 Learning with Adaptive Clipping", NeurIPS 2021, https://arxiv.org/abs/1905.03871, section 2; here the quantile
@@ -93,6 +103,23 @@ def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> 
         tuple(1.0 if each <= clip else clip / each for each in norms),
         tuple(weight(*each) for each in zip(norms, samples, strict=True)),
     )
+
+
+def bounded_steps(steps: Sequence[int], factors: Factors) -> tuple[int, ...]:
+    """The steps that count, for each update of one round: at least 1, at most `max_weight` median ones.
+
+    >>> bounded_steps((5, 0, 2**63 - 1, 7, 5), Factors(max_weight=10))
+    (5, 1, 50, 7, 5)
+
+    Args:
+        steps: τ_k as each device tells it; at least one.
+        factors: as in `bounds`; with `max_weight` 0 there is no upper bound.
+    """
+    told = [max(1, each) for each in steps]
+    if not factors.max_weight:
+        return tuple(told)
+    most = max(1, math.floor(min(MAX_SAMPLES, factors.max_weight * median_low(told))))
+    return tuple(min(each, most) for each in told)
 
 
 def distance(base: Vector, vector: Vector) -> float:

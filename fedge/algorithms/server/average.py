@@ -33,7 +33,7 @@ class Average:
     def step(
         self, base: NDArray[np.float32], aggregate: NDArray[np.float32], state: object, share: float = 1.0
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
-        """w + η (aggregate - w) in float64, rounded once to the type of w; with η = 1 the aggregate itself."""
+        """w + η (aggregate - w) in float64, rounded once to the type of w; with η = 1 the aggregate."""
         if self._rate == 1.0:
             return aggregate, {}
         step = self._rate * np.subtract(aggregate, base, dtype=np.float64)

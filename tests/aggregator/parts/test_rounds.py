@@ -158,7 +158,9 @@ def test_a_model_that_the_optimizer_spoils_is_nobodys_fault_among_the_devices(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab.survey()
-    monkeypatch.setattr(Heavy, "step", lambda _self, base, _a, state: (np.full_like(base, np.nan), state))
+    monkeypatch.setattr(
+        Heavy, "step", lambda _self, base, _a, state, _share: (np.full_like(base, np.nan), state)
+    )
     for device in DEVICES:
         lab.send(device, lab.update(device))
     lab.finish()
