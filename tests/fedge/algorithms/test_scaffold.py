@@ -87,9 +87,12 @@ def test_a_round_of_few_devices_moves_the_fleets_variate_by_their_share_of_the_f
 
 
 def test_the_next_variate_is_rounded_once() -> None:
-    """1 + 3·2⁻²⁵ is nearer to 1 + 2⁻²³ than to 1, and 2⁻²⁵ is lost if the two halves are added in float32."""
-    before, mean = np.array([1], np.float32), np.array([3 * 2.0**-24], np.float32)
-    found = LOCAL.make("scaffold").handed_on("control", before, mean, 0.5)
+    """share · mean is 2⁻²⁴ (1 + 2⁻²⁶ - …), so 1 + that is nearer to 1 + 2⁻²³ than to 1.
+
+    In float32 the product is 2⁻²⁴, and half of a unit is rounded to the even number, which is 1.
+    """
+    before, mean = np.array([1], np.float32), np.array([2.0**-24 * (1 + 2.0**-23)], np.float32)
+    found = LOCAL.make("scaffold").handed_on("control", before, mean, 1 - 2.0**-23 + 2.0**-26)
     assert found.dtype == np.float32
     assert found[0] == np.float32(1 + 2**-23)
 

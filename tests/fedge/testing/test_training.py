@@ -283,6 +283,16 @@ class HandsOnWhatItHasSeen(Drift):
         return self.sum
 
 
+class HandsOnByItsOwnSeed(Drift):
+    """Two objects disagree, each agrees with itself."""
+
+    def __init__(self) -> None:
+        self.seed = np.float32(np.random.default_rng().normal())
+
+    def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
+        return aggregate + self.seed
+
+
 class HandsOnNoise(Drift):
     def handed_on(self, name: str, before: Any, aggregate: Any, share: float) -> Any:
         return aggregate + np.random.default_rng().normal(size=aggregate.size).astype(np.float32)
@@ -360,6 +370,7 @@ BREACHES = [
         ("handed_on", HandsOnNothingFinite),
         ("handed_on", HandsOnInPlace),
         ("handed_on", HandsOnWhatItHasSeen),
+        ("handed_on", HandsOnByItsOwnSeed),
         ("handed_on", HandsOnNoise),
         ("handed_on", CannotHandOn),
     ],
