@@ -34,7 +34,9 @@ class FederationSection(Section):
     """Determines the first weights, the cohorts and the order of samples: the same seed gives the same
     model."""
     devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
-    """The only devices whose updates count; default: every device that the broker accepts."""
+    """The only devices whose updates count; default: every device that the broker accepts. Their number is
+    the size of the fleet for `scaffold` and `dyn`, which without a list is what a generation's first rounds
+    admit."""
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
     """The largest n_k that is admitted: no device can claim more weight than this. A device with more rows
     trains on this many, the newest ones."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedge.algorithms.rules.bounds import BLOCK, FEWEST, Factors, bounds, clipped, distance
+from fedge.algorithms.rules.bounds import BLOCK, FEWEST, Factors, bounded_steps, bounds, clipped, distance
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 
 PROPERTY = settings(deadline=None, max_examples=150)
@@ -203,3 +203,52 @@ def test_what_an_honest_big_device_loses() -> None:
 
 def test_a_whole_multiple_that_is_no_whole_number_is_rounded_down() -> None:
     assert bounds([1.0] * 3, [5, 5, 9], Factors(max_weight=1.5)).weights == (5, 5, 7)
+
+
+# ── steps ──────────────────────────────────────────────────────────────────────────────────────────
+
+STEPS = st.integers(1, 10_000)
+
+
+@PROPERTY
+@given(st.lists(STEPS, min_size=2, max_size=19), st.integers(0, 2**63 - 1))
+def test_what_the_steps_of_one_liar_count_as_has_a_bound(honest: list[int], claim: int) -> None:
+    """From 1 to 10 T, where no liar places T; the honest never count as more steps than they took."""
+    counted = bounded_steps([claim, *honest], USUAL)
+    median = median_low([max(1, claim), *honest])
+    assert min(honest) <= median <= max(honest)
+    assert 1 <= counted[LIAR] <= 10 * median
+    assert list(counted[1:]) == [min(steps, 10 * median) for steps in honest]
+
+
+@PROPERTY
+@given(st.lists(st.tuples(SAMPLES, STEPS), min_size=19, max_size=19), st.integers(0, 2**63 - 1))
+def test_one_liar_of_twenty_changes_the_effective_steps_within_the_bound(
+    honest: list[tuple[int, int]], claim: int
+) -> None:
+    """FedNova's τ_eff = Σ n_k τ_k / Σ n_k, with n_k as much as a liar's may count."""
+    samples = [2**53, *(n for n, _ in honest)]
+    weights = bounds([1.0] * 20, samples, USUAL).weights
+    steps = bounded_steps([claim, *(each for _, each in honest)], USUAL)
+    median = median_low([max(1, claim), *(each for _, each in honest)])
+    theirs = Fraction(sum(n * t for n, t in zip(weights[1:], steps[1:], strict=True)), sum(weights[1:]))
+    effective = Fraction(sum(n * t for n, t in zip(weights, steps, strict=True)), sum(weights))
+    share = Fraction(weights[LIAR], sum(weights))
+    assert share <= Fraction(1, 2)
+    assert -share * theirs < effective - theirs < share * 10 * median
+    assert theirs / 2 <= effective <= theirs + 5 * median
+
+
+@pytest.mark.parametrize(
+    ("told", "factor", "counted"),
+    [
+        ((0, 0, 0), 10.0, (1, 1, 1)),
+        ((3, 5, 70), 10.0, (3, 5, 50)),
+        ((3, 5, 70), 1.5, (3, 5, 7)),  # 1.5 · 5 = 7.5, rounded down
+        ((3, 5, 70), 0.1, (1, 1, 1)),  # not below one step
+        ((2**63 - 1, 0, 7), 0.0, (2**63 - 1, 1, 7)),  # without a bound
+        ((2**63 - 1,), 10.0, (2**53,)),
+    ],
+)
+def test_steps_that_count(told: tuple[int, ...], factor: float, counted: tuple[int, ...]) -> None:
+    assert bounded_steps(told, Factors(max_weight=factor)) == counted

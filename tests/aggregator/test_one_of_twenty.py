@@ -250,7 +250,7 @@ def test_no_update_moves_the_model_or_the_figures_beyond_their_bounds(furthest: 
     assert counted > 20
 
 
-def test_steps_decide_nothing() -> None:
+def test_steps_decide_nothing_at_admission() -> None:
     base = only_manifest(of(do.PublishManifest, twenty().log)[-1:]).model
     assert base is not None
     terms = Terms(OPEN, "train", base.digest, WEIGHTS, TASK, (EVERYBODY,), CAP)

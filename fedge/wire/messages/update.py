@@ -27,8 +27,8 @@ class Update(Message):
     samples: int
     """n_k, the number of training samples without the held-out part; admission checks its bounds."""
     steps: int = Field(ge=0, le=2**63 - 1)
-    """The claimed number of steps. 0.2.0 requires it, and nothing reads it: a rule that weighs by steps would
-    have to bound it first (docs/security.md)."""
+    """τ_k, the claimed number of steps. Rules see it within the bounds of `fedge.algorithms.rules.bounds`, and
+    only `nova` reads it."""
     kind: WireName
     """`weights` or `delta`: the content of the vector; `figures`: there is none, and `body` is empty."""
     codec: WireName

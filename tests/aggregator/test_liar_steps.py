@@ -1,0 +1,132 @@
+"""One liar of twenty against FedNova's rule by its steps, and against SCAFFOLD's control variate."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregator.aggregation.aggregate import Bounded, aggregate
+from aggregator.aggregation.replay import replay
+from aggregator.aggregation.updates import Updates
+from aggregator.ledger.writing import Ledger
+from fedge.algorithms.codecs import float32
+from fedge.algorithms.rules.bounds import Factors
+from fedge.algorithms.rules.mean import Contribution
+from fedge.algorithms.rules.nova import Nova
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.update import Update
+from tests.aggregator.parts.lab import SEED, Lab
+from tests.aggregator.parts.lab import P as SIZE
+from tests.aggregator.stories import P, update
+from tests.aggregator.test_outcome import admit, ledger_in
+
+ROUND = RoundId(1, 1)
+BASE = np.linspace(-1, 1, P).astype(np.float32)
+OTHERS = tuple(f"pi-{k:02}" for k in range(19))
+STEPS = 20
+"""Of each of the others."""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with ledger_in(tmp_path) as ledger:
+        yield ledger
+
+
+def sent(device: str, steps: int, samples: int = 100) -> Update:
+    change = np.random.default_rng(sum(device.encode())).normal(size=P)
+    body = float32.encode((BASE + change).astype(np.float32))
+    return update(device, ROUND, samples=samples, steps=steps, body=body)
+
+
+class Reading:
+    """A rule that keeps the steps that it is given."""
+
+    version = "reading/1"
+
+    def __init__(self) -> None:
+        self.steps: dict[str, int] = {}
+
+    def aggregate(self, updates: Bounded, base: np.ndarray) -> np.ndarray:
+        self.steps = {each.device: each.steps for each in updates.lanes()}
+        return base
+
+
+@pytest.mark.parametrize(
+    ("claim", "counted"), [(0, 1), (1, 1), (STEPS, STEPS), (200, 200), (201, 200), (2**63 - 1, 200)]
+)
+def test_a_rule_sees_bounded_steps(ledger: Ledger, claim: int, counted: int) -> None:
+    """At most ten times the median's twenty."""
+    admit(ledger, sent("liar", claim), *(sent(device, STEPS) for device in OTHERS))
+    rule = Reading()
+    aggregate(Updates(ledger, ROUND, P), BASE, Factors(), rule)
+    assert rule.steps == {**dict.fromkeys(OTHERS, STEPS), "liar": counted}
+
+
+@pytest.mark.parametrize("samples", [100, 1_000_000])
+@pytest.mark.parametrize("claim", [0, 2**63 - 1])
+def test_the_length_of_a_round_by_nova_stays_within_the_bound(
+    ledger: Ledger, claim: int, samples: int
+) -> None:
+    """The rule's step is τ_eff times the mean of the changes; the liar's vector is an honest one here.
+
+    With τ' = T = 20 the factor is between 1 - s and 1 + s (10 - 1), where s is its share of the samples.
+    """
+    admit(ledger, sent("liar", claim, samples), *(sent(device, STEPS) for device in OTHERS))
+    found = aggregate(Updates(ledger, ROUND, P), BASE, Factors(), Nova())
+    share = found.bounds.weights[found.devices.index("liar")] / sum(found.bounds.weights)
+    assert share <= 10 / 29 + 1e-12  # 10 medians beside 19
+    changes = [
+        (float32.decode(sent(d, 1).body, P).astype(np.float64) - BASE) * scale * weight
+        for d, scale, weight in zip(found.devices, found.bounds.scales, found.bounds.weights, strict=True)
+    ]
+    mean = sum(changes) / sum(found.bounds.weights)
+    factors = (found.vector.astype(np.float64) - BASE) / (STEPS * mean)
+    assert np.ptp(factors) < 1e-3, "the direction is that of the mean"
+    assert (1 - share) * 0.999 <= factors.mean() <= (1 + 9 * share) * 1.001
+    assert abs(factors.mean() - 1) > share / 2, "the bound is reached in part: the test can fail"
+
+
+def test_nova_with_equal_steps_is_that_many_means(ledger: Ledger) -> None:
+    admit(ledger, *(sent(device, STEPS) for device in OTHERS))
+    found = aggregate(Updates(ledger, ROUND, P), BASE, Factors(clip_norm=0), Nova())
+    changes = [float32.decode(sent(d, 1).body, P).astype(np.float64) - BASE for d in OTHERS]
+    assert np.allclose(found.vector, BASE + STEPS * np.mean(changes, axis=0), atol=1e-5)
+
+
+def test_steps_change_no_bit_of_the_mean(tmp_path: Path) -> None:
+    vectors = []
+    for name, claim in (("honest", STEPS), ("lie", 2**63 - 1)):
+        with ledger_in(tmp_path / name) as ledger:
+            admit(ledger, sent("liar", claim), *(sent(device, STEPS) for device in OTHERS))
+            vectors.append(aggregate(Updates(ledger, ROUND, P), BASE, Factors()).vector.tobytes())
+    assert vectors[0] == vectors[1]
+    assert Contribution("a", 1, BASE).steps == 1
+
+
+@pytest.mark.parametrize("lie", [1e6, 3e38])
+def test_one_liar_of_twenty_moves_scaffolds_control_by_an_eighth_of_a_usual_change(
+    tmp_path: Path, lie: float
+) -> None:
+    """Its Δ counts as 2.5 M long at most, and as one of twenty: share · 2.5 M / 20, M the median length."""
+    names = [*OTHERS, "liar"]
+    tables = {"plan": {"local": "scaffold"}, "rule": {"name": "mean", "weights": "uniform"}}
+    lab = Lab(tmp_path, tables, names)
+    lab.survey()
+    rng = np.random.default_rng(3)
+    honest = [rng.normal(size=SIZE).astype(np.float32) for _ in OTHERS]
+    lengths = sorted(float(np.linalg.norm(each.astype(np.float64))) for each in honest)
+    body = float32.encode(np.full(SIZE, 0.1, np.float32))
+    for device, change in zip(names, [*honest, np.full(SIZE, lie, np.float32)], strict=True):
+        vectors = {"control": float32.encode(change)}
+        told = update(device, lab.state.round, lab.state.model.digest, body=body, vectors=vectors)
+        assert lab.send(device, told).verdict == "admitted"
+    lab.finish()
+    usual = lengths[9]  # the lower median of the twenty: the liar's is the longest
+    assert lengths[-1] < 2.5 * usual, "no honest one is clipped"
+    others = np.sum(honest, axis=0, dtype=np.float64) / 20
+    moved = float(np.linalg.norm(lab.control(RoundId(1, 1)) - others))
+    assert moved == pytest.approx(2.5 * usual / 20, rel=1e-5)
+    assert replay(lab.path, 1, SEED).same
+    lab.ledger.close()
