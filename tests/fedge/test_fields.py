@@ -156,7 +156,9 @@ def test_a_field_that_is_added_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_test_that_is_not_there_is_named(wrong: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     found = faults(
-        page.replace("`aggregator/test_one_of_twenty::test_steps_decide_nothing_at_admission`", f"`aggregator/{wrong}`")
+        page.replace(
+            "`aggregator/test_one_of_twenty::test_steps_decide_nothing_at_admission`", f"`aggregator/{wrong}`"
+        )
     )
     assert len(found) == 1, found
 
