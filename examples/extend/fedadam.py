@@ -2,7 +2,7 @@
 
 Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar and McMahan, "Adaptive Federated Optimization", ICLR
 2021, https://arxiv.org/abs/2003.00295, Algorithm 2. With Δ = aggregate - base: m ← β₁ m + (1 - β₁) Δ,
-v ← β₂ v + (1 - β₂) Δ², w ← w + η m / (√v + τ).
+v ← β₂ v + (1 - β₂) Δ², w ← w + η m / (√v + τ). Fedge has it as `adam`, which begins v at τ² and not at 0.
 """
 
 from typing import Any

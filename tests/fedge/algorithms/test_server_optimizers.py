@@ -96,6 +96,15 @@ def test_only_feddyn_asks_how_many_took_part(name: str) -> None:
     assert equal == (name != "dyn")
 
 
+@pytest.mark.parametrize("options", [{}, {"rate": 0.5}], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_next_model_has_the_type_of_the_base(name: str, dtype: Any, options: Told) -> None:
+    base, aggregate = np.random.default_rng(0).normal(size=(2, 5)).astype(dtype)
+    server = SERVER.make(name, {} if name == "dyn" else options)
+    assert server.step(base, aggregate, server.init(5), 0.5)[0].dtype == dtype
+
+
 def test_defaults_are_those_of_the_papers() -> None:
     told = {
         name: SERVER.entries()[name].options().model_dump()
