@@ -53,7 +53,7 @@ MEASURED: Mapping[str, Measured] = {
     "dyn": Measured(ram=5.8, seconds=1.5),
     "nova": Measured(ram=4.8, seconds=1.0),
     "prox": Measured(ram=1.0, seconds=1.3),
-    "scaffold": Measured(ram=4.8, seconds=1.1),
+    "scaffold": Measured(ram=5.0, seconds=1.1),
 }
 """By the name of the local algorithm; the middle of three runs."""
 MACHINE = "2 cores, x86-64, Python 3.11, beside other work; the middle of three runs"
