@@ -62,6 +62,7 @@ TRIALS = (
     Trial("top-k with a residual", "topk", "codec", "topk", {"share": 0.3}),
     Trial("geometric median", "geometric_median", "rule", "geometric-median", {"passes": 4}),
     Trial("FedAdam", "fedadam", "server", "fedadam", {"rate": 0.1}),
+    Trial("FedCM, which sends a second vector", "fedcm", "local", "fedcm", {"share": 0.5}),
     Trial("FedProx", "proximal", "local", "proximal", {"mu": 0.1}),
     Trial("1-D convolution", "conv1d", "layer", "conv1d", {"filters": 3, "width": 3}),
 )

@@ -2,6 +2,7 @@
 
 Li et al. 2020, "Federated Optimization in Heterogeneous Networks", MLSys, https://arxiv.org/abs/1812.06127,
 equation 2: each step follows the gradient of the loss plus μ/2 ‖w - w_t‖². With μ = 0 it is plain SGD.
+Fedge has it as `prox`.
 """
 
 from collections.abc import Callable

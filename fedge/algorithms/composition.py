@@ -124,17 +124,17 @@ def mended(composition: Composition, kept: frozenset[str]) -> Iterator[Compositi
     if first is None:
         yield composition
         return
-    kind, need = first.kind, first.need
+    need = first.need
     if need.kind == "plan":
         fields = dict(need.options)
         keys = {f"plan.{field}" for field in fields if getattr(composition.plan, field) != fields[field]}
         if not keys & kept:
             plan = composition.plan.model_copy(update=fields)
-            yield from mended(replace(composition, plan=plan), kept | keys | {kind})
+            yield from mended(replace(composition, plan=plan), kept | keys)
     elif need.kind not in kept:
         for choice in _choices(composition, need):
             changed = composition.having(need.kind, choice)
-            yield from mended(changed, kept | {kind, need.kind})
+            yield from mended(changed, kept | {need.kind})
 
 
 def _choices(composition: Composition, need: Need) -> Iterator[Choice]:

@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """The names of `import fedge` in the order of the page."""
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "fedge.algorithms.registry": ("Entry", "Options", "registered"),
+    "fedge.algorithms.registry": ("Entry", "Need", "Options", "registered"),
     "fedge.algorithms.protocols": ("Codec", "LocalAlgorithm", "Updates", "Rule", "ServerOptimizer"),
     "fedge.algorithms.trainer": ("Job", "Trained", "Trainer", "Diverged", "Cancelled"),
     "fedge.algorithms.rules.mean": ("Contribution",),

@@ -13,6 +13,7 @@ from fedge import Algorithm, ConfigError, simulate
 from fedge.algorithms.registry import REGISTRIES, load
 from fedge.testing import check_codec, check_local, check_rule, check_server, check_trainer
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
+from tests.wording import telling
 
 FOLDER = Path(__file__).parents[3] / "examples"
 LONGEST = 60
@@ -94,6 +95,18 @@ def test_a_federation_learns_with_each(name: str, options: dict[str, float]) -> 
     assert first.model.weights.tobytes() != plain.model.weights.tobytes()
     assert first.history[-1].accuracy is not None
     assert first.history[-1].accuracy > 0.85
+
+
+def test_the_residual_of_topk_is_refused_where_the_result_is_no_sum() -> None:
+    entries = [load(f"examples.extend.{name}:ENTRY") for name in ("topk", "geometric_median")]
+    algorithm = Algorithm(codec="topk", rule="geometric-median")
+    refused = telling('[plan] codec = "topk"', '[rule] name = "geometric-median"', '[rule] name = "mean"')
+    try:
+        with pytest.raises(ConfigError, match=refused):
+            simulate(CLASSIFIER, fleet(), algorithm, plan=PLAN, rounds=1)
+    finally:
+        for entry in entries:
+            REGISTRIES[entry.kind].remove(entry.name)
 
 
 def test_the_notebook_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
