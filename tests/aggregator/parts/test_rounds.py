@@ -1,7 +1,6 @@
 """Rounds of a federation whose rule, server optimizer, codec and local algorithm come from outside."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -159,17 +158,9 @@ def test_a_model_that_the_optimizer_spoils_is_nobodys_fault_among_the_devices(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab.survey()
-<<<<<<< HEAD
     monkeypatch.setattr(
         Heavy, "step", lambda _self, base, _a, state, _share: (np.full_like(base, np.nan), state)
     )
-=======
-
-    def spoiled(_self: object, base: Any, _aggregate: Any, state: Any, _share: float) -> Any:
-        return np.full_like(base, np.nan), state
-
-    monkeypatch.setattr(Heavy, "step", spoiled)
->>>>>>> 5443819d0ad483a34073ae7d47afbd772e8bfc72
     for device in DEVICES:
         lab.send(device, lab.update(device))
     lab.finish()
