@@ -12,6 +12,7 @@ from fedge.algorithms.rules.bounds import Factors, bounds
 from fedge.algorithms.server.dyn import Dyn
 
 DEVICES, SIZE, STEPS, RATE, ALPHA, NOISE = 20, 10, 10, 0.05, 0.1, 0.3
+USUAL = Factors()
 PUSH = np.full(SIZE, 1e9)
 OPTIMA = np.random.default_rng(0).normal(size=(DEVICES, SIZE))
 
@@ -29,7 +30,7 @@ def distances(
     *,
     optima: np.ndarray = OPTIMA,
     lies: bool = True,
-    factors: Factors = Factors(),
+    factors: Factors = USUAL,
 ) -> list[float]:
     """How far the model is after each round from the optimum of the honest: of the nineteen, if one lies."""
     goal = optima[1:].mean(axis=0) if lies else optima.mean(axis=0)

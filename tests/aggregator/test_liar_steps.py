@@ -145,6 +145,18 @@ def test_steps_that_make_a_model_unusable_are_their_devices_fault_and_not_the_ru
     assert found.devices == ("liar",)
 
 
+def test_with_one_set_aside_the_steps_of_the_others_count_as_before(ledger: Ledger) -> None:
+    """Two changes of 1 in 20 steps make 20, which passes. A hundred, as many as their samples, would not."""
+    for device, change in (("pi-00", 1.0), ("pi-01", 1.0), ("liar", 1e3)):
+        body = float32.encode((BASE + change).astype(np.float32))
+        admit(ledger, update(device, ROUND, samples=100, steps=STEPS, body=body))
+    found = usable(
+        Updates(ledger, ROUND, P), BASE, Factors(), lambda w: bool((np.abs(w) < 50).all()), Nova()
+    )
+    assert isinstance(found, Unusable)
+    assert found.devices == ("liar",)
+
+
 def test_pushes_on_scaffolds_control_add_up_and_devices_whose_vectors_are_clipped_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

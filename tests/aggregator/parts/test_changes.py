@@ -14,7 +14,7 @@ from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import LOCAL
 from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
-from tests.aggregator.parts.lab import P, Lab
+from tests.aggregator.parts.lab import Lab, P
 from tests.aggregator.stories import update
 from tests.wording import assert_tells
 
@@ -42,7 +42,7 @@ def train(lab: Lab, body: bytes = float32.encode(np.full(P, 0.01, np.float32))) 
     if lab.state.plan.codec == "toy-halves":
         return lab.train()
     here = lab.state.round
-    vectors = {name: body for name in lab.state.parts.sends} or None
+    vectors = dict.fromkeys(lab.state.parts.sends, body) or None
     for device in lab.devices:
         said = update(device, here, lab.state.model.digest, body=body, vectors=vectors, steps=5)
         assert lab.send(device, said).verdict == "admitted"
