@@ -11,6 +11,8 @@ algorithms neither begin nor end within a generation:
   count as many times over as it has steps, and `max_norm` would compare lengths of two kinds.
 """
 
+from typing import Any
+
 from aggregator.core.parts import Part, Parts
 from fedge.algorithms.registry import CODECS, LOCAL, Registry
 
@@ -54,7 +56,7 @@ def _rules(local: Part) -> tuple[str, ...]:
     return next((n.names for n in needs if n.kind == "rule" and n.names and COMMON not in n.names), ())
 
 
-def _same(registry: Registry[object], before: Part, now: Part) -> bool:
+def _same(registry: Registry[Any], before: Part, now: Part) -> bool:
     """Whether two parts are the same; an option that the older one lacks has its default."""
     try:
         return Part.of(registry, before.name, before.given) == now
