@@ -169,7 +169,8 @@ def averaged(
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
             f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
-            "outputs are not: set other options in [server] and start the aggregator again"
+            "outputs are not: set other options in [server] and start the aggregator again, or begin a new "
+            "generation with `fedge-aggregator new-generation --keep-model`, whose optimizer begins anew"
         )
     summary = told(job, updates.answers)
     moved = distance(base, vector)

@@ -150,9 +150,7 @@ def test_with_one_set_aside_the_steps_of_the_others_count_as_before(ledger: Ledg
     for device, change in (("pi-00", 1.0), ("pi-01", 1.0), ("liar", 1e3)):
         body = float32.encode((BASE + change).astype(np.float32))
         admit(ledger, update(device, ROUND, samples=100, steps=STEPS, body=body))
-    found = usable(
-        Updates(ledger, ROUND, P), BASE, Factors(), lambda w: bool((np.abs(w) < 50).all()), Nova()
-    )
+    found = usable(Updates(ledger, ROUND, P), BASE, Factors(), lambda w: bool((np.abs(w) < 50).all()), Nova())
     assert isinstance(found, Unusable)
     assert found.devices == ("liar",)
 
