@@ -207,9 +207,11 @@ def _spoils(
     name: str,
     one: Mapping[str, Size],
 ) -> bool:
-    """Whether the rule makes an unusable vector from one usable update; False if it needs more than one."""
+    """Whether the rule makes an unusable vector from one usable update, whatever steps its device tells;
+    False if it needs more than one."""
+    plain = {device: size._replace(steps=1) for device, size in one.items()}
     try:
-        return not passes(_of(updates, base, factors, rule, one, name).vector)
+        return not passes(_of(updates, base, factors, rule, plain, name).vector)
     except PartError:
         return False
 

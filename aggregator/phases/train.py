@@ -149,6 +149,7 @@ def averaged(
     share = share_of(parts, updates.answers)
     aggregates: dict[str, Vector] = {}
     medians: dict[str, float] = {}
+    bounded = _bounded(job.factors, found)
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
@@ -156,17 +157,20 @@ def averaged(
             return further
         aggregates[name] = further.vector
         medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
+        bounded += _shortened(job.factors, further, f"{name} vectors")
     vectors = handed_on(ledger, job.round, parts.local, job.model.digest, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
         return Unmade(
             f"the vector {bad} that [plan] local {parts.local.name} makes from the updates is not finite: "
-            "set another [plan] local, or other options for it, and start the aggregator again"
+            "begin a new generation with `fedge-aggregator new-generation --keep-model`, with another "
+            "[plan] local if this happens again"
         )
     vector, state = stepped(ledger, job, base, found.vector, share)
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
             f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
-            "outputs are not: set other options in [server] and start the aggregator again"
+            "outputs are not: set other options in [server] and start the aggregator again, or begin a new "
+            "generation with `fedge-aggregator new-generation --keep-model`, whose optimizer begins anew"
         )
     summary = told(job, updates.answers)
     moved = distance(base, vector)
@@ -180,7 +184,7 @@ def averaged(
         len(found.devices),
         sum(found.samples),
         summary,
-        tuple(_bounded(job.factors, found)),
+        tuple(bounded),
         vectors,
         state,
         parts.fleet,
@@ -202,18 +206,12 @@ def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:
 
 def _bounded(factors: Factors, found: Aggregate) -> list[str]:
     """Log lines on devices that count for less than they sent, one for each bound."""
-    shortened = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
     lighter = [
         f"{d} (n_k = {sent})"
         for d, sent, counts in zip(found.devices, found.samples, found.bounds.weights, strict=True)
         if counts < sent
     ]
-    lines = []
-    if shortened:
-        lines.append(
-            f"the differences of {_names(shortened)} are clipped to {factors.clip_norm:g} times the median "
-            f"norm of {found.bounds.median_norm:.3g}"
-        )
+    lines = _shortened(factors, found, "differences")
     if lighter:
         lines.append(
             f"the weight of {_names(lighter)} is bounded at {max(found.bounds.weights)} samples: "
@@ -221,6 +219,17 @@ def _bounded(factors: Factors, found: Aggregate) -> list[str]:
             "or less for an update that is far from the model"
         )
     return lines
+
+
+def _shortened(factors: Factors, found: Aggregate, what: str) -> list[str]:
+    """A log line on devices whose vectors count as shorter than they are; [] if there are none."""
+    devices = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
+    if not devices:
+        return []
+    return [
+        f"the {what} of {_names(devices)} are clipped to {factors.clip_norm:g} times the median "
+        f"norm of {found.bounds.median_norm:.3g}"
+    ]
 
 
 def _names(devices: Sequence[str]) -> str:

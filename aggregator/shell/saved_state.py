@@ -6,6 +6,7 @@ from aggregator.aggregation.models import read_model, task_of, weights_of
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
 from aggregator.core.federation import Federation, Stage
+from aggregator.core.part_changes import unfit_change
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import progress_of
@@ -37,7 +38,8 @@ def load_state(
     """Load the state that the ledger holds: of the open round, or of the last one if learning is done.
 
     Raises:
-        ConfigError: the newest model or the updates of the open round do not fit the configured parts.
+        ConfigError: the newest model, the rounds before, or the updates of the open round do not fit the
+            configured parts.
         DamagedState: the parts of the open round cannot be read.
     """
     stopping = StoppingRule(**settings.stopping.model_dump())
@@ -64,6 +66,8 @@ def load_state(
     parts = settings.parts()
     if model is not None:
         _require_vectors(ledger, model, parts)
+    if not done:
+        _require_fitting_change(ledger, round_id, saved, parts)
     if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
         _require_same_encoding(saved, parts)
     partials = ledger.partials()
@@ -125,6 +129,25 @@ def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
             "generation has none: change it back, or begin a new generation with "
             "`fedge-aggregator new-generation --keep-model`"
         )
+
+
+def _require_fitting_change(
+    ledger: LedgerReader, round_id: RoundId, saved: OpenRound | None, parts: Parts
+) -> None:
+    """Raise a ConfigError if the generation, which trains with other parts, cannot go on with these."""
+    last = ledger.trained_up_to(round_id)
+    if saved is not None and saved.kind == "train" and saved.parts is not None:
+        last, text = saved.round, saved.parts
+    elif last is not None and last.round > 0:
+        text = ledger.parts(last) or ""
+    else:
+        return
+    try:
+        before = Parts.read(text or None)
+    except ValueError as error:
+        raise DamagedState(f"the parts of round {last} are damaged: {error}") from None
+    if (why := unfit_change(before, parts)) is not None:
+        raise ConfigError(why)
 
 
 def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.aggregation.aggregate import Bounded, aggregate
+from aggregator.aggregation.aggregate import Bounded, Unusable, aggregate, usable
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
 from aggregator.ledger.writing import Ledger
@@ -20,6 +20,7 @@ from tests.aggregator.parts.lab import SEED, Lab
 from tests.aggregator.parts.lab import P as SIZE
 from tests.aggregator.stories import P, update
 from tests.aggregator.test_outcome import admit, ledger_in
+from tests.wording import lines_telling
 
 ROUND = RoundId(1, 1)
 BASE = np.linspace(-1, 1, P).astype(np.float32)
@@ -129,4 +130,47 @@ def test_one_liar_of_twenty_moves_scaffolds_control_by_an_eighth_of_a_usual_chan
     moved = float(np.linalg.norm(lab.control(RoundId(1, 1)) - others))
     assert moved == pytest.approx(2.5 * usual / 20, rel=1e-5)
     assert replay(lab.path, 1, SEED).same
+    lab.ledger.close()
+
+
+def passes(vector: np.ndarray) -> bool:
+    return bool((np.abs(vector) < 1e12).all())
+
+
+def test_steps_that_make_a_model_unusable_are_their_devices_fault_and_not_the_rules(ledger: Ledger) -> None:
+    """Alone in a round, a device is itself the median; its update is usable, and 2^63 times it is not."""
+    admit(ledger, sent("liar", 2**63 - 1))
+    found = usable(Updates(ledger, ROUND, P), BASE, Factors(), passes, Nova())
+    assert isinstance(found, Unusable)
+    assert found.devices == ("liar",)
+
+
+def test_with_one_set_aside_the_steps_of_the_others_count_as_before(ledger: Ledger) -> None:
+    """Two changes of 1 in 20 steps make 20, which passes. A hundred, as many as their samples, would not."""
+    for device, change in (("pi-00", 1.0), ("pi-01", 1.0), ("liar", 1e3)):
+        body = float32.encode((BASE + change).astype(np.float32))
+        admit(ledger, update(device, ROUND, samples=100, steps=STEPS, body=body))
+    found = usable(Updates(ledger, ROUND, P), BASE, Factors(), lambda w: bool((np.abs(w) < 50).all()), Nova())
+    assert isinstance(found, Unusable)
+    assert found.devices == ("liar",)
+
+
+def test_pushes_on_scaffolds_control_add_up_and_devices_whose_vectors_are_clipped_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four rounds in which the others' changes cancel out: c is four times what the liar may add to one."""
+    names = [*OTHERS[:18], "liar"]
+    tables = {"plan": {"local": "scaffold"}, "rule": {"name": "mean", "weights": "uniform"}}
+    lab = Lab(tmp_path, tables, names)
+    lab.survey()
+    usual, body = float(np.sqrt(SIZE)), float32.encode(np.full(SIZE, 0.1, np.float32))
+    for _ in range(4):
+        for k, device in enumerate(names):
+            change = np.full(SIZE, 50.0 if device == "liar" else (-1.0) ** k, np.float32)
+            vectors = {"control": float32.encode(change)}
+            said = update(device, lab.state.round, lab.state.model.digest, body=body, vectors=vectors)
+            assert lab.send(device, said).verdict == "admitted"
+        lab.finish()
+    assert np.linalg.norm(lab.control(RoundId(1, 4))) == pytest.approx(4 * 2.5 * usual / 19, rel=1e-5)
+    assert len(lines_telling(caplog.text, "control", "liar", "2.5")) == 4
     lab.ledger.close()

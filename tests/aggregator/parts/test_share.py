@@ -13,6 +13,7 @@ from aggregator.aggregation.rollback import Rollback
 from aggregator.core.parts import PartError, Parts
 from fedge.wire.freshness import RoundId
 from tests.aggregator.parts.lab import DEVICES, SEED, Lab, told
+from tests.aggregator.stories import survey
 from tests.aggregator.toys import Tracking
 
 FOUR = (*DEVICES, "pi-3")
@@ -65,6 +66,19 @@ def test_three_of_the_four_that_were_surveyed_are_three_quarters(tmp_path: Path)
         lab.train()
         assert fleet(lab, number) == 4
         follows(lab, number, 3 / 4)
+    lab.ledger.close()
+
+
+def test_a_device_that_was_only_refused_is_not_of_the_fleet(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, PARTS, FOUR)
+    few = survey("pi-3", lab.state.round, base=lab.state.task.digest, samples=1)
+    assert lab.send("pi-3", few).verdict == "refused"
+    lab.devices = DEVICES
+    lab.survey()
+    lab.start(PARTS)
+    lab.train()
+    assert lab.ledger.answers(RoundId(1, 0))["pi-3"].verdict == "refused", "the ledger knows it"
+    assert fleet(lab, 1) == 3
     lab.ledger.close()
 
 
