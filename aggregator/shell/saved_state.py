@@ -1,6 +1,7 @@
 """The core's state as the ledger holds it: of the open round, or of the last one if learning is done."""
 
 import logging
+from typing import Any
 
 from aggregator.aggregation.models import read_model, task_of, weights_of
 from aggregator.config import FederationSettings
@@ -16,6 +17,7 @@ from aggregator.core.takeover import TakeUp
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta, OpenRound
+from fedge.algorithms.registry import CODECS, LOCAL, SERVER, Registry
 from fedge.errors import ConfigError, DamagedState
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
@@ -64,6 +66,7 @@ def load_state(
     parts = settings.parts()
     if model is not None:
         _require_vectors(ledger, model, parts)
+        _require_both_halves(ledger, round_id, parts, task.network.schema.size)
     if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
         _require_same_encoding(saved, parts)
     partials = ledger.partials()
@@ -126,6 +129,48 @@ def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
             "generation has none: change it back, or begin a new generation with "
             "`fedge-aggregator new-generation --keep-model`"
         )
+
+
+def _require_both_halves(ledger: LedgerReader, round_id: RoundId, parts: Parts, size: int) -> None:
+    """Raise a ConfigError if the devices' states would begin anew, and the server's half of them would not.
+
+    A device's state begins anew with another local algorithm, codec, or options of these. SCAFFOLD's c, which
+    the model has, and FedDyn's u, the server optimizer's state, are sums over the devices' states. If they
+    stayed alone, the model would go to another optimum, in all later rounds.
+    """
+    last = ledger.trained_up_to(round_id)
+    if last is None or last.round == 0:
+        return
+    try:
+        before = Parts.read(ledger.parts(last))
+    except ValueError as error:
+        raise DamagedState(f"the parts of round {last} are damaged: {error}") from None
+    changed = [
+        f"[plan] {key}: {was.name} {was.options}"
+        for key, registry, was, now in (
+            ("codec", CODECS, before.codec, parts.codec),
+            ("local", LOCAL, before.local, parts.local),
+        )
+        if _today(registry, was) != now
+    ]
+    announced = bool(parts.hands_on) and bool(parts.local.made(LOCAL).init(size))
+    needs = SERVER.entries()[parts.server.name].needs
+    kept = before.server == parts.server and any(need.kind == "local" for need in needs)
+    if changed and (announced or kept):
+        raise ConfigError(
+            f"[plan] local: {parts.local.name!r} keeps a state on each device, and the sum of these states on "
+            f"the server. Round {last} was made with {' and '.join(changed)}: with another value the devices' "
+            "states begin anew and the sum does not. Change this back, or begin a new generation with "
+            "`fedge-aggregator new-generation --keep-model`"
+        )
+
+
+def _today(registry: Registry[Any], part: Part) -> Part | None:
+    """A stored part with all options that it has by now; None: this program does not have it so."""
+    try:
+        return Part.of(registry, part.name, part.given)
+    except ValueError:
+        return None
 
 
 def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
