@@ -15,7 +15,7 @@ from agent.trainers.worker import Worker
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.local.sgd import train
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.registry import LOCAL, Entry
+from fedge.algorithms.registry import LOCAL, Entry, Need
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained, Trainer
 from fedge.data.disclosure import public, withheld
 from fedge.nn import Network
@@ -188,6 +188,18 @@ def test_a_trainer_of_the_owners_has_the_limit_as_an_error_whatever_the_plan_nam
     assert failed.reason == Reason.TOO_LONG
 
 
+class Plain:
+    """A part from outside with what is needed, and no more: it does not derive from the protocol's class."""
+
+    receives = sends = ()
+
+    def init(self, size: int) -> dict[str, np.ndarray]:
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        return Slow().work(job, cancelled)
+
+
 @pytest.mark.parametrize("name", ["nova", "dyn", "scaffold"])
 def test_a_trainer_of_the_owners_that_does_not_name_an_algorithm_with_a_half_on_the_server_declines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
@@ -204,6 +216,16 @@ def test_a_trainer_of_the_owners_that_does_not_name_an_algorithm_with_a_half_on_
     assert own.jobs == [], "before it trains"
 
 
+@pytest.mark.parametrize(("kind", "half"), [("server", True), ("rule", True), ("codec", False)])
+def test_a_half_on_the_server_is_a_rule_or_a_server_optimizer(tmp_path: Path, kind: str, half: bool) -> None:
+    LOCAL.add(Entry("local", "halved", Plain, needs=(Need(kind, ("some",)),)))
+    try:
+        outcome = worker(tmp_path, Halfway()).work(assignment(task(), Plan(epochs=1, local="halved")))
+    finally:
+        LOCAL.remove("halved")
+    assert isinstance(outcome, Failed if half else Done)
+
+
 def test_a_trainer_of_the_owners_that_names_the_algorithm_takes_part(tmp_path: Path) -> None:
     own = Halfway(algorithms=("nova",))
     assert isinstance(worker(tmp_path, own).work(assignment(task(), Plan(epochs=1, local="nova"))), Done)
@@ -216,15 +238,6 @@ def test_a_trainer_of_the_owners_may_stand_for_an_algorithm_that_is_whole(tmp_pa
 
 
 def test_a_part_from_outside_without_partial_has_the_limit_as_an_error(tmp_path: Path) -> None:
-    class Plain:
-        receives = sends = ()
-
-        def init(self, size: int) -> dict[str, np.ndarray]:
-            return {}
-
-        def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
-            return Slow().work(job, cancelled)
-
     LOCAL.add(Entry("local", "plain", Plain))
     try:
         plan = Plan(epochs=1_000, batch_size=1, local="plain")
