@@ -58,9 +58,9 @@ def check(trained: Trained, weights: Array, plan: Plan) -> None:
 def require_half(trainer: Trainer, plan: Plan) -> None:
     """Check that a trainer of the owner's does what the server's half of the algorithm relies on.
 
-    Where the local algorithm needs a certain rule or server optimizer, these compute with what the devices do:
-    `nova` multiplies by the steps that a device divides by. A trainer that does something else would spoil
-    the model, and its vectors do not show it. So it names the algorithms that it does, in `algorithms`.
+    Where the local algorithm needs a certain rule or server optimizer, these compute with what the devices
+    do: `nova` multiplies by the steps that a device divides by. A trainer that does something else would
+    spoil the model, and its vectors do not show it. So it names the algorithms that it does, in `algorithms`.
 
     Args:
         trainer: the owner's, not the built-in one.
@@ -74,8 +74,8 @@ def require_half(trainer: Trainer, plan: Plan) -> None:
         return
     if name not in getattr(trainer, "algorithms", ()):
         raise ValueError(
-            f"[plan] local = {name!r} has a half on the server, and the trainer of [trainer] use does not say "
-            f"that it does the device's: list {name!r} in its `algorithms`, or remove [trainer] use"
+            f"[plan] local = {name!r} has a half on the server, and the trainer of [trainer] use does not "
+            f"say that it does the device's: list {name!r} in its `algorithms`, or remove [trainer] use"
         )
 
 

@@ -112,7 +112,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
 
 
 def plan_of(state: Federation) -> Plan:
-    """The plan of the open round r: its learning rate is α · decay^(r-1), at least α · floor and `LOWEST_RATE`.
+    """The plan of the open round r: its learning rate is α · decay^(r-1), at least α · floor.
 
     It depends on the round and the settings alone, so it is the same after a restart.
     """

@@ -158,9 +158,9 @@ def _require_both_halves(ledger: LedgerReader, round_id: RoundId, parts: Parts, 
     kept = before.server == parts.server and any(need.kind == "local" for need in needs)
     if changed and (announced or kept):
         raise ConfigError(
-            f"[plan] local: {parts.local.name!r} keeps a state on each device, and the sum of these states on "
-            f"the server. Round {last} was made with {' and '.join(changed)}: with another value the devices' "
-            "states begin anew and the sum does not. Change this back, or begin a new generation with "
+            f"[plan] local: {parts.local.name!r} keeps a state on each device, and the sum of these on "
+            f"the server. Round {last} was made with {' and '.join(changed)}: with another value the "
+            "devices' states begin anew and the sum does not. Change this back, or begin a new generation with "
             "`fedge-aggregator new-generation --keep-model`"
         )
 

@@ -44,12 +44,12 @@ def test_it_ends_at_the_floor_which_is_a_part_of_the_first_rate() -> None:
 
 
 def test_without_a_floor_in_the_file_it_ends_at_a_thousandth(tmp_path: Path) -> None:
-    """Then a step of α g is still many units of a float32 weight, from which SCAFFOLD computes its variate."""
+    """Then a step of α g is still many units of a float32 weight, of which SCAFFOLD makes its variate."""
     assert PlanSection.model_validate({}).rate_floor == 1e-3
-    tables = {"plan": {"learning_rate": 0.5, "rate_decay": 1e-9, "codec": "float32"}}
+    plan = {"learning_rate": 0.5, "rate_decay": 1e-9, "codec": "float32"}
     found = []
     for name, more in (("default", {}), ("told", {"rate_floor": 0.25}), ("none", {"rate_floor": 0})):
-        lab = Lab(tmp_path / name, {"plan": {**tables["plan"], **more}})
+        lab = Lab(tmp_path / name, {"plan": {**plan, **more}})
         found.append(plan_of(replace(lab.state, round=RoundId(1, 3))).learning_rate)
         assert lab.state.plan.unknown == ()
         lab.ledger.close()

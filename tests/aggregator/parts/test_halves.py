@@ -58,7 +58,9 @@ def test_a_default_that_is_told_is_no_change(tmp_path: Path) -> None:
     lab.ledger.close()
 
 
-@pytest.mark.parametrize("other", [{"plan": {"local": "sgd", "codec": "float32"}}, {"plan": {"local": "prox"}}])
+@pytest.mark.parametrize(
+    "other", [{"plan": {"local": "sgd", "codec": "float32"}}, {"plan": {"local": "prox"}}]
+)
 def test_a_change_with_which_both_begin_anew_is_allowed(tmp_path: Path, other: dict[str, Any]) -> None:
     for name, tables in (("scaffold", SCAFFOLD), ("dyn", DYN)):
         lab = trained(tmp_path / name, tables)
