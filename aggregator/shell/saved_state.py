@@ -160,8 +160,8 @@ def _require_both_halves(ledger: LedgerReader, round_id: RoundId, parts: Parts, 
         raise ConfigError(
             f"[plan] local: {parts.local.name!r} keeps a state on each device, and the sum of these on "
             f"the server. Round {last} was made with {' and '.join(changed)}: with another value the "
-            "devices' states begin anew and the sum does not. Change this back, or begin a new generation with "
-            "`fedge-aggregator new-generation --keep-model`"
+            "devices' states begin anew and the sum does not. Change this back, or begin a new "
+            "generation with `fedge-aggregator new-generation --keep-model`"
         )
 
 
