@@ -10,7 +10,7 @@ from agent.trainers.assignment import Assignment
 from agent.trainers.built_in import BuiltIn
 from agent.trainers.figures import finite, measured
 from agent.trainers.time_limit import Allowance, Timekeeper
-from agent.trainers.vectors import check, encoded, received
+from agent.trainers.vectors import check, encoded, received, require_half
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import CODECS, LOCAL, Entry
 from fedge.algorithms.trainer import Job, Trained, Trainer
@@ -48,6 +48,8 @@ class Train:
             states.part(before or {}, "local/"),
         )
         job, cancelled = _within(settings.limits.seconds, job, cancelled, equipment.trainer)
+        if not isinstance(equipment.trainer, BuiltIn):
+            require_half(equipment.trainer, plan)
         trained = equipment.trainer.work(job, cancelled)
         check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)
@@ -112,7 +114,9 @@ def _within(limit_s: float | None, job: Job, cancelled: Cancelled, trainer: Trai
     if limit_s is None:
         return job, cancelled
     plan = job.plan
-    if isinstance(trainer, BuiltIn) and LOCAL.make(plan.local_name, plan.local_options).partial:
+    local = LOCAL.make(plan.local_name, plan.local_options)
+    # A part from outside may not derive from the protocol's class, and then may lack `partial`.
+    if isinstance(trainer, BuiltIn) and getattr(local, "partial", False):
         return replace(job, enough=Allowance(limit_s)), cancelled
     return job, Timekeeper(cancelled, plan.steps(len(job.X)), limit_s)
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.state import AlgorithmState
-from fedge.algorithms.plan import Plan
+from fedge.algorithms.plan import PartOptions, Plan
 from fedge.algorithms.protocols import State
+from fedge.algorithms.registry import CODECS, LOCAL, Registry
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 
@@ -37,18 +38,29 @@ def lineage_of(manifest: Manifest, plan: Plan, trainer: str) -> bytes:
 
     The lineage covers only what stays the same from round to round, so a device that misses rounds keeps its
     state. With another generation, task, algorithm, codec or trainer the same arrays would mean something
-    else.
+    else. An option that is told with its default is the same as one that is not told.
     """
     named = [
         manifest.generation,
         manifest.task.digest.hex(),
         trainer,
         plan.local_name,
-        plan.local_options or {},
+        _changed(LOCAL, plan.local_name, plan.local_options),
         plan.codec,
-        plan.codec_options or {},
+        _changed(CODECS, plan.codec, plan.codec_options),
     ]
     return sha256(json.dumps(named, sort_keys=True).encode()).digest()
+
+
+def _changed(registry: Registry[Any], name: str, options: PartOptions | None) -> PartOptions:
+    """The options that are not their defaults."""
+    entry = registry.entries().get(name)
+    fields = {} if entry is None else entry.options.model_fields
+    return {
+        key: value
+        for key, value in (options or {}).items()
+        if key not in fields or fields[key].default != value
+    }
 
 
 def pack(state: State) -> bytes:

@@ -11,7 +11,7 @@ from agent.trainers.assignment import Assignment
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS, Codec, State
 from fedge.algorithms.registry import LOCAL
-from fedge.algorithms.trainer import Trained
+from fedge.algorithms.trainer import Trained, Trainer
 
 Array = NDArray[Any]
 
@@ -53,6 +53,30 @@ def check(trained: Trained, weights: Array, plan: Plan) -> None:
             raise ValueError(f"the trainer returned {name} of shape {vector.shape}, expected {weights.shape}")
         if not np.isfinite(vector).all():
             raise ValueError(f"the trainer returned {name} with entries that are not finite")
+
+
+def require_half(trainer: Trainer, plan: Plan) -> None:
+    """Check that a trainer of the owner's does what the server's half of the algorithm relies on.
+
+    Where the local algorithm needs a certain rule or server optimizer, these compute with what the devices
+    do: `nova` multiplies by the steps that a device divides by. A trainer that does something else would
+    spoil the model, and its vectors do not show it. So it names the algorithms that it does, in `algorithms`.
+
+    Args:
+        trainer: the owner's, not the built-in one.
+        plan: names the algorithm.
+
+    Raises:
+        ValueError: it does not name this algorithm.
+    """
+    name = plan.local_name
+    if not any(need.kind in ("rule", "server") for need in LOCAL.entries()[name].needs):
+        return
+    if name not in getattr(trainer, "algorithms", ()):
+        raise ValueError(
+            f"[plan] local = {name!r} has a half on the server, and the trainer of [trainer] use does not "
+            f"say that it does the device's: list {name!r} in its `algorithms`, or remove [trainer] use"
+        )
 
 
 def encoded(

@@ -112,14 +112,15 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
 
 
 def plan_of(state: Federation) -> Plan:
-    """The plan of the open round r: its learning rate is α · decay^(r-1), at least `LOWEST_RATE`.
+    """The plan of the open round r: its learning rate is α · decay^(r-1), at least α · floor.
 
     It depends on the round and the settings alone, so it is the same after a restart.
     """
     if state.rate_decay == 1.0:
         return state.plan
     rate = state.plan.learning_rate
-    lowered = max(min(rate, LOWEST_RATE), rate * state.rate_decay ** max(0, state.round.round - 1))
+    lowest = max(min(rate, LOWEST_RATE), rate * state.rate_floor)
+    lowered = max(lowest, rate * state.rate_decay ** max(0, state.round.round - 1))
     return state.plan.model_copy(update={"learning_rate": lowered})
 
 

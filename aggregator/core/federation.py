@@ -63,6 +63,8 @@ class Federation:
     """The server optimizer that makes the next model of that vector."""
     rate_decay: float = 1.0
     """The factor of the plan's learning rate from round to round."""
+    rate_floor: float = 0.0
+    """The part of the plan's learning rate at which the decay ends."""
     clip: float | None = None
     """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
     None: none is wanted."""

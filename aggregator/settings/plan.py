@@ -19,8 +19,11 @@ class PlanSection(Plan):
 
     rate_decay: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     """The factor of the learning rate from round to round: round r of a generation is announced with
-    `learning_rate` · `rate_decay`^(r-1), but never less than 1e-12. It is not sent, so each device can do
-    it."""
+    `learning_rate` · `rate_decay`^(r-1), but never less than `rate_floor` says. It is not sent, so each
+    device can do it."""
+    rate_floor: float = Field(default=1e-3, ge=0, le=1, allow_inf_nan=False)
+    """The part of `learning_rate` at which `rate_decay` ends. With 0 the rate falls to 1e-12, where float32
+    weights no longer move."""
 
     _numbers = field_validator("*", mode="before")(number_of)
 
@@ -32,4 +35,4 @@ class PlanSection(Plan):
 
     def first(self) -> Plan:
         """The plan of the first round, as it is announced."""
-        return Plan(**self.model_dump(exclude={"rate_decay"}))
+        return Plan(**self.model_dump(exclude={"rate_decay", "rate_floor"}))

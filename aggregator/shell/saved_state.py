@@ -84,6 +84,7 @@ def load_state(
         stopping=stopping,
         plan=settings.plan.first(),
         rate_decay=settings.plan.rate_decay,
+        rate_floor=settings.plan.rate_floor,
         seed=settings.federation.seed,
         roster=devices.roster,
         max_samples=settings.federation.max_samples,

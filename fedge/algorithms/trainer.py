@@ -94,7 +94,12 @@ class Trained:
 
 
 class Trainer(Protocol):
-    """Trains, one job after another, on a thread of its own."""
+    """Trains, one job after another, on a thread of its own.
+
+    Some local algorithms have a half on the server: their entry needs a certain rule or server optimizer, as
+    that of `nova` does. A trainer takes part in such a round only if its attribute `algorithms` lists the
+    algorithm's name, and then has to return what that algorithm returns. Otherwise the device declines.
+    """
 
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Train from `job.weights` on all n samples.
@@ -106,7 +111,8 @@ class Trainer(Protocol):
                 do not catch what it raises.
 
         Returns:
-            Finite weights of shape (p,), whose difference from `job.weights` counts n times in the mean.
+            Finite weights of shape (p,), whose difference from `job.weights` counts as the round's rule says,
+            in FedAvg n times; and the further vectors that the plan's algorithm sends.
 
         Raises:
             Cancelled: `cancelled` returned True; nobody waits for the result any more.

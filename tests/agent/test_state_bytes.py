@@ -97,3 +97,5 @@ def test_a_lineage_is_of_what_stays_from_round_to_round() -> None:
         lineage(trainer="mine:make"),
     ]
     assert len({lineage(), *others}) == 1 + len(others)
+    told, kept = (lineage(plan=Plan(local="dyn", local_options=o)) for o in ({"alpha": 0.1}, None))
+    assert told == kept != lineage(plan=Plan(local="dyn", local_options={"alpha": 0.2})), "0.1 is the default"

@@ -15,6 +15,7 @@ from agent.trainers.worker import Worker
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.local.sgd import train
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import LOCAL, Entry, Need
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained, Trainer
 from fedge.data.disclosure import public, withheld
 from fedge.nn import Network
@@ -36,6 +37,7 @@ class Halfway:
     """A trainer of somebody's own: it halves the weights and adds noise, as often as the plan has steps."""
 
     jobs: list[Job] = field(default_factory=list)
+    algorithms: tuple[str, ...] = ()
 
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         self.jobs.append(job)
@@ -182,6 +184,66 @@ class Slow:
 def test_a_trainer_of_the_owners_has_the_limit_as_an_error_whatever_the_plan_names(tmp_path: Path) -> None:
     plan = Plan(epochs=1_000, batch_size=1, local="prox")
     failed = worker(tmp_path, Slow(), "[limits]\nseconds = 1e-6").work(assignment(task(), plan))
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.TOO_LONG
+
+
+class Plain:
+    """A part from outside with what is needed, and no more: it does not derive from the protocol's class."""
+
+    receives = sends = ()
+
+    def init(self, size: int) -> dict[str, np.ndarray]:
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        return Slow().work(job, cancelled)
+
+
+@pytest.mark.parametrize("name", ["nova", "dyn", "scaffold"])
+def test_a_trainer_of_the_owners_that_does_not_name_an_algorithm_with_a_half_on_the_server_declines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Rule `nova` would multiply the whole change by the steps, and server `dyn` correct by a state that no
+    device has."""
+    own, asked = Halfway(), assignment(task(), Plan(epochs=1, local=name))
+    assert asked.weights is not None
+    asked = replace(asked, more={"control": np.zeros_like(asked.weights)})
+    failed = worker(tmp_path, own).work(asked)
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.FAILED
+    assert_tells(caplog.text, name, "[trainer] use", "algorithms")
+    assert own.jobs == [], "before it trains"
+
+
+@pytest.mark.parametrize(("kind", "half"), [("server", True), ("rule", True), ("codec", False)])
+def test_a_half_on_the_server_is_a_rule_or_a_server_optimizer(tmp_path: Path, kind: str, half: bool) -> None:
+    LOCAL.add(Entry("local", "halved", Plain, needs=(Need(kind, ("some",)),)))
+    try:
+        outcome = worker(tmp_path, Halfway()).work(assignment(task(), Plan(epochs=1, local="halved")))
+    finally:
+        LOCAL.remove("halved")
+    assert isinstance(outcome, Failed if half else Done)
+
+
+def test_a_trainer_of_the_owners_that_names_the_algorithm_takes_part(tmp_path: Path) -> None:
+    own = Halfway(algorithms=("nova",))
+    assert isinstance(worker(tmp_path, own).work(assignment(task(), Plan(epochs=1, local="nova"))), Done)
+    assert len(own.jobs) == 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "prox"])
+def test_a_trainer_of_the_owners_may_stand_for_an_algorithm_that_is_whole(tmp_path: Path, name: str) -> None:
+    assert isinstance(worker(tmp_path, Halfway()).work(assignment(task(), Plan(epochs=1, local=name))), Done)
+
+
+def test_a_part_from_outside_without_partial_has_the_limit_as_an_error(tmp_path: Path) -> None:
+    LOCAL.add(Entry("local", "plain", Plain))
+    try:
+        plan = Plan(epochs=1_000, batch_size=1, local="plain")
+        failed = worker(tmp_path, None, "[limits]\nseconds = 1e-6").work(assignment(task(), plan))
+    finally:
+        LOCAL.remove("plain")
     assert isinstance(failed, Failed)
     assert failed.reason == Reason.TOO_LONG
 

@@ -1,6 +1,7 @@
 """`[plan] rate_decay`: the learning rate falls from round to round, by what is announced alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from tests.aggregator.stories import federation, of, only_manifest, running
 HALF = Plan(epochs=2, batch_size=8, learning_rate=0.5)
 
 
-def rate(number: int, decay: float, first: float = 0.5) -> float:
+def rate(number: int, decay: float, first: float = 0.5, floor: float = 0.0) -> float:
     plan = HALF.model_copy(update={"learning_rate": first})
-    return plan_of(federation(plan=plan, rate_decay=decay, round=RoundId(1, number))).learning_rate
+    state = federation(plan=plan, rate_decay=decay, rate_floor=floor, round=RoundId(1, number))
+    return plan_of(state).learning_rate
 
 
 def test_the_rate_of_round_r_is_the_first_times_the_decay_to_the_r_minus_1() -> None:
@@ -33,6 +35,31 @@ def test_it_never_reaches_zero() -> None:
     assert rate(10, 0.01) == LOWEST_RATE == 1e-12  # 0.5 · 1e-18
     assert rate(2**31 - 1, 1e-300) == LOWEST_RATE
     assert [rate(number, 0.5, first=1e-13) for number in (1, 2)] == [1e-13, 1e-13], "nor is it raised"
+
+
+def test_it_ends_at_the_floor_which_is_a_part_of_the_first_rate() -> None:
+    assert [rate(number, 0.5, floor=0.2) for number in (1, 2, 3, 4, 99)] == [0.5, 0.25, 0.125, 0.1, 0.1]
+    assert rate(99, 0.5, floor=1.0) == 0.5
+    assert rate(99, 0.5, first=1e-13, floor=0.2) == 1e-13
+
+
+def test_without_a_floor_in_the_file_it_ends_at_a_thousandth(tmp_path: Path) -> None:
+    """Then a step of α g is still many units of a float32 weight, of which SCAFFOLD makes its variate."""
+    assert PlanSection.model_validate({}).rate_floor == 1e-3
+    plan = {"learning_rate": 0.5, "rate_decay": 1e-9, "codec": "float32"}
+    found = []
+    for name, more in (("default", {}), ("told", {"rate_floor": 0.25}), ("none", {"rate_floor": 0})):
+        lab = Lab(tmp_path / name, {"plan": {**plan, **more}})
+        found.append(plan_of(replace(lab.state, round=RoundId(1, 3))).learning_rate)
+        assert lab.state.plan.unknown == ()
+        lab.ledger.close()
+    assert found == [0.5 * 1e-3, 0.125, LOWEST_RATE]
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.01, float("nan"), "low"])
+def test_what_is_no_floor_is_refused(floor: object) -> None:
+    with pytest.raises(ValidationError, match="rate_floor"):
+        PlanSection.model_validate({"rate_floor": floor})
 
 
 def test_without_decay_the_plan_is_the_configured_one() -> None:

@@ -13,6 +13,11 @@ value. After the steps
 
 in float64, rounded once; at the minimum this is the gradient of L_k. All g_k begin at zero. The server
 optimizer `dyn` has the other half; it needs no a, which cancels there.
+
+The server's u, times a, is the mean of all g_k. These end that: a device loses its state,
+`[rounds] clip_norm` shortens its update, or its update is set aside after it was admitted. The difference
+stays until the next generation. Until then the model goes to where the fleet's mean gradient is that
+difference, and not to where it is 0. A new generation that keeps the model ends this.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,8 @@ steps of `sgd` from the announced model w, which end in w_k, and sends the weigh
 
     v_k = w + (w_k - w) / τ_k
 
-in float64, rounded once. The rule `nova` puts the changes together and multiplies them by the steps that the
+in float64, rounded once; the rule multiplies the rounding too, so that after 1,000 steps a weight of 1 has an
+error of about 6e-5. The rule `nova` puts the changes together and multiplies them by the steps that the
 fleet took on average (equations (7) to (9)). So a device that takes more steps than others, because it has
 more samples or more time, does not draw the model to its own optimum. For plain steps ‖a_k‖₁ of the paper is
 τ_k. With momentum it is another number, so momentum is refused. Weight decay λ is part of the gradient.

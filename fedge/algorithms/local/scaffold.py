@@ -11,8 +11,17 @@ variate c, the device's own c_i, and K steps from the announced model w that end
 
 All variates begin at zero. S are the devices that count in the round, and N is the number of devices in the
 fleet, so a round of few devices moves c little. The means of weights and of Δ give each device the same
-weight; so c is the mean of all c_i in each round. That fails with other weights, or with momentum, for which
+weight; so c is the mean of all c_i. That fails with other weights, or with momentum, for which
 (w - w_i) / (K α) is no mean of gradients. Weight decay λ is part of the gradient.
+
+These take c away from the mean of all c_i: a device loses its state, `[rounds] clip_norm` shortens a Δ, or an
+update is set aside after it was admitted. The difference stays until the next generation. Until then the
+model goes to where the fleet's mean gradient is that difference, and not to where it is 0. A new generation
+that keeps the model ends this.
+
+The weights are float32, so (w - w_i) / (K α) has an error of about 6e-8 |w| / (α √K) in each entry. Where |w|
+is 1 and K is 20, that is 1e-3 with α = 1e-5, and 1e-2 with α = 1e-6: keep α above that, also by
+`[plan] rate_floor`.
 """
 
 from collections.abc import Callable

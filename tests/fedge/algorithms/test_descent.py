@@ -73,6 +73,22 @@ def test_a_gradient_is_shortened_by_its_length_over_all_layers() -> None:
     assert np.linalg.norm(shortened(g, bound)) < np.linalg.norm(g)
 
 
+@pytest.mark.parametrize("bound", [None, 0.05])
+def test_samples_in_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch, bound: float | None) -> None:
+    """In blocks of 3 rows the gradient comes whole, in one piece; the mean is of all 23 rows."""
+    plan = Plan(epochs=3, batch_size=0, learning_rate=0.1, momentum=0.5, weight_decay=0.1, max_gradient=bound)
+    made = []
+    for entries in (2**20, 15):  # the widest layer has 5
+        monkeypatch.setattr("fedge.nn.network.BLOCK_ENTRIES", entries)
+        network, w, X_, y_ = mlp()
+        begun = w.copy()
+        more = {"pull": 0.7, "anchor": begun, "offset": np.full_like(w, 0.3)}
+        descend(network, w, X_, y_, plan, np.random.default_rng(0), **more)
+        made.append(w)
+    equal(*made)
+    assert np.abs(made[0] - begun).max() > 0.1
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_bound_that_is_never_reached_changes_no_bit(dtype: Any) -> None:
     network, w, X_, y_ = mlp(dtype)
