@@ -40,6 +40,6 @@ def incompatibility(parts: Parts, size: int, plan: Plan | None = None) -> str | 
     if most + 65_536 > MAX_SIZE:
         return (
             f"[plan] codec: an update of {size} weights may take {most} bytes with {parts.codec.name!r}, "
-            f"and a message has {MAX_SIZE} at most: make the network smaller, or set another codec"
+            f"and a message has {MAX_SIZE} at most: make the network smaller, or choose another codec"
         )
     return None
