@@ -9,9 +9,12 @@ needs two.
 
 import math
 from collections.abc import Set
+from typing import TYPE_CHECKING
 
-from aggregator.core.federation import Federation
 from aggregator.phases.phase import phase_of
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.core.federation import Federation
 
 FEWEST = 2
 """The smallest number of updates that a share of the devices can mean."""
@@ -40,20 +43,20 @@ def quorum_of(
     return wanted if target is None else min(wanted, target)
 
 
-def next_quorum(state: Federation) -> int | None:
+def next_quorum(state: "Federation") -> int | None:
     """The number of updates that an attempt needs if it begins now; None: the rule is a number."""
     rules = state.rules
     return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
 
 
-def quorum_now(state: Federation) -> int:
+def quorum_now(state: "Federation") -> int:
     """The quorum of the open attempt, as a number."""
     if isinstance(state.rules.quorum, int):
         return state.rules.quorum
     return FEWEST if state.quorum is None else state.quorum
 
 
-def updates_needed(state: Federation) -> int:
+def updates_needed(state: "Federation") -> int:
     """The number of admitted updates that closes the open round; a round that only measures needs none.
 
     Updates that did not make a model are not enough again: at least one more is needed.
