@@ -218,7 +218,7 @@ from tests.aggregator.test_closer import JOB
 begun = threading.Event()
 noise = np.random.default_rng(0).random(100_000)
 
-def endless(_whole):
+def endless(*_sums):
     while True:
         np.sort(noise)
         begun.set()
