@@ -34,7 +34,7 @@ variant = noted_in(VARIANTS)
 
 @variant("the mean is summed in the order of arrival, in float32", Invariant.MEAN, within=20)
 def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
-    def finish(contributions: list[Contribution]) -> tuple[Any, int]:
+    def finish(contributions: list[Contribution], *_dtype: object) -> tuple[Any, int]:
         samples = sum(contribution.samples for contribution in contributions)
         total = np.zeros_like(contributions[0].vector)
         for contribution in contributions:
