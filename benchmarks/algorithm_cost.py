@@ -24,10 +24,9 @@ import numpy as np
 from benchmarks.machine import description
 from benchmarks.verdict import Goal, arguments, judged
 from fedge.algorithms.composition import USUAL
-from fedge.algorithms.local.sgd import never
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import CODECS, LOCAL
-from fedge.algorithms.trainer import Job
+from fedge.algorithms.trainer import Job, never
 from fedge.nn import Network, NetworkSpec, initialize
 
 SPEC = NetworkSpec.model_validate(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.verdict import Goal, arguments, judged
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize

@@ -40,7 +40,7 @@ from aggregator.core.advice import Sizes, propose
 from aggregator.core.mixes import Mix, mix_of
 from benchmarks import plans_curves
 from benchmarks.machine import description
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.mean import Contribution

@@ -23,7 +23,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 import numpy as np
 
 from benchmarks.verdict import Goal, arguments, judged
-from fedge.algorithms.local.sgd import descend
+from fedge.algorithms.local.descent import descend
 from fedge.algorithms.plan import Plan
 from fedge.nn import Network, NetworkSpec, initialize
 

@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 from pydantic import Field
 
-from fedge.algorithms.local.sgd import batches
+from fedge.algorithms.local.descent import batches
 from fedge.algorithms.protocols import LocalAlgorithm, State
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained

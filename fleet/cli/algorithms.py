@@ -203,8 +203,7 @@ def _formulas() -> Iterator[str]:
     """Yield the rest of each local algorithm's docstring, behind the paper."""
     for name, entry in sorted(REGISTRIES["local"].built_in().items()):
         yield f"\n#### `{name}`\n"
-        rest = inspect.getdoc(inspect.getmodule(entry.make)).partition("\n\n")[2]  # type: ignore[union-attr]
-        for paragraph in rest.split("\n\n"):
+        for paragraph in _text(entry).split("\n\n")[1:]:
             if paragraph.startswith("    "):
                 yield f"\n```\n{_block(paragraph)}\n```\n"
             elif text := _behind(_line(paragraph), paper(entry) or ""):
@@ -303,8 +302,12 @@ def _state(part: Any) -> str:
 
 
 def _paragraphs(entry: Entry[Any]) -> list[str]:
-    module = inspect.getmodule(entry.make)
-    return [_line(paragraph) for paragraph in (inspect.getdoc(module) or "").split("\n\n")]
+    return [_line(paragraph) for paragraph in _text(entry).split("\n\n")]
+
+
+def _text(entry: Entry[Any]) -> str:
+    """The docstring of the part's file."""
+    return inspect.getdoc(inspect.getmodule(entry.make)) or ""
 
 
 def _block(text: str) -> str:

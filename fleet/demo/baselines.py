@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from agent.data.dataset import Dataset
 from aggregator.aggregation.survey import EXACT, RULE, Measured, Unmeasured, standardize
-from fedge.algorithms.local.sgd import never, train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.trainer import never
 from fedge.data.moments import measure
 from fedge.errors import DataError
 from fedge.nn import Network, initialize

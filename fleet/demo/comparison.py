@@ -13,8 +13,8 @@ from agent.shell import model_file
 from aggregator.config import FederationSettings
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS
 from aggregator.ledger.layout import FILE as LEDGER
-from fedge.algorithms.local.sgd import never
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.trainer import never
 from fedge.wire.messages.task import Task
 from fleet.demo import baselines, history, learning, scoring, verification
 from fleet.demo.baselines import Alone, Predicted

@@ -14,7 +14,7 @@ from agent.core.state import AlgorithmState
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
 from fedge.algorithms.codecs import float32
-from fedge.algorithms.local import sgd
+from fedge.algorithms.local import descent
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import Entry, registered
 from fedge.algorithms.trainer import Job, Trained
@@ -50,7 +50,7 @@ class Drifting:
         return {"runs": np.array(0)}
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
-        trained = sgd.train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled)
+        trained = descent.train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled)
         vectors = {
             "weights": trained.vector,
             "extra": np.zeros_like(trained.vector),

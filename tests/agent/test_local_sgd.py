@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedge.algorithms.local.sgd import batches, descend, train
+from fedge.algorithms.local.descent import batches, descend, train
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.plan import Plan, fedsgd
 from fedge.algorithms.trainer import Cancelled, Diverged

@@ -13,7 +13,7 @@ from agent.trainers.assignment import Assignment
 from agent.trainers.built_in import BuiltIn
 from agent.trainers.worker import Worker
 from fedge.algorithms.codecs import float32
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LOCAL, Entry, Need
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained, Trainer

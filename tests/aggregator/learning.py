@@ -12,7 +12,7 @@ from agent.data.dataset import Dataset
 from agent.data.division import divide
 from agent.data.moments import measured
 from aggregator.aggregation.survey import Measured, standardize
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.data.moments import Moments, withhold

@@ -17,7 +17,7 @@ from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.data.moments import measure
 from fedge.errors import ConfigError, DamagedState

@@ -6,7 +6,7 @@ import pytest
 from aggregator.aggregation.models import first_weights
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.settings.rounds import RoundsSection
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial

@@ -12,7 +12,7 @@ from aggregator.config import FederationSettings
 from aggregator.export.manifest import ONNX
 from aggregator.export.metadata import Origin
 from aggregator.export.model_files import write
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LAYERS, load
 from fedge.errors import ConfigError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.survey import RULE, standardize
-from fedge.algorithms.local.sgd import train
+from fedge.algorithms.local.descent import train
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
 from fedge.algorithms.rules.mean import MAX_SAMPLES, Contribution, finish, order, partial
 from fedge.nn import Network, initialize

@@ -16,18 +16,36 @@ Pascanu, Mikolov, Bengio 2013, "On the difficulty of training recurrent neural n
 
 from collections.abc import Callable, Iterator
 from math import isfinite, sqrt
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.trainer import Cancelled, Diverged, Trained, never
+from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained, never
 from fedge.data.disclosure import public
 from fedge.nn import Network
 from fedge.nn.layer import Piece
 
 Array = NDArray[Any]
+
+
+class Terms(TypedDict, total=False):
+    """What a local algorithm adds to the steps of `train`; without them it is `sgd`."""
+
+    pull: float
+    """How strongly a step is drawn to the anchor."""
+    anchor: Array
+    """Of shape (p,); needed where `pull` is not 0."""
+    offset: Array
+    """Added to each step's v, of shape (p,)."""
+    enough: Callable[[], bool]
+    """Called before each step but the first; True ends training here."""
+
+
+def train_job(job: Job, cancelled: Callable[[], bool], **terms: Unpack[Terms]) -> Trained:
+    """Train as a job says: `train` from its announced weights."""
+    return train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled, **terms)
 
 
 def train(
@@ -38,11 +56,7 @@ def train(
     plan: Plan,
     rng: "np.random.Generator",
     cancelled: Callable[[], bool] = never,
-    *,
-    pull: float = 0.0,
-    anchor: Array | None = None,
-    offset: Array | None = None,
-    enough: Callable[[], bool] = never,
+    **terms: Unpack[Terms],
 ) -> Trained:
     """Train `plan.epochs` epochs from w, of shape (p,), which is not changed.
 
@@ -56,10 +70,7 @@ def train(
         plan: epochs, batch size, α, μ, λ, G.
         rng: shuffles the samples anew in each epoch; not used when one batch holds them all.
         cancelled: called before each step.
-        pull: how strongly a step is drawn to the anchor.
-        anchor: of shape (p,); needed where `pull` is not 0.
-        offset: added to each step's v, of shape (p,).
-        enough: called before each step but the first; True ends training here.
+        terms: what a local algorithm adds to the steps.
 
     Raises:
         Diverged: the loss or the weights are not finite.
@@ -78,19 +89,7 @@ def train(
                     "the model is bad, or samples are out of range here; the learning rate is not to blame"
                 ),
             )
-        steps = descend(
-            network,
-            vector,
-            X,
-            y,
-            plan,
-            rng,
-            cancelled,
-            pull=pull,
-            anchor=anchor,
-            offset=offset,
-            enough=enough,
-        )
+        steps = descend(network, vector, X, y, plan, rng, cancelled, **terms)
         loss_after = network.loss(vector, X, y)
     if not isfinite(loss_after):
         raise Diverged(

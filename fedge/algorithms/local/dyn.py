@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedge.algorithms.local.descent import rounded, train
+from fedge.algorithms.local.descent import rounded, train_job
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Need, Options
 from fedge.algorithms.trainer import Job, Trained
@@ -60,18 +60,7 @@ class Dyn(LocalAlgorithm):
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Take the plan's steps on the corrected loss."""
         known, kind = job.state[GRADIENT], job.network.dtype
-        trained = train(
-            job.network,
-            job.weights,
-            job.X,
-            job.y,
-            job.plan,
-            job.rng,
-            cancelled,
-            pull=self._alpha,
-            anchor=job.weights,
-            offset=-known,
-        )
+        trained = train_job(job, cancelled, pull=self._alpha, anchor=job.weights, offset=-known)
         moved = np.subtract(trained.vector, job.weights, dtype=np.float64)
         after = rounded(known - self._alpha * moved, kind, job.plan.learning_rate)
         return replace(trained, state={GRADIENT: after})

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.local.descent import train
+from fedge.algorithms.local.descent import train_job
 from fedge.algorithms.protocols import WEIGHTS, LocalAlgorithm
 from fedge.algorithms.registry import Entry, Need
 from fedge.algorithms.trainer import Job, Trained
@@ -41,16 +41,7 @@ class Nova(LocalAlgorithm):
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Take the plan's steps, or as many as `job.enough` allows; send the change of a mean step."""
-        trained = train(
-            job.network,
-            job.weights,
-            job.X,
-            job.y,
-            job.plan,
-            job.rng,
-            cancelled,
-            enough=job.enough,
-        )
+        trained = train_job(job, cancelled, enough=job.enough)
         change = np.subtract(trained.vector, job.weights, dtype=np.float64) / trained.steps
         sent = (job.weights + change).astype(job.network.dtype)
         return replace(trained, vectors={WEIGHTS: sent}, model=trained.vector)

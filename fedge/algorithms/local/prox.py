@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedge.algorithms.local.descent import train
+from fedge.algorithms.local.descent import train_job
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Job, Trained
@@ -45,18 +45,7 @@ class Prox(LocalAlgorithm):
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Take the plan's steps, or as many as `job.enough` allows."""
-        return train(
-            job.network,
-            job.weights,
-            job.X,
-            job.y,
-            job.plan,
-            job.rng,
-            cancelled,
-            pull=self._mu,
-            anchor=job.weights,
-            enough=job.enough,
-        )
+        return train_job(job, cancelled, pull=self._mu, anchor=job.weights, enough=job.enough)
 
 
 ENTRY = Entry("local", "prox", Prox, ProxOptions)

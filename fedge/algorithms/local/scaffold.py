@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.local.descent import rounded, train
+from fedge.algorithms.local.descent import rounded, train_job
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Need
 from fedge.algorithms.trainer import Job, Trained
@@ -54,16 +54,7 @@ class Scaffold(LocalAlgorithm):
         """Take the plan's steps with the correction; send the weights and the variate's difference."""
         fleet, own = job.received[CONTROL], job.state[CONTROL]
         kind = job.network.dtype
-        trained = train(
-            job.network,
-            job.weights,
-            job.X,
-            job.y,
-            job.plan,
-            job.rng,
-            cancelled,
-            offset=np.subtract(fleet, own, dtype=kind),
-        )
+        trained = train_job(job, cancelled, offset=np.subtract(fleet, own, dtype=kind))
         rate = job.plan.learning_rate
         moved = np.subtract(job.weights, trained.vector, dtype=np.float64)
         change = rounded(moved / (trained.steps * rate) - fleet, kind, rate)

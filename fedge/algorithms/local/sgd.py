@@ -10,12 +10,10 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from fedge.algorithms.local.descent import batches, descend, train
+from fedge.algorithms.local.descent import train_job
 from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry
-from fedge.algorithms.trainer import Job, Trained, never
-
-__all__ = ["ENTRY", "Sgd", "batches", "descend", "never", "train"]
+from fedge.algorithms.trainer import Job, Trained
 
 
 class Sgd(LocalAlgorithm):
@@ -29,8 +27,8 @@ class Sgd(LocalAlgorithm):
         return {}
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
-        """As `train`."""
-        return train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled)
+        """Take the plan's steps."""
+        return train_job(job, cancelled)
 
 
 ENTRY = Entry("local", "sgd", Sgd)

@@ -15,7 +15,8 @@ from aggregator.aggregation.replay import replay
 from aggregator.ledger.layout import FILE as LEDGER
 from examples.extend import proximal
 from fedge import Algorithm, ConfigError, FedgeError, Plan, simulate
-from fedge.algorithms.local.sgd import Sgd, train
+from fedge.algorithms.local.descent import train
+from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import LOCAL, Entry
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
