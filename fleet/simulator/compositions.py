@@ -56,6 +56,14 @@ class Composition:
         return self.local in ("scaffold", "dyn")
 
     @property
+    def newer(self) -> bool:
+        """Whether an older program could have ignored a part of the plan.
+
+        A restarted device makes its update again then, unless it counts or has a state.
+        """
+        return self.drawn and (self.local != "sgd" or self.max_gradient is not None)
+
+    @property
     def adds_up(self) -> bool:
         """Whether server or devices add something up over rounds, so that one extreme value stays in it."""
         return self.stateful or self.server == "momentum"
@@ -74,8 +82,9 @@ class Composition:
             "learning_rate": self.rate,
             "rate_decay": self.rate_decay,
             "rate_floor": FLOOR,
-            "local": self.local,
         }
+        if self.local != "sgd":
+            plan["local"] = self.local
         if self.local_options:
             plan["local_options"] = dict(self.local_options)
         if self.max_gradient is not None:

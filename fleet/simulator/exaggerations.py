@@ -23,6 +23,7 @@ from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
+from fleet.simulator.boasts import further
 from fleet.simulator.extremes import Extreme, extremes, frames
 from fleet.simulator.oracle import Made
 from fleet.simulator.updates import update
@@ -147,7 +148,8 @@ def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Mess
     if kind is Survey:
         moments = Moments.from_bytes(_COLUMN, 1)
         return Survey(**where, base=task, samples=100, features=moments.to_bytes())
-    honest = update(here, model, device, 100, np.ones(4, np.float32), {})
+    more = {name: np.ones(4, np.float32) for name in further(manifest)} if manifest is not None else {}
+    honest = update(here, model, device, 100, np.ones(4, np.float32), {}, vectors=more)
     if kind is Update:
         return honest
     payload = pack(honest)

@@ -34,6 +34,11 @@ ACCURACY = 0.9
 """The accuracy at which learning ends; no honest stand-in reports as much."""
 
 
+def _odd(what: Odd, with_: Composition) -> Odd:
+    """What is unusual about a device: where something adds up, the largest weights would stay in it."""
+    return "far away" if what == "as large as can be" and with_.adds_up else what
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a world is like, apart from its faults."""
@@ -88,6 +93,6 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         stateful=with_.stateful if with_.drawn else seed % STATEFUL_ONE_IN == STATEFUL_ONE_IN - 1,
         clips=seed % ODD_OF != UNCLIPPED,
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
-        odd=ODD.get(seed % ODD_OF, {}),
+        odd={number: _odd(what, with_) for number, what in ODD.get(seed % ODD_OF, {}).items()},
         composition=with_,
     )

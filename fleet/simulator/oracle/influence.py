@@ -43,15 +43,14 @@ def require_influence(
         rest = mean(others, uniform=with_.uniform, exact=True)
         most = CLIP_NORM * usual / (1 + len(parts) // 2) + share * length(start, rest)
         size = max(map(abs, [*start, *rest]))
-        if name == "weights" and with_.server == "average" and with_.server_options["rate"] == 1.0:
-            factor = 1.0
-            if with_.rule == "nova":
-                factor = _steps(round_id, parts, liar, weights, base)
+        told = mean(parts, uniform=with_.uniform, exact=True)
+        if name == "weights":
+            plain = with_.server == "average" and with_.server_options["rate"] == 1.0
+            told = weights if plain else made.aggregate  # the model itself where it is the aggregate
+            factor = _steps(round_id, parts, liar, told, base) if with_.rule == "nova" else 1.0
             rest = [w + factor * (r - w) for w, r in zip(base, rest, strict=True)]
-            found = length(rest, weights)
             most *= factor
-        else:
-            found = length(rest, mean(parts, uniform=with_.uniform, exact=True))
+        found = length(rest, told)
         if found > most * (1 + SLACK) + SLACK * size:
             raise Violation(
                 Invariant.INFLUENCE,
@@ -60,11 +59,11 @@ def require_influence(
 
 
 def _steps(
-    round_id: RoundId, parts: Sequence[Counted], liar: int, weights: Numbers, base: Numbers
+    round_id: RoundId, parts: Sequence[Counted], liar: int, told: Numbers, base: Numbers
 ) -> float:
     """Check by how much a liar changes the mean number of steps; returns that of the round.
 
-    It is told by the model: weights = base + τ (mean - base), in the entry that moves most.
+    It follows from the aggregate, which is base + τ (mean - base), in the entry that moves most.
     """
     whole = mean(parts, exact=True)
     i = max(range(len(base)), key=lambda i: abs(whole[i] - base[i]))
@@ -72,7 +71,7 @@ def _steps(
     total = sum(part.weight for part in parts)
     others = [part for n, part in enumerate(parts) if n != liar]
     rest = float(Fraction(sum(p.weight * p.steps for p in others), sum(p.weight for p in others)))
-    tau = (weights[i] - base[i]) / moved if moved else rest
+    tau = (told[i] - base[i]) / moved if moved else rest
     share = parts[liar].weight / total
     middle = median_low([part.told_steps for part in parts])
     low, high = rest - share * rest, rest + share * MAX_WEIGHT * middle
