@@ -13,6 +13,7 @@ from fedge.data.moments import Moments
 from fedge.errors import ProtocolError
 from fedge.transport import Publication
 from fedge.wire import encoding
+from fedge.wire.capabilities import can
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
@@ -144,6 +145,7 @@ def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Mess
             version="0",
             generation=here.generation,
             round=here.round,
+            can=_asked(manifest),
         )
     if kind is Survey:
         moments = Moments.from_bytes(_COLUMN, 1)
@@ -155,6 +157,13 @@ def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Mess
     payload = pack(honest)
     digest = hashlib.sha256(payload).digest()
     return Frame(id=digest, i=0, n=1, size=len(payload), data=payload)
+
+
+def _asked(manifest: Manifest | None) -> tuple[str, ...] | None:
+    """What a device says that it can do, so that it may take part in a round that a newer program needs."""
+    plan = None if manifest is None else manifest.plan
+    newer = plan is not None and (plan.local is not None or plan.max_gradient is not None)
+    return tuple(sorted(can())) if newer else None
 
 
 _COLUMN = b"".join(bytes.fromhex(double) for double in ("0000000000005940", "0" * 16, "000000000000f03f"))

@@ -109,8 +109,6 @@ def the_plans_steps_instead_of_those_taken(patch: Patch) -> None:
     "the aggregator does not bound the steps that devices tell",
     Invariant.INFLUENCE,
     Invariant.MEAN,
-    Invariant.MODEL_USABLE,
-    Invariant.SETTING_ASIDE,
     within=100,
     needs=["a composition", "a lying member", "nova's steps"],
 )
