@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import algorithm_cost
-from benchmarks.algorithm_cost import Cost, goals, measure, report, table
+from benchmarks.algorithm_cost import MOST_MORE, Cost, goals, measure, report, table
 from benchmarks.verdict import judged
+from fedge.algorithms.local.scaffold import Scaffold
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +24,13 @@ def test_vectors_and_state_are_counted_in_models(costs: dict[str, Cost]) -> None
 def test_memory_and_time_are_told_beside_sgd(costs: dict[str, Cost]) -> None:
     assert (costs["sgd"].ram, costs["sgd"].seconds) == (0, 1)
     assert costs["scaffold"].ram >= 1, "its next state is one more vector"
+    assert costs["scaffold"].ram <= Scaffold.memory + MOST_MORE, "as the owner's limit counts it"
     assert costs["scaffold"].seconds > 0
 
 
 def test_what_costs_more_than_is_stated_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
-    least = Cost("x", received=1, sent=1, state=0, ram=0, seconds=1)
-    for changes in ({"received": 3}, {"sent": 3}, {"state": 1.5}, {"ram": 6.5}, {"seconds": 2.5}):
+    least = Cost("scaffold", received=1, sent=1, state=0, ram=0, seconds=1)
+    for changes in ({"received": 3}, {"sent": 3}, {"state": 1.5}, {"ram": 2.1}, {"seconds": 2.5}):
         found = [least, replace(least, **changes)]
         assert [goal.met for goal in goals(found)].count(False) == 1
         assert judged(report(found), table(found), goals(found), as_json=True) == 1

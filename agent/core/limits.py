@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent.settings.limits import LimitsSettings
 from agent.settings.sources import DEFAULT_SOURCE
+from fedge.algorithms.cost import cost_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.reasons import Reason
 
@@ -34,6 +35,28 @@ def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objectio
     if plan is not None and limits.epochs is not None and plan.epochs > limits.epochs:
         detail = f"the plan asks for {plan.epochs} epochs, [limits] epochs is {limits.epochs}"
         yield Objection(Reason.TOO_MANY_EPOCHS, detail)
+
+
+def beyond_room(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objection]:
+    """Find objections to the disk and memory that the round's algorithm takes (`fedge.algorithms.cost`)."""
+    plan, model = manifest.plan, manifest.model
+    if plan is None or model is None or (limits.state_bytes is None and limits.memory_bytes is None):
+        return
+    cost = cost_of(plan, model.size)
+    if cost is None:  # a part that this device lacks: it declines for that
+        return
+    if limits.state_bytes is not None and cost.state > limits.state_bytes:
+        detail = (
+            f"the algorithm {plan.local_name!r} keeps about {cost.state} bytes on disk, "
+            f"[limits] state_bytes is {limits.state_bytes}"
+        )
+        yield Objection(Reason.TOO_MUCH_STATE, detail)
+    if limits.memory_bytes is not None and cost.memory > limits.memory_bytes:
+        detail = (
+            f"the algorithm {plan.local_name!r} takes about {cost.memory} bytes of memory for its vectors, "
+            f"[limits] memory_bytes is {limits.memory_bytes}"
+        )
+        yield Objection(Reason.TOO_MUCH_MEMORY, detail)
 
 
 def beyond_sources(limits: LimitsSettings, offered: frozenset[str], asked: str | None) -> Iterator[Objection]:

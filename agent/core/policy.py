@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 from agent.core.conditions import objections
 from agent.core.device import Device
-from agent.core.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
+from agent.core.limits import (
+    Objection,
+    beyond_budget,
+    beyond_plan,
+    beyond_room,
+    beyond_sources,
+    expected_bytes,
+)
 from fedge.wire.capabilities import lacking, of_manifest, of_model
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.reasons import Reason
@@ -15,6 +22,7 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
     """Find all objections to the work of a round, as far as the round is known."""
     yield from beyond_program(state, manifest)
     yield from beyond_plan(state.limits, manifest)
+    yield from beyond_room(state.limits, manifest)
     if not state.lacks_task:
         yield from objections_to_source(state)
     yield from objections(state.conditions, state.readings)

@@ -82,6 +82,10 @@ class LocalAlgorithm(Protocol):
     """Whether fewer steps than the plan's are a result: if the owner's time ends, `job.enough` says so, and
     what is done by then is sent."""
 
+    memory: ClassVar[float] = 6.0
+    """The most memory that a round takes beyond that of `sgd`, in vectors of the size of the weights in
+    float32. An owner's `[limits] memory_bytes` counts it; a part that does not say it counts as 6."""
+
     def init(self, size: int) -> State:
         """The state before the first round, for a model of `size` weights; {} without state."""
 

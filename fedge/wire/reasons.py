@@ -50,6 +50,8 @@ class Reason(StrEnum):
     # A device's owner does not allow it:
     TOO_MANY_EPOCHS = "too_many_epochs"
     TOO_LONG = "too_long"
+    TOO_MUCH_STATE = "too_much_state"
+    TOO_MUCH_MEMORY = "too_much_memory"
     UNKNOWN_SOURCE = "unknown_source"
     FORBIDDEN_SOURCE = "forbidden_source"
     # A device's owner does not allow it now:

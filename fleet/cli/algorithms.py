@@ -50,10 +50,10 @@ class Measured:
 
 MEASURED: Mapping[str, Measured] = {
     "sgd": Measured(ram=0.0, seconds=1.0),
-    "dyn": Measured(ram=5.8, seconds=1.5),
-    "nova": Measured(ram=4.8, seconds=1.0),
+    "dyn": Measured(ram=3.0, seconds=1.5),
+    "nova": Measured(ram=1.2, seconds=1.0),
     "prox": Measured(ram=1.0, seconds=1.3),
-    "scaffold": Measured(ram=5.0, seconds=1.1),
+    "scaffold": Measured(ram=2.0, seconds=1.1),
 }
 """By the name of the local algorithm; the middle of three runs."""
 MACHINE = "2 cores, x86-64, Python 3.11, beside other work; the middle of three runs"
@@ -130,7 +130,8 @@ COST = """
 The unit is the model: four bytes a weight. A device receives `weights` and each further vector that the
 algorithm receives, once a round. With the codec `float32` it sends a model's bytes for each vector that it
 sends. Its state is on the device's disk between rounds; while an update waits for its answer, the next
-state is there too. The limits of a device's owner ([device.md](device.md)) hold for each algorithm.
+state is there too. The limits of a device's owner ([device.md](device.md)) hold for each algorithm: a device
+declines a round whose state or vectors would take more than `state_bytes` or `memory_bytes`.
 
 "RAM" is the most memory of a round beyond that of `sgd`. "Seconds" is the CPU time of a round, as a
 multiple of that of `sgd`. Both were measured with a network of 199,210 weights:

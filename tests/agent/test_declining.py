@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.conditions import Readings
@@ -65,6 +67,25 @@ def test_too_many_epochs_are_declined_before_anything_is_fetched() -> None:
     assert state.declined.reason == Reason.TOO_MANY_EPOCHS
     assert_tells(state.declined.detail, "6 epochs", "[limits] epochs", "5")
     assert isinstance(step(limited, announced(manifest(plan=Plan(epochs=5))))[0].work, Fetching)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (LimitsSettings(state_bytes=1), Reason.TOO_MUCH_STATE),
+        (LimitsSettings(memory_bytes=1), Reason.TOO_MUCH_MEMORY),
+    ],
+)
+def test_an_algorithm_that_takes_too_much_is_declined_before_anything_is_fetched(
+    limits: LimitsSettings, expected: Reason
+) -> None:
+    limited = replace(CONNECTED, limits=limits)
+    state, effects = step(limited, announced(manifest(plan=Plan(epochs=1, local="dyn"))))
+    assert isinstance(state.work, Idle)
+    assert kinds(effects) == [do.SaveSeen, do.Log, do.PublishStatus]
+    assert reason(state) is expected
+    free, _ = step(replace(limited, limits=LimitsSettings()), announced(manifest(plan=Plan(local="dyn"))))
+    assert isinstance(free.work, Fetching)
 
 
 def test_what_stays_so_is_not_asked_again() -> None:

@@ -1,6 +1,8 @@
 """The most that a federation may ask, and what the owner is told of it."""
 
-from agent.core.limits import beyond_budget, beyond_plan, beyond_sources, expected_bytes
+import pytest
+
+from agent.core.limits import beyond_budget, beyond_plan, beyond_room, beyond_sources, expected_bytes
 from agent.settings.limits import LimitsSettings
 from fedge.algorithms.plan import Plan
 from fedge.wire.messages.frame import Blob
@@ -35,6 +37,56 @@ def test_epochs() -> None:
     (objection,) = beyond_plan(limits, manifest(11))
     assert objection.reason == Reason.TOO_MANY_EPOCHS
     assert_tells(objection.detail, "11 epochs", "[limits] epochs", "10")
+
+
+def asked(model_bytes: int, **plan: object) -> Manifest:
+    """A round of training with a model of this size."""
+    made = manifest(1)
+    return made.model_copy(
+        update={
+            "plan": Plan(epochs=1, **plan),  # type: ignore[arg-type]
+            "model": MODEL.model_copy(update={"size": model_bytes}),
+        }
+    )
+
+
+def test_disk_for_the_state() -> None:
+    """FedDyn keeps one vector, and the next one while an update waits: 2 × 8,000. SCAFFOLD's model has two
+    vectors, so each has 4,000 bytes: 2 × 4,000."""
+    for name, bytes_kept in (("dyn", 16_000), ("scaffold", 8_000)):
+        assert not list(beyond_room(LimitsSettings(state_bytes=bytes_kept), asked(8_000, local=name)))
+        (objection,) = beyond_room(LimitsSettings(state_bytes=bytes_kept - 1), asked(8_000, local=name))
+        assert objection.reason is Reason.TOO_MUCH_STATE
+        assert_tells(objection.detail, name, str(bytes_kept), "[limits] state_bytes", str(bytes_kept - 1))
+    without = LimitsSettings(state_bytes=0)
+    assert not list(beyond_room(without, asked(8_000)))
+    assert list(beyond_room(without, asked(8_000, local="dyn")))
+
+
+@pytest.mark.parametrize(
+    ("plan", "vectors"),
+    [
+        ({}, 2),  # the announced weights and the new ones
+        ({"momentum": 0.9, "weight_decay": 1e-4, "max_gradient": 1.0}, 5),  # and a buffer for each
+        ({"local": "prox"}, 3),  # and the pull
+        ({"local": "nova"}, 3.25),  # and the vector that is sent, and blocks in float64
+        ({"local": "dyn"}, 6),  # and the pull, its correction twice, and its state
+    ],
+)
+def test_memory_for_the_vectors(plan: dict[str, object], vectors: float) -> None:
+    needed = int(vectors * 8_000)
+    assert not list(beyond_room(LimitsSettings(memory_bytes=needed), asked(8_000, **plan)))
+    (objection,) = beyond_room(LimitsSettings(memory_bytes=needed - 1), asked(8_000, **plan))
+    assert objection.reason is Reason.TOO_MUCH_MEMORY
+    assert_tells(objection.detail, str(needed), "[limits] memory_bytes", str(needed - 1))
+
+
+def test_room_is_asked_of_rounds_of_training_alone() -> None:
+    limits = LimitsSettings(state_bytes=0, memory_bytes=1)
+    assert not list(beyond_room(limits, manifest())), "a survey has no plan"
+    assert not list(beyond_room(LimitsSettings(), asked(10**9, local="dyn")))
+    unknown = asked(8_000, local="of_later")
+    assert not list(beyond_room(limits, unknown)), "it is declined as unsupported"
 
 
 def test_sources() -> None:

@@ -29,6 +29,9 @@ from fedge.nn.layer import Piece
 
 Array = NDArray[Any]
 
+BLOCK = 16_384
+"""The number of entries that `rounded` makes at a time."""
+
 
 class Terms(TypedDict, total=False):
     """What a local algorithm adds to the steps of `train`; without them it is `sgd`."""
@@ -183,14 +186,25 @@ def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterat
         yield X[order[-rest:]], y[order[-rest:]]
 
 
-def rounded(vector: Array, dtype: DTypeLike, rate: float) -> Array:
-    """Round a vector in float64, which an algorithm makes of trained weights, to `dtype`.
+def rounded(made: Callable[[slice], Array], size: int, dtype: DTypeLike, rate: float) -> Array:
+    """Make a vector of shape (size,) from float64, rounded once, a block at a time.
+
+    So no float64 vector of the model's size is in memory.
+
+    Args:
+        made: what an algorithm makes of trained weights, in float64: the entries of a slice.
+        size: the number of entries.
+        dtype: of the result.
+        rate: the learning rate, for the error.
 
     Raises:
         Diverged: an entry is not finite, or too large for `dtype`.
     """
+    result = np.empty(size, dtype)
     with np.errstate(over="ignore"):
-        result = vector.astype(dtype)
+        for start in range(0, size, BLOCK):
+            place = slice(start, min(size, start + BLOCK))
+            result[place] = made(place)
     if not np.isfinite(result).all():
         raise Diverged(
             public("what the algorithm makes of the weights is not finite"),

@@ -49,6 +49,7 @@ class Dyn(LocalAlgorithm):
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
+    memory: ClassVar[float] = 3.0
 
     def __init__(self, options: DynOptions) -> None:
         self._alpha = options.alpha
@@ -61,9 +62,14 @@ class Dyn(LocalAlgorithm):
         """Take the plan's steps on the corrected loss."""
         known, kind = job.state[GRADIENT], job.network.dtype
         trained = train_job(job, cancelled, pull=self._alpha, anchor=job.weights, offset=-known)
-        moved = np.subtract(trained.vector, job.weights, dtype=np.float64)
-        after = rounded(known - self._alpha * moved, kind, job.plan.learning_rate)
-        return replace(trained, state={GRADIENT: after})
+        start, end = job.weights, trained.vector
+
+        def after(place: slice) -> NDArray[Any]:
+            moved = np.subtract(end[place], start[place], dtype=np.float64)
+            return known[place] - self._alpha * moved
+
+        state = rounded(after, len(end), kind, job.plan.learning_rate)
+        return replace(trained, state={GRADIENT: state})
 
 
 ENTRY = Entry(

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.local.descent import train_job
+from fedge.algorithms.local.descent import rounded, train_job
 from fedge.algorithms.protocols import WEIGHTS, LocalAlgorithm
 from fedge.algorithms.registry import Entry, Need
 from fedge.algorithms.trainer import Job, Trained
@@ -34,6 +34,7 @@ class Nova(LocalAlgorithm):
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = True
+    memory: ClassVar[float] = 1.25
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """No state."""
@@ -42,9 +43,14 @@ class Nova(LocalAlgorithm):
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Take the plan's steps, or as many as `job.enough` allows; send the change of a mean step."""
         trained = train_job(job, cancelled, enough=job.enough)
-        change = np.subtract(trained.vector, job.weights, dtype=np.float64) / trained.steps
-        sent = (job.weights + change).astype(job.network.dtype)
-        return replace(trained, vectors={WEIGHTS: sent}, model=trained.vector)
+        start, end = job.weights, trained.vector
+
+        def sent(place: slice) -> NDArray[Any]:
+            change = np.subtract(end[place], start[place], dtype=np.float64) / trained.steps
+            return np.add(start[place], change)
+
+        vector = rounded(sent, len(end), job.network.dtype, job.plan.learning_rate)
+        return replace(trained, vectors={WEIGHTS: vector}, model=end)
 
 
 ENTRY = Entry(

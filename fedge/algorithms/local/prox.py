@@ -35,6 +35,7 @@ class Prox(LocalAlgorithm):
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = True
+    memory: ClassVar[float] = 1.0
 
     def __init__(self, options: ProxOptions) -> None:
         self._mu = options.mu

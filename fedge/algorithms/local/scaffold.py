@@ -45,6 +45,7 @@ class Scaffold(LocalAlgorithm):
 
     receives: ClassVar[tuple[str, ...]] = (CONTROL,)
     sends: ClassVar[tuple[str, ...]] = (CONTROL,)
+    memory: ClassVar[float] = 2.0
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """The device's control variate: zeros."""
@@ -55,9 +56,13 @@ class Scaffold(LocalAlgorithm):
         fleet, own = job.received[CONTROL], job.state[CONTROL]
         kind = job.network.dtype
         trained = train_job(job, cancelled, offset=np.subtract(fleet, own, dtype=kind))
-        rate = job.plan.learning_rate
-        moved = np.subtract(job.weights, trained.vector, dtype=np.float64)
-        change = rounded(moved / (trained.steps * rate) - fleet, kind, rate)
+        start, end, rate = job.weights, trained.vector, job.plan.learning_rate
+
+        def difference(place: slice) -> NDArray[Any]:
+            moved = np.subtract(start[place], end[place], dtype=np.float64)
+            return moved / (trained.steps * rate) - fleet[place]
+
+        change = rounded(difference, len(end), kind, rate)
         return replace(
             trained,
             vectors={**trained.vectors, CONTROL: change},

@@ -21,6 +21,7 @@ class Sgd(LocalAlgorithm):
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
+    memory: ClassVar[float] = 0.0
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """No state."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedge.algorithms.local.descent import descend, rounded, train
+from fedge.algorithms.local.descent import BLOCK, descend, rounded, train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.trainer import Diverged
 from fedge.nn import Network, NetworkSpec, initialize
@@ -159,5 +159,18 @@ def test_what_is_done_by_an_early_end_has_to_be_finite() -> None:
 @pytest.mark.parametrize("entry", [1e39, np.inf, np.nan])
 def test_what_float32_cannot_hold_has_diverged(entry: float) -> None:
     with pytest.raises(Diverged, match=r"0\.25"):
-        rounded(np.array([1.0, entry]), np.float32, 0.25)
-    assert rounded(np.array([1.5, 1e38]), np.float32, 0.25).dtype == np.float32
+        rounded(np.array([1.0, entry]).__getitem__, 2, np.float32, 0.25)
+    assert rounded(np.array([1.5, 1e38]).__getitem__, 2, np.float32, 0.25).dtype == np.float32
+
+
+def test_a_vector_is_rounded_block_by_block() -> None:
+    """Also a last block that is shorter; 1 + 2⁻³⁰ lies between two numbers of float32, nearer to 1."""
+    vector = np.arange(2 * BLOCK + 3) * (1 + 2.0**-30)
+    seen: list[slice] = []
+
+    def made(place: slice) -> Array:
+        seen.append(place)
+        return vector[place]
+
+    assert np.array_equal(rounded(made, len(vector), np.float32, 0.25), vector.astype(np.float32))
+    assert seen == [slice(0, BLOCK), slice(BLOCK, 2 * BLOCK), slice(2 * BLOCK, 2 * BLOCK + 3)]

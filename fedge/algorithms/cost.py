@@ -1,0 +1,71 @@
+"""What a round's algorithm takes on a device, before it begins: disk for its state, memory for its vectors.
+
+The unit is a vector of the size of the weights. A model is announced with the weights and the further vectors
+that the algorithm receives, so its bytes tell the size of one vector. The announced model, the new weights
+the buffers that the plan asks for, and what the algorithm needs beside them (`LocalAlgorithm.memory`) are in
+memory together with the state.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+
+from fedge.algorithms.plan import PartOptions, Plan
+from fedge.algorithms.protocols import LocalAlgorithm
+from fedge.algorithms.registry import CODECS, LOCAL
+
+SAMPLE = 256
+"""The size of the vector whose state tells the bytes for each weight."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """In bytes."""
+
+    state: int
+    """On disk: the state, and the next one, which is there too while an update waits for its answer."""
+    memory: int
+    """Of the round's vectors, while it trains."""
+
+
+def cost_of(plan: Plan, model_bytes: int) -> Cost | None:
+    """What a round with this plan takes; None: this program lacks a part that it names, or an option of it.
+
+    Args:
+        plan: names the local algorithm and the codec.
+        model_bytes: of the announced model, with its further vectors.
+    """
+    local = _shares(plan.local_name, _fixed(plan.local_options), plan.codec, _fixed(plan.codec_options))
+    if local is None:
+        return None
+    received, memory, state = local
+    # fedge/algorithms/local/descent.py has a buffer for each of these
+    buffers = bool(plan.momentum) + bool(plan.weight_decay) + (plan.max_gradient is not None)
+    vector = model_bytes / received
+    return Cost(ceil(2 * state * vector), ceil((received + 1 + buffers + memory + state) * vector))
+
+
+def _fixed(options: PartOptions | None) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted((options or {}).items()))
+
+
+@lru_cache(maxsize=16)
+def _shares(
+    name: str,
+    options: tuple[tuple[str, object], ...],
+    codec: str,
+    codec_options: tuple[tuple[str, object], ...],
+) -> tuple[int, float, float] | None:
+    """Vectors received, memory beyond `sgd`, and state; in vectors of the size of the weights."""
+    try:
+        local, encoder = LOCAL.make(name, dict(options)), CODECS.make(codec, dict(codec_options))
+    except ValueError:
+        return None
+    arrays = list(local.init(SAMPLE).values())
+    for _ in range(1 + len(local.sends)):
+        arrays += encoder.init(SAMPLE).values()
+    state = sum(np.asarray(array).nbytes for array in arrays) / (4 * SAMPLE)
+    # A part from outside may not derive from the protocol's class, and then may lack `memory`.
+    return 1 + len(local.receives), float(getattr(local, "memory", LocalAlgorithm.memory)), state
