@@ -94,7 +94,9 @@ class Device:
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""
     can: frozenset[str] = field(default_factory=can)
-    """What this program can do, as names of `fedge.wire.capabilities`."""
+    """What this device can do, as names of `fedge.wire.capabilities`."""
+    untrained: frozenset[str] = frozenset()
+    """Names that are missing in `can` because the owner's trainer does not do them."""
     own_boots: frozenset[bytes] = frozenset()
     """Earlier boot ids of this state folder. Wills and statuses with these ids are this device's own."""
     link_up: bool = False

@@ -60,7 +60,13 @@ def _unknown(state: Device, manifest: Manifest) -> frozenset[str]:
 
 
 def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
-    if names := lacking(needed, state.can):
+    if names := lacking(needed & state.untrained, state.can):
+        detail = (
+            f"the trainer of [trainer] use does not do {', '.join(names)}: list the name in its "
+            "`algorithms`, or remove [trainer] use"
+        )
+        yield Objection(Reason.UNSUPPORTED, detail)
+    if names := lacking(needed - state.untrained, state.can):
         detail = f"this program (Fedge {state.version}) cannot do {', '.join(names)}; upgrade it"
         yield Objection(Reason.UNSUPPORTED, detail)
 

@@ -48,8 +48,7 @@ class Train:
             states.part(before or {}, "local/"),
         )
         job, cancelled = _within(settings.limits.seconds, job, cancelled, equipment.trainer)
-        if not isinstance(equipment.trainer, BuiltIn):
-            require_half(equipment.trainer, plan)
+        require_half(equipment.trainer, plan)
         trained = equipment.trainer.work(job, cancelled)
         check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)

@@ -15,6 +15,7 @@ from agent.shell.startup import open_device, open_memory
 from agent.shell.traffic import TrafficBudget
 from agent.sources import Source, open_sources
 from agent.trainers.extensions import load_extensions, trainer_of
+from agent.trainers.vectors import halves_lacking
 from agent.trainers.worker import Worker
 from fedge.service.systemd import ServiceManager, Watchdog
 from fedge.storage.atomic_files import make_folder
@@ -58,7 +59,9 @@ class Loop:
         )
         worker = Worker(settings, sources, self._inbox.put, self._memory.snapshots(), trainer)
         file = folder / model_file.FILE
-        opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
+        opened = open_device(
+            settings, self._memory, file, os.urandom(16), time.monotonic(), halves_lacking(trainer)
+        )
         host = this_host()
         meter = TrafficBudget(
             self._memory, settings.limits.bytes_per_day, lambda: today(host), time.monotonic

@@ -15,6 +15,7 @@ from fedge.errors import DamagedState, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import Signers
 from fedge.storage.atomic_files import quarantine
+from fedge.wire.capabilities import can
 
 log = logging.getLogger("fedge.agent")
 
@@ -62,8 +63,18 @@ def _signers(settings: AgentSettings, memory: Memory) -> Signers:
     return pinned
 
 
-def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes, now_s: float) -> Opened:
+def open_device(
+    settings: AgentSettings,
+    memory: Memory,
+    file: Path,
+    boot: bytes,
+    now_s: float,
+    untrained: frozenset[str] = frozenset(),
+) -> Opened:
     """Load the newest round seen, the update that may not be answered yet, and the model in `file`.
+
+    `untrained` are the algorithms that the owner's trainer does not do; the device's status does not list
+    them.
 
     Raises:
         ConfigError: the pinned key cannot be read or used.
@@ -91,6 +102,8 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         limits=settings.limits,
         conditions=settings.conditions,
         offered=frozenset(settings.offered),
+        can=can() - untrained,
+        untrained=untrained,
         own_boots=memory.add_boot(boot),
         signers=signers,
         seen=memory.seen(),

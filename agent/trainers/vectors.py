@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
+from agent.trainers.built_in import BuiltIn
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS, Codec, State
 from fedge.algorithms.registry import LOCAL
@@ -70,13 +71,26 @@ def require_half(trainer: Trainer, plan: Plan) -> None:
         ValueError: it does not name this algorithm.
     """
     name = plan.local_name
-    if not any(need.kind in ("rule", "server") for need in LOCAL.entries()[name].needs):
-        return
-    if name not in getattr(trainer, "algorithms", ()):
+    if f"local:{name}" in halves_lacking(trainer):
         raise ValueError(
             f"[plan] local = {name!r} has a half on the server, and the trainer of [trainer] use does not "
             f"say that it does the device's: list {name!r} in its `algorithms`, or remove [trainer] use"
         )
+
+
+def halves_lacking(trainer: Trainer) -> frozenset[str]:
+    """The algorithms of this program that a trainer does not do, as names of `fedge.wire.capabilities`.
+
+    They have a half on the server (`require_half`), and the trainer does not name them in `algorithms`.
+    """
+    if isinstance(trainer, BuiltIn):
+        return frozenset()
+    named = getattr(trainer, "algorithms", ())
+    return frozenset(
+        f"local:{name}"
+        for name, entry in LOCAL.entries().items()
+        if name not in named and any(need.kind in ("rule", "server") for need in entry.needs)
+    )
 
 
 def encoded(

@@ -88,6 +88,17 @@ def test_an_algorithm_that_takes_too_much_is_declined_before_anything_is_fetched
     assert isinstance(free.work, Fetching)
 
 
+def test_what_the_owners_trainer_does_not_do_is_unsupported() -> None:
+    lacks = frozenset({"local:nova"})
+    own = replace(CONNECTED, can=CONNECTED.can - lacks, untrained=lacks)
+    state, _ = step(own, announced(manifest(plan=Plan(epochs=1, local="nova"))))
+    assert reason(state) is Reason.UNSUPPORTED
+    assert state.declined is not None
+    assert_tells(state.declined.detail, "[trainer] use", "local:nova", "algorithms")
+    assert "upgrade" not in state.declined.detail, "a newer program would not do it either"
+    assert isinstance(step(own, announced(manifest(plan=Plan(epochs=1))))[0].work, Fetching)
+
+
 def test_what_stays_so_is_not_asked_again() -> None:
     limited = replace(POLITE, limits=LimitsSettings(epochs=1))
     state, _ = step(limited, heard(CALM))

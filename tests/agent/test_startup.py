@@ -45,10 +45,13 @@ def test_it_knows_its_owners_wishes_and_the_source_of_the_task_at_hand(tmp_path:
         fresh = open_device(settings, memory, tmp_path / model_file.FILE, bytes(16), 5.0).state
         model_file.save(tmp_path / model_file.FILE, pack(task), pack(Model(generation=1, round=1, body=body)))
         state = open_device(settings, memory, tmp_path / model_file.FILE, bytes(16), 5.0).state
+        lacks = frozenset({"local:nova"})
+        own = open_device(settings, memory, tmp_path / model_file.FILE, bytes(16), 5.0, lacks).state
     finally:
         memory.close()
     assert (fresh.source, state.source) == (None, "heart")
     assert (fresh.followed_s, state.followed_s) == (-inf, 5.0), "who never did is late at once"
+    assert state.can - own.can == lacks, "what its trainer does not do is not in its status"
     assert state.offered == {"data", "heart"}
     assert state.limits == LimitsSettings(epochs=3)
     assert state.conditions == ConditionsSettings(load=0.5)

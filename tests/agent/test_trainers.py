@@ -11,6 +11,7 @@ from agent.core.events import Done, Failed
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.built_in import BuiltIn
+from agent.trainers.vectors import halves_lacking
 from agent.trainers.worker import Worker
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.local.descent import train
@@ -214,6 +215,13 @@ def test_a_trainer_of_the_owners_that_does_not_name_an_algorithm_with_a_half_on_
     assert failed.reason == Reason.FAILED
     assert_tells(caplog.text, name, "[trainer] use", "algorithms")
     assert own.jobs == [], "before it trains"
+
+
+def test_the_algorithms_that_a_trainer_does_not_do() -> None:
+    """Those that need a rule or a server optimizer of their own; `sgd` and `prox` need none."""
+    assert halves_lacking(Halfway()) == {"local:nova", "local:scaffold", "local:dyn"}
+    assert halves_lacking(Halfway(algorithms=("nova",))) == {"local:scaffold", "local:dyn"}
+    assert halves_lacking(BuiltIn()) == frozenset()
 
 
 @pytest.mark.parametrize(("kind", "half"), [("server", True), ("rule", True), ("codec", False)])
