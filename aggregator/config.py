@@ -11,13 +11,14 @@ from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
 from aggregator.settings.model import ModelSection
-from aggregator.settings.parts import RuleSection, ServerSection
+from aggregator.settings.parts import PersonalSection, RuleSection, ServerSection
 from aggregator.settings.plan import PlanSection
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
 from aggregator.settings.watch import WatchSection
+from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import load
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings, FileSettings
@@ -57,6 +58,8 @@ class FederationSettings(FileSettings):
     """How the updates of a round are combined into one vector."""
     server: ServerSection = Field(default_factory=ServerSection)
     """How the next model is made from that vector."""
+    personal: PersonalSection = Field(default_factory=PersonalSection)
+    """What each device makes for itself of the shared model."""
     data: DataSection = Field(default_factory=DataSection)
     """The rules for data that are proposed to devices."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
@@ -93,13 +96,17 @@ class FederationSettings(FileSettings):
                 "[federation] devices; lower it, or list more devices"
             )
         size = self.task().network.schema.size
-        if (fault := incompatibility(self.parts(), size, self.plan)) is not None:
+        if (fault := incompatibility(self.parts(), size, self.first_plan())) is not None:
             raise ValueError(fault)
         return self
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        return Parts.of(self.plan.first(), self.rule.part(), self.server.part())
+        return Parts.of(self.first_plan(), self.rule.part(), self.server.part())
+
+    def first_plan(self) -> Plan:
+        """The plan of the first round, as it is announced."""
+        return self.plan.first().model_copy(update=self.personal.of_plan())
 
     def task(self) -> Task:
         """The task that the survey is announced with."""

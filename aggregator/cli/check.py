@@ -35,6 +35,7 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         "plan": settings.plan.model_dump(),
         "rule": settings.rule.model_dump(),
         "server": settings.server.model_dump(),
+        "personal": settings.personal.model_dump(),
         "advice": _advice(settings, mix),
         "classes": str(mix) if mix is not None else "no device tells its classes ([data] tell_classes)",
         "rounds": rounds.model_dump(),
@@ -124,7 +125,7 @@ def _advice(settings: FederationSettings, mix: Mix | None) -> str:
         rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
     if not rows:
         return "not available until devices have told how many rows they hold"
-    return propose(Sizes.of(rows, settings.task().network.schema.size, mix)).against(settings.plan)
+    return propose(Sizes.of(rows, settings.task().network.schema.size, mix)).against(settings.first_plan())
 
 
 def _samples(settings: FederationSettings) -> int:
