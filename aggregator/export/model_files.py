@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.export.job import UNTRAINED
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS, entry_of, kept_onnx, manifest_of
 from aggregator.export.safetensors_file import to_safetensors
 from fedge.export.metadata import Origin
@@ -51,7 +52,8 @@ def write(
     Raises:
         StateError: the disk is full, read-only or failing; no file is left half written.
     """
-    made = checked_onnx(task, vector, origin, samples)
+    told = {key: str(text) for key, text in (choice or {}).items() if key == UNTRAINED}
+    made = checked_onnx(task, vector, origin, samples, told)
     contents = {SAFETENSORS: to_safetensors(task, vector, origin)}
     if made.onnx is not None:
         contents[ONNX] = made.onnx
