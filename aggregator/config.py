@@ -7,17 +7,19 @@ from pydantic import AfterValidator, Field, model_validator
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
+from aggregator.core.shared_entries import shared_by
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
 from aggregator.settings.model import ModelSection
-from aggregator.settings.parts import RuleSection, ServerSection
+from aggregator.settings.parts import PersonalSection, RuleSection, ServerSection
 from aggregator.settings.plan import PlanSection
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
 from aggregator.settings.watch import WatchSection
+from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import load
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings, FileSettings
@@ -57,6 +59,8 @@ class FederationSettings(FileSettings):
     """How the updates of a round are combined into one vector."""
     server: ServerSection = Field(default_factory=ServerSection)
     """How the next model is made from that vector."""
+    personal: PersonalSection = Field(default_factory=PersonalSection)
+    """What each device makes for itself of the shared model."""
     data: DataSection = Field(default_factory=DataSection)
     """The rules for data that are proposed to devices."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
@@ -92,14 +96,19 @@ class FederationSettings(FileSettings):
                 f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
                 "[federation] devices; lower it, or list more devices"
             )
-        size = self.task().network.schema.size
-        if (fault := incompatibility(self.parts(), size, self.plan)) is not None:
+        network = self.task().network
+        if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
+        shared_by(self.parts().personal, network)  # raises a ValueError if the network cannot be divided so
         return self
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        return Parts.of(self.plan.first(), self.rule.part(), self.server.part())
+        return Parts.of(self.first_plan(), self.rule.part(), self.server.part())
+
+    def first_plan(self) -> Plan:
+        """The plan of the first round, as it is announced."""
+        return self.plan.first().model_copy(update=self.personal.of_plan())
 
     def task(self) -> Task:
         """The task that the survey is announced with."""

@@ -35,6 +35,8 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         "plan": settings.plan.model_dump(),
         "rule": settings.rule.model_dump(),
         "server": settings.server.model_dump(),
+        "personal": settings.personal.model_dump(),
+        "stays": _stays(settings),
         "advice": _advice(settings, mix),
         "classes": str(mix) if mix is not None else "no device tells its classes ([data] tell_classes)",
         "rounds": rounds.model_dump(),
@@ -59,6 +61,14 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
+
+
+def _stays(settings: FederationSettings) -> str:
+    """Which parameters never leave the devices."""
+    from aggregator.core.shared_entries import kept_parameters, untrained
+
+    names = kept_parameters(settings.parts().personal, settings.task().network)
+    return f"in the shared model, {untrained(names)}" if names else "no part of the model stays on devices"
 
 
 def quarantined(settings: FederationSettings) -> frozenset[str]:
@@ -124,7 +134,7 @@ def _advice(settings: FederationSettings, mix: Mix | None) -> str:
         rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
     if not rows:
         return "not available until devices have told how many rows they hold"
-    return propose(Sizes.of(rows, settings.task().network.schema.size, mix)).against(settings.plan)
+    return propose(Sizes.of(rows, settings.task().network.schema.size, mix)).against(settings.first_plan())
 
 
 def _samples(settings: FederationSettings) -> int:

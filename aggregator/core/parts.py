@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import Codec
-from fedge.algorithms.registry import CODECS, LOCAL, Registry
+from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, Registry
 from fedge.errors import ConfigError
 
 P = TypeVar("P")
@@ -63,6 +63,7 @@ class Parts:
     server: Part = field(default_factory=lambda: Part("average"))
     codec: Part = field(default_factory=lambda: Part("float32"))
     local: Part = field(default_factory=lambda: Part("sgd"))
+    personal: Part = field(default_factory=lambda: Part("none"))
     fleet: int | None = None
     """N, the number of devices of the fleet (`aggregator.aggregation.fleet_size`); None: the round is open,
     or an older program closed it."""
@@ -75,6 +76,7 @@ class Parts:
             server,
             Part.of(CODECS, plan.codec, plan.codec_options),
             Part.of(LOCAL, plan.local_name, plan.local_options),
+            Part.of(PERSONAL, plan.personal_name, plan.personal_options),
         )
 
     @classmethod
@@ -87,6 +89,8 @@ class Parts:
         if text is None:
             return cls()
         found = json.loads(text)
+        if isinstance(found, dict):
+            found.setdefault("personal", ["none", "{}"])  # an older program stored none
         try:
             parts = {name: Part(*found[name]) for name in PARTS}
             fleet = found.get(FLEET)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from aggregator.aggregation.models import task_of, vector_of
 from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.core.federation import Federation, Stage
+from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress, progress_of
-from aggregator.export.job import BEST, NEWEST, Beside, Job
+from aggregator.core.shared_entries import kept_parameters, untrained
+from aggregator.export.job import BEST, NEWEST, UNTRAINED, Beside, Job
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
@@ -72,7 +74,7 @@ def _job(
     beside = None
     if choice.other is not None:
         round_id, digest, vector, metrics = parts_of(choice.other)
-        said = {"measured": dict(choice.other.figures) or None}
+        said = {"measured": dict(choice.other.figures) or None, **_untrained(ledger, round_id, task)}
         folder = NEWEST if how == "best" else BEST
         beside = Beside(folder, round_id, digest, vector, metrics, said, came_from(ledger, round_id))
     round_id, digest, vector, metrics = parts_of(choice.chosen)
@@ -84,9 +86,18 @@ def _job(
         metrics,
         last=False,
         came_from=came_from(ledger, round_id),
-        choice=choice_entry(choice, progress),
+        choice={**choice_entry(choice, progress), **_untrained(ledger, round_id, task)},
         beside=beside,
     )
+
+
+def _untrained(ledger: LedgerReader, round_id: RoundId, task: Task) -> dict[str, Any]:
+    """The manifest's entry on parameters that the round's devices have kept to themselves; {} if none."""
+    try:
+        names = kept_parameters(Parts.read(ledger.parts(round_id)).personal, task.network)
+    except ValueError:  # the round was closed with a part that is not installed any more
+        return {}
+    return {UNTRAINED: untrained(names)} if names else {}
 
 
 def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:

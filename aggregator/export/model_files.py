@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.probes import Samples
+from aggregator.export.job import UNTRAINED
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS, entry_of, kept_onnx, manifest_of
-from aggregator.export.metadata import Origin
-from aggregator.export.onnx_file import OnnxResult, checked_onnx
 from aggregator.export.safetensors_file import to_safetensors
+from fedge.export.metadata import Origin
+from fedge.export.onnx_file import OnnxResult, checked_onnx
+from fedge.nn.probes import Samples
 from fedge.storage import atomic_files
 from fedge.wire.messages.task import Task
 
@@ -32,7 +33,7 @@ def write(
 ) -> OnnxResult:
     """Write `model.safetensors`, `model.onnx` and, last, `manifest.json` with their SHA-256 into `folder`.
 
-    The ONNX file is compared with our forward pass on the probes (`aggregator.export.parity`): ordinary rows,
+    The ONNX file is compared with our forward pass on the probes (`fedge.export.parity`): ordinary rows,
     rows with gaps, and where inputs are clipped, rows beyond the bound. A difference counts absolutely for
     probabilities, and for targets as a share of their scale (`parity.output_scales`). Above 1e-5 the file is
     withheld, and the file of the last good round stays; the manifest names the round of each file. A file
@@ -51,7 +52,8 @@ def write(
     Raises:
         StateError: the disk is full, read-only or failing; no file is left half written.
     """
-    made = checked_onnx(task, vector, origin, samples)
+    told = {key: str(text) for key, text in (choice or {}).items() if key == UNTRAINED}
+    made = checked_onnx(task, vector, origin, samples, told)
     contents = {SAFETENSORS: to_safetensors(task, vector, origin)}
     if made.onnx is not None:
         contents[ONNX] = made.onnx

@@ -1,11 +1,11 @@
-"""`[rule]` and `[server]` of `federation.toml`: a part by its name, with the options that it has."""
+"""`[rule]`, `[server]` and `[personal]` of `federation.toml`: a part by its name, with its options."""
 
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, model_serializer, model_validator
 
 from aggregator.core.parts import Part
-from fedge.algorithms.registry import RULES, SERVER, Registry
+from fedge.algorithms.registry import PERSONAL, RULES, SERVER, Registry
 from fedge.service.settings import Section, number_of
 
 
@@ -53,3 +53,28 @@ class ServerSection(PartSection):
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"": SERVER}
     name: str = "average"
     """The server optimizer: one of those below, or one of `extensions`."""
+
+
+class PersonalSection(PartSection):
+    """`[personal]`: what each device makes for itself of the shared model, and does not share."""
+
+    PARTS: ClassVar[dict[str, Registry[Any]]] = {"": PERSONAL}
+    name: str = "none"
+    """The personal model: one of those below, or one of `extensions`."""
+    compare: bool = False
+    """Whether devices also train a model of their own alone, and report how the shared model and the
+    personal one compare with it."""
+
+    @model_serializer(mode="plain")
+    def _with_all_options(self) -> dict[str, Any]:
+        part = self.part()
+        return {"name": part.name, "compare": self.compare, **part.given}
+
+    def of_plan(self) -> dict[str, Any]:
+        """The fields of the announced plan; a default is not sent, so that older devices can take part."""
+        part = self.part()
+        return {
+            "personal": part.name if part.name != "none" else None,
+            "personal_options": part.given or None,
+            "compare": self.compare or None,
+        }

@@ -17,6 +17,11 @@ class PlanSection(Plan):
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"codec_options": CODECS, "local_options": LOCAL}
     """The registries of the parts that may be named, by the key of their options."""
 
+    # `[personal]` sets these: a key of that name in `[plan]` is unknown.
+    personal: ClassVar[None] = None  # type: ignore[misc]
+    personal_options: ClassVar[None] = None  # type: ignore[misc]
+    compare: ClassVar[None] = None  # type: ignore[misc]
+
     rate_decay: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     """The factor of the learning rate from round to round: round r of a generation is announced with
     `learning_rate` · `rate_decay`^(r-1), but never less than `rate_floor` says. It is not sent, so each

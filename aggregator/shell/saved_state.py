@@ -82,7 +82,7 @@ def load_state(
             rules.max_weight,
         ),
         stopping=stopping,
-        plan=settings.plan.first(),
+        plan=settings.first_plan(),
         rate_decay=settings.plan.rate_decay,
         rate_floor=settings.plan.rate_floor,
         seed=settings.federation.seed,

@@ -15,12 +15,19 @@ from pydantic import ValidationError
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import REGISTRIES, Need
 
-USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "average"}
+USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "average", "personal": "none"}
 """FedAvg's parts, by kind; the needs of parts are looked at in this order."""
 KINDS = tuple(USUAL)
-NAME_KEYS = {"local": "local", "codec": "codec", "rule": "name", "server": "name"}
+NAME_KEYS = {"local": "local", "codec": "codec", "rule": "name", "server": "name", "personal": "name"}
 """The key that names a part of a kind."""
-TABLES = {"plan": "plan", "local": "plan", "codec": "plan", "rule": "rule", "server": "server"}
+TABLES = {
+    "plan": "plan",
+    "local": "plan",
+    "codec": "plan",
+    "rule": "rule",
+    "server": "server",
+    "personal": "personal",
+}
 """The table of `federation.toml` that has this key."""
 
 

@@ -52,6 +52,14 @@ class Plan(BaseModel):
     """The largest length of a batch's mean gradient g, over all weights. A longer one is shortened to it,
     before weight decay and momentum. Without it there is no bound."""
 
+    personal: WireName | None = None
+    """What a device makes for itself of the shared model: a file in `fedge.algorithms.personal`; without it
+    nothing."""
+    personal_options: PartOptions | None = None
+    """Its options, by name."""
+    compare: bool | None = None
+    """Whether devices also train a model of their own alone, to compare the others with."""
+
     _settled = model_validator(mode="after")(mark_unknown)
 
     def __hash__(self) -> int:
@@ -62,6 +70,16 @@ class Plan(BaseModel):
     def local_name(self) -> str:
         """The name of the local algorithm."""
         return self.local or "sgd"
+
+    @property
+    def personal_name(self) -> str:
+        """The name of the personal model."""
+        return self.personal or "none"
+
+    @property
+    def adapts(self) -> bool:
+        """Whether devices have models of their own, beside the shared one."""
+        return self.personal is not None or bool(self.compare)
 
     @property
     def unknown(self) -> tuple[str, ...]:

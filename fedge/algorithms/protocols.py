@@ -5,6 +5,8 @@ A round of learning runs through these parts, each of which is one file in a fol
     the model  →  LocalAlgorithm  →  Codec  ··· MQTT ···  Codec  →  Rule  →  ServerOptimizer  →  next model
                   (each device)                                  (the aggregator)
 
+Beside the local algorithm, each device may make a `Personal` model for itself.
+
 They exchange named vectors: `weights`, and whatever else an algorithm sends (`control`, …).
 
 What a part keeps between rounds is its `State`. A part never stores it: it gets the state as an argument and
@@ -20,6 +22,7 @@ its attributes. `fedge.testing` checks what the docstrings here say.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 
 from fedge.algorithms.rules.mean import LANES, Contribution
 from fedge.algorithms.trainer import Job, Trained
+from fedge.nn.spec import NetworkSpec
 
 Array = NDArray[Any]
 State = Mapping[str, NDArray[Any]]
@@ -119,6 +123,82 @@ class LocalAlgorithm(Protocol):
             share: as in `ServerOptimizer.step`.
         """
         return aggregate
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a device's training of the shared model begins with."""
+
+    weights: Array
+    """Of shape (p,)."""
+    cluster: int = 0
+    """The shared model that the device trains, where there are several; the first one has the number 0."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A device's personal model."""
+
+    weights: Array | None
+    """Of shape (p,); None: there is none, and the device uses the shared model."""
+    state: State = field(default_factory=dict)
+    """The next state."""
+
+
+class Personal(Protocol):
+    """What a device makes for itself of the shared model. A personal model derives from this class.
+
+    In each round the device first trains the shared model by the local algorithm, from what `start` returns,
+    and sends the result. Then `adapt` makes the personal model. Its state never leaves the device. It is
+    durable with the round's update, and does not depend on the verdict on it.
+    """
+
+    chosen: ClassVar[bool] = False
+    """Whether the device uses the personal model only where it is better than the shared one, on rows that
+    are neither trained on nor reported."""
+
+    @property
+    def models(self) -> int:
+        """The number of shared models: 1, or k clusters."""
+        return 1
+
+    def shared(self, network: NetworkSpec) -> NDArray[np.bool_] | None:
+        """Which weights leave the device, a mask of shape (p,); None: all.
+
+        Raises:
+            ValueError: this network cannot be divided so; the text says what to do.
+        """
+        return None
+
+    def init(self, size: int) -> State:
+        """The state before the first round, for a model of `size` weights; {} without state."""
+        return {}
+
+    def start(self, received: Vectors, state: State, loss: Callable[[Array], float]) -> Start:
+        """What the round's training begins with.
+
+        Args:
+            received: the announced model: `weights`, and the further vectors.
+            state: as `init` or the last `adapt` returned it.
+            loss: the mean loss of weights of shape (p,) on rows that are neither trained on nor reported.
+        """
+        return Start(received[WEIGHTS])
+
+    def adapt(self, job: Job, start: Start, trained: Array | None, cancelled: Callable[[], bool]) -> Adapted:
+        """Make the personal model; the same arguments give the same result, to the bit.
+
+        Args:
+            job: as for `LocalAlgorithm.run`; its state is that of the personal model.
+            start: what `start` returned.
+            trained: the weights that the round's training ended with, of shape (p,); None: the round only
+                measures.
+            cancelled: as for `LocalAlgorithm.run`.
+
+        Raises:
+            Cancelled: `cancelled` returned True.
+            Diverged: the loss or the weights are not finite.
+        """
+        return Adapted(None)
 
 
 class Updates(Protocol):

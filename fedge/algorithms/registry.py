@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fedge.errors import ConfigError
 
 if TYPE_CHECKING:  # these modules import this one
-    from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
+    from fedge.algorithms.protocols import Codec, LocalAlgorithm, Personal, Rule, ServerOptimizer
     from fedge.nn.layer import LayerSpec
 
 GROUP = "fedge.extensions"
@@ -56,8 +56,8 @@ class Entry(Generic[P]):
     """One part: its kind, its name on the wire and in settings, and its constructor."""
 
     kind: str
-    """The registry: `codec`, `local`, `rule`, `server`, `layer`; or `phase` and `schedule`, which cannot be
-    extensions."""
+    """The registry: `codec`, `local`, `rule`, `server`, `personal`, `layer`; or `phase` and `schedule`, which
+    cannot be extensions."""
     name: str
     make: Callable[..., P]
     """Called with an instance of `options`, or without arguments if the part has none."""
@@ -145,11 +145,12 @@ CODECS: "Registry[Codec]" = Registry("codec", "fedge.algorithms.codecs")
 LOCAL: "Registry[LocalAlgorithm]" = Registry("local", "fedge.algorithms.local")
 RULES: "Registry[Rule]" = Registry("rule", "fedge.algorithms.rules")
 SERVER: "Registry[ServerOptimizer]" = Registry("server", "fedge.algorithms.server")
+PERSONAL: "Registry[Personal]" = Registry("personal", "fedge.algorithms.personal")
 LAYERS: "Registry[LayerSpec]" = Registry("layer", "fedge.nn.layers")
 """A layer's entry makes its spec, which defines everything about it (`fedge.nn.layer`)."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
-    registry.kind: registry for registry in (CODECS, LOCAL, RULES, SERVER, LAYERS)
+    registry.kind: registry for registry in (CODECS, LOCAL, RULES, SERVER, PERSONAL, LAYERS)
 }
 """The registries by kind."""
 

@@ -9,6 +9,7 @@ takes part in a round that it only half understands.
 | `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
 | `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: one of its options |
 | `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
+| `personal:NAME` | a personal model (`fedge.algorithms.personal`); `personal:NAME.OPTION` as above |
 | `layer:NAME` | a layer of the network (`fedge.nn.layers`); `layer:NAME.FIELD`: a field added to one later |
 | `loss:NAME`, `network:NAME` | another loss, another part of a network |
 | `plan:NAME` | a field of the plan (`fedge.algorithms.plan`) that came after 0.2.0 |
@@ -22,7 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from fedge.algorithms.plan import PartOptions, Plan
-from fedge.algorithms.registry import CODECS, LAYERS, LOCAL, Entry, Registry
+from fedge.algorithms.registry import CODECS, LAYERS, LOCAL, PERSONAL, Entry, Registry
 from fedge.data.rules import NAMES, Proposal
 from fedge.nn.layer import kinds
 from fedge.nn.spec import LOSSES, NetworkSpec, names_of
@@ -51,7 +52,7 @@ BASE_PLAN = frozenset({"epochs", "batch_size", "learning_rate", "momentum", "wei
 
 def can() -> frozenset[str]:
     """The names of this program, with the extensions that it has loaded."""
-    return _named(tuple(tuple(registry.entries().values()) for registry in (LAYERS, LOCAL, CODECS)))
+    return _named(tuple(tuple(registry.entries().values()) for registry in (LAYERS, LOCAL, CODECS, PERSONAL)))
 
 
 @lru_cache(maxsize=4)
@@ -63,7 +64,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
             *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
-            *(name for registry in (LOCAL, CODECS) for name in _of_registry(registry)),
+            *(name for registry in (LOCAL, CODECS, PERSONAL) for name in _of_registry(registry)),
         }
     )
 
@@ -138,6 +139,8 @@ def told(can: tuple[str, ...] | None) -> frozenset[str]:
 def _of_plan(plan: Plan) -> Iterator[str]:
     yield from _of_part("local", plan.local_name, plan.local_options)
     yield from _of_part("codec", plan.codec, plan.codec_options)
+    if plan.personal is not None:
+        yield from _of_part("personal", plan.personal, plan.personal_options)
     asked = (name for name in Plan.model_fields if getattr(plan, name) is not None)
     yield from (f"plan:{name}" for name in (*asked, *plan.unknown) if name not in BASE_PLAN)
 

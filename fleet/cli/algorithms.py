@@ -63,6 +63,7 @@ TITLES = {
     "codec": "Codecs",
     "rule": "Rules",
     "server": "Server optimizers",
+    "personal": "Personal models",
 }
 SETTINGS = {kind: f"`[{TABLES[kind]}] {NAME_KEYS[kind]}`" for kind in KINDS}
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedge.algorithms.composition import USUAL
-from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
+from fedge.algorithms.protocols import Codec, LocalAlgorithm, Personal, Rule, ServerOptimizer
 from fedge.algorithms.registry import REGISTRIES, Entry
 from fedge.errors import ConfigError
 
-DOES = {"local": "run", "codec": "encode", "rule": "aggregate", "server": "step"}
+DOES = {"local": "run", "codec": "encode", "rule": "aggregate", "server": "step", "personal": "adapt"}
 """The method by which a part's kind is recognized."""
 
 
@@ -30,6 +30,8 @@ class Algorithm:
     """The rule, which aggregates the updates of a round."""
     server: "str | Entry[Any] | ServerOptimizer" = "average"
     """The server optimizer, which makes the next model of the aggregate."""
+    personal: "str | Entry[Any] | Personal" = "none"
+    """What a device makes for itself of the shared model."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The options of the parts, by kind: `{"codec": {"share": 0.01}}`."""
 
@@ -57,7 +59,7 @@ class Algorithm:
         plan |= {f"{kind}_options": told[kind] for kind in plan if told[kind]}
         if names["local"] == USUAL["local"] and not told["local"]:
             del plan["local"]  # earlier versions do not know this key
-        tables = {kind: {"name": names[kind], **told[kind]} for kind in ("rule", "server")}
+        tables = {kind: {"name": names[kind], **told[kind]} for kind in ("rule", "server", "personal")}
         return {
             "plan": plan,
             **{kind: said for kind, said in tables.items() if said != {"name": USUAL[kind]}},
