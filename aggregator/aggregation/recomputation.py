@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aggregator.aggregation import server_state, survey
+from aggregator.aggregation import clustered, server_state, survey
 from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
-from aggregator.aggregation.models import vector_of
+from aggregator.aggregation.models import clusters_of, vector_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__
 from fedge.algorithms.protocols import State
-from fedge.algorithms.registry import CODECS, LOCAL, RULES, SERVER
+from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, RULES, SERVER
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Factors
 from fedge.errors import DamagedState, DataError
@@ -74,6 +74,11 @@ def made_by(
     codec = parts.codec.name, parts.codec.made(CODECS)
     updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base)
     factors = _factors(ledger, round_id)
+    if len(parts.models) > 1:
+        bases = clusters_of(ledger, digest_of(ledger, announced), size)
+        clusters = clustered.clusters_in(ledger, round_id, parts, bases, without=without)
+        models = clustered.again(clusters, factors, rule)
+        return Made(models[0], dict(zip(parts.models[1:], models[1:], strict=True)))
     found = aggregate(updates, base, factors, rule)
     aggregates = {
         name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
@@ -112,6 +117,7 @@ def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
         parts.server.made(SERVER)
         parts.codec.made(CODECS)
         parts.local.made(LOCAL)
+        parts.personal.made(PERSONAL)
     except ValueError as error:
         raise DataError(
             f"round {round_id} was closed with a part that this program does not have: {error}; if it is an "
@@ -131,6 +137,21 @@ def hands_on(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
     except ValueError as error:
         raise DataError(
             f"round {round_id} began with a part that this program does not have: {error}; if it is an "
+            "extension, name it under extensions in federation.toml"
+        ) from None
+
+
+def models(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
+    """The names of the shared models that a closed round made.
+
+    Raises:
+        DataError: this program does not have the personal model that they belong to.
+    """
+    try:
+        return Parts.read(ledger.parts(round_id)).models
+    except ValueError as error:
+        raise DataError(
+            f"round {round_id} was closed with a part that this program does not have: {error}; if it is an "
             "extension, name it under extensions in federation.toml"
         ) from None
 

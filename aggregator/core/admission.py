@@ -49,6 +49,8 @@ class Terms:
     """The vectors besides the weights that an update has."""
     start: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
+    clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
+    """The further shared models, from number 1 on."""
     furthest: float | None = None
     """The largest ‖w - start‖; None: no bound."""
     longest: Mapping[str, float] = field(default_factory=dict)

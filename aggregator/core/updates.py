@@ -86,6 +86,7 @@ def _terms(state: Federation) -> Terms:
         codec_options=state.plan.codec_options or {},
         sends=state.parts.sends,
         start=state.base,
+        clusters=state.clusters,
         furthest=max_distance(state),
         longest=max_lengths(state),
     )
