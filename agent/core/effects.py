@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.data.snapshot import Snapshot
 from fedge.identity.trust import Signers
 from fedge.wire.freshness import Attempt, RoundId
@@ -97,6 +97,8 @@ class SaveUpdate:
     """For a survey: the source, and its snapshot, which later surveys report again."""
     pending: AlgorithmState | None = None
     """The algorithm's new state, which waits for the verdict on the update."""
+    personal: PersonalState | None = None
+    """What the device keeps of its own models from now on, whatever the verdict; None: what it has."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agent.core.conditions import UNMEASURED, Readings
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.data.snapshot import Snapshot
 from fedge.data.disclosure import Public, withheld
 from fedge.identity.trust import Signers
@@ -79,6 +79,8 @@ class Done:
     """For a survey: the source, and the snapshot that surveys report of it from now on."""
     pending: AlgorithmState | None = None
     """For training with an algorithm or a codec that has a state: the new state."""
+    personal: PersonalState | None = None
+    """What the device keeps of its own models from now on; None: what it has."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The state of an algorithm on this device, which is kept or dropped as a whole."""
+"""What a device keeps of a round's work, as a whole or not at all."""
 
 from dataclasses import dataclass
 
@@ -14,3 +14,30 @@ class AlgorithmState:
     lineage: bytes
     """32 bytes that identify where the state belongs. A state of another lineage is not used."""
     data: bytes
+
+
+SHARED, PERSONAL, ALONE = 0, 1, 2
+"""The model that a device uses: the shared one, its personal one, or the one that it has trained alone."""
+USES = ("shared", "personal", "alone")
+"""Their names, for people and scripts."""
+
+
+@dataclass(frozen=True)
+class PersonalState:
+    """A device's models of its own after one round's work. It never leaves the device."""
+
+    round: RoundId
+    """The round with whose update it was made."""
+    lineage: bytes
+    """32 bytes: the task, and the personal model with its options."""
+    task: bytes
+    """The task's digest."""
+    base: bytes
+    """The digest of the shared model that it was made from."""
+    name: str
+    """The name of the personal model's part; `none` if there is only a model alone."""
+    chose: int
+    """The model that the device uses: one of `SHARED`, `PERSONAL`, `ALONE`."""
+    data: bytes
+    """The part's state, the model alone, and the model in use where it is not the shared one, as
+    `agent.trainers.personal_states` packs them."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.data.answers import answers
-from agent.data.division import Rows, divide
+from agent.data.division import Rows, divide, divide_rest
 from agent.data.features import features
 from agent.data.labels import UNKNOWN
 from agent.data.missing_values import settle_missing
@@ -18,6 +18,12 @@ from agent.sources.samples import Samples
 from fedge.data.disclosure import public
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
+
+
+CHOOSE = 0.2
+"""The share of the training rows that a device chooses a model by, where it has several."""
+FEWEST_TO_CHOOSE = 5
+"""With fewer rows to choose by a device does not choose: a single row would decide too much."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class Dataset:
     """Shape (n,): the numbers of the training part's rows among the samples; None: unknown."""
     capped: int = 0
     """The number of older training rows that are left out because the round takes no more."""
+    choose_X: NDArray[np.float32] | NDArray[np.float64] | None = None  # noqa: N815 (see `held_X`)
+    """The part to choose a model by, shape (c, d): neither trained on nor reported. None: there is none."""
+    choose_y: NDArray[Any] | None = None
+    """Like `y`, for its c rows."""
 
     @property
     def held_unseen(self) -> int:
@@ -49,7 +59,13 @@ class Dataset:
 
 
 def fit(
-    samples: Samples, task: Task, settings: DataSettings, cap: int | None = None, *, exact: bool = False
+    samples: Samples,
+    task: Task,
+    settings: DataSettings,
+    cap: int | None = None,
+    *,
+    exact: bool = False,
+    chooses: bool = False,
 ) -> Dataset:
     """Choose the task's columns, settle missing values, and keep a part for evaluation.
 
@@ -64,6 +80,9 @@ def fit(
         cap: the largest number of training rows. The last ones in the order of the data are used. The
             held-out part stays. None: all.
         exact: whether features are float64 for any network.
+        chooses: whether the device chooses among models. Then `CHOOSE` of the training rows are a part of
+            their own, unless that part had less than `FEWEST_TO_CHOOSE` rows, or left fewer for training than
+            `settings.minimum`.
 
     Raises:
         Unfit: WRONG_INPUT, the columns are not the task's; BAD_DATA, a value cannot be used;
@@ -86,7 +105,31 @@ def fit(
         raise too_few(samples, settings, len(training), len(held), len(keep), int(strange.sum()))
     used = training if cap is None else training[-cap:]
     capped = len(training) - len(used)
-    return Dataset(X[used], y[used], X[held], y[held], int(strange.sum()), used, capped)
+    chosen = None
+    if chooses:
+        used, chosen = _cut(samples, used, rules, settings.minimum)
+    return Dataset(
+        X[used],
+        y[used],
+        X[held],
+        y[held],
+        int(strange.sum()),
+        used,
+        capped,
+        X[chosen] if chosen is not None else None,
+        y[chosen] if chosen is not None else None,
+    )
+
+
+def _cut(samples: Samples, training: Rows, rules: Rules, minimum: int) -> tuple[Rows, Rows | None]:
+    """Divide the training rows into those to train on and those to choose by; None: too few for both."""
+    holdout = rules.holdout
+    stay, chosen = divide_rest(
+        samples.series, training, holdout.part, CHOOSE, rules.gap, holdout.by, samples.earlier
+    )
+    if len(chosen) < FEWEST_TO_CHOOSE or len(stay) < minimum:
+        return training, None
+    return stay, chosen
 
 
 def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:

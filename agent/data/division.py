@@ -61,6 +61,52 @@ def divide(
     return np.flatnonzero(training), np.flatnonzero(held)
 
 
+def divide_rest(
+    series: NDArray[np.int64],
+    training: Rows,
+    part: float,
+    share: float,
+    gap: int,
+    by: By = "time",
+    earlier: DroppedRows | None = None,
+) -> tuple[Rows, Rows]:
+    """Divide the training rows of `divide` once more, by the same rule.
+
+    By `time` the last of them are chosen in each series, so that a row which was trained on is never chosen
+    later. Otherwise a row's position in its whole series decides, among those that are not held out.
+
+    Args:
+        series: shape (n,), as for `divide`, of all rows.
+        training: the rows to divide, ascending.
+        part: the share of rows that `divide` has held out.
+        share: the share of the other rows to choose.
+        gap: as for `divide`, between the rows that stay and the chosen ones.
+        by: as for `divide`.
+        earlier: as for `divide`.
+
+    Returns:
+        The rows of `training` that stay, and those that are chosen, each ascending. Rows in a gap are in
+        neither.
+    """
+    if by == "time":
+        stay, chosen = divide(series[training], share, gap)
+        return training[stay], training[chosen]
+    staying, picked = np.zeros(len(series), dtype=np.bool_), np.zeros(len(series), dtype=np.bool_)
+    for nth, rows in enumerate(by_appearance(series)):
+        number, start = nth, 0
+        if earlier is not None:
+            number, start = int(earlier.place[series[rows[0]]]), int(earlier.rows[series[rows[0]]])
+        if by == "series":
+            own = _among_rest(_every, part)(np.array([number]), share)[0]
+            (picked if own else staying)[rows] = True
+            continue
+        chosen_of = _among_rest(_every, part) if by == "every" else _next_at_random(number, part)
+        near, mine = _near(chosen_of, start, len(rows), share, gap)
+        picked[rows[mine]] = True
+        staying[rows[~near]] = True
+    return np.intersect1d(training, np.flatnonzero(staying)), np.intersect1d(training, np.flatnonzero(picked))
+
+
 def by_appearance(series: NDArray[np.int64]) -> list[Rows]:
     """Return the rows of each series, ascending. The series are in the order of their first rows."""
     order = np.argsort(series, kind="stable")
@@ -136,6 +182,26 @@ def _every(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:
     """Choose the last of each 1 / part numbers: those at which count times part reaches a whole number."""
     after, before = np.floor((numbers + 1) * part + _ROUNDING), np.floor(numbers * part + _ROUNDING)
     return np.asarray(after > before, dtype=np.bool_)
+
+
+def _among_rest(chosen: "Chosen", part: float) -> "Chosen":
+    """Choose among the numbers that `chosen` leaves of `part`, counted without those that it takes."""
+
+    def of_rest(numbers: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+        taken = np.floor(numbers * part + _ROUNDING).astype(np.int64)  # how many before each number
+        return np.asarray(~chosen(numbers, part) & chosen(numbers - taken, share), dtype=np.bool_)
+
+    return of_rest
+
+
+def _next_at_random(series: int, part: float) -> "Chosen":
+    """Choose by the same hash as `_at_random` the share that comes after the first `part`."""
+    chosen = _at_random(series)
+
+    def of_rest(numbers: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+        return np.asarray(chosen(numbers, part + (1 - part) * share) & ~chosen(numbers, part), dtype=np.bool_)
+
+    return of_rest
 
 
 def _at_random(series: int) -> Chosen:

@@ -5,6 +5,8 @@ from typing import ClassVar
 from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.trainers.assignment import Assignment
 from agent.trainers.figures import finite, measured
+from agent.trainers.personal import Own
+from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import Entry
 from fedge.wire.messages.update import FIGURES, Update
 
@@ -18,14 +20,18 @@ class Evaluate:
     tells_data: ClassVar[bool] = False
 
     def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
-        """Return the model's figures on the held-out rows, without vectors."""
+        """Return the model's figures on the held-out rows, without vectors; adapt the device's own models to
+        it, if the round names a plan."""
         manifest, weights, dataset = assignment.manifest, assignment.weights, equipment.dataset
         assert manifest.model is not None
         assert weights is not None
         metrics = dict(assignment.traffic)
+        own = Own(assignment, manifest.plan or Plan(), equipment, cancelled)
         if len(dataset.held_X):
             metrics["held_out"] = float(len(dataset.held_X))
-            metrics |= measured(equipment.network(), weights, dataset, "before")
+            metrics |= measured(equipment.network(), own.start.weights, dataset, "before")
+        outcome = own.finish(None)
+        metrics |= outcome.metrics
         metrics["seconds"] = equipment.seconds()
         update = Update(
             generation=manifest.generation,
@@ -39,7 +45,7 @@ class Evaluate:
             body=b"",
             metrics=finite(metrics),
         )
-        return Contribution(update)
+        return Contribution(update, personal=outcome.state)
 
 
 ENTRY = Entry("phase", "evaluate", Evaluate)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar, Protocol
 
 from agent.config import AgentSettings
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.data.dataset import Dataset
 from agent.data.extremes import Extremes
 from agent.data.snapshot import Snapshot
@@ -48,6 +48,8 @@ class Contribution:
     message: Survey | Update
     pending: AlgorithmState | None = None
     """The algorithm's new state, which the device keeps if the answer is admitted."""
+    personal: PersonalState | None = None
+    """What the device keeps of its own models from now on; None: what it has."""
 
 
 class Phase(Protocol):

@@ -8,7 +8,9 @@ from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
 from agent.trainers.built_in import BuiltIn
+from agent.trainers.choice import Array
 from agent.trainers.figures import finite, measured
+from agent.trainers.personal import Own
 from agent.trainers.time_limit import Allowance, Timekeeper
 from agent.trainers.vectors import check, encoded, received, require_half
 from fedge.algorithms.local.shuffling import generator
@@ -38,25 +40,26 @@ class Train:
         settings, dataset, network = equipment.settings, equipment.dataset, equipment.network()
         lineage = states.lineage_of(manifest, plan, settings.trainer.use or "")
         before = states.current(assignment.state, lineage, manifest)
+        own = Own(assignment, plan, equipment, cancelled)
         job = Job(
             network,
-            received(assignment, weights, plan),
+            received(assignment, own.start.weights, plan),
             network.prepare(dataset.X),
             network.prepare_targets(dataset.y),
             plan,
             generator(manifest.seed, manifest.generation, manifest.round, settings.device),
             states.part(before or {}, "local/"),
         )
-        job, cancelled = _within(settings.limits.seconds, job, cancelled, equipment.trainer)
+        job, within = _within(settings.limits.seconds, job, cancelled, equipment.trainer)
         if not isinstance(equipment.trainer, BuiltIn):
             require_half(equipment.trainer, plan)
-        trained = equipment.trainer.work(job, cancelled)
+        trained = equipment.trainer.work(job, within)
         check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)
         bodies, remembered = encoded(codec, trained.vectors, weights, before or {}, job.rng)
         after = {**states.named(trained.state, "local/"), **remembered}
         pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
-        metrics = _figures(assignment, equipment, trained)
+        metrics = _figures(assignment, equipment, trained, own.start.weights)
         if pending is not None and before is None:
             metrics["state_new"] = 1.0
         if isinstance(job.enough, Allowance) and job.enough.used_up:
@@ -68,6 +71,8 @@ class Train:
                 job.enough.limit_s,
             )
             metrics["partial"] = 1.0
+        outcome = own.finish(trained.vector)
+        metrics |= outcome.metrics
         metrics["seconds"] = equipment.seconds()
         update = Update(
             generation=manifest.generation,
@@ -82,23 +87,31 @@ class Train:
             vectors=bodies or None,
             metrics=finite(metrics),
         )
-        return Contribution(update, pending)
+        return Contribution(update, pending, outcome.state)
 
 
-def _figures(assignment: Assignment, equipment: Equipment, trained: Trained) -> dict[str, float]:
-    """Return the figures about the work that the update reports, except its duration."""
+def _figures(
+    assignment: Assignment, equipment: Equipment, trained: Trained, began: Array
+) -> dict[str, float]:
+    """Return the figures about the training that the update reports, except its duration.
+
+    Args:
+        assignment: the round.
+        equipment: the device's parts.
+        trained: the result of the training.
+        began: the weights that it began from, of shape (p,).
+    """
     dataset, network, extremes = equipment.dataset, equipment.network(), equipment.extremes
     metrics = {
         "loss_before": trained.loss_before,
         "loss_after": trained.loss_after,
         **assignment.traffic,
     }
-    assert assignment.weights is not None
     if len(dataset.held_X):
         metrics["held_out"] = float(len(dataset.held_X))
         if assignment.task.classes is not None:
             metrics["held_unseen"] = float(dataset.held_unseen)
-        for when, vector in (("before", assignment.weights), ("after", trained.vector)):
+        for when, vector in (("before", began), ("after", trained.vector)):
             metrics |= measured(network, vector, dataset, when)
     if clip_of(assignment.task.network) is not None:
         metrics["clipped"] = float(extremes.rows if extremes is not None else 0)

@@ -3,7 +3,7 @@
 import logging
 
 from agent.data.data_warnings import warnings_of
-from agent.data.dataset import Dataset
+from agent.data.dataset import FEWEST_TO_CHOOSE, Dataset
 from agent.data.inventory import take_inventory
 from agent.data.inventory_texts import lines as lines_of
 from agent.settings.data import DataSettings
@@ -22,6 +22,8 @@ class Logbook:
         self._odd: dict[str, set[tuple[str, str | None]]] = {}
         self._capped: set[tuple[str, int | None]] = set()
         self._unread: dict[str, tuple[str, ...]] = {}
+        self._divided: dict[str, bool] = {}
+        """By source: whether there were enough rows to choose a model by."""
 
     def tell(self, source: str, samples: Samples, settings: DataSettings, task: Task, digest: bytes) -> None:
         """Log what is new.
@@ -62,4 +64,24 @@ class Logbook:
                 cap,
                 len(dataset.X),
                 len(dataset.X) + dataset.capped,
+            )
+
+    def tell_choice(self, source: str, dataset: Dataset) -> None:
+        """Log how many rows a model is chosen by, or that there are too few; again only if this changes."""
+        enough = dataset.choose_X is not None
+        if self._divided.get(source) is enough:
+            return
+        self._divided[source] = enough
+        if dataset.choose_X is not None:
+            log.info(
+                "source %s: this device chooses among models by %d rows, which are neither trained on nor reported",
+                source,
+                len(dataset.choose_X),
+            )
+        else:
+            log.warning(
+                "source %s: too few rows to choose among models (it takes %d beside those to train on): this "
+                "device uses the first one that it has",
+                source,
+                FEWEST_TO_CHOOSE,
             )

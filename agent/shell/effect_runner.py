@@ -118,9 +118,11 @@ class EffectRunner:
                 self._memory.save_signers(signers, seen)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-            case do.SaveUpdate(attempt, digest, payload, snapshot, pending):
-                self._memory.save_update(attempt, digest, payload, snapshot, pending)
+            case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal):
+                self._memory.save_update(attempt, digest, payload, snapshot, pending, personal)
                 self._outbox.put(payload)
+                if personal is not None:
+                    self._models.keep_personal(personal)
             case do.PublishUpdate(digest, numbers, asks):
                 self._publish_update(digest, numbers, asks)
             case do.SaveVerdict(digest, verdict, resets):
@@ -153,7 +155,10 @@ class EffectRunner:
         weights = vectors.get(WEIGHTS)
         more = {name: vector for name, vector in vectors.items() if name != WEIGHTS}
         state = self._memory.state() if phase.needs_state else None
-        self._worker.start(Assignment(manifest, self._downloads.task, weights, traffic, more, state))
+        personal = self._memory.personal() if phase.needs_model else None
+        self._worker.start(
+            Assignment(manifest, self._downloads.task, weights, traffic, more, state, personal)
+        )
 
     def _publish_update(
         self, digest: bytes, numbers: tuple[int, ...] | None, asks: RoundId | None = None

@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent.core.device import Saved
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.data.snapshot import Snapshot
-from agent.shell import algorithm_states
+from agent.shell import algorithm_states, personal_models
 from agent.shell.memory_layout import MIGRATIONS
 from agent.shell.memory_proofs import (
     attempt_of,
@@ -97,6 +97,7 @@ class Memory:
         payload: bytes,
         snapshot: tuple[str, Snapshot] | None = None,
         pending: AlgorithmState | None = None,
+        personal: PersonalState | None = None,
     ) -> None:
         """Save an update instead of the former one, and its attempt as the newest seen.
 
@@ -107,6 +108,8 @@ class Memory:
             snapshot: the source of a survey, and its snapshot, which is saved too.
             pending: the algorithm's new state, which waits for the verdict on the update. A state that waited
                 for the verdict on the former update is dropped.
+            personal: what the device keeps of its own models from now on, whatever the verdict; None: what it
+                has.
         """
         round_id = attempt.round
         with transaction(self._db, self._path):
@@ -119,6 +122,8 @@ class Memory:
                 " proof = excluded.proof, payload = excluded.payload",
                 (*round_id, digest, proof_of_update(round_id, digest), payload),
             )
+            if personal is not None:
+                personal_models.replace(self._db, personal)
             if snapshot is not None:
                 source, content = snapshot[0], snapshot[1].to_bytes()
                 self._db.execute(
@@ -158,6 +163,11 @@ class Memory:
             return None
         with self._clear_errors():
             return algorithm_states.current_round(self._db)
+
+    def personal(self) -> PersonalState | None:
+        """Return what the device keeps of its own models; None: nothing."""
+        with self._clear_errors():
+            return personal_models.read(self._db)
 
     def reset_state(self) -> None:
         """Delete the states, so that the algorithm begins anew in its next round.

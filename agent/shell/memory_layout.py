@@ -10,6 +10,7 @@
 | moved   | one row: the day, and the bytes that count as moved on it (see `agent.shell.traffic`) |
 | told    | one row a source: what surveys say about it (see `agent.data.snapshot`)               |
 | states  | two rows at most: an algorithm's current state, and the one that waits for a verdict  |
+| personal| one row: the device's own models, and which model it uses                             |
 """
 
 FILE = "agent.db"
@@ -38,6 +39,13 @@ CREATE TABLE signers (one INTEGER PRIMARY KEY CHECK (one = 1), keys BLOB NOT NUL
 CREATE TABLE states (
     slot INTEGER PRIMARY KEY CHECK (slot IN (0, 1)), digest BLOB NOT NULL, generation INTEGER NOT NULL,
     round INTEGER NOT NULL, lineage BLOB NOT NULL, proof BLOB NOT NULL, data BLOB NOT NULL
+)
+""",
+    """
+CREATE TABLE personal (
+    one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, round INTEGER NOT NULL,
+    lineage BLOB NOT NULL, task BLOB NOT NULL, base BLOB NOT NULL, name TEXT NOT NULL, chose INTEGER NOT NULL,
+    proof BLOB NOT NULL, data BLOB NOT NULL
 )
 """,
 )

@@ -1,7 +1,7 @@
 """Proofs in a device's memory: short checksums of the content of its rows.
 
 SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So the rows of `seen`,
-`outbox`, `signers`, `told` and `states` hold a proof of their content. The digest in the outbox proves its
+`outbox`, `signers`, `told`, `states` and `personal` hold a proof of their content. The digest in the outbox proves its
 payload.
 """
 
@@ -9,7 +9,7 @@ import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from fedge.errors import DamagedState
 from fedge.storage.databases import database_error
 from fedge.wire.freshness import Attempt, RoundId
@@ -33,6 +33,9 @@ def examine(db: sqlite3.Connection, path: Path) -> bool:
         states = db.execute(
             "SELECT slot, digest, generation, round, lineage, data, proof FROM states"
         ).fetchall()
+        personal = db.execute(
+            "SELECT generation, round, lineage, task, base, name, chose, data, proof FROM personal"
+        ).fetchone()
     except sqlite3.Error as error:
         raise database_error(path, error) from error
     for slot, digest, generation, round_, lineage, data, proof in states:
@@ -40,6 +43,12 @@ def examine(db: sqlite3.Connection, path: Path) -> bool:
         whole = all(isinstance(value, bytes) for value in (digest, lineage, data))
         if not whole or proof != proof_of_state(slot, digest, found):
             raise DamagedState(f"{path}: is damaged (what the algorithm remembers does not match its proof)")
+    if personal is not None:
+        generation, round_, *fields, proof = personal
+        kept = PersonalState(RoundId(generation, round_), *fields)
+        kinds = (bytes, bytes, bytes, str, int, bytes)
+        if not all(map(isinstance, fields, kinds)) or proof != proof_of_personal(kept):
+            raise DamagedState(f"{path}: is damaged (the device's own models do not match their proof)")
     for source, content, found in told:
         if found != proof_of_told(source, content):
             raise DamagedState(f"{path}: is damaged (what was told of {source!r} does not match its proof)")
@@ -88,3 +97,14 @@ def proof_of_state(slot: int, digest: bytes, state: AlgorithmState) -> bytes:
     """The proof of a row of `states`."""
     head = f"{slot}|{state.round.generation}|{state.round.round}|{len(digest)}|{len(state.lineage)}|"
     return sha256(b"".join((head.encode(), digest, state.lineage, state.data))).digest()[:8]
+
+
+def proof_of_personal(state: PersonalState) -> bytes:
+    """The proof of the row of `personal`."""
+    head = "|".join(
+        map(
+            str, (*state.round, len(state.lineage), len(state.task), len(state.base), state.chose, state.name)
+        )
+    )
+    content = (head.encode(), b"|", state.lineage, state.task, state.base, state.data)
+    return sha256(b"".join(content)).digest()[:8]

@@ -1,7 +1,7 @@
 """The file with a model and its task, replaced as a whole: the newest model, or the one in use."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedge import __version__
@@ -19,7 +19,24 @@ FILE = "model.held"
 USED = "model.used"
 """The name of the file with the model that `predict` uses, if that is not the newest one."""
 
+PERSONAL = "model.personal"
+"""The name of the file with the device's own model, where it uses that instead of the shared one."""
+
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a file says of a model of the device's own."""
+
+    chosen: str
+    """`personal` or `alone`."""
+    name: str
+    """The part that made the personal model, such as `ditto`."""
+    round: str
+    """The round in which it was made, as in `1.7`."""
+    base: bytes
+    """The digest of the shared model that it was made from."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,8 @@ class StoredModel:
     """The federation's cap on a device's training rows at that time; None: it announced none."""
     untrained: bool = False
     """Whether the model holds the first weights of a generation, which no device has trained yet."""
+    own: Own | None = None
+    """What the file says of a model of the device's own; None: it is a shared one."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -44,7 +63,13 @@ class StoredModel:
 
 
 def save(
-    path: Path, task: bytes, model: bytes, max_samples: int | None = None, *, untrained: bool = False
+    path: Path,
+    task: bytes,
+    model: bytes,
+    max_samples: int | None = None,
+    *,
+    untrained: bool = False,
+    own: Own | None = None,
 ) -> None:
     """Replace the file by a task, its model, and what was announced with them.
 
@@ -54,6 +79,7 @@ def save(
         model: the packed model.
         max_samples: the federation's cap on a device's training rows; None: it announced none.
         untrained: whether no device has trained the model yet.
+        own: of a model of the device's own: how it was made.
 
     Raises:
         StateError: the file cannot be written. The former one is unchanged.
@@ -61,6 +87,7 @@ def save(
     told = {
         **({} if max_samples is None else {"max_samples": max_samples}),
         **({"untrained": True} if untrained else {}),
+        **(asdict(own) if own is not None else {}),
     }
     beside = encoding.encode(told)
     fields = {
@@ -147,6 +174,7 @@ def read(path: Path) -> StoredModel | None:
             decoded_model=unpack(model, Model, max_bytes=len(model)),
             max_samples=cap if isinstance(cap := told.get("max_samples"), int) else None,
             untrained=told.get("untrained") is True,
+            own=_own(told),
         )
     except ProtocolError as error:
         raise DamagedState(
@@ -154,8 +182,8 @@ def read(path: Path) -> StoredModel | None:
         ) from error
 
 
-def in_use(folder: Path, *, gated: bool) -> Path:
-    """Return the file that `predict` reads: the newest model, unless it `waits` or a gate rejected it.
+def shared_in_use(folder: Path, *, gated: bool) -> Path:
+    """Return the file of the shared model in use: the newest, unless it `waits` or a gate rejected it.
 
     Args:
         folder: the state folder.
@@ -163,6 +191,35 @@ def in_use(folder: Path, *, gated: bool) -> Path:
     """
     used = folder / USED
     return used if used.exists() and (gated or waits(folder)) else folder / FILE
+
+
+def in_use(folder: Path, *, gated: bool) -> Path:
+    """Return the file that `predict` reads: the device's own model if it fits, else the shared one in use.
+
+    It fits if it is of the newest task. With a gate, the shared model in use must also be one that is not
+    older than the model that it was made from: otherwise the gate would be passed by.
+
+    Args:
+        folder: the state folder.
+        gated: whether the owner has set `[predict] tolerance`.
+    """
+    shared = shared_in_use(folder, gated=gated)
+    try:
+        own, newest = read(folder / PERSONAL), read(folder / FILE)
+        used = read(shared) if gated else newest
+    except StateError:
+        return shared
+    if own is None or own.own is None or newest is None or own.task_digest != newest.task_digest:
+        return shared
+    if gated and (used is None or not _as_new(used, own)):
+        return shared
+    return folder / PERSONAL
+
+
+def _as_new(used: StoredModel, own: StoredModel) -> bool:
+    """Whether the shared model in use is at least as new as the one that an own model was made from."""
+    newest, made = used.decoded_model, own.decoded_model
+    return (newest.generation, newest.round) >= (made.generation, made.round)
 
 
 def load(path: Path) -> tuple[Task, Model]:
@@ -200,6 +257,19 @@ def _told(fields: dict[str, object]) -> dict[str, object]:
         return {}
     beside = _checked(fields, "told")
     return encoding.decode(beside, max_bytes=len(beside))
+
+
+def _own(told: dict[str, object]) -> Own | None:
+    found = [told.get(field) for field in ("chosen", "name", "round", "base")]
+    chosen, name, made_in, base = found
+    if (
+        isinstance(chosen, str)
+        and isinstance(name, str)
+        and isinstance(made_in, str)
+        and isinstance(base, bytes)
+    ):
+        return Own(chosen, name, made_in, base)
+    return None
 
 
 def _checked(fields: dict[str, object], name: str) -> bytes:

@@ -6,14 +6,46 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.core.state import USES, PersonalState
 from agent.shell import model_file
 from agent.shell.downloads import Downloads
 from agent.trainers.comparison import Judgement
+from agent.trainers.personal_states import weights_in_use
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.protocols import WEIGHTS
+from fedge.errors import StateError
 from fedge.nn import first_weights
+from fedge.storage.atomic_files import remove
 from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
 
 log = logging.getLogger("fedge.agent")
+
+
+def keep_own(file: Path, state: PersonalState, task: bytes, model: bytes) -> None:
+    """Bring the file of the device's own model up to date; what fails is logged.
+
+    Args:
+        file: the file of the newest model. The device's own is beside it.
+        state: what the device keeps of its own models.
+        task: the packed task that they belong to.
+        model: the packed shared model that they were made from.
+    """
+    path = file.with_name(model_file.PERSONAL)
+    try:
+        weights = weights_in_use(state) if sha256(task).digest() == state.task else None
+        if weights is None:
+            if path.exists():
+                remove(path)
+            return
+        shared = unpack(model, Model, max_bytes=len(model))
+        body = float32.encode(np.asarray(weights, np.float32))
+        message = Model(generation=shared.generation, round=shared.round, body=body)
+        told = model_file.Own(USES[state.chose], state.name, str(state.round), state.base)
+        model_file.save(path, task, pack(message), own=told)
+    except (StateError, ValueError) as error:
+        log.error("%s: the device's own model is not written: %s", path, error)
 
 
 class ServedModels:
@@ -51,12 +83,20 @@ class ServedModels:
         elif not gated:
             model_file.release(self._file)
 
+    def keep_personal(self, state: PersonalState) -> None:
+        """Write the device's own model to the file that `predict` reads, or remove that file.
+
+        If this fails, it is logged, and the next start does it: the memory has it all.
+        """
+        task, model = self._downloads.task_bytes, self._downloads.model_bytes
+        keep_own(self._file, state, task, model)
+
     def judgement(self, digest: bytes, tolerance: float) -> Judgement:
         """Return the comparison of the model in memory with the one in use, for the worker."""
         task, weights = self._downloads.task, self._downloads.vectors[WEIGHTS]
         task_bytes = self._downloads.task_bytes
         self._candidate = (digest, task_bytes, self._downloads.model_bytes)
-        used = model_file.in_use(self._file.parent, gated=True)
+        used = model_file.shared_in_use(self._file.parent, gated=True)
         return Judgement(digest, task, sha256(task_bytes).digest(), weights, used, tolerance)
 
     def use(self, digest: bytes) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.settings.sources import DEFAULT_SOURCE
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.task import Task
@@ -26,6 +26,8 @@ class Assignment:
     """The model's further vectors for the local algorithm, by name, each of shape (p,)."""
     state: AlgorithmState | None = None
     """The algorithm's state after this device's last admitted update; None: no state is kept."""
+    personal: PersonalState | None = None
+    """What this device keeps of its own models; None: nothing."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property

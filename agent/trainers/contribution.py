@@ -9,7 +9,7 @@ from agent.core.events import Done
 from agent.phases.phase import PHASES, Cancelled, Equipment, phase_of
 from agent.trainers.assignment import Assignment
 from agent.trainers.data import Data
-from fedge.algorithms.registry import CODECS
+from fedge.algorithms.registry import CODECS, PERSONAL
 from fedge.algorithms.trainer import Trainer
 from fedge.nn import Network
 from fedge.wire.freshness import round_of
@@ -29,7 +29,7 @@ class Contributor:
         self._settings = settings
         self._data = data
         self._trainer = trainer
-        for registry in (CODECS, PHASES):
+        for registry in (CODECS, PERSONAL, PHASES):
             registry.entries()  # load all entries now: a message must never make a device import code
         self._network: tuple[bytes, Network] | None = None
 
@@ -62,6 +62,7 @@ class Contributor:
             samples=found.message.samples,
             snapshot=(assignment.source, equipment.snapshot) if equipment.snapshot is not None else None,
             pending=found.pending,
+            personal=found.personal,
         )
 
     def _network_of(self, assignment: Assignment) -> Network:

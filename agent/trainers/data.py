@@ -9,6 +9,7 @@ from agent.data.snapshot import Snapshot, current
 from agent.shell.data_log import Logbook
 from agent.sources import Source
 from agent.trainers.assignment import Assignment
+from agent.trainers.choice import chooses
 from fedge.errors import DataError
 from fedge.wire.messages.task import Task
 
@@ -28,9 +29,9 @@ class Data:
         self._settings = settings
         self._sources = sources
         self._snapshots = dict(snapshots)
-        self._newest: tuple[tuple[object, bytes], int | None, Dataset] | None = None
-        """The newest dataset, with its key: the data's fingerprint, the task's digest, and the cap on
-        rows."""
+        self._newest: tuple[tuple[object, bytes], tuple[int | None, bool], Dataset] | None = None
+        """The newest dataset, with its key: the data's fingerprint, the task's digest, the cap on rows, and
+        whether it has a part to choose by."""
         self._logbook = Logbook()
         self.extremes: Extremes | None = None
         """The newest dataset's inputs that lie far outside the range that the fleet has measured."""
@@ -46,18 +47,21 @@ class Data:
         name, manifest = assignment.source, assignment.manifest
         source, settings = self._sources[name], self._settings.offered[name]
         fingerprint, digest, cap = source.fingerprint(), manifest.task.digest, manifest.max_samples
+        division = cap, chooses(manifest.plan)
         told = not tells_data or name in self._snapshots
-        if told and self._newest is not None and self._newest[:2] == ((fingerprint, digest), cap):
+        if told and self._newest is not None and self._newest[:2] == ((fingerprint, digest), division):
             return self._newest[2]
         self._newest = None
         samples = source.read()
         self._logbook.tell(name, samples, settings, assignment.task, digest)
-        dataset = fit(samples, assignment.task, settings, cap)
+        dataset = fit(samples, assignment.task, settings, cap, chooses=division[1])
         self._logbook.tell_cap(name, cap, dataset)
+        if division[1]:
+            self._logbook.tell_choice(name, dataset)
         if tells_data:
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
         self.extremes = extremes(samples, dataset.X, dataset.rows, assignment.task)
-        self._newest = (fingerprint, digest), cap, dataset
+        self._newest = (fingerprint, digest), division, dataset
         return dataset
 
     def snapshot(self, name: str) -> Snapshot:

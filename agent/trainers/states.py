@@ -45,14 +45,14 @@ def lineage_of(manifest: Manifest, plan: Plan, trainer: str) -> bytes:
         manifest.task.digest.hex(),
         trainer,
         plan.local_name,
-        _changed(LOCAL, plan.local_name, plan.local_options),
+        changed(LOCAL, plan.local_name, plan.local_options),
         plan.codec,
-        _changed(CODECS, plan.codec, plan.codec_options),
+        changed(CODECS, plan.codec, plan.codec_options),
     ]
     return sha256(json.dumps(named, sort_keys=True).encode()).digest()
 
 
-def _changed(registry: Registry[Any], name: str, options: PartOptions | None) -> PartOptions:
+def changed(registry: Registry[Any], name: str, options: PartOptions | None) -> PartOptions:
     """The options that are not their defaults."""
     entry = registry.entries().get(name)
     fields = {} if entry is None else entry.options.model_fields

@@ -57,6 +57,12 @@ RANGES: Mapping[str, Range] = {
     "rmse_after": LOSS,
     "mae_before": LOSS,
     "mae_after": LOSS,
+    **{
+        f"{name}_{whose}": allowed
+        for whose in ("personal", "alone")
+        for name, allowed in (("held_loss", LOSS), ("accuracy", SHARE), ("rmse", LOSS), ("mae", LOSS))
+    },
+    "chose": Range(2.0, whole=True),
     "held_out": COUNT,
     "held_unseen": COUNT,
     "clipped": COUNT,

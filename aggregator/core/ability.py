@@ -28,7 +28,15 @@ def requirements(state: Federation, kind: str | None = None) -> frozenset[str]:
 
 @latest
 def _requirements(kind: str, plan: Plan, task: Task) -> frozenset[str]:
-    return required(kind, plan if phase_of(kind).trains else None, task.network, task.rules)
+    return required(kind, plan_to_tell(kind, plan), task.network, task.rules)
+
+
+def plan_to_tell(kind: str, plan: Plan) -> Plan | None:
+    """The plan to announce in a round of this kind; None: devices need none.
+
+    When the last model is measured, devices that have models of their own make them of it.
+    """
+    return plan if phase_of(kind).trains or (kind == "evaluate" and plan.adapts) else None
 
 
 def lacks(state: Federation, device: str) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import patience
-from aggregator.core.ability import requirements, unable
+from aggregator.core.ability import plan_to_tell, requirements, unable
 from aggregator.core.awaited import counted_anew
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import PerDevice
@@ -102,7 +102,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         seed=state.seed,
         task=state.task,
         model=state.model,
-        plan=plan_of(state) if phase_of(kind).trains else None,
+        plan=plan_to_tell(kind, plan_of(state)),
         cohort=state.cohorts[-1],
         seconds_left=left_s,
         requires=tuple(sorted(requirements(state, kind))),

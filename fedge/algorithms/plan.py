@@ -77,6 +77,11 @@ class Plan(BaseModel):
         return self.personal or "none"
 
     @property
+    def adapts(self) -> bool:
+        """Whether devices have models of their own, beside the shared one."""
+        return self.personal is not None or bool(self.compare)
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """The fields that this program does not know, as names."""
         return tidy(self.model_extra or ())

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.data.snapshot import Snapshot
 from agent.shell.memory import Memory
 from aggregator.core.verdicts import Verdict
@@ -123,9 +123,10 @@ class WatchedMemory(Memory):
         payload: bytes,
         snapshot: tuple[str, Snapshot] | None = None,
         pending: AlgorithmState | None = None,
+        personal: PersonalState | None = None,
     ) -> None:
         """As `Memory.save_update`."""
-        super().save_update(attempt, digest, payload, snapshot, pending)
+        super().save_update(attempt, digest, payload, snapshot, pending, personal)
         self._oracle.states.saved(self._device, digest, pending)
         self._oracle.devices.saved(self._device, digest)
         self._oracle.devices.saw(self._disk, attempt.round)

@@ -34,7 +34,7 @@ def take_result(state: Device, event: on.Done) -> Step:
         work=Reporting((0,), event.now_s + REPORT_RETRY_S),
     )
     effects: list[do.Effect] = [
-        do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot, event.pending),
+        do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot, event.pending, event.personal),
         do.PublishUpdate(event.digest, None),
     ]
     state, keeping = keep(state, event.now_s)  # after the update, because other devices still train
