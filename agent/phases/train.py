@@ -56,7 +56,7 @@ class Train:
         trained = equipment.trainer.work(job, within)
         check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)
-        bodies, remembered = encoded(codec, trained.vectors, weights, before or {}, job.rng)
+        bodies, remembered = encoded(codec, trained.vectors, own.start.weights, before or {}, job.rng)
         after = {**states.named(trained.state, "local/"), **remembered}
         pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
         metrics = _figures(assignment, equipment, trained, own.start.weights)
@@ -85,6 +85,7 @@ class Train:
             codec=plan.codec,
             body=bodies.pop(WEIGHTS),
             vectors=bodies or None,
+            cluster=own.start.cluster or None,
             metrics=finite(metrics),
         )
         return Contribution(update, pending, outcome.state)

@@ -185,7 +185,8 @@ class Own:
         if self.part is None:
             return Adapted(None)
         try:
-            self._rest.begin()
+            if self.part.models == 1:  # of several shared models one is used as it is, which takes no time
+                self._rest.begin()
             return self.part.adapt(
                 self._job(self._received[WEIGHTS], "personal"), self.start, trained, self._rest.cancelled
             )

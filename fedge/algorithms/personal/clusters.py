@@ -50,8 +50,17 @@ class Clusters(Personal):
         return self._models
 
     def start(self, received: Vectors, state: State, loss: Callable[[Array], float]) -> Start:
-        """The model with the least loss."""
-        models = [received[name] for name in cluster_names(self._models)]
+        """The model with the least loss.
+
+        Raises:
+            ValueError: the announced model lacks one of the k models, or one of them has another size.
+        """
+        names = cluster_names(self._models)
+        if lacks := ", ".join(name for name in names if name not in received):
+            raise ValueError(f"clusters of {self._models} models: the announced model lacks {lacks}")
+        models = [received[name] for name in names]
+        if any(model.shape != models[0].shape for model in models):
+            raise ValueError(f"clusters: the announced models are of shapes {[m.shape for m in models]}")
         losses = [each if math.isfinite(each := loss(model)) else math.inf for model in models]
         best = losses.index(min(losses))
         return Start(models[best], best)
