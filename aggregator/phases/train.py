@@ -12,7 +12,7 @@ from aggregator.aggregation import clustered, server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
 from aggregator.aggregation.fleet_size import fleet_of, share_of
 from aggregator.aggregation.further_vectors import handed_on
-from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.job import ClosingJob, Computed, Remark
 from aggregator.aggregation.models import blob_of, clusters_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
@@ -111,6 +111,7 @@ class Train:
             told=result.told,
             clusters=tuple(result.vectors[name] for name in job.parts.models[1:]),
             before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+            after=_of_clusters(job, result.told.get("clusters", ())),
             state=result.state,
         )
 
@@ -240,6 +241,14 @@ def averaged_by_cluster(
         fleet=fleet_of(ledger, job.round, job.listed, answers),
         told={"clusters": [len(each.updates.answers) for each in clusters]},
     )
+
+
+def _of_clusters(job: ClosingJob, devices: Sequence[int]) -> tuple[Remark, ...]:
+    """A log line on how many devices trained each shared model, if there are several."""
+    if not devices:
+        return ()
+    each = ", ".join(f"model {number} {count}" for number, count in enumerate(devices))
+    return ((logging.INFO, f"round {job.round}: devices by the shared model that they trained: {each}"),)
 
 
 def stepped(
