@@ -138,8 +138,8 @@ def test_a_round_of_one_model_refuses_another(tmp_path: Path) -> None:
 
 
 def test_an_update_is_as_far_as_from_its_own_model(tmp_path: Path) -> None:
-    """Three rounds drive model 1 a distance of d each, so d is usual and 2 d is admitted (`max_norm`). Model 0
-    is about 3 d away then: the same weights are near as an update of model 1, and too far as one of model 0."""
+    """Three rounds drive model 1 a distance of d each, so d is usual and 2 d is admitted (`max_norm`). Model
+    0 is about 3 d away then: the same weights are near as an update of model 1, and too far as one of 0."""
     lab = Clusters(tmp_path / "lab", TWO, max_norm=2)
     lab.survey()
     for number in range(3):
