@@ -19,7 +19,6 @@ from fedge.data.disclosure import public
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 
-
 CHOOSE = 0.2
 """The share of the training rows that a device chooses a model by, where it has several."""
 FEWEST_TO_CHOOSE = 5

@@ -74,7 +74,8 @@ class Logbook:
         self._divided[source] = enough
         if dataset.choose_X is not None:
             log.info(
-                "source %s: this device chooses among models by %d rows, which are neither trained on nor reported",
+                "source %s: this device chooses among models by %d rows, which are neither trained on nor "
+                "reported",
                 source,
                 len(dataset.choose_X),
             )

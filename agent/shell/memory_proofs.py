@@ -1,8 +1,8 @@
 """Proofs in a device's memory: short checksums of the content of its rows.
 
 SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So the rows of `seen`,
-`outbox`, `signers`, `told`, `states` and `personal` hold a proof of their content. The digest in the outbox proves its
-payload.
+`outbox`, `signers`, `told`, `states` and `personal` hold a proof of their content. The digest in the outbox
+proves its payload.
 """
 
 import sqlite3

@@ -197,7 +197,7 @@ class Own:
         return Adapted(None, self._kept.part)
 
     def _alone(self, *, trains: bool) -> Array:
-        """Train the model alone, from the generation's first weights on, as the plan trains the shared one."""
+        """Train the model alone by the plan, from the generation's first weights on."""
         before, manifest = self._kept.alone, self._assignment.manifest
         if before is None:
             before = first_weights(self._network.spec, manifest.seed, manifest.generation)

@@ -35,19 +35,26 @@ class DittoOptions(Options):
 
 
 class Ditto(Personal):
-    """Keeps a personal model that each round draws to the shared one; state: the model `v`."""
+    """Keeps a personal model that each round draws to the shared one.
+
+    State: the model `v`, and the number of `rounds` that it was trained in.
+    """
 
     chosen: ClassVar[bool] = True
 
     def __init__(self, options: DittoOptions) -> None:
         self._pull = options.pull
 
+    def init(self, size: int) -> dict[str, NDArray[Any]]:
+        """No model yet: it begins at the shared one."""
+        return {"v": np.zeros(size, np.float32), "rounds": np.array(0)}
+
     def adapt(
         self, job: Job, start: Start, trained: NDArray[Any] | None, cancelled: Callable[[], bool]
     ) -> Adapted:
         """Train v on from where the last round left it."""
-        before = job.state.get("v")
-        v = start.weights if before is None or before.shape != start.weights.shape else before
+        rounds = int(job.state["rounds"])
+        v = job.state["v"] if rounds else start.weights
         found = train(
             job.network,
             v,
@@ -60,7 +67,7 @@ class Ditto(Personal):
             anchor=np.asarray(start.weights),
             enough=job.enough,
         )
-        return Adapted(found.vector, {"v": found.vector})
+        return Adapted(found.vector, {"v": found.vector, "rounds": np.array(rounds + 1)})
 
 
 ENTRY = Entry("personal", "ditto", Ditto, DittoOptions)

@@ -1,0 +1,164 @@
+"""Personal models in a whole federation of real cores: the shared one keeps its bits, devices keep theirs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.core.state import ALONE, PERSONAL, SHARED
+from agent.data.dataset import fit
+from agent.settings.data import DataSettings
+from agent.shell import model_file
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
+from agent.sources.caller_sources import GivenArrays
+from agent.trainers import states
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import read_rounds
+from fedge import Algorithm, Plan, load_model, simulate
+from fedge.algorithms.local.descent import train
+from fedge.algorithms.local.shuffling import generator
+from fedge.nn import Network, first_weights
+from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
+
+ROUNDS, SEED = 3, 11
+COMPARE = {"personal": {"compare": True}}
+
+
+def learn(folder: Path, personal: str = "none", *, compare: bool = True, **options: Any) -> Any:
+    return simulate(
+        CLASSIFIER,
+        fleet(),
+        Algorithm(personal=personal, options={"personal": options} if options else {}),
+        plan=PLAN,
+        rounds=ROUNDS,
+        seed=SEED,
+        settings=COMPARE if compare else None,
+        folder=folder,
+    )
+
+
+def kept(folder: Path, device: str) -> Any:
+    memory = Memory(folder / "devices" / device / FILE)
+    try:
+        found = memory.personal()
+    finally:
+        memory.close()
+    assert found is not None
+    return found, states.unpack(found.data)
+
+
+def figures(folder: Path) -> list[dict[str, dict[str, float]]]:
+    """By round, by device."""
+    from contextlib import closing
+
+    from fedge.storage.databases import open_read_only
+
+    with closing(open_read_only(folder / "state" / LEDGER)) as db:
+        import json
+
+        rows = db.execute("SELECT round, device, metrics FROM answers ORDER BY round").fetchall()
+    found: list[dict[str, dict[str, float]]] = [{} for _ in range(ROUNDS + 2)]
+    for number, device, metrics in rows:
+        found[number][device] = json.loads(metrics)
+    return found
+
+
+def dataset(device: str, task: Any) -> Any:
+    source = GivenArrays(device, *fleet()[device]).read()
+    return fit(source, task, DataSettings(), chooses=True)
+
+
+def test_without_personal_models_nothing_is_kept_and_the_model_has_its_bits(tmp_path: Path) -> None:
+    plain = learn(tmp_path / "plain", compare=False)
+    memory = Memory(tmp_path / "plain/devices/pi-0" / FILE)
+    assert memory.personal() is None
+    memory.close()
+    assert not (tmp_path / "plain/devices/pi-0" / model_file.PERSONAL).exists()
+    assert all("chose" not in each for each in figures(tmp_path / "plain")[1].values())
+    again = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=ROUNDS, seed=SEED)
+    assert again.model.weights.tobytes() == plain.model.weights.tobytes()
+
+
+def test_personal_models_leave_the_shared_one_its_bits(tmp_path: Path) -> None:
+    """Fine-tuning and Ditto train on the same rows as `compare`, and change nothing of what is sent."""
+    models = [learn(tmp_path / name, name).model.weights.tobytes() for name in ("none", "finetune", "ditto")]
+    assert models[0] == models[1] == models[2]
+
+
+def test_the_model_alone_is_trained_by_the_plan_from_the_first_weights(tmp_path: Path) -> None:
+    result = learn(tmp_path / "f")
+    task = result.model.task
+    network, data = Network(task.network), dataset("pi-1", task)
+    w = first_weights(task.network, SEED, 1)
+    X, y = network.prepare(data.X), network.prepare_targets(data.y)
+    for number in range(1, ROUNDS + 1):
+        w = train(network, w, X, y, PLAN, generator(SEED, 1, number, "pi-1|alone")).vector
+    state, arrays = kept(tmp_path / "f", "pi-1")
+    assert arrays["alone/weights"].tobytes() == w.tobytes()
+    assert (state.round.round, state.name) == (ROUNDS + 1, "none")
+    last = figures(tmp_path / "f")[ROUNDS + 1]["pi-1"]
+    right = network.evaluate(w, data.held_X, data.held_y)
+    assert last["accuracy_alone"] == right.accuracy
+    assert last["held_loss_alone"] == pytest.approx(right.loss)
+
+
+def test_the_last_round_makes_the_personal_model_of_the_last_shared_one(tmp_path: Path) -> None:
+    result = learn(tmp_path / "f", "finetune", compare=False, epochs=2)
+    task, shared = result.model.task, result.model.weights
+    network = Network(task.network)
+    for device in fleet():
+        data = dataset(device, task)
+        plan = PLAN.model_copy(update={"epochs": 2})
+        X, y = network.prepare(data.X), network.prepare_targets(data.y)
+        rng = generator(SEED, 1, ROUNDS + 1, f"{device}|personal")
+        tuned = train(network, shared, X, y, plan, rng).vector
+        state, arrays = kept(tmp_path / "f", device)
+        path = tmp_path / "f/devices" / device / model_file.PERSONAL
+        held = model_file.require(path.with_name(model_file.FILE))
+        assert state.base == held.model_digest
+        told = figures(tmp_path / "f")[ROUNDS + 1][device]
+        assert told["chose"] == state.chose
+        used = tuned if state.chose == PERSONAL else shared
+        assert told["accuracy_personal"] == network.evaluate(used, data.held_X, data.held_y).accuracy
+        assert told["accuracy_before"] == network.evaluate(shared, data.held_X, data.held_y).accuracy
+        assert "accuracy_alone" not in told
+        if state.chose == PERSONAL:
+            assert arrays["model/weights"].tobytes() == tuned.tobytes()
+            own = model_file.require(path)
+            assert own.own is not None
+            assert (own.own.chosen, own.own.name, own.own.base) == ("personal", "finetune", held.model_digest)
+            assert own.decoded_model.round == ROUNDS
+        else:
+            assert state.chose == SHARED
+            assert not path.exists()
+
+
+def test_dittos_model_is_trained_in_each_round(tmp_path: Path) -> None:
+    learn(tmp_path / "f", "ditto")
+    for device in fleet():
+        state, arrays = kept(tmp_path / "f", device)
+        assert int(arrays["part/rounds"]) == ROUNDS + 1  # and once more of the last shared model
+        assert state.chose in (SHARED, PERSONAL, ALONE)
+
+
+def test_a_device_with_too_few_rows_uses_the_shared_model(tmp_path: Path) -> None:
+    X, y = fleet()["pi-0"]
+    devices = {**fleet(), "pi-few": (X[:26], y[:26])}  # 21 to train on; with 4 to choose by, 17
+    simulate(
+        CLASSIFIER,
+        devices,
+        Algorithm(personal="ditto"),
+        plan=PLAN,
+        rounds=2,
+        seed=SEED,
+        settings=COMPARE,
+        folder=tmp_path / "f",
+    )
+    state, arrays = kept(tmp_path / "f", "pi-few")
+    assert state.chose == SHARED
+    assert {"part/v", "alone/weights"} <= arrays.keys()
+    rows = read_rounds(tmp_path / "f/state" / LEDGER)
+    assert rows[1].devices == len(devices)
