@@ -35,8 +35,8 @@ def incompatibility(parts: Parts, size: int, plan: Plan | None = None) -> str | 
         return f"[plan] local: {local!r} sends or receives more than {MAX_VECTORS} vectors"
     if len(parts.models) > 1 and parts.codec.made(CODECS).init(size):
         return (
-            f"[plan] codec: {parts.codec.name!r} keeps a state on the device, which belongs to one model. With "
-            f"[personal] name {parts.personal.name!r} a device may train another one in the next round: "
+            f"[plan] codec: {parts.codec.name!r} keeps a state on the device, which belongs to one model. "
+            f"With [personal] name {parts.personal.name!r} a device may train another one in the next round: "
             "choose another codec"
         )
     announced = 4 * size * len(parts.models)
