@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="use the newest model on a file, without a network connection",
-        description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. If "
+        description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. The "
+        "model is the device's own where the federation has personal models and this device has chosen one. "
+        "If "
         "numbers are too large for the model, the answer is empty, in JSON null.",
     )
     predict.add_argument(
@@ -107,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print scores instead; the file must also have the true answers, in the column of "
         "[data] label or in those of the targets",
+    )
+    predict.add_argument(
+        "--shared",
+        action="store_true",
+        help="use the shared model, also where this device has chosen a model of its own",
     )
     accept_config(predict)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
@@ -149,7 +156,8 @@ def _predict(options: argparse.Namespace) -> int:
     from agent.shell.state_dir import load
 
     with _standard_output() as out:
-        (score if options.score else predict)(load(options.config), options.file, out, as_json=options.json)
+        show, settings = score if options.score else predict, load(options.config)
+        show(settings, options.file, out, as_json=options.json, shared=options.shared)
     return 0
 
 

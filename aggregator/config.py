@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
+from aggregator.core.shared_entries import shared_by
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
@@ -95,9 +96,10 @@ class FederationSettings(FileSettings):
                 f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
                 "[federation] devices; lower it, or list more devices"
             )
-        size = self.task().network.schema.size
-        if (fault := incompatibility(self.parts(), size, self.first_plan())) is not None:
+        network = self.task().network
+        if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
+        shared_by(self.parts().personal, network)  # raises a ValueError if the network cannot be divided so
         return self
 
     def parts(self) -> Parts:

@@ -29,23 +29,26 @@ from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 
 
-def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
-    """Write the held model's answer to each row of `file`, a CSV or an `.npz` with the task's features.
+def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool, *, shared: bool = False) -> None:
+    """Write the answer of the model in use to each row of `file`.
+
+    The file is a CSV or an `.npz` with the task's features. The model in use is the device's own where it has
+    chosen one; with `shared` it is the shared one.
 
     CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
-    `generation` and `round`, and `predictions` with a probability for every class, or the targets. Rows are
-    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer. If
-    numbers are too large for the model, the answer is empty, in JSON null. On a terminal, control characters
-    in names are escaped.
+    `generation` and `round`, `model` (shared, personal or alone), and `predictions` with a probability for
+    every class, or the targets. Rows are counted from 0. A missing value is treated as `[data] missing` says;
+    a dropped row has no answer. If numbers are too large for the model, the answer is empty, in JSON null. On
+    a terminal, control characters in names are escaped.
 
     Raises:
         StateError: this device holds no model yet, or its file is damaged.
         DataError: `file` cannot be read, or its columns are not the task's.
         ConfigError: an extension cannot be loaded.
     """
-    found = answer(settings, file)
+    found = answer(settings, file, shared=shared)
     if as_json:
-        _write_json(out, found.task, found.model, found.rows, found.outputs)
+        _write_json(out, found)
     else:
         _write_csv(out, found.task, found.rows, found.outputs)
 
@@ -63,17 +66,20 @@ class Answered:
     """Shape (r, outputs): probabilities of the classes, or targets; not finite: no answer."""
     data: DataSettings
     """The section of the task's source."""
+    kind: str
+    """`shared`; or of the device's own, `personal` or `alone`."""
 
 
-def answer(settings: AgentSettings, file: Path) -> Answered:
-    """Let the model answer each row of `file`.
+def answer(settings: AgentSettings, file: Path, *, shared: bool = False) -> Answered:
+    """Let the model in use answer each row of `file`; with `shared` the shared one.
 
     Raises:
         StateError, DataError, ConfigError: see `predict`.
     """
     load_extensions(settings)  # the owner's extensions may define its layers
-    path = model_file.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
-    task, model = model_file.load(path)
+    path = used_by(settings, shared=shared)
+    stored = model_file.require(path)
+    task, model = stored.decoded_task, stored.decoded_model
     weights = _weights(path, task, model)
     data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
     samples = exclude(_source(file, data, task).read(), data, all_columns=False)
@@ -81,7 +87,14 @@ def answer(settings: AgentSettings, file: Path) -> Answered:
     rows = settle_missing(X, samples, task, effective(data, task))
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = Network(task.network).predict(weights, X[rows])
-    return Answered(task, model, samples, rows, outputs, data)
+    kind = "shared" if stored.own is None else stored.own.chosen
+    return Answered(task, model, samples, rows, outputs, data, kind)
+
+
+def used_by(settings: AgentSettings, *, shared: bool) -> Path:
+    """Return the file of the model that this device uses; with `shared` that of the shared one in use."""
+    found = model_file.shared_in_use if shared else model_file.in_use
+    return found(settings.state.folder, gated=settings.predict.tolerance is not None)
 
 
 def _source(file: Path, data: DataSettings, task: Task) -> Source:
@@ -121,9 +134,9 @@ def _write_csv(out: TextIO, task: Task, rows: NDArray[np.intp], answers: NDArray
         writer.writerow((row, best, None if best is None else answer.max()))
 
 
-def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
-    predictions = []
-    for row, answer in zip(rows, answers, strict=True):
+def _write_json(out: TextIO, found: Answered) -> None:
+    task, predictions = found.task, []
+    for row, answer in zip(found.rows, found.outputs, strict=True):
         named = {
             name: float(str(value)) if np.isfinite(value) else None
             for name, value in zip(task.outputs, answer, strict=True)
@@ -134,7 +147,12 @@ def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], a
         else:
             prediction |= {"class": _best(task.classes, answer), "probabilities": named}
         predictions.append(prediction)
-    document = {"generation": model.generation, "round": model.round, "predictions": predictions}
+    document = {
+        "generation": found.model.generation,
+        "round": found.model.round,
+        "model": found.kind,
+        "predictions": predictions,
+    }
     json.dump(document, out, ensure_ascii=out.isatty(), allow_nan=False, indent=2)
     out.write("\n")
 

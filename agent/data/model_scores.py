@@ -25,14 +25,22 @@ from fedge.wire.messages.task import Task
 
 log = logging.getLogger("fedge.agent")
 
+WHOSE = {
+    "shared": "the model",
+    "personal": "this device's personal model",
+    "alone": "the model that this device trained alone, at the time",
+}
+"""How a model is called before its round."""
 NOTHING_SAID = DataSettings()
 """The settings if no owner has set anything about the data."""
 MISTAKABLE = frozenset({"classes from 1", "decimal comma", "not read"})
 """The kinds of warnings that concern a scored file. The others concern training data."""
 
 
-def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
-    """Print the scores of the held model's answers to the rows of `file`, which also has the true answers.
+def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool, *, shared: bool = False) -> None:
+    """Print the scores of the answers to the rows of `file`, which also has the true answers.
+
+    They are those of the model in use, or with `shared` of the shared one.
 
     The true answers are where the task's source has them: in the column that `[data] label` names, in the
     columns of the targets, or in `y`. A missing value is treated as `[data] missing` says. A row without a
@@ -43,17 +51,18 @@ def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> No
         DataError: `file` cannot be read, its columns are not the task's, it has no answers, or an answer is
             not one of the task's.
     """
-    found = answer(settings, file)
+    found = answer(settings, file, shared=shared)
     scores, unlabelled = scored(found.task, found.samples, found.rows, found.outputs, found.data)
     for doubt in misgivings(found.samples, found.data, found.task):
         log.warning("%s", doubt)
     left_out = LeftOut(unlabelled=unlabelled, incomplete=len(found.samples.X) - len(found.rows))
     if as_json:
-        origin = {"generation": found.model.generation, "round": found.model.round}
+        origin = {"generation": found.model.generation, "round": found.model.round, "model": found.kind}
         json.dump({**origin, **scorecard.as_json(scores, left_out)}, out, allow_nan=False, indent=2)
         out.write("\n")
     else:
-        out.write(f"the model of round {found.model.generation}.{found.model.round}: ")
+        whose = WHOSE[found.kind]
+        out.write(f"{whose} of round {found.model.generation}.{found.model.round}: ")
         out.write(scorecard.as_text(scores, left_out))
 
 

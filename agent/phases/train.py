@@ -38,9 +38,11 @@ class Train:
         assert plan is not None
         assert weights is not None
         settings, dataset, network = equipment.settings, equipment.dataset, equipment.network()
-        lineage = states.lineage_of(manifest, plan, settings.trainer.use or "")
-        before = states.current(assignment.state, lineage, manifest)
         own = Own(assignment, plan, equipment, cancelled)
+        lineage = states.lineage_of(
+            manifest, plan, settings.trainer.use or "", divided=own.shared is not None
+        )
+        before = states.current(assignment.state, lineage, manifest)
         job = Job(
             network,
             received(assignment, own.start.weights, plan),
@@ -56,7 +58,10 @@ class Train:
         trained = equipment.trainer.work(job, within)
         check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)
-        bodies, remembered = encoded(codec, trained.vectors, own.start.weights, before or {}, job.rng)
+        sent, base = trained.vectors, own.start.weights
+        if own.shared is not None:
+            sent, base = {name: vector[own.shared] for name, vector in sent.items()}, base[own.shared]
+        bodies, remembered = encoded(codec, sent, base, before or {}, job.rng)
         after = {**states.named(trained.state, "local/"), **remembered}
         pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
         metrics = _figures(assignment, equipment, trained, own.start.weights)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.core.state import USES, PersonalState
+from agent.core.state import SHARED, USES, PersonalState
 from agent.shell import model_file
 from agent.shell.downloads import Downloads
 from agent.trainers.comparison import Judgement
@@ -17,35 +17,61 @@ from fedge.errors import StateError
 from fedge.nn import first_weights
 from fedge.storage.atomic_files import remove
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.message import pack
 from fedge.wire.messages.model import Model
 
 log = logging.getLogger("fedge.agent")
 
 
-def keep_own(file: Path, state: PersonalState, task: bytes, model: bytes) -> None:
+def keep_own(file: Path, state: PersonalState, task: bytes) -> None:
     """Bring the file of the device's own model up to date; what fails is logged.
 
     Args:
         file: the file of the newest model. The device's own is beside it.
         state: what the device keeps of its own models.
-        task: the packed task that they belong to.
-        model: the packed shared model that they were made from.
+        task: the packed task that the newest model is of. If the state is of another one, the file is left
+            as it is: `model_file.in_use` does not use it.
     """
+    if sha256(task).digest() != state.task:
+        return
     path = file.with_name(model_file.PERSONAL)
     try:
-        weights = weights_in_use(state) if sha256(task).digest() == state.task else None
+        weights = weights_in_use(state)
         if weights is None:
             if path.exists():
                 remove(path)
             return
-        shared = unpack(model, Model, max_bytes=len(model))
         body = float32.encode(np.asarray(weights, np.float32))
-        message = Model(generation=shared.generation, round=shared.round, body=body)
-        told = model_file.Own(USES[state.chose], state.name, str(state.round), state.base)
-        model_file.save(path, task, pack(message), own=told)
+        # A round begins from the model of the round before.
+        model = Model(generation=state.round.generation, round=max(0, state.round.round - 1), body=body)
+        model_file.save(path, task, pack(model), own=_own_of(state))
     except (StateError, ValueError) as error:
         log.error("%s: the device's own model is not written: %s", path, error)
+
+
+def restore_own(file: Path, state: PersonalState | None, task: bytes) -> None:
+    """Write the file of the device's own model again if it is not what the memory says, as after a power cut.
+
+    Args:
+        file: as for `keep_own`.
+        state: what the memory holds; None: nothing, and the file is left as it is.
+        task: as for `keep_own`.
+    """
+    if state is None:
+        return
+    path = file.with_name(model_file.PERSONAL)
+    try:
+        found = model_file.read(path)
+    except StateError as error:
+        log.warning("%s; it is written again", error)
+        found = None
+    wanted = None if state.chose == SHARED else _own_of(state)
+    if (found.own if found is not None else None) != wanted or (found is None and path.exists()):
+        keep_own(file, state, task)
+
+
+def _own_of(state: PersonalState) -> model_file.Own:
+    return model_file.Own(USES[state.chose], state.name, str(state.round), state.base)
 
 
 class ServedModels:
@@ -88,8 +114,7 @@ class ServedModels:
 
         If this fails, it is logged, and the next start does it: the memory has it all.
         """
-        task, model = self._downloads.task_bytes, self._downloads.model_bytes
-        keep_own(self._file, state, task, model)
+        keep_own(self._file, state, self._downloads.task_bytes)
 
     def judgement(self, digest: bytes, tolerance: float) -> Judgement:
         """Return the comparison of the model in memory with the one in use, for the worker."""

@@ -10,6 +10,7 @@ from agent.core.device import Device
 from agent.shell import model_file
 from agent.shell.memory import Memory
 from agent.shell.model_file import StoredModel
+from agent.shell.served_models import restore_own
 from fedge import __version__
 from fedge.errors import DamagedState, StateError
 from fedge.identity import ed25519
@@ -81,6 +82,8 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         names = ", ".join(kept.unknown)
         log.warning("%s: is not used, because a newer program wrote it, with %s", file, names)
         kept = None
+    if kept is not None:
+        restore_own(file, memory.personal(), kept.task)
     gated = settings.predict.tolerance is not None
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(

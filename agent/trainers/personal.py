@@ -185,7 +185,7 @@ class Own:
         if self.part is None:
             return Adapted(None)
         try:
-            if self.part.models == 1:  # of several shared models one is used as it is, which takes no time
+            if self.part.chosen:  # the others are what the round's training ended with: they take no time
                 self._rest.begin()
             return self.part.adapt(
                 self._job(self._received[WEIGHTS], "personal"), self.start, trained, self._rest.cancelled

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agent.core.state import AlgorithmState
 from fedge.algorithms.plan import PartOptions, Plan
 from fedge.algorithms.protocols import State
-from fedge.algorithms.registry import CODECS, LOCAL, Registry
+from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, Registry
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 
@@ -33,12 +33,18 @@ NUMBERS = "biufc"
 """The kinds of dtypes that a state may hold: numbers, but no objects."""
 
 
-def lineage_of(manifest: Manifest, plan: Plan, trainer: str) -> bytes:
+def lineage_of(manifest: Manifest, plan: Plan, trainer: str, *, divided: bool = False) -> bytes:
     """Return the lineage, 32 bytes: a round continues from a state only if their lineages are equal.
 
     The lineage covers only what stays the same from round to round, so a device that misses rounds keeps its
     state. With another generation, task, algorithm, codec or trainer the same arrays would mean something
     else. An option that is told with its default is the same as one that is not told.
+
+    Args:
+        manifest: the round.
+        plan: its plan.
+        trainer: the owner's trainer; "" for the built-in one.
+        divided: whether only a part of the entries is sent, as the plan's personal model says.
     """
     named = [
         manifest.generation,
@@ -49,6 +55,8 @@ def lineage_of(manifest: Manifest, plan: Plan, trainer: str) -> bytes:
         plan.codec,
         changed(CODECS, plan.codec, plan.codec_options),
     ]
+    if divided:  # the codec's state has an entry for each that is sent
+        named += [plan.personal_name, changed(PERSONAL, plan.personal_name, plan.personal_options)]
     return sha256(json.dumps(named, sort_keys=True).encode()).digest()
 
 

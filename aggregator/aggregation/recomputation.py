@@ -4,14 +4,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, server_state, survey
 from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
-from aggregator.aggregation.models import clusters_of, vector_of
+from aggregator.aggregation.models import clusters_of, task_of, vector_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
+from aggregator.core.shared_entries import shared_by
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__
 from fedge.algorithms.protocols import State
@@ -72,7 +74,8 @@ def made_by(
     announced = round_id._replace(round=round_id.round - 1)
     base = model_of(ledger, announced, size)
     codec = parts.codec.name, parts.codec.made(CODECS)
-    updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base)
+    shared = _shared(ledger, round_id, parts)
+    updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base, shared=shared)
     factors = _factors(ledger, round_id)
     if len(parts.models) > 1:
         bases = clusters_of(ledger, digest_of(ledger, announced), size)
@@ -91,6 +94,20 @@ def made_by(
         begun = state[1]
     vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun, share)
     return Made(vector, vectors, after)
+
+
+def _shared(ledger: LedgerReader, round_id: RoundId, parts: Parts) -> NDArray[np.bool_] | None:
+    """Which entries the round's updates have, of shape (p,); None: all.
+
+    Raises:
+        DataError: the round's task is no longer kept.
+    """
+    if parts.personal.name == "none":
+        return None
+    digest = ledger.task_after(round_id)
+    if digest is None:
+        raise DataError(f"the task of round {round_id} is not known, which says what its updates hold")
+    return shared_by(parts.personal, task_of(ledger, digest).network)
 
 
 def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.core.parts import blaming, failed, require_vector, whole
+from aggregator.core.parts import blaming, failed, require_vector
+from aggregator.core.shared_entries import completed, sent_entries
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
@@ -89,7 +90,9 @@ class Updates:
         go_on: called before each update is read; what it raises ends the work.
         without: devices that are left out, as if they had never answered.
         codec: reads the vectors of updates that name it; others are read by the codec that they name.
-        base: the weights that they began from, of shape (p,); for a codec that encodes changes.
+        base: the weights that they began from, of shape (p,); for a codec that encodes changes, and for
+            updates of a part of the entries.
+        shared: which entries an update has, of shape (p,); None: all.
     """
 
     def __init__(
@@ -101,12 +104,13 @@ class Updates:
         without: Collection[str] = (),
         codec: tuple[str, Codec] | None = None,
         base: Vector | None = None,
+        shared: NDArray[np.bool_] | None = None,
     ) -> None:
         self._ledger, self._go_on = ledger, go_on
         self.round = round_id
         """The round."""
         self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
-        self._base = base
+        self._base, self._shared = base, shared
         self.size = size
         self.answers: Mapping[str, Verdict] = admitted(ledger, round_id, without)
         """By device, in the order of the sum."""
@@ -133,7 +137,10 @@ class Updates:
             if body is None:
                 raise damaged(device, f"found an update without {name!r} for round {self.round}")
             codec, vector = self._decoded(device, update.codec, body)
-            yield Sent(device, update.steps, whole(codec, vector, self._base) if name == WEIGHTS else vector)
+            if name == WEIGHTS:
+                yield Sent(device, update.steps, completed(self._shared, codec, vector, self._base))
+            else:
+                yield Sent(device, update.steps, vector)
 
     def clusters(self) -> dict[str, int]:
         """The shared model that each device trained, by its number.
@@ -153,13 +160,14 @@ class Updates:
     def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
         """Decode one vector as at admission; if that fails now, the codec is at fault."""
         who, where = f"the codec {name}", f"{self.round}, {device}"
+        size = sent_entries(self._shared, self.size)
         with blaming(who, where, MENDED):
             codec = self._codecs.get(name)
             if codec is None:
                 codec = self._codecs[name] = CODECS.make(name)
             try:
-                vector = codec.decode(body, self.size)
+                vector = codec.decode(body, size)
             except ProtocolError as error:
                 raise failed(who, where, error, MENDED) from error
-            require_vector(who, vector, self.size)
+            require_vector(who, vector, size)
         return codec, vector

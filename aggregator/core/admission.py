@@ -47,6 +47,8 @@ class Terms:
     codec_options: Mapping[str, Any] = field(default_factory=dict)
     sends: tuple[str, ...] = ()
     """The vectors besides the weights that an update has."""
+    shared: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    """Which entries of the weights an update has, of shape (p,); None: all."""
     start: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
     clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)

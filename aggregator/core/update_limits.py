@@ -5,6 +5,7 @@ from functools import lru_cache
 from aggregator.core.federation import Federation
 from aggregator.core.latest import latest
 from aggregator.core.parts import Part, Parts
+from aggregator.core.shared_entries import sent_entries, shared_by
 from fedge.algorithms.registry import CODECS, LOCAL
 from fedge.wire.messages.task import Task
 
@@ -28,6 +29,7 @@ def max_lengths(state: Federation) -> dict[str, float]:
 @latest
 def _max_bytes(parts: Parts, weights: int, task: Task) -> int:
     columns = len(task.features) + len(task.outputs)
+    weights = sent_entries(shared_by(parts.personal, task.network), weights)
     return _max_vector_bytes(parts.codec, parts.local, weights) + 24 * columns + 65_536
 
 

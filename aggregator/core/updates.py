@@ -7,6 +7,7 @@ from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
+from aggregator.core.shared_entries import shared_by
 from aggregator.core.update_limits import max_distance, max_lengths
 from aggregator.core.verdicts import Verdict
 from aggregator.phases.phase import phase_of
@@ -85,6 +86,7 @@ def _terms(state: Federation) -> Terms:
         codec=state.plan.codec,
         codec_options=state.plan.codec_options or {},
         sends=state.parts.sends,
+        shared=shared_by(state.parts.personal, state.task_message.network),
         start=state.base,
         clusters=state.clusters,
         furthest=max_distance(state),

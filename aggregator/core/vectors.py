@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.admission import Admitted
-from aggregator.core.parts import require_vector, whole
+from aggregator.core.parts import require_vector
+from aggregator.core.shared_entries import completed, sent_entries
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules.bounds import distance
@@ -60,7 +61,7 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         return vector
     if start is None:
         return Admitted(message.samples)
-    weights = whole(codec, vector, start)
+    weights = completed(terms.shared, codec, vector, start)
     if weights is not vector and not _finite_in_float32(weights):
         return Rejection(Reason.NOT_FINITE, "the sum of the model and this change is not finite in float32")
     if terms.furthest is not None:
@@ -81,7 +82,8 @@ def _finite_in_float32(vector: NDArray[np.floating[Any]]) -> bool:
 
 def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np.float32] | Rejection:
     """One vector of an update, finite and of the right length."""
-    size, most = terms.weights, codec.max_bytes(terms.weights)
+    size = sent_entries(terms.shared, terms.weights)
+    most = codec.max_bytes(size)
     if len(body) > most:
         detail = f"{terms.codec}: {len(body)} bytes where {size} weights take {most} at most"
         return Rejection(Reason.WRONG_LENGTH, detail)

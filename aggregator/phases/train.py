@@ -20,6 +20,7 @@ from aggregator.aggregation.updates import Updates
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
+from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
@@ -141,7 +142,8 @@ def averaged(
     """
     parts = job.parts
     codec = parts.codec.name, parts.codec.made(CODECS)
-    updates = Updates(ledger, job.round, len(base), go_on, codec=codec, base=base)
+    shared = shared_by(parts.personal, job.task.network)
+    updates = Updates(ledger, job.round, len(base), go_on, codec=codec, base=base, shared=shared)
     trial = Trial(job.task.network, base, job.samples)
     if not trial.base_is_usable:
         log.error(

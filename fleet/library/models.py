@@ -90,8 +90,8 @@ def load_model(path: Path | str) -> Model:
     """Read a model that a federation has learnt.
 
     Args:
-        path: a device's state folder, or its `model.held` or `model.used`; an aggregator's export folder, or
-            the `model.safetensors` in it.
+        path: a device's state folder, which gives the model that the device uses, or its `model.held`,
+            `model.used` or `model.personal`; an aggregator's export folder, or the `model.safetensors` in it.
 
     Raises:
         StateError: there is none, it cannot be read, or is damaged; the text names the file.
@@ -101,8 +101,7 @@ def load_model(path: Path | str) -> Model:
     if found.is_dir():
         if (found / SAFETENSORS).exists():
             return _exported(found / SAFETENSORS, found / MANIFEST)
-        used = found / model_file.USED
-        found = used if used.exists() else found / model_file.FILE
+        found = model_file.in_use(found, gated=(found / model_file.USED).exists())
     if found.suffix == ".safetensors":
         return _exported(found, found.with_name(MANIFEST))
     if found.suffix == ".onnx":

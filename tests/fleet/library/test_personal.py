@@ -1,10 +1,8 @@
 """Personal models in a whole federation of real cores: the shared one keeps its bits, devices keep theirs."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from agent.core.state import ALONE, PERSONAL, SHARED
@@ -17,7 +15,7 @@ from agent.sources.caller_sources import GivenArrays
 from agent.trainers import states
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import read_rounds
-from fedge import Algorithm, Plan, load_model, simulate
+from fedge import Algorithm, simulate
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.local.shuffling import generator
 from fedge.nn import Network, first_weights
