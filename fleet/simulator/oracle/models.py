@@ -7,6 +7,7 @@ import numpy as np
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
@@ -14,7 +15,15 @@ from fleet.simulator import twins
 from fleet.simulator.books import Book
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.influence import require_influence
 from fleet.simulator.oracle.record import Record
+from fleet.simulator.round_twins import ServerState, closed, combined, stepped
+
+
+def vectors_of(model: Model) -> dict[str, list[float]]:
+    """The vectors of a model by name."""
+    more = {name: twins.numbers(body) for name, body in (model.vectors or {}).items()}
+    return {"weights": twins.numbers(model.body), **more}
 
 
 class Models:
@@ -24,29 +33,83 @@ class Models:
         self._record = record
 
     def trained(
-        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], body: bytes
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], model: Model
     ) -> None:
-        """Check that the model of a training round is usable, and is the mean of its clipped updates."""
-        base = twins.numbers(book.body)
-        parts = twins.counted(self.updates(counted.values()), base, clips=self._record.clips)
-        usual = book.usual.get(round_id.generation, 0.0)
-        furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
-        norms = sorted(part.norm for part in parts)
-        if 0 < furthest < norms[-1]:
+        """Check that the model of a training round is usable, and is what the twins make of its updates."""
+        with_, before = self._record.composition, self._record.vectors[book.closed[book.made]]
+        base, updates = before["weights"], self.updates(counted.values())
+        fleet = max(len(updates), self._fleet_before(book, round_id))
+        made = closed(
+            with_, updates, before, self._server_state(book, round_id), fleet, clips=self._record.clips
+        )
+        for name, parts in made.parts.items():
+            self._distances(book, round_id, name, parts)
+        found = vectors_of(model)
+        require_influence(self._record, round_id, base, made, found["weights"])
+        if made.weights != found["weights"]:
+            raise Violation(
+                Invariant.MEAN, f"the model of round {round_id} is not what its admitted updates make"
+            )
+        if {name: found[name] for name in found if name != "weights"} != made.vectors:
+            raise Violation(
+                Invariant.HANDED_ON,
+                f"the further vectors of the model of round {round_id} are not what its updates make",
+            )
+        judge = self._judge(ledger, round_id, base)
+        if not judge(made.aggregate) or not judge(made.weights):
+            raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
+        book.moved = twins.length(base, made.weights)
+        book.fleets[round_id], book.states[round_id] = fleet, made.state
+        for name, parts in made.parts.items():
+            if len(parts) > 1:
+                middle = sorted(part.norm for part in parts)[(len(parts) - 1) // 2]
+                key = round_id.generation, name
+                book.usual[key] = max(middle, book.usual.get(key, 0.0))
+
+    def begins(self, round_id: RoundId, model: Model) -> None:
+        """Check that a generation begins with further vectors of zeros."""
+        found = vectors_of(model)
+        nothing = [0.0] * len(found.pop("weights"))
+        if found != {name: nothing for name in self._record.composition.vectors}:
+            raise Violation(
+                Invariant.HANDED_ON, f"the further vectors of the model of round {round_id} are not zeros"
+            )
+
+    def _distances(self, book: Book, round_id: RoundId, name: str, parts: Iterable[twins.Counted]) -> None:
+        """Check that no vector counts that is too far from its base."""
+        usual = book.usual.get((round_id.generation, name), 0.0)
+        furthest = twins.MAX_NORM * max(usual, book.moved if name == "weights" else 0.0) if usual else 0.0
+        longest = max(part.norm for part in parts)
+        if 0 < furthest < longest:
             raise Violation(
                 Invariant.DISTANCE,
-                f"an update at distance {norms[-1]} from its base counts in round {round_id}",
+                f"{name} at distance {longest} from their base count in round {round_id}",
             )
-        expected = twins.mean(parts)
-        if expected != twins.numbers(body):
-            raise Violation(
-                Invariant.MEAN, f"the model of round {round_id} is not the mean of what was admitted"
-            )
-        if not self._judge(ledger, round_id, base)(expected):
-            raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
-        book.moved = twins.length(base, expected)
-        if len(norms) > 1:
-            book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
+
+    def _server_state(self, book: Book, round_id: RoundId) -> ServerState:
+        """The server optimizer's state before a round: that of its generation's last training round."""
+        known = [each for each in book.states if each < round_id and each.generation == round_id.generation]
+        return book.states[max(known)] if known else {}
+
+    def _fleet_before(self, book: Book, round_id: RoundId) -> int:
+        """N, the number of devices of the fleet, as it was before a round.
+
+        It stays what it was in the generation's last training round. In the first one it is the number of
+        devices of which an answer was admitted in the generation, and not less than in the round of which the
+        generation took the model.
+        """
+        known = [each for each in book.fleets if each < round_id and each.generation == round_id.generation]
+        if known:
+            return book.fleets[max(known)]
+        answered = {
+            device
+            for (device, digest), verdict in book.answers.items()
+            if verdict == "admitted" and self._record.made[digest].round.generation == round_id.generation
+        }
+        source = book.sources.get(round_id.generation)
+        if source is None:
+            return len(answered)
+        return max(len(answered), book.fleets.get(source) or self._fleet_before(book, source))
 
     def wished(self, book: Book, generation: int) -> bytes:
         """The model with which a generation without a survey must begin."""
@@ -57,12 +120,12 @@ class Models:
                 f"generation {generation} begins with an earlier model, but no operator asked for it",
             )
         newest = max(book.closed)
-        if wish.round is None:
-            return book.bodies[newest]
-        source = newest._replace(round=wish.round)
-        if not wish.without:
+        source = newest if wish.round is None else newest._replace(round=wish.round)
+        book.sources[generation] = source
+        if not wish.without or wish.round is None:
             return book.bodies[source]
         total: list[float] = []
+        with_, state = self._record.composition, self._server_state(book, source._replace(round=source.round + 1))
         for number in range(source.round + 1, newest.round + 1):
             here = newest._replace(round=number)
             before = twins.numbers(book.bodies[here._replace(round=number - 1)])
@@ -73,7 +136,9 @@ class Models:
             ]
             left = [each.message for each in made if each.device not in wish.without]
             updates = [one for one in left if isinstance(one, Update)]
-            mean = twins.mean(twins.counted(updates, before, clips=self._record.clips))
+            parts = twins.counted(updates, before, clips=self._record.clips)
+            share = len(updates) / book.fleets[here]
+            mean, state = stepped(with_, before, combined(with_, parts, before), state, share)
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
         return np.array(total).astype("<f4").tobytes()
 
@@ -97,7 +162,13 @@ class Models:
             )
         base = twins.numbers(book.body)
         judge = self._judge(ledger, round_id, base)
-        caused = twins.causes(self.updates(before.values()), base, judge, clips=self._record.clips)
+        caused = twins.causes(
+            self.updates(before.values()),
+            base,
+            judge,
+            clips=self._record.clips,
+            combined=lambda parts: combined(self._record.composition, parts, base),
+        )
         if gone != caused:
             raise Violation(
                 Invariant.SETTING_ASIDE,
