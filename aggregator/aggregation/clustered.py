@@ -1,8 +1,8 @@
 """A training round of several shared models: each is made from the updates of the devices that trained it.
 
 A cluster without updates keeps its model. The updates of a cluster of fewer than five devices are bounded by
-the medians of the whole round (`fedge.algorithms.rules.bounds`). The server optimizer is `average`, which
-takes the rule's result as it is (the needs of `fedge.algorithms.personal.clusters`).
+the medians of the whole round (`fedge.algorithms.rules.bounds`). The server optimizer makes a step for each
+cluster; it is one without state (the needs of `fedge.algorithms.personal.clusters`).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import (
     Aggregate,
     Unmade,
@@ -20,11 +21,12 @@ from aggregator.aggregation.aggregate import (
     sizes_of,
     usable,
 )
+from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Parts
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import Rule
-from fedge.algorithms.registry import CODECS
+from fedge.algorithms.registry import CODECS, RULES, SERVER
 from fedge.algorithms.rules.bounds import Factors, Medians
 from fedge.algorithms.rules.mean import order
 from fedge.wire.freshness import RoundId
@@ -87,19 +89,34 @@ def medians_of(clusters: Sequence[Cluster]) -> Medians | None:
     return Medians.of(norms, samples) if norms else None
 
 
-def again(clusters: Sequence[Cluster], factors: Factors, rule: Rule) -> tuple[Vector, ...]:
-    """The next models of a round that is computed again.
+def again(clusters: Sequence[Cluster], factors: Factors, parts: Parts) -> tuple[Vector, ...]:
+    """The next models of a round of these parts that is computed again.
 
     Raises:
         DamagedState, PartError: as `aggregate`.
     """
-    whole = medians_of(clusters)
-    return tuple(
-        aggregate(each.updates, each.base, factors, rule, whole=whole).vector
-        if each.updates.answers
-        else each.base
-        for each in clusters
-    )
+    whole, rule = medians_of(clusters), parts.rule.made(RULES)
+    share = share_of(parts, [device for each in clusters for device in each.updates.answers])
+    models = []
+    for each in clusters:
+        if each.updates.answers:
+            found = aggregate(each.updates, each.base, factors, rule, whole=whole)
+            models.append(stepped(each, found.vector, parts, share))
+        else:
+            models.append(each.base)
+    return tuple(models)
+
+
+def stepped(cluster: Cluster, aggregate: Vector, parts: Parts, share: float) -> Vector:
+    """The cluster's next model, which the server optimizer makes of the rule's result.
+
+    Raises:
+        PartError: the optimizer fails.
+    """
+    server = parts.server.made(SERVER)
+    state = server.init(len(aggregate))
+    round_id = cluster.updates.round
+    return server_state.step(round_id, parts.server, server, cluster.base, aggregate, state, share)[0]
 
 
 def made(

@@ -80,7 +80,7 @@ def made_by(
     if len(parts.models) > 1:
         bases = clusters_of(ledger, digest_of(ledger, announced), size)
         clusters = clustered.clusters_in(ledger, round_id, parts, bases, without=without)
-        models = clustered.again(clusters, factors, rule)
+        models = clustered.again(clusters, factors, parts)
         return Made(models[0], dict(zip(parts.models[1:], models[1:], strict=True)))
     found = aggregate(updates, base, factors, rule)
     aggregates = {

@@ -19,6 +19,7 @@ from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import Updates
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
+from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEDIAN, UsualDistance
@@ -178,11 +179,7 @@ def averaged(
         )
     vector, state = stepped(ledger, job, base, found.vector, share)
     if vector is not found.vector and not trial.passes(vector):
-        return Unmade(
-            f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
-            "outputs are not: set other options in [server] and start the aggregator again, or begin a new "
-            "generation with `fedge-aggregator new-generation --keep-model`, whose optimizer begins anew"
-        )
+        return _unusable_step(parts)
     summary = told(job, updates.answers)
     moved = distance(base, vector)
     summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
@@ -217,9 +214,16 @@ def averaged_by_cluster(
         return results
     answers = {device: answer for each in clusters for device, answer in each.updates.answers.items()}
     summary = told(job, dict(sorted(answers.items(), key=lambda item: order(item[0]))))
-    models = [
-        each.base if made is None else made.vector for each, made in zip(clusters, results, strict=True)
-    ]
+    parts = replace(parts, fleet=fleet_of(ledger, job.round, job.listed, answers))
+    models = []
+    for each, found, trial in zip(clusters, results, trials, strict=True):
+        if found is None:
+            models.append(each.base)
+            continue
+        vector = clustered.stepped(each, found.vector, parts, share_of(parts, answers))
+        if vector is not found.vector and not trial.passes(vector):
+            return _unusable_step(parts)
+        models.append(vector)
     moved = [distance(each.base, model) for each, model in zip(clusters, models, strict=True)]
     lengths = [max(distance(np.zeros_like(each.base), each.base), 1e-38) for each in clusters]
     summary["weight_change"] = max(m / length for m, length in zip(moved, lengths, strict=True))
@@ -240,8 +244,16 @@ def averaged_by_cluster(
         summary,
         tuple(bounded),
         dict(zip(parts.models[1:], models[1:], strict=True)),
-        fleet=fleet_of(ledger, job.round, job.listed, answers),
+        fleet=parts.fleet,
         told={"clusters": [len(each.updates.answers) for each in clusters]},
+    )
+
+
+def _unusable_step(parts: Parts) -> Unmade:
+    return Unmade(
+        f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
+        "outputs are not: set other options in [server] and start the aggregator again, or begin a new "
+        "generation with `fedge-aggregator new-generation --keep-model`, whose optimizer begins anew"
     )
 
 

@@ -258,3 +258,17 @@ def test_a_liar_moves_a_model_of_few_devices_by_at_most_the_bound(tmp_path: Path
     if honest == 0:
         assert moved == pytest.approx(bound, rel=1e-5)
     lab.ledger.close()
+
+
+def test_the_servers_rate_is_that_of_each_model(tmp_path: Path) -> None:
+    """With the rate η = 1/2 a model goes half of the way to the mean of its devices."""
+    tables = {**TWO, "server": {"name": "average", "rate": 0.5}}
+    lab = Clusters(tmp_path / "lab", tables)
+    lab.survey()
+    before = lab.models(0)
+    lab.round()
+    for cluster, model in enumerate(lab.models(1)):
+        half = (before[cluster].astype(np.float64) + mean(before, 1, cluster)) / 2
+        assert np.allclose(model, half, rtol=1e-6, atol=1e-7)
+    assert replay(lab.path, 1, SEED).same
+    lab.ledger.close()
