@@ -54,9 +54,7 @@ def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey |
     claims = rng.choice(_told(Update, "metrics")) if any_of_them else CLAIMS[number % len(CLAIMS)]
     more = {name: np.full(4, rng.choice(FURTHER), np.float32) for name in further(manifest)}
     here, steps = round_of(manifest), rng.choice(STEPS)
-    return update(
-        here, manifest.model.digest, device, samples, weights, claims, steps=steps, vectors=more
-    )
+    return update(here, manifest.model.digest, device, samples, weights, claims, steps=steps, vectors=more)
 
 
 def further(manifest: Manifest) -> tuple[str, ...]:

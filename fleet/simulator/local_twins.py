@@ -36,9 +36,7 @@ class Sent:
     """Its next state; empty without one."""
 
 
-def trained(
-    with_: Composition, rate: float, model: Mapping[str, Numbers], own: Numbers, work: Work
-) -> Sent:
+def trained(with_: Composition, rate: float, model: Mapping[str, Numbers], own: Numbers, work: Work) -> Sent:
     """What a device sends, and its next state.
 
     Args:

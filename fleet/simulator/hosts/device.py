@@ -134,9 +134,7 @@ class DeviceHost(Host):
             lineage = lineage_of(job.manifest)
             self.scene.oracle.states.work_begins(self.device, job.manifest, job.state, lineage)
 
-    def _learns(
-        self, job: Assignment, update: Update, pending: AlgorithmState | None, work: Work
-    ) -> None:
+    def _learns(self, job: Assignment, update: Update, pending: AlgorithmState | None, work: Work) -> None:
         """Let the oracle check what the local algorithm has made."""
         lineage = lineage_of(job.manifest)
         self.scene.oracle.learning.learns(self.device, job, lineage, update, pending, work)

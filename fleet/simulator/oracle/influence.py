@@ -58,9 +58,7 @@ def require_influence(
             )
 
 
-def _steps(
-    round_id: RoundId, parts: Sequence[Counted], liar: int, told: Numbers, base: Numbers
-) -> float:
+def _steps(round_id: RoundId, parts: Sequence[Counted], liar: int, told: Numbers, base: Numbers) -> float:
     """Check by how much a liar changes the mean number of steps; returns that of the round.
 
     It follows from the aggregate, which is base + τ (mean - base), in the entry that moves most.

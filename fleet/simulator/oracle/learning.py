@@ -70,7 +70,9 @@ class Learning:
         marks = counted(job.state, lineage)
         if not marks:
             return state
-        made = {mark(digest): one.message for digest, one in self._record.made.items() if one.device == device}
+        made = {
+            mark(digest): one.message for digest, one in self._record.made.items() if one.device == device
+        }
         for each in marks:
             update = made[each]
             assert isinstance(update, Update)

@@ -70,7 +70,7 @@ class Models:
         """Check that a generation begins with further vectors of zeros."""
         found = vectors_of(model)
         nothing = [0.0] * len(found.pop("weights"))
-        if found != {name: nothing for name in self._record.composition.vectors}:
+        if found != dict.fromkeys(self._record.composition.vectors, nothing):
             raise Violation(
                 Invariant.HANDED_ON, f"the further vectors of the model of round {round_id} are not zeros"
             )
@@ -125,8 +125,9 @@ class Models:
         if not wish.without or wish.round is None:
             return book.bodies[source]
         total: list[float] = []
-        with_, state = self._record.composition, self._server_state(book, source._replace(round=source.round + 1))
-        for number in range(source.round + 1, newest.round + 1):
+        with_, first = self._record.composition, source._replace(round=source.round + 1)
+        state = self._server_state(book, first)
+        for number in range(first.round, newest.round + 1):
             here = newest._replace(round=number)
             before = twins.numbers(book.bodies[here._replace(round=number - 1)])
             if here in book.measured:
