@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from aggregator.aggregation.probes import Samples
 from aggregator.export import model_files
 from aggregator.export.job import BEST, NEWEST, Beside, Exported, Job
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS
-from aggregator.export.metadata import Origin
 from fedge.errors import FedgeError
+from fedge.export.metadata import Origin
+from fedge.nn.probes import Samples
 from fedge.service.failpoints import after, before
 from fedge.service.liveness import Pulse
 from fedge.storage import atomic_files

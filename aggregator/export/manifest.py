@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 
-from aggregator.export.metadata import FILLED, UNFILLED, Origin, columns_of, input_reason
-from aggregator.export.onnx_file import OnnxResult
-from aggregator.export.parity import fills
+from fedge.export.metadata import FILLED, UNFILLED, Origin, columns_of, input_reason
+from fedge.export.onnx_file import OnnxResult
+from fedge.export.parity import fills
 from fedge.nn.spec import clip_of, takes_float64
 from fedge.wire.messages.task import Task
 

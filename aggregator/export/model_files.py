@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.probes import Samples
 from aggregator.export.job import Clusters
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS, Entry, entry_of, kept_onnx, manifest_of
-from aggregator.export.metadata import Origin
-from aggregator.export.onnx_file import OnnxResult, checked_onnx
 from aggregator.export.safetensors_file import to_safetensors
+from fedge.export.metadata import Origin
+from fedge.export.onnx_file import OnnxResult, checked_onnx
+from fedge.nn.probes import Samples
 from fedge.storage import atomic_files
 from fedge.wire.messages.fields import MAX_VECTORS
 from fedge.wire.messages.task import Task
@@ -35,7 +35,7 @@ def write(
 ) -> OnnxResult:
     """Write `model.safetensors`, `model.onnx` and, last, `manifest.json` with their SHA-256 into `folder`.
 
-    The ONNX file is compared with our forward pass on the probes (`aggregator.export.parity`): ordinary rows,
+    The ONNX file is compared with our forward pass on the probes (`fedge.export.parity`): ordinary rows,
     rows with gaps, and where inputs are clipped, rows beyond the bound. A difference counts absolutely for
     probabilities, and for targets as a share of their scale (`parity.output_scales`). Above 1e-5 the file is
     withheld, and the file of the last good round stays; the manifest names the round of each file. A file
@@ -59,7 +59,8 @@ def write(
     more = () if clusters is None else clusters.vectors
     results = {(ONNX, SAFETENSORS): (vector, made)}
     for number, each in enumerate(more):
-        results[names_of(number)] = each, checked_onnx(task, each, origin, samples)
+        told = {"cluster": str(number)}
+        results[names_of(number)] = each, checked_onnx(task, each, origin, samples, told)
     contents: dict[str, bytes] = {}
     files: dict[str, Entry] = {}
     for (onnx, safetensors), (each, result) in results.items():
@@ -71,8 +72,8 @@ def write(
     files |= {name: entry_of(origin, content) for name, content in contents.items()}
     for name, content in contents.items():
         atomic_files.atomic_write(folder / name, content)
-    told = _told(clusters, [result for _, result in results.values()][1:])
-    manifest = manifest_of(task, origin, metrics or {}, made, files, came_from, {**(choice or {}), **told})
+    said = _told(clusters, [result for _, result in results.values()][1:])
+    manifest = manifest_of(task, origin, metrics or {}, made, files, came_from, {**(choice or {}), **said})
     atomic_files.atomic_write(folder / MANIFEST, manifest)
     if ONNX not in files:
         atomic_files.remove(folder / ONNX)

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from safetensors.numpy import load
 
 from aggregator.core.choice import How
-from aggregator.export import model_files, onnx_file
+from aggregator.export import model_files
 from aggregator.export.chosen_model import job_of
 from aggregator.export.job import Clusters
 from aggregator.export.safetensors_file import to_safetensors
+from fedge.export import onnx_file
 from fedge.nn import Network
 from fedge.wire.freshness import RoundId
 from tests.aggregator.parts.lab import DEVICES
@@ -41,6 +43,8 @@ def test_each_model_has_files_of_its_own(tmp_path: Path) -> None:
         onnx, safetensors = model_files.names_of(number)
         found = answers((tmp_path / onnx).read_bytes(), X)
         assert np.allclose(found, network.predict(vector, X), atol=1e-5)
+        told = session((tmp_path / onnx).read_bytes()).get_modelmeta().custom_metadata_map
+        assert told["cluster"] == str(number)
         assert (tmp_path / safetensors).read_bytes() == to_safetensors(CLASSIFIER, vector, ORIGIN)
         assert {onnx, safetensors} <= manifest["files"].keys()  # type: ignore[attr-defined]
     assert [(each["cluster"], each["devices"]) for each in manifest["clusters"]] == [  # type: ignore[attr-defined]
@@ -49,7 +53,8 @@ def test_each_model_has_files_of_its_own(tmp_path: Path) -> None:
         (2, 9),
     ]
     assert manifest["cluster"] == 1, "most devices trained it; of equal ones the first"
-    assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "cluster_1.onnx").read_bytes()
+    model, same = (load((tmp_path / f"{name}.safetensors").read_bytes()) for name in ("model", "cluster_1"))
+    assert all(np.array_equal(model[name], same[name]) for name in model | same)
 
 
 def test_files_of_models_that_are_gone_are_removed(tmp_path: Path) -> None:
@@ -72,9 +77,9 @@ def test_one_model_that_is_withheld_keeps_its_last_good_file(
     good = (tmp_path / "cluster_2.onnx").read_bytes()
     true = onnx_file.to_onnx
 
-    def other(task: object, vector: np.ndarray, origin: object) -> bytes:
+    def other(task: object, vector: np.ndarray, *others: object) -> bytes:
         wrong = vector + 1 if vector is MODELS[2] else vector
-        return true(task, wrong, origin)  # type: ignore[arg-type]
+        return true(task, wrong, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(onnx_file, "to_onnx", other)
     manifest = written(tmp_path, (3, 2, 1))
