@@ -71,6 +71,8 @@ class Computed:
     summary: dict[str, float]
     vector: NDArray[np.float32] = field(compare=False, repr=False)
     """The model's weights, of shape (p,)."""
+    clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
+    """The further shared models, from number 1 on."""
     rule: str | None = None
     """Name and version of the rule that made the model; None: it made none."""
     fleet: int | None = None

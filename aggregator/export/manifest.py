@@ -59,10 +59,10 @@ def entry_of(origin: Origin, content: bytes) -> Entry:
     }
 
 
-def kept_onnx(folder: Path) -> Entry | None:
+def kept_onnx(folder: Path, name: str = ONNX) -> Entry | None:
     """The entry on the ONNX file in the folder, from its metadata; None: there is no model of Fedge there."""
     try:
-        content = (folder / ONNX).read_bytes()
+        content = (folder / name).read_bytes()
         model = onnx.load_model_from_string(content)
         said = {each.key: each.value for each in model.metadata_props}
         origin = Origin(said["federation"], int(said["generation"]), int(said["round"]), said["model"])

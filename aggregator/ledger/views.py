@@ -51,6 +51,8 @@ class RoundRow:
     """The mean absolute error, measured in the same way."""
     rmse_mean: float | None = None
     """The RMSE of always answering with the mean that the survey found."""
+    clusters: tuple[int, ...] = ()
+    """How many devices trained each of the shared models, if there are several."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _round_row(
         rmse=found.get("rmse"),
         mae=found.get("mae"),
         rmse_mean=found.get("rmse_mean"),
+        clusters=tuple(found.get("clusters", ())),
     )
 
 

@@ -83,6 +83,7 @@ class RoundJob:
                     computed.model,
                     progress,
                     computed.vector,
+                    computed.clusters,
                     phase.usual(state.usual, summary),
                 )
             case Unmeasured() | Unmade() as nothing:

@@ -35,6 +35,10 @@ STEPS = (0, 1, 3, 2**31, 2**62, 2**63 - 1)
 """Numbers of steps from none to the most that an update can tell."""
 
 
+CLUSTERS = (None, 0, 1, 1, 2, 8)
+"""Shared models that there are, and some that there are not."""
+
+
 def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey | Update:
     """Make a survey or update for the round of `manifest`, with the claims `number` or any valid extremes."""
     samples, any_of_them = rng.choice(SAMPLES), rng.randrange(2)
@@ -54,7 +58,18 @@ def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey |
     claims = rng.choice(_told(Update, "metrics")) if any_of_them else CLAIMS[number % len(CLAIMS)]
     more = {name: np.full(4, rng.choice(FURTHER), np.float32) for name in further(manifest)}
     here, steps = round_of(manifest), rng.choice(STEPS)
-    return update(here, manifest.model.digest, device, samples, weights, claims, steps=steps, vectors=more)
+    several = manifest.plan is not None and manifest.plan.personal is not None
+    return update(
+        here,
+        manifest.model.digest,
+        device,
+        samples,
+        weights,
+        claims,
+        steps=steps,
+        vectors=more,
+        cluster=rng.choice(CLUSTERS) if several else None,
+    )
 
 
 def further(manifest: Manifest) -> tuple[str, ...]:

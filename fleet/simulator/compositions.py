@@ -37,6 +37,8 @@ class Composition:
     max_gradient: float | None = None
     rate: float = RATE
     rate_decay: float = 1.0
+    clusters: int = 1
+    """The number of shared models."""
     drawn: bool = False
     """Whether the devices run the local algorithm; otherwise they make vectors without one."""
 
@@ -51,6 +53,11 @@ class Composition:
         return ("control",) if self.local == "scaffold" else ()
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the shared models."""
+        return ("weights", *(f"cluster_{number}" for number in range(1, self.clusters)))
+
+    @property
     def stateful(self) -> bool:
         """Whether the local algorithm has a state on the device."""
         return self.local in ("scaffold", "dyn")
@@ -61,7 +68,7 @@ class Composition:
 
         A restarted device makes its update again then, unless it counts or has a state.
         """
-        return self.drawn and (self.local != "sgd" or self.max_gradient is not None)
+        return self.drawn and (self.local != "sgd" or self.max_gradient is not None or self.clusters > 1)
 
     @property
     def adds_up(self) -> bool:
@@ -90,7 +97,10 @@ class Composition:
         if self.max_gradient is not None:
             plan["max_gradient"] = self.max_gradient
         rule = {"name": self.rule, **({"weights": "uniform"} if self.uniform else {})}
-        return {"plan": plan, "rule": rule, "server": {"name": self.server, **self.server_options}}
+        tables = {"plan": plan, "rule": rule, "server": {"name": self.server, **self.server_options}}
+        if self.clusters > 1:
+            tables["personal"] = {"name": "clusters", "models": self.clusters}
+        return tables
 
 
 FEDAVG = Composition()
@@ -104,7 +114,9 @@ def composition(seed: int) -> Composition:
     local = rng.choice(("sgd", "prox", "nova", "scaffold", "scaffold", "dyn"))
     server, server_options = rng.choice(SERVERS) if local != "dyn" else ("dyn", NOTHING)
     options = {"prox": {"mu": 0.5}, "dyn": {"alpha": 0.5}}
+    able = local in ("sgd", "prox") and server == "average"
     return Composition(
+        clusters=rng.choice((1, 2, 2, 3)) if able else 1,
         local=local,
         local_options=options.get(local, NOTHING),
         uniform=local in ("scaffold", "dyn") or (local != "nova" and rng.random() < 0.5),

@@ -162,7 +162,7 @@ def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Mess
 def _asked(manifest: Manifest | None) -> tuple[str, ...] | None:
     """What a device says that it can do, so that it may take part in a round that a newer program needs."""
     plan = None if manifest is None else manifest.plan
-    newer = plan is not None and (plan.local is not None or plan.max_gradient is not None)
+    newer = plan is not None and ({plan.local, plan.max_gradient, plan.personal} != {None})
     return tuple(sorted(can())) if newer else None
 
 

@@ -7,7 +7,7 @@ result is rounded to it; for +, - and × that gives the same bits as arithmetic 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import fsum, sqrt
+from math import fsum, inf, isfinite, sqrt
 
 from fleet.simulator.compositions import Composition
 from fleet.simulator.twins import Numbers, single
@@ -34,6 +34,8 @@ class Sent:
     """What it sends, by name."""
     state: Numbers = field(default_factory=list)
     """Its next state; empty without one."""
+    cluster: int = 0
+    """The shared model that it trains."""
 
 
 def trained(with_: Composition, rate: float, model: Mapping[str, Numbers], own: Numbers, work: Work) -> Sent:
@@ -46,7 +48,8 @@ def trained(with_: Composition, rate: float, model: Mapping[str, Numbers], own: 
         own: the device's state; empty without one.
         work: its loss and its steps.
     """
-    start, options = model["weights"], with_.local_options
+    cluster = fitting(with_, model, work)
+    start, options = model[with_.models[cluster]], with_.local_options
     w = list(start)
     shift: Numbers | None = None
     if with_.local == "scaffold":
@@ -76,7 +79,16 @@ def trained(with_: Composition, rate: float, model: Mapping[str, Numbers], own: 
         case "dyn":
             return Sent({"weights": w}, following(with_, own, {"weights": w}, start))
         case _:
-            return Sent({"weights": w})
+            return Sent({"weights": w}, cluster=cluster)
+
+
+def fitting(with_: Composition, model: Mapping[str, Numbers], work: Work) -> int:
+    """The shared model with the least loss on the device; of equal ones the first."""
+    losses = []
+    for name in with_.models:
+        loss = 0.5 * fsum((x - b) * (x - b) for x, b in zip(model[name], work.optimum, strict=True))
+        losses.append(loss if isfinite(loss) else inf)
+    return losses.index(min(losses))
 
 
 def following(

@@ -52,23 +52,49 @@ def length(base: Numbers, vector: Numbers) -> float:
     return sqrt(squares[0])
 
 
+@dataclass(frozen=True)
+class Middle:
+    """The lower medians that bounds are from."""
+
+    norm: float
+    samples: int
+    updates: int
+    """How many updates they are of."""
+
+
+def middle_of(norms: Sequence[float], samples: Sequence[int]) -> Middle:
+    """The lower medians of some updates."""
+    half = (len(norms) - 1) // 2
+    return Middle(sorted(norms)[half], sorted(samples)[half], len(norms))
+
+
 def counted(
-    updates: Sequence[Update], base: Numbers, *, clips: bool = True, name: str = "weights"
+    updates: Sequence[Update],
+    base: Numbers,
+    *,
+    clips: bool = True,
+    name: str = "weights",
+    whole: Middle | None = None,
 ) -> list[Counted]:
-    """Weigh and clip one vector of a round's updates, with bounds from their lower medians."""
+    """Weigh and clip one vector of a round's updates, with bounds from their lower medians.
+
+    `whole`: the medians of the whole round, which bound updates of a cluster of fewer than `FEWEST`.
+    """
     vectors = [numbers(vector_of(update, name)) for update in updates]
     norms = [length(base, vector) for vector in vectors]
-    usual = sorted(norms)[(len(norms) - 1) // 2]
-    middle = sorted(update.samples for update in updates)[(len(updates) - 1) // 2]
+    among = middle_of(norms, [update.samples for update in updates])
+    if whole is not None and len(updates) < FEWEST:
+        among = whole
+    usual, middle, bounded = among.norm, among.samples, clips and among.updates >= FEWEST
     most = max(1, floor(MAX_WEIGHT * middle))
     told = [max(1, update.steps) for update in updates]
     most_steps = max(1, floor(min(2.0**53, MAX_WEIGHT * sorted(told)[(len(told) - 1) // 2])))
     found = []
     for update, norm, vector in zip(updates, norms, vectors, strict=True):
         weight = min(most, update.samples)
-        if clips and len(updates) >= FEWEST and norm * most > CLIP_NORM * usual * middle:
+        if bounded and norm * most > CLIP_NORM * usual * middle:
             weight = min(weight, max(middle, floor(CLIP_NORM * usual * middle / norm)))
-        if clips and len(updates) >= FEWEST and norm > CLIP_NORM * usual:
+        if bounded and norm > CLIP_NORM * usual:
             scale = CLIP_NORM * usual / norm
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
         steps = max(1, update.steps)
@@ -105,9 +131,10 @@ def causes(
     *,
     clips: bool = True,
     combined: Callable[[list[Counted]], Numbers] = mean,
+    whole: Middle | None = None,
 ) -> set[str]:
     """The devices without which what the rule makes of these updates is usable; empty if it is with all."""
-    parts = counted(updates, base, clips=clips)
+    parts = counted(updates, base, clips=clips, whole=whole)
     if usable(combined(parts)):
         return set()
     found = {part.device for part in parts if not usable([single(w) for w in part.vector])}
@@ -117,7 +144,7 @@ def causes(
         found.add(others.pop().device)
     while others:
         left = [update for update in updates if update.device not in found]
-        if usable(combined(counted(left, base, clips=clips))):
+        if usable(combined(counted(left, base, clips=clips, whole=whole))):
             break
         found.add(others.pop().device)
     return found

@@ -19,6 +19,7 @@ def update(
     *,
     steps: int = 1,
     vectors: Mapping[str, NDArray[np.float32]] | None = None,
+    cluster: int | None = None,
 ) -> Update:
     """Make an update.
 
@@ -31,6 +32,7 @@ def update(
         told: the figures that it reports.
         steps: how many it says it took.
         vectors: the further vectors of shape (p,), by name.
+        cluster: the shared model that it says it trained; None: the first.
     """
     measured = weights is None
     return Update(
@@ -44,5 +46,6 @@ def update(
         codec="float32",
         body=b"" if weights is None else weights.astype("<f4").tobytes(),
         vectors={name: v.astype("<f4").tobytes() for name, v in (vectors or {}).items()} or None,
+        cluster=cluster,
         metrics=dict(told),
     )

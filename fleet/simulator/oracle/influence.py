@@ -12,7 +12,7 @@ from fedge.wire.freshness import RoundId
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import Record
 from fleet.simulator.round_twins import Closed
-from fleet.simulator.twins import CLIP_NORM, FEWEST, MAX_WEIGHT, Counted, Numbers, length, mean
+from fleet.simulator.twins import CLIP_NORM, FEWEST, MAX_WEIGHT, Counted, Middle, Numbers, length, mean
 
 SLACK = 1e-5
 """The relative error of float32 and of the twins' sums."""
@@ -56,6 +56,27 @@ def require_influence(
                 Invariant.INFLUENCE,
                 f"in round {round_id} the liar moves {name} by {found:.6g}, at most {most:.6g} is stated",
             )
+
+
+def require_few(record: Record, round_id: RoundId, base: Numbers, whole: Middle, weights: Numbers) -> None:
+    """Check the bound on a shared model that fewer than five devices have trained, whatever they sent.
+
+    Args:
+        record: knows the composition.
+        round_id: of the closed round.
+        base: the model before, of shape (p,).
+        whole: the medians of the whole round.
+        weights: the model after.
+    """
+    if not record.clips or whole.updates < FEWEST:
+        return
+    rate = record.composition.server_options["rate"]
+    found, most = length(base, weights), rate * CLIP_NORM * whole.norm
+    if found > most * (1 + SLACK) + SLACK * max(map(abs, base)):
+        raise Violation(
+            Invariant.INFLUENCE,
+            f"in round {round_id} few devices move their model by {found:.6g}, at most {most:.6g} is stated",
+        )
 
 
 def _steps(round_id: RoundId, parts: Sequence[Counted], liar: int, told: Numbers, base: Numbers) -> float:

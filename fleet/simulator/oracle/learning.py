@@ -60,6 +60,7 @@ class Learning:
         found = Sent(
             {name: numbers(vector_of(update, name)) for name in ("weights", *(update.vectors or {}))},
             self._array(pending),
+            update.cluster or 0,
         )
         if update.steps != work.steps or found != expected:
             raise self._wrong(device, job, "and makes something else than its local algorithm")

@@ -1,6 +1,7 @@
 """Check that each model is what the plain twins compute from the admitted updates."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
 from fleet.simulator import twins
 from fleet.simulator.books import Book
+from fleet.simulator.cluster_twins import closed as closed_by_cluster
+from fleet.simulator.cluster_twins import divided, middle
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
-from fleet.simulator.oracle.influence import require_influence
+from fleet.simulator.oracle.influence import require_few, require_influence
 from fleet.simulator.oracle.record import Record
 from fleet.simulator.round_twins import ServerState, closed, combined, stepped
 
@@ -24,6 +27,10 @@ def vectors_of(model: Model) -> dict[str, list[float]]:
     """The vectors of a model by name."""
     more = {name: twins.numbers(body) for name, body in (model.vectors or {}).items()}
     return {"weights": twins.numbers(model.body), **more}
+
+
+def _bytes(vector: list[float]) -> bytes:
+    return np.array(vector).astype("<f4").tobytes()
 
 
 class Models:
@@ -39,6 +46,9 @@ class Models:
         with_, before = self._record.composition, self._record.vectors[book.closed[book.made]]
         base, updates = before["weights"], self.updates(counted.values())
         fleet = max(len(updates), self._fleet_before(book, round_id))
+        if with_.clusters > 1:
+            self._trained_by_cluster(ledger, book, round_id, updates, fleet, vectors_of(model))
+            return
         made = closed(
             with_, updates, before, self._server_state(book, round_id), fleet, clips=self._record.clips
         )
@@ -66,10 +76,58 @@ class Models:
                 key = round_id.generation, name
                 book.usual[key] = max(middle, book.usual.get(key, 0.0))
 
+    def _trained_by_cluster(
+        self,
+        ledger: LedgerReader,
+        book: Book,
+        round_id: RoundId,
+        updates: list[Update],
+        fleet: int,
+        found: Mapping[str, list[float]],
+    ) -> None:
+        """The same where there are several shared models."""
+        with_, before = self._record.composition, self._record.vectors[book.closed[book.made]]
+        clusters = divided(with_, updates, before)
+        made = closed_by_cluster(with_, clusters, fleet, clips=self._record.clips)
+        counts = tuple(len(each.updates) for each in clusters)
+        if found != {name: each.weights for name, each in made.items()}:
+            raise Violation(
+                Invariant.MEAN, f"the models of round {round_id} are not what their admitted updates make"
+            )
+        if ledger.clusters(round_id) != counts:
+            raise Violation(
+                Invariant.MEAN, f"round {round_id} counts {ledger.clusters(round_id)} devices, not {counts}"
+            )
+        whole = middle(clusters)
+        assert whole is not None
+        for each in clusters:
+            own = made[each.name]
+            judge = self._judge(ledger, round_id, each.base)
+            if each.updates and not (judge(own.aggregate) and judge(own.weights)):
+                raise Violation(
+                    Invariant.MODEL_USABLE, f"the model {each.name} of round {round_id} is not usable"
+                )
+            if len(each.updates) < twins.FEWEST:
+                require_few(self._record, round_id, each.base, whole, found[each.name])
+            else:
+                require_influence(self._record, round_id, each.base, own, found[each.name])
+        parts = [part for each in made.values() for part in each.parts["weights"]]
+        self._distances(book, round_id, "weights", parts)
+        book.moved = max(twins.length(each.base, made[each.name].weights) for each in clusters)
+        book.fleets[round_id], book.states[round_id] = fleet, {}
+        if whole.updates > 1:
+            key = round_id.generation, "weights"
+            book.usual[key] = max(whole.norm, book.usual.get(key, 0.0))
+
     def begins(self, round_id: RoundId, model: Model) -> None:
         """Check that a generation begins with further vectors of zeros."""
         found = vectors_of(model)
         nothing = [0.0] * len(found.pop("weights"))
+        for name in self._record.composition.models[1:]:
+            if found.pop(name, nothing) == nothing:
+                raise Violation(
+                    Invariant.HANDED_ON, f"the model of round {round_id} has no {name}, or one of zeros"
+                )
         if found != dict.fromkeys(self._record.composition.vectors, nothing):
             raise Violation(
                 Invariant.HANDED_ON, f"the further vectors of the model of round {round_id} are not zeros"
@@ -111,8 +169,13 @@ class Models:
             return len(answered)
         return max(len(answered), book.fleets.get(source) or self._fleet_before(book, source))
 
-    def wished(self, book: Book, generation: int) -> bytes:
-        """The model with which a generation without a survey must begin."""
+    def shared(self, model: Model) -> dict[str, bytes]:
+        """The shared models in a message, by name."""
+        there = {"weights": model.body, **(model.vectors or {})}
+        return {name: there[name] for name in self._record.composition.models if name in there}
+
+    def wished(self, book: Book, generation: int) -> dict[str, bytes]:
+        """The shared models with which a generation without a survey must begin, by name."""
         wish = book.wishes.get(generation)
         if wish is None:
             raise Violation(
@@ -123,7 +186,10 @@ class Models:
         source = newest if wish.round is None else newest._replace(round=wish.round)
         book.sources[generation] = source
         if not wish.without or wish.round is None:
-            return book.bodies[source]
+            kept = self._record.vectors[book.closed[source]]
+            return {name: _bytes(kept[name]) for name in self._record.composition.models}
+        if self._record.composition.clusters > 1:
+            return self._wished_by_cluster(book, source, newest, wish.without)
         total: list[float] = []
         with_, first = self._record.composition, source._replace(round=source.round + 1)
         state = self._server_state(book, first)
@@ -141,7 +207,26 @@ class Models:
             share = len(updates) / book.fleets[here]
             mean, state = stepped(with_, before, combined(with_, parts, before), state, share)
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
-        return np.array(total).astype("<f4").tobytes()
+        return {"weights": _bytes(total)}
+
+    def _wished_by_cluster(
+        self, book: Book, source: RoundId, newest: RoundId, without: Iterable[str]
+    ) -> dict[str, bytes]:
+        """The same with some devices left out, where there are several shared models."""
+        with_, totals = self._record.composition, dict[str, list[float]]()
+        for number in range(source.round + 1, newest.round + 1):
+            here = newest._replace(round=number)
+            if here in book.measured:
+                continue
+            before = self._record.vectors[book.closed[here._replace(round=number - 1)]]
+            made = [self._record.made[digest] for digest, of in book.counted.items() if of == here]
+            left = [each.message for each in made if each.device not in without]
+            clusters = divided(with_, [one for one in left if isinstance(one, Update)], before)
+            models = closed_by_cluster(with_, clusters, book.fleets[here], clips=self._record.clips)
+            for name, each in models.items():
+                triples = zip(totals.get(name, before[name]), each.weights, before[name], strict=True)
+                totals[name] = [t + m - w for t, m, w in triples] if name in totals else each.weights
+        return {name: _bytes(total) for name, total in totals.items()}
 
     def takes_back(
         self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Verdict]
@@ -161,21 +246,32 @@ class Models:
                 Invariant.SETTING_ASIDE,
                 f"the updates of {gone}, which counted in round {round_id}, count no longer",
             )
-        base = twins.numbers(book.body)
-        judge = self._judge(ledger, round_id, base)
-        caused = twins.causes(
-            self.updates(before.values()),
-            base,
-            judge,
-            clips=self._record.clips,
-            combined=lambda parts: combined(self._record.composition, parts, base),
-        )
+        caused = self._causes(ledger, book, round_id, self.updates(before.values()))
         if gone != caused:
             raise Violation(
                 Invariant.SETTING_ASIDE,
                 f"in round {round_id} updates of {gone} are set aside, but the cause is {caused}",
             )
         book.set_aside |= {before[device].digest for device in gone}
+
+    def _causes(self, ledger: LedgerReader, book: Book, round_id: RoundId, updates: list[Update]) -> set[str]:
+        """The devices without which what the rule makes of these updates is usable."""
+        with_ = self._record.composition
+        model = self._record.vectors[book.closed[book.made]]
+        clusters = divided(with_, updates, model)
+        whole = middle(clusters) if with_.clusters > 1 else None
+        caused: set[str] = set()
+        for each in clusters:
+            if each.updates:
+                caused |= twins.causes(
+                    each.updates,
+                    each.base,
+                    self._judge(ledger, round_id, each.base),
+                    clips=self._record.clips,
+                    combined=partial(combined, with_, base=each.base),
+                    whole=whole,
+                )
+        return caused
 
     def set_aside(self, book: Book, round_id: RoundId) -> frozenset[str]:
         """The devices whose updates were set aside in a round."""

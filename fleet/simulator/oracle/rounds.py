@@ -61,7 +61,7 @@ class Rounds:
             made_by = book.part[book.made] if only_measured else ()
             told = [self._record.made[answer.digest] for answer in counted.values()]
             self._summaries.require(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
-        if kept and body != self._models.wished(book, round_id.generation):
+        if kept and self._models.wished(book, round_id.generation) != self._models.shared(model):
             raise Violation(
                 Invariant.BEGINNING,
                 f"generation {round_id.generation} begins with another model than requested",
