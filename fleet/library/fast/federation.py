@@ -268,9 +268,9 @@ class _Run:
         target, count = state.rules.target, self._state.admitted
         if target is not None and count > target:
             raise ConfigError(
-                f"simulate: {count} updates came in round {state.round}, and [rounds] target = {target} closes "
-                "it with the first that arrive; the engine fast has no network, so none is first: set a larger "
-                "target, or engine='cores'"
+                f"simulate: {count} updates came in round {state.round}, and [rounds] target = {target} "
+                "closes it with the first that arrive; the engine fast has no network, so none is first: set "
+                "a larger target, or engine='cores'"
             )
 
     def _answered(self, answers: _Answers) -> None:

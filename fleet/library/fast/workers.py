@@ -47,20 +47,20 @@ class Workers:
     """
 
     def __init__(self, number: int, given: Given, algorithm: Algorithm, extensions: Sequence[str]) -> None:
-        forks = sys.platform == "linux" and threading.active_count() == 1
-        context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+        forked = forks()
+        context: Any = multiprocessing.get_context("fork" if forked else "spawn")
         self._processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []
-        needed = given, None if forks else algorithm, () if forks else tuple(extensions)
-        if not forks:
+        needed = given, None if forked else algorithm, () if forked else tuple(extensions)
+        if not forked:
             _require_picklable(algorithm)
         try:
             with one_thread_for_children():
                 for _ in range(number):
                     here, there = context.Pipe()
-                    others = tuple(self._pipes) if forks else ()
+                    others = tuple(self._pipes) if forked else ()
                     process = context.Process(
-                        target=_serve, args=(there, (*others, here) if forks else (), *needed), daemon=True
+                        target=_serve, args=(there, (*others, here) if forked else (), *needed), daemon=True
                     )
                     process.start()
                     there.close()
@@ -147,6 +147,11 @@ class Workers:
         )
 
 
+def forks() -> bool:
+    """Whether processes are forked: a copy of one thread could wait for ever for what another one holds."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
 class _Collected(logging.Handler):
     """Collects what the programs log, for the process that started this one."""
 
@@ -167,9 +172,7 @@ def _serve(
     extensions: Sequence[str],
 ) -> None:
     """A worker process: do what is sent until the pipe closes."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the first one ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     use_one_thread()
     for other in others:  # of the process that forked this one
