@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.updates import Updates
+from aggregator.aggregation.updates import RoundUpdates, Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import WEIGHTS, Rule
@@ -86,7 +86,7 @@ class Bounded:
 
     def __init__(
         self,
-        updates: Updates,
+        updates: RoundUpdates,
         base: Vector,
         counts: Mapping[str, tuple[float, int, int]],
         name: str = WEIGHTS,
@@ -137,7 +137,7 @@ def mean_of(
     )
 
 
-def sizes_of(updates: Updates, base: Vector, name: str = WEIGHTS) -> dict[str, Size]:
+def sizes_of(updates: RoundUpdates, base: Vector, name: str = WEIGHTS) -> dict[str, Size]:
     """The size of one vector of each update, by device, in the order of the sum.
 
     Raises:
@@ -147,7 +147,7 @@ def sizes_of(updates: Updates, base: Vector, name: str = WEIGHTS) -> dict[str, S
 
 
 def aggregate(
-    updates: Updates,
+    updates: RoundUpdates,
     base: Vector,
     factors: Factors,
     rule: Rule = MEAN,
@@ -167,7 +167,7 @@ def aggregate(
 
 
 def usable(
-    updates: Updates,
+    updates: RoundUpdates,
     base: Vector,
     factors: Factors,
     passes: Usable,
@@ -216,7 +216,7 @@ def usable(
 
 
 def _spoils(
-    updates: Updates,
+    updates: RoundUpdates,
     base: Vector,
     factors: Factors,
     passes: Usable,
@@ -235,7 +235,7 @@ def _spoils(
 
 
 def _of(
-    updates: Updates,
+    updates: RoundUpdates,
     base: Vector,
     factors: Factors,
     rule: Rule,

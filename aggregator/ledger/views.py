@@ -1,8 +1,10 @@
 """Rounds and devices in the form that people are shown; they can be read while the aggregator runs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
@@ -107,10 +109,11 @@ def read_rounds(path: Path) -> list[RoundRow]:
             " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
             " WHERE generation = (SELECT generation FROM life) ORDER BY round"
         ).fetchall()
-    return [_round_row(*row) for row in rows]
+    return [round_row(json.loads(row[-1]), *row[:-1]) for row in rows]
 
 
-def _round_row(
+def round_row(
+    found: Mapping[str, Any],
     generation: int,
     round_: int,
     kind: str,
@@ -118,9 +121,8 @@ def _round_row(
     closed: int,
     devices: int,
     samples: int,
-    summary: str,
 ) -> RoundRow:
-    found = json.loads(summary)
+    """One round from its summary, `found`, and its other columns in the ledger."""
     return RoundRow(
         generation=generation,
         round=round_,

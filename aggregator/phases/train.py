@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
-from aggregator.aggregation.fleet_size import fleet_of, share_of
+from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
 from aggregator.aggregation.models import blob_of, clusters_of, model_message, weights_of
+from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
-from aggregator.aggregation.updates import Updates
+from aggregator.aggregation.updates import RoundUpdates, Updates
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.parts import Parts
@@ -92,30 +93,9 @@ class Train:
         assert job.model is not None
         size = job.task.network.schema.size
         if len(job.parts.models) > 1:
-            result = averaged_by_cluster(ledger, job, clusters_of(ledger, job.model.digest, size), go_on)
-        else:
-            result = averaged(ledger, job, weights_of(ledger, job.model, size), go_on)
-        if not isinstance(result, Averaged):
-            return result
-        data = model_message(job.round, result.vector, result.vectors)
-        return Computed(
-            task=job.task,
-            task_blob=job.task_blob,
-            task_data=None,
-            model=blob_of(data, 1 - job.model.slot),
-            model_data=data,
-            devices=result.devices,
-            samples=result.samples,
-            summary=result.summary,
-            vector=result.vector,
-            rule=job.parts.rule.made(RULES).version,
-            fleet=result.fleet,
-            told=result.told,
-            clusters=tuple(result.vectors[name] for name in job.parts.models[1:]),
-            before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
-            after=_of_clusters(job, result.told.get("clusters", ())),
-            state=result.state,
-        )
+            models = clusters_of(ledger, job.model.digest, size)
+            return computed(job, averaged_by_cluster(ledger, job, models, go_on))
+        return computed(job, averaged(ledger, job, weights_of(ledger, job.model, size), go_on))
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """The progress after one more training round."""
@@ -124,6 +104,32 @@ class Train:
     def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """The usual distances with this round's."""
         return usual.after(summary)
+
+
+def computed(job: ClosingJob, result: Averaged | Unusable | Unmade) -> Computed | Unusable | Unmade:
+    """The outcome of a round that closes with this result."""
+    if not isinstance(result, Averaged):
+        return result
+    assert job.model is not None
+    data = model_message(job.round, result.vector, result.vectors)
+    return Computed(
+        task=job.task,
+        task_blob=job.task_blob,
+        task_data=None,
+        model=blob_of(data, 1 - job.model.slot),
+        model_data=data,
+        devices=result.devices,
+        samples=result.samples,
+        summary=result.summary,
+        vector=result.vector,
+        rule=job.parts.rule.made(RULES).version,
+        fleet=result.fleet,
+        told=result.told,
+        clusters=tuple(result.vectors[name] for name in job.parts.models[1:]),
+        before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+        after=_of_clusters(job, result.told.get("clusters", ())),
+        state=result.state,
+    )
 
 
 def averaged(
@@ -141,10 +147,17 @@ def averaged(
         DamagedState: an admitted update is missing or damaged; without it the mean would be a different one.
         PartError: a part of the algorithm fails.
     """
-    parts = job.parts
-    codec = parts.codec.name, parts.codec.made(CODECS)
-    shared = shared_by(parts.personal, job.task.network)
+    codec = job.parts.codec.name, job.parts.codec.made(CODECS)
+    shared = shared_by(job.parts.personal, job.task.network)
     updates = Updates(ledger, job.round, len(base), go_on, codec=codec, base=base, shared=shared)
+    return combined(updates, LedgerPast(ledger, job), job, base)
+
+
+def combined(
+    updates: RoundUpdates, past: Past, job: ClosingJob, base: Vector
+) -> Averaged | Unusable | Unmade:
+    """As `averaged`, from the updates and from what the rounds before left."""
+    parts = job.parts
     trial = Trial(job.task.network, base, job.samples)
     if not trial.base_is_usable:
         log.error(
@@ -156,8 +169,7 @@ def averaged(
     found = usable(updates, base, job.factors, trial.passes, rule)
     if not isinstance(found, Aggregate):
         return found
-    assert job.model is not None
-    parts = replace(parts, fleet=fleet_of(ledger, job.round, job.listed, updates.answers))
+    parts = replace(parts, fleet=past.fleet(updates.answers))
     share = share_of(parts, updates.answers)
     aggregates: dict[str, Vector] = {}
     medians: dict[str, float] = {}
@@ -170,14 +182,14 @@ def averaged(
         aggregates[name] = further.vector
         medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
         bounded += _shortened(job.factors, further, f"{name} vectors")
-    vectors = handed_on(ledger, job.round, parts.local, job.model.digest, aggregates, share)
+    vectors = handed_on(job.round, parts.local, past.vectors, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
         return Unmade(
             f"the vector {bad} that [plan] local {parts.local.name} makes from the updates is not finite: "
             "begin a new generation with `fedge-aggregator new-generation --keep-model`, with another "
             "[plan] local if this happens again"
         )
-    vector, state = stepped(ledger, job, base, found.vector, share)
+    vector, state = stepped(past, job, base, found.vector, share)
     if vector is not found.vector and not trial.passes(vector):
         return _unusable_step(parts)
     summary = told(job, updates.answers)
@@ -214,7 +226,7 @@ def averaged_by_cluster(
         return results
     answers = {device: answer for each in clusters for device, answer in each.updates.answers.items()}
     summary = told(job, dict(sorted(answers.items(), key=lambda item: order(item[0]))))
-    parts = replace(parts, fleet=fleet_of(ledger, job.round, job.listed, answers))
+    parts = replace(parts, fleet=LedgerPast(ledger, job).fleet(answers))
     models = []
     for each, found, trial in zip(clusters, results, trials, strict=True):
         if found is None:
@@ -266,11 +278,11 @@ def _of_clusters(job: ClosingJob, devices: Sequence[int]) -> tuple[Remark, ...]:
 
 
 def stepped(
-    ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vector, share: float
+    past: Past, job: ClosingJob, base: Vector, aggregate: Vector, share: float
 ) -> tuple[Vector, State]:
     """Apply the server optimizer to the aggregate; returns its next state too."""
     server = job.parts.server.made(SERVER)
-    state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
+    state = past.state(server, len(base))
     return server_state.step(job.round, job.parts.server, server, base, aggregate, state, share)
 
 
