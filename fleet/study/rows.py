@@ -124,7 +124,10 @@ def _is_regression(data: DataSection, samples: Samples) -> bool:
 
 def _classes(data: DataSection, samples: Samples) -> Rows:
     if samples.y is None:
-        raise ConfigError(f"[data] dataset: {samples.name} has no answers: an array `y`, or a column of labels")
+        raise ConfigError(
+            f"[data] label: {samples.name} has neither an array `y` nor a column {data.label!r}; name the column "
+            "of the classes, or `targets` for a regression"
+        )
     if samples.unanswered is not None:
         raise DataError(f"{samples.name}: {int(samples.unanswered.sum())} rows have no label; leave them out")
     X, features = _features(data, samples, ())

@@ -1,5 +1,6 @@
 """`study.toml`: which algorithms are compared, on which data, over which seeds and learning rates."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -20,6 +21,12 @@ def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"each value may occur once, got {list(values)!r}")
     return values
+
+
+def _share(test: float | Path) -> float | Path:
+    if isinstance(test, float) and not 0 < test < 0.9:
+        raise ValueError(f"a share of the rows is above 0 and below 0.9, got {test:g}; or name a file")
+    return test
 
 
 class StudySection(Section):
@@ -94,7 +101,7 @@ class DataSection(Section):
     """Of a CSV file: the columns to learn from; default: all other columns of numbers."""
     split: SplitSection
     """How the rows are dealt to devices."""
-    test: Annotated[float, Field(gt=0, lt=0.9, allow_inf_nan=False)] | LocalPath = 0.2
+    test: Annotated[float | LocalPath, AfterValidator(_share)] = 0.2
     """The share of the rows that no device has and on which models are measured: random rows, or the last of
     each recording where the data have recordings. Or a file like `dataset`."""
 
