@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fleet.library.algorithm import Algorithm
     from fleet.library.history import read_rounds
     from fleet.library.models import Model, load_model
-    from fleet.library.simulation import Result, simulate
+    from fleet.library.results import Point, Progress, Result
+    from fleet.library.simulation import simulate
 
 __version__ = "0.2.0"
 
@@ -35,6 +36,8 @@ __all__ = [
     "Network",
     "NetworkSpec",
     "Plan",
+    "Point",
+    "Progress",
     "ProtocolError",
     "Result",
     "RoundRow",
@@ -55,7 +58,9 @@ _MODULES = {
     "Network": "fedge.nn.network",
     "NetworkSpec": "fedge.nn.spec",
     "Plan": "fedge.algorithms.plan",
-    "Result": "fleet.library.simulation",
+    "Point": "fleet.library.results",
+    "Progress": "fleet.library.results",
+    "Result": "fleet.library.results",
     "RoundRow": "aggregator.ledger.views",
     "Schema": "fedge.nn.schema",
     "Task": "fedge.wire.messages.task",
@@ -66,7 +71,7 @@ _MODULES = {
 }
 """The module of each name; the others are in `fedge.errors`. Modules of higher layers are only named here,
 not imported (docs/adr/0024-the-library-is-named-below.md)."""
-_NEEDS_AGGREGATOR = {"Result", "simulate"}
+_NEEDS_AGGREGATOR = {"Point", "Progress", "Result", "simulate"}
 _RENAMED = {"GaveWay": "Conflict"}
 """Names of 0.2.0, and their present names."""
 

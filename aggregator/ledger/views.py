@@ -1,8 +1,10 @@
 """Rounds and devices in the form that people are shown; they can be read while the aggregator runs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
@@ -105,10 +107,10 @@ def read_rounds(path: Path) -> list[RoundRow]:
             " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
             " WHERE generation = (SELECT generation FROM life) ORDER BY round"
         ).fetchall()
-    return [_round_row(*row) for row in rows]
+    return [round_row(*row[:7], json.loads(row[7])) for row in rows]
 
 
-def _round_row(
+def round_row(
     generation: int,
     round_: int,
     kind: str,
@@ -116,9 +118,9 @@ def _round_row(
     closed: int,
     devices: int,
     samples: int,
-    summary: str,
+    found: Mapping[str, Any],
 ) -> RoundRow:
-    found = json.loads(summary)
+    """One round from its columns in the ledger; `found` is its summary."""
     return RoundRow(
         generation=generation,
         round=round_,

@@ -5,6 +5,7 @@ from typing import Any
 
 from aggregator.aggregation.job import ClosingJob
 from aggregator.config import FederationSettings
+from aggregator.core.federation import Federation
 from aggregator.core.takeover import TakeUp
 from aggregator.export.job import Exported, Job
 from aggregator.ledger.layout import FILE as LEDGER
@@ -49,6 +50,31 @@ class Aggregator(Program):
     def round(self) -> RoundId | None:
         """The round that it serves; None: it still watches."""
         return self._runtime.now().state.round if self._runtime is not None else None
+
+    @property
+    def weights(self) -> int:
+        """p, the number of the model's weights."""
+        return self._state().weights
+
+    @property
+    def insufficient(self) -> bool:
+        """Whether the updates of the open round make no model."""
+        return bool(self._state().insufficient)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether the open round asks all devices, and most of them cannot train from its model.
+
+        A further attempt would find the same.
+        """
+        if self._runtime is None:
+            return False
+        state = self._state()
+        return state.blamed == state.round and state.cohorts[-1].fraction == 1
+
+    def _state(self) -> Federation:
+        assert self._runtime is not None
+        return self._runtime.now().state
 
     def start(self) -> None:
         """Connect."""

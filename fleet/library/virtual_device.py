@@ -69,9 +69,9 @@ class Device(Program):
         )
 
     @property
-    def failed(self) -> str | None:
-        """The reason of the last assignment that failed."""
-        return self._worker.failed.detail if self._worker.failed is not None else None
+    def failure(self) -> Failed | None:
+        """The last assignment that failed."""
+        return self._worker.failed
 
     def start(self) -> None:
         """Connect."""

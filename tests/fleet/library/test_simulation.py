@@ -1,6 +1,7 @@
 """`fedge.simulate`: what comes out is what the federation's settings give, and what cannot be is told."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -204,5 +205,50 @@ def test_steps_that_are_too_large_end_it_with_what_each_device_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    with pytest.raises(FedgeError, match=r"pi-0.*learning rate"):
-        simulate(CLASSIFIER, fleet(), rounds=1, plan=Plan(learning_rate=1e3, momentum=0.99, epochs=90))
+    result = simulate(CLASSIFIER, fleet(), rounds=1, plan=Plan(learning_rate=1e3, momentum=0.99, epochs=90))
+    assert result.stopped == "diverged"
+    assert re.search(r"pi-0.*learning rate", result.why)
+    assert [row.kind for row in result.history] == ["survey"]
+    first = first_weights(result.model.task.network, 0, 1)
+    assert (result.model.round, result.model.weights.tobytes()) == (0, first.tobytes())
+
+
+def test_rounds_are_told_and_their_models_measured_on_test_rows() -> None:
+    told: list[fedge.Progress] = []
+    X, y = fleet()["pi-1"]
+    result = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=3, test=(X, y), progress=told.append)
+    assert result.stopped == "rounds"
+    assert [one.round for one in told] == [1, 2, 3]
+    assert {one.rounds for one in told} == {3}
+    assert [one.row for one in told] == [row for row in result.history if row.kind == "train"]
+    assert [one.point for one in told] == list(result.curve[1:])
+    assert (told[-1].seconds_left, told[0].seconds_left > 0) == (0.0, True)
+    size = 4 * 4 * result.model.weights.size  # four devices, four bytes a weight, no further vector
+    assert [(p.round, p.bytes_up, p.bytes_down) for p in result.curve] == [
+        (number, number * size, number * size) for number in range(4)
+    ]
+    last = result.curve[-1]
+    assert last.accuracy == (result.model.predict(X) == y).mean()
+    indices = np.array([(CLASSIFIER.classes or ()).index(name) for name in y])
+    assert last.loss == Network(result.model.task.network).evaluate(result.model.weights, X, indices).loss
+
+
+def test_of_a_regression_the_root_mean_squared_error_is_measured() -> None:
+    X, y = summed()["pi-1"]
+    result = simulate(REGRESSION, summed(), plan=PLAN, rounds=1, test=(X, y))
+    error = result.model.predict(X).ravel() - np.ravel(y)
+    assert result.curve[-1].rmse == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+    assert result.curve[-1].accuracy is None
+
+
+def test_it_ends_with_the_round_that_is_enough() -> None:
+    whole = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2)
+    ended = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=5, until=lambda told: told.round == 2)
+    assert (ended.stopped, ended.model.round) == ("until", 2)
+    assert ended.model.weights.tobytes() == whole.model.weights.tobytes()
+    assert ended.history == tuple(row for row in whole.history if row.kind != "evaluate")
+
+
+def test_test_rows_that_do_not_fit_the_task_are_refused() -> None:
+    with pytest.raises(ConfigError, match="test"):
+        simulate(CLASSIFIER, fleet(), rounds=1, test=(np.zeros((4, 3)), np.zeros(4, int)))

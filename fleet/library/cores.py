@@ -1,0 +1,146 @@
+"""The engine `cores`: production's cores, messages and ledger; network, clocks and threads are simulated."""
+
+from collections.abc import Sequence
+
+from agent.config import AgentSettings
+from agent.settings.sources import DEFAULT_SOURCE
+from agent.sources import Source
+from aggregator.aggregation.models import task_of
+from aggregator.aggregation.updates import admitted, read
+from aggregator.config import FederationSettings
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.views import read_devices
+from fedge.algorithms.registry import CODECS
+from fedge.errors import FedgeError
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.model import Model as Message
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+from fleet.library.course import Course
+from fleet.library.history import read_rounds
+from fleet.library.models import Model
+from fleet.library.programs import Stage
+from fleet.library.results import Result, Stopped
+from fleet.library.virtual_aggregator import Aggregator
+from fleet.library.virtual_device import Device
+
+ATTEMPTS = 3
+"""A round that has not closed after this number of deadlines does not close any more."""
+SETTLE_S = 60.0
+"""Virtual seconds for connecting and closing, besides the deadlines."""
+
+
+def run(
+    federation: FederationSettings, devices: Sequence[tuple[AgentSettings, Source]], course: Course
+) -> Result:
+    """Run a federation on virtual programs.
+
+    Args:
+        federation: its settings.
+        devices: settings and source of each.
+        course: measures and tells of the rounds.
+
+    Raises:
+        FedgeError: a round cannot close.
+    """
+    stage = Stage.new(federation.federation.seed)
+    fleet = [Device(stage, settings, {DEFAULT_SOURCE: source}) for settings, source in devices]
+    aggregator = Aggregator(stage, federation)
+    try:
+        for program in (aggregator, *fleet):
+            program.start()
+        stopped, why = _Run(stage, aggregator, fleet, federation, course).to_its_end()
+        rows = tuple(row for row in read_rounds(federation.state.folder) if row.closed)
+        return Result(_newest(aggregator.ledger), rows, tuple(course.curve), stopped, why)
+    finally:
+        for program in (aggregator, *fleet):
+            program.close()
+
+
+class _Run:
+    """One federation's run to its end."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        aggregator: Aggregator,
+        fleet: Sequence[Device],
+        federation: FederationSettings,
+        course: Course,
+    ) -> None:
+        self._stage, self._aggregator, self._fleet, self._course = stage, aggregator, fleet, course
+        self._patience_s = ATTEMPTS * federation.rounds.deadline_s + SETTLE_S
+        self._vectors = 1 + len(federation.parts().hands_on)
+
+    def to_its_end(self) -> tuple[Stopped, str]:
+        """Run until learning is done or is stopped; return why, and what devices say of it.
+
+        Raises:
+            FedgeError: a round cannot close.
+        """
+        newest, since_s = None, 0.0
+        while not self._aggregator.done:
+            if self._aggregator.round != newest:
+                before, newest, since_s = newest, self._aggregator.round, self._stage.clock.now_s
+                if before is not None and self._closed(before):
+                    return "until", ""
+            late = not self._stage.clock.step() or self._stage.clock.now_s - since_s > self._patience_s
+            if late or self._aggregator.gives_up:
+                reasons = self._reasons()
+                if newest is not None and self._diverged(newest):
+                    return "diverged", reasons
+                raise FedgeError(f"round {newest} does not close: {reasons}")
+        if newest is not None:  # without a measuring round, the last one is closed and no other is open
+            self._closed(newest)
+        return "rounds", ""
+
+    def _closed(self, round_id: RoundId) -> bool:
+        """Report a closed round; return whether to end here."""
+        if not self._course.wanted:
+            return False
+        ledger = self._aggregator.ledger
+        row = next(row for row in reversed(read_rounds(self._aggregator.path)) if row.round == round_id.round)
+        if not row.closed or row.kind == "evaluate":
+            return False
+        up, down = self._bytes(round_id) if row.kind == "train" else (0, 0)
+        return self._course.closed(row, up, down, lambda: _newest(ledger))
+
+    def _bytes(self, round_id: RoundId) -> tuple[int, int]:
+        ledger = self._aggregator.ledger
+        answers, up = admitted(ledger, round_id), 0
+        for device, answer in answers.items():
+            message = read(ledger, device, answer)
+            assert isinstance(message, Update)
+            up += len(message.body) + sum(map(len, (message.vectors or {}).values()))
+        return up, len(answers) * self._vectors * 4 * self._aggregator.weights
+
+    def _diverged(self, round_id: RoundId) -> bool:
+        failed = {
+            failed.reason
+            for device in self._fleet
+            if (failed := device.failure) is not None and failed.round == round_id
+        }
+        if self._aggregator.insufficient:
+            return True
+        return Reason.TRAINING_DIVERGED in failed and Reason.FAILED not in failed
+
+    def _reasons(self) -> str:
+        """Why too few updates were admitted: failures of devices, or refusals of the aggregator."""
+        failed = [f"{one.name}: {one.failure.detail}" for one in self._fleet if one.failure is not None]
+        rows = read_devices(self._aggregator.path)
+        refused = [f"{row.device}: {row.last_refusal}" for row in rows if row.last_refusal is not None]
+        return "; ".join(failed or refused) or "fewer devices answer than [rounds] requires"
+
+
+def _newest(ledger: LedgerReader) -> Model:
+    newest = ledger.newest_round()
+    assert newest is not None
+    task_digest, digest = (ledger.newest(kind, newest.generation) for kind in ("task", "model"))
+    assert task_digest is not None
+    assert digest is not None
+    task = task_of(ledger, task_digest)
+    told = unpack(ledger.content(digest), Message, max_bytes=MAX_SIZE)
+    weights = CODECS.make(told.codec).decode(told.body, task.network.schema.size)
+    return Model(task, weights, told.generation, told.round)
