@@ -99,12 +99,10 @@ def _all_note(result: Result) -> str:
 def _table(result: Result, rows: Iterable[Row]) -> str:
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in columns(result))
     bold = {id(row) for row in result.chosen.values()}
-    body = "".join(
-        f"<tr{' class="best"' if id(row) in bold else ''}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in texts(result, row))
-        + "</tr>"
-        for row in rows
-    )
+    body = ""
+    for row in rows:
+        cells_ = "".join(f"<td>{html.escape(cell)}</td>" for cell in texts(result, row))
+        body += f'<tr class="best">{cells_}</tr>' if id(row) in bold else f"<tr>{cells_}</tr>"
     return f"<table><tr>{top}</tr>{body}</table>"
 
 

@@ -1,5 +1,6 @@
 """Processes that run the cells of a study at once, and tell of each round."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -120,6 +121,7 @@ def _heard(worker: _Worker) -> Round | Run | Failed:
 def _work(line: Connection, settings: StudySettings, table: Callable[[StudySettings], Table] | None) -> None:
     """Run cells until the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    logging.disable(logging.WARNING)  # what devices tell their owners of the data
     for extension in settings.extensions:
         load(extension)
     rows: Table | None = None
