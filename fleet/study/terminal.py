@@ -90,7 +90,7 @@ def shown(result: Result) -> Table:
     """The table of a study; each algorithm's best rate is bold."""
     table = Table()
     for column in columns(result):
-        table.add_column(column, justify="left" if column == "algorithm" else "right")
+        table.add_column(column, justify="left" if column == "algorithm" else "right", no_wrap=True)
     for row in result.rows:
         best = result.chosen.get(row.algorithm) is row and len(result.rows) > len(result.chosen)
         table.add_row(*texts(result, row), style="bold" if best else None)
@@ -108,12 +108,12 @@ def texts(result: Result, row: Row) -> list[str]:
     to = []
     if result.target is not None:
         missed = sum(at is None for at in row.reached)
-        never = f"not reached by {missed} of {len(row.reached)}"
+        never = f"missed by {missed} of {len(row.reached)}"
         to = [
             never if row.rounds is None else spread(row.rounds, "{:.0f}"),
             "–" if row.mb is None else spread(row.mb, "{:.0f}" if row.mb.mean >= 10 else "{:.2g}"),
         ]
-    form = "{:.4f}" if result.figure == "accuracy" else "{:.4g}"
+    form = "{:.3f}" if result.figure == "accuracy" else "{:.4g}"
     last = spread(row.last, form)
     if row.diverged:
         last = f"{row.diverged} of {len(row.seeds)} diverged"
