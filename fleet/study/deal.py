@@ -38,9 +38,13 @@ class Table:
         self.test = read_test(data, self.rows) if isinstance(data.test, Path) else None
         split = data.split
         if split.by == "column" and self.rows.groups is None:
-            raise ConfigError("[data] split: the data do not say which device a row is from; choose another `by`")
+            raise ConfigError(
+                "[data] split: the data do not say which device a row is from; choose another `by`"
+            )
         if split.by in ("shards", "dirichlet") and self.rows.classes is None:
-            raise ConfigError(f"[data] split: by {split.by!r} needs labels, and this is a regression; use iid or column")
+            raise ConfigError(
+                f"[data] split: by {split.by!r} needs labels, and this is a regression; use iid or column"
+            )
 
     def deal(self, seed: int) -> Deal:
         """Deal the rows for the runs of this seed.
@@ -54,7 +58,8 @@ class Table:
         hands = dealt(training, self.data.split, np.random.default_rng([seed, 1]))
         width = len(str(len(hands)))
         devices = {
-            f"d{number:0{width}d}": (training.X[hand], training.y[hand]) for number, hand in enumerate(hands, 1)
+            f"d{number:0{width}d}": (training.X[hand], training.y[hand])
+            for number, hand in enumerate(hands, 1)
         }
         return Deal(devices, (test.X, test.y))
 
@@ -70,7 +75,9 @@ class Table:
             kept = round(self.data.test * len(order))
             training, held = np.sort(order[kept:]), np.sort(order[:kept])
         if not len(held):
-            raise ConfigError(f"[data] test: {self.data.test:g} of the rows is none; raise it, or name a file")
+            raise ConfigError(
+                f"[data] test: {self.data.test:g} of the rows is none; raise it, or name a file"
+            )
         return taken(self.rows, training), taken(self.rows, held)
 
 

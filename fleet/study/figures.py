@@ -41,7 +41,11 @@ def curves(result: Result, runs: Mapping[str, Sequence[Run]], *, by_bytes: bool)
         if not points:
             continue
         n = min(map(len, points))  # where a run ended early there is no mean over all seeds
-        chosen = sorted({round(k * (n - 1) / min(n - 1, MOST_POINTS)) for k in range(min(n, MOST_POINTS + 1))} if n > 1 else {0})
+        chosen = sorted(
+            {round(k * (n - 1) / min(n - 1, MOST_POINTS)) for k in range(min(n, MOST_POINTS + 1))}
+            if n > 1
+            else {0}
+        )
         values = [[figure_of(curve[k]) for curve in points] for k in chosen]
         if by_bytes:
             x = [fmean(curve[k].bytes_up + curve[k].bytes_down for curve in points) / 1e6 for k in chosen]
@@ -94,7 +98,9 @@ def grid(result: Result) -> go.Figure:
             hovertemplate=f"{name}, rate %{{x:g}}: %{{y:.4g}}<extra></extra>",
         )
     rates = sorted({row.rate for row in result.rows})
-    figure.update_xaxes(title="learning rate (logarithmic)", type="log", tickvals=rates, ticktext=[f"{r:g}" for r in rates])
+    figure.update_xaxes(
+        title="learning rate (logarithmic)", type="log", tickvals=rates, ticktext=[f"{r:g}" for r in rates]
+    )
     if result.target is None:
         _measure(figure, result)
     else:

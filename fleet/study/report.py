@@ -37,7 +37,11 @@ def render(study: "Study", result: Result, runs: Sequence[Run]) -> str:
     by_round = look.drawn(figures.curves(result, best, by_bytes=False), first=True)
     by_bytes = look.drawn(figures.curves(result, best, by_bytes=True))
     sections = [
-        look.section("Each algorithm at its best learning rate", _how_chosen(result), _table(result, result.chosen.values())),
+        look.section(
+            "Each algorithm at its best learning rate",
+            _how_chosen(result),
+            _table(result, result.chosen.values()),
+        ),
         look.section(f"{_measure(result)} by round", f"At the same rates. {band}", by_round),
         look.section(
             f"{_measure(result)} by bytes",
@@ -88,7 +92,11 @@ def _how_chosen(result: Result) -> str:
 
 
 def _grid_note(result: Result) -> str:
-    what = "best figure" if result.target is None else "rounds to the target; a rate that is missing did not reach it with each seed"
+    what = (
+        "best figure"
+        if result.target is None
+        else "rounds to the target; a rate that is missing did not reach it with each seed"
+    )
     return f"The {what}, for each rate of the one grid. Bars are the standard deviation over the seeds."
 
 
@@ -120,5 +128,7 @@ def _facts(study: "Study", runs: Sequence[Run]) -> str:
     for one in settings.algorithm:
         told = one.model_dump(exclude_unset=True, exclude={"name"})
         rows.append((one.name, ", ".join(f"{key} = {value}" for key, value in told.items()) or "FedAvg"))
-    body = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows)
+    body = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows
+    )
     return f'<table class="facts">{body}</table>'

@@ -76,7 +76,9 @@ def _digits() -> Rows:
     try:
         from sklearn import datasets
     except ImportError:
-        raise ConfigError("[data] dataset: the digits need the extra 'demo': pip install 'fedge[demo]'") from None
+        raise ConfigError(
+            "[data] dataset: the digits need the extra 'demo': pip install 'fedge[demo]'"
+        ) from None
     X, y = datasets.load_digits(return_X_y=True)
     return Rows(X.astype(np.float32), y.astype(np.int64), PIXELS, tuple(map(str, range(10))), None)
 
@@ -104,7 +106,9 @@ def _file(data: DataSection, path: Path) -> Rows:
     by_column = data.split is not None and data.split.by == "column"
     if path.suffix.lower() == ".npz":
         if by_column and column != "series":
-            raise ConfigError('[data] split: of an NPZ file the array `series` names the devices: column = "series"')
+            raise ConfigError(
+                '[data] split: of an NPZ file the array `series` names the devices: column = "series"'
+            )
         samples = NpzSource(path).read()
     else:
         if by_column and column is None:
@@ -144,7 +148,9 @@ def _regression(data: DataSection, samples: Samples) -> Rows:
         targets = data.targets
         y = samples.X[:, [_column(samples, name) for name in targets]].astype(np.float64)
     if not np.isfinite(y).all():
-        raise DataError(f"{samples.name}: {int((~np.isfinite(y)).any(axis=1).sum())} rows lack a target; leave them out")
+        raise DataError(
+            f"{samples.name}: {int((~np.isfinite(y)).any(axis=1).sum())} rows lack a target; leave them out"
+        )
     X, features = _features(data, samples, targets)
     return Rows(X, y, features, None, targets)
 
@@ -162,7 +168,9 @@ def _features(
     places = [_column(samples, name) if samples.columns else names.index(name) for name in wanted]
     X = samples.X[:, places]
     if bad := [name for k, name in enumerate(wanted) if not np.isfinite(X[:, k]).all()]:
-        raise DataError(f"{samples.name}: columns with missing values: {listing(bad)}; fill them or leave them out")
+        raise DataError(
+            f"{samples.name}: columns with missing values: {listing(bad)}; fill them or leave them out"
+        )
     return np.ascontiguousarray(X), wanted
 
 

@@ -198,7 +198,9 @@ def plan_of(
     Raises:
         ConfigError: the algorithm's `plan` names what is set elsewhere.
     """
-    if fixed := sorted({"learning_rate", "codec", "codec_options", "local", "local_options"} & one.plan.keys()):
+    if fixed := sorted(
+        {"learning_rate", "codec", "codec_options", "local", "local_options"} & one.plan.keys()
+    ):
         raise ConfigError(f"plan: {fixed[0]} is not set here but in [study] rates or beside `plan`")
     plan = {**settings.plan.model_dump(exclude_unset=True), **one.plan, "learning_rate": rate}
     rounds = settings.rounds.model_dump(exclude_unset=True)

@@ -17,7 +17,9 @@ from fleet.study.workers import Round, named
 class Display:
     """Counts the rounds of all runs, and shows how long the others take."""
 
-    def __init__(self, runs: int, rounds: int, console: Console, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, runs: int, rounds: int, console: Console, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._rounds = rounds
         self._runs, self._done = runs, 0
         self._closed: dict[str, int] = {}

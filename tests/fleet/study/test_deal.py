@@ -23,7 +23,11 @@ def csv(folder: Path, columns: str, rows: "list[str]", name: str = "rows.csv") -
 
 def four_devices(folder: Path) -> str:
     """100 rows: `a` is the row's number, `b` its device; the label is whether the number is even."""
-    return csv(folder, "a,b,where,label", [f"{k},{k % 4},phone{k % 4},{'odd' if k % 2 else 'even'}" for k in range(100)])
+    return csv(
+        folder,
+        "a,b,where,label",
+        [f"{k},{k % 4},phone{k % 4},{'odd' if k % 2 else 'even'}" for k in range(100)],
+    )
 
 
 def test_digits_by_iid_lie_on_devices_or_in_the_test_once() -> None:
