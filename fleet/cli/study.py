@@ -50,7 +50,7 @@ def simulate(
     """
     from fleet.study.book import Book
     from fleet.study.settings import StudySettings
-    from fleet.study.study import REPORT, Study, folder_of, run
+    from fleet.study.study import REPORT, Show, Study, folder_of, run
     from fleet.study.study import as_json as told_as_json
     from fleet.study.terminal import Display, shown
 
@@ -63,7 +63,7 @@ def simulate(
         with (Book.resume if resume else Book.new)(folder, settings) as book:
 
             @contextmanager
-            def display(runs: int) -> Iterator["object"]:
+            def display(runs: int) -> Iterator[Show]:
                 if as_json:
                     yield lambda told: None
                     return

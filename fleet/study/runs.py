@@ -206,7 +206,8 @@ def plan_of(
     rounds = settings.rounds.model_dump(exclude_unset=True)
     # A round waits for its whole cohort: without a target it closes when all who are chosen have answered.
     rounds = {"quorum": 1, "target": None, **rounds, "schedule": one.schedule}
-    further: dict[str, dict[str, Any]] = {"plan": plan, "rounds": rounds}
+    # Nobody looks into the ledger of a run, so that it keeps as little as it can.
+    further: dict[str, dict[str, Any]] = {"plan": plan, "rounds": rounds, "state": {"keep_rounds": 2}}
     if "clip" in settings.model.model_fields_set:
         further["model"] = {"clip": settings.model.clip}
     return Plan(), further
