@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.updates import Updates
+from aggregator.aggregation.updates import RoundUpdates, Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import WEIGHTS, Rule
@@ -86,7 +86,7 @@ class Bounded:
 
     def __init__(
         self,
-        updates: Updates,
+        updates: RoundUpdates,
         base: Vector,
         counts: Mapping[str, tuple[float, int, int]],
         name: str = WEIGHTS,
@@ -138,7 +138,7 @@ def mean_of(
 
 
 def aggregate(
-    updates: Updates, base: Vector, factors: Factors, rule: Rule = MEAN, name: str = WEIGHTS
+    updates: RoundUpdates, base: Vector, factors: Factors, rule: Rule = MEAN, name: str = WEIGHTS
 ) -> Aggregate:
     """Apply the rule to one vector of the updates, within their bounds; all norms are measured first.
 
@@ -152,7 +152,7 @@ def aggregate(
 
 
 def usable(
-    updates: Updates,
+    updates: RoundUpdates,
     base: Vector,
     factors: Factors,
     passes: Usable,
@@ -199,7 +199,7 @@ def usable(
 
 
 def _spoils(
-    updates: Updates,
+    updates: RoundUpdates,
     base: Vector,
     factors: Factors,
     passes: Usable,
@@ -217,7 +217,7 @@ def _spoils(
 
 
 def _of(
-    updates: Updates, base: Vector, factors: Factors, rule: Rule, sizes: Mapping[str, Size], name: str
+    updates: RoundUpdates, base: Vector, factors: Factors, rule: Rule, sizes: Mapping[str, Size], name: str
 ) -> Aggregate:
     """Apply the rule to the updates of these sizes, in the order of the sum."""
     samples = tuple(updates.answers[device].samples for device in sizes)

@@ -4,14 +4,12 @@ A part from outside that does not derive from `fedge.algorithms.protocols.LocalA
 `handed_on`. Then the aggregate is announced, as by the protocol's own method.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.models import vectors_of
 from aggregator.core.parts import Part, blaming, require_vector, unchanged
-from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import LOCAL
 from fedge.wire.freshness import RoundId
 
@@ -21,25 +19,23 @@ REMEDY = "or set another [plan] local in federation.toml"
 
 
 def handed_on(
-    ledger: LedgerReader,
     round_id: RoundId,
     part: Part,
-    model: bytes,
+    announced: Callable[[tuple[str, ...], int], Mapping[str, Vector]],
     aggregates: Mapping[str, Vector],
     share: float,
 ) -> dict[str, Vector]:
     """The vectors besides the weights that the next model is announced with, by name.
 
     Args:
-        ledger: holds the model.
         round_id: of the round that closes.
         part: the local algorithm.
-        model: the digest of the model that the round was announced with.
+        announced: returns the vectors of these names, of this size, that the round was announced with.
         aggregates: what the rule made of the vectors of each name, of shape (p,).
         share: of the fleet that counts in the round.
 
     Raises:
-        DamagedState: the model lacks one of the vectors.
+        DamagedState: the announced model lacks one of the vectors.
         PartError: the local algorithm fails, or its result is not a float32 vector of that length.
     """
     if not aggregates:
@@ -48,7 +44,7 @@ def handed_on(
     if not hasattr(local, "handed_on"):
         return dict(aggregates)
     size = len(next(iter(aggregates.values())))
-    before = vectors_of(ledger, model, tuple(aggregates), size)
+    before = announced(tuple(aggregates), size)
     made = {}
     for name, aggregate in aggregates.items():
         given = unchanged(aggregate)

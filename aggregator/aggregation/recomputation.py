@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from aggregator.aggregation import server_state, survey
 from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
-from aggregator.aggregation.models import vector_of
+from aggregator.aggregation.models import vector_of, vectors_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
 from aggregator.ledger.reading import LedgerReader
@@ -79,7 +80,8 @@ def made_by(
         name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
     }
     share = share_of(parts, updates.answers)
-    vectors = handed_on(ledger, round_id, parts.local, digest_of(ledger, announced), aggregates, share)
+    model = digest_of(ledger, announced)
+    vectors = handed_on(round_id, parts.local, partial(vectors_of, ledger, model), aggregates, share)
     if state is None or state[0] != parts.server:
         begun = server_state.before(ledger, round_id, parts.server, server, size)
     else:

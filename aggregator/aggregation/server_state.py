@@ -32,11 +32,10 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
         DamagedState: it is missing, or does not match its digest.
         PartError: the optimizer fails.
     """
-    with blaming(_name(part), str(round_id), REMEDY):
-        first = _sound(part, server.init(size))
+    begun = first(round_id, part, server, size)
     last = ledger.trained_up_to(round_id)
     if last is None or last.round == 0:
-        return first
+        return begun
     try:
         named = Parts.read(ledger.parts(last)).server
     except ValueError as error:
@@ -46,12 +45,22 @@ def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOp
     if saved is not None and _digest(named, saved[0]) != saved[1]:
         raise _damaged(last, "it does not match its digest")
     if named != part:
-        return first
+        return begun
     if saved is None:
-        if first:
+        if begun:
             raise _damaged(last, "it is missing")
-        return first
+        return begun
     return unpack(saved[0])
+
+
+def first(round_id: RoundId, part: Part, server: ServerOptimizer, size: int) -> State:
+    """The state that an optimizer begins with.
+
+    Raises:
+        PartError: the optimizer fails.
+    """
+    with blaming(_name(part), str(round_id), REMEDY):
+        return _sound(part, server.init(size))
 
 
 def step(

@@ -3,6 +3,7 @@
 Vectors come decoded. If the codec encodes changes, the update is the sum of base and change, in float64.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
@@ -79,8 +80,31 @@ class Sent(NamedTuple):
     """Of shape (p,)."""
 
 
-class Updates:
-    """The admitted updates of one round: read one at a time, anew in each pass.
+class RoundUpdates(ABC):
+    """The admitted updates of one round: one at a time, anew in each pass."""
+
+    round: RoundId
+    size: int
+    """p, the length of the vectors."""
+    answers: Mapping[str, Verdict]
+    """By device, in the order of the sum."""
+
+    @abstractmethod
+    def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":
+        """Each device's vector of this name and the steps that it tells, in the order of the sum.
+
+        Raises:
+            DamagedState: an admitted update is missing or damaged; without it the mean would be different.
+            PartError: the codec cannot read an update that it could read at admission.
+        """
+
+    def vectors(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[tuple[str, Vector]]:
+        """Each device's vector of this name, of shape (p,), in the order of the sum; raises as `sent`."""
+        return ((each.device, each.vector) for each in self.sent(without, name))
+
+
+class Updates(RoundUpdates):
+    """The admitted updates of one round, from the ledger.
 
     Args:
         ledger: holds them.
@@ -104,24 +128,13 @@ class Updates:
     ) -> None:
         self._ledger, self._go_on = ledger, go_on
         self.round = round_id
-        """The round."""
         self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
         self._base = base
         self.size = size
-        self.answers: Mapping[str, Verdict] = admitted(ledger, round_id, without)
-        """By device, in the order of the sum."""
-
-    def vectors(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[tuple[str, Vector]]:
-        """Each device's vector of this name, of shape (p,), in the order of the sum; raises as `sent`."""
-        return ((each.device, each.vector) for each in self.sent(without, name))
+        self.answers = admitted(ledger, round_id, without)
 
     def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":
-        """The same, with the steps that each device tells.
-
-        Raises:
-            DamagedState: an admitted update is missing or damaged; without it the mean would be different.
-            PartError: the codec cannot read an update that it could read at admission.
-        """
+        """As `RoundUpdates.sent`."""
         for device, answer in self.answers.items():
             if device in without:
                 continue

@@ -33,7 +33,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     if state.stage is Stage.DONE or device in state.answers:
         state, more = refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closed")
         return state, dropped + more
-    verdict = admit(_terms(state), device, message)
+    verdict = admit(terms_of(state), device, message)
     if not isinstance(verdict, Admitted):
         if verdict.reason is Reason.STALE_ROUND and not event.remembered:
             detail = f"round {round_of(message)} is no longer kept, so it is unknown whether it counted"
@@ -73,7 +73,8 @@ def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
     return state, [do.Log("warning", said, device, "held_unseen")]
 
 
-def _terms(state: Federation) -> Terms:
+def terms_of(state: Federation) -> Terms:
+    """The terms of admission to the open round."""
     return Terms(
         round=state.round,
         kind=state.kind,

@@ -107,10 +107,11 @@ def read_rounds(path: Path) -> list[RoundRow]:
             " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
             " WHERE generation = (SELECT generation FROM life) ORDER BY round"
         ).fetchall()
-    return [round_row(*row[:7], json.loads(row[7])) for row in rows]
+    return [round_row(json.loads(row[-1]), *row[:-1]) for row in rows]
 
 
 def round_row(
+    found: Mapping[str, Any],
     generation: int,
     round_: int,
     kind: str,
@@ -118,9 +119,8 @@ def round_row(
     closed: int,
     devices: int,
     samples: int,
-    found: Mapping[str, Any],
 ) -> RoundRow:
-    """One round from its columns in the ledger; `found` is its summary."""
+    """One round from its summary, `found`, and its other columns in the ledger."""
     return RoundRow(
         generation=generation,
         round=round_,

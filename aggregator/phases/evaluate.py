@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.aggregation import summary as figures
 from aggregator.aggregation.figures import speaking_for
 from aggregator.aggregation.job import ClosingJob, Computed
@@ -11,6 +14,7 @@ from aggregator.aggregation.updates import admitted
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
 from aggregator.core.usual_distance import UsualDistance
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry
 from fedge.wire.messages.frame import Blob
@@ -63,20 +67,9 @@ class Evaluate:
         model; otherwise one or two devices could decide for a large fleet which model is the best.
         """
         assert job.model is not None
-        counted = admitted(ledger, job.round)
         made_by = admitted(ledger, job.round._replace(round=job.round.round - 1))
-        return Computed(
-            task=job.task,
-            task_blob=job.task_blob,
-            task_data=None,
-            model=job.model,
-            model_data=None,
-            devices=len(counted),
-            samples=sum(answer.samples for answer in counted.values()),
-            summary=figures.told(job, counted, speaking_for(len(made_by))),
-            vector=weights_of(ledger, job.model, job.task.network.schema.size),
-            rule=None,
-        )
+        vector = weights_of(ledger, job.model, job.task.network.schema.size)
+        return computed(job, admitted(ledger, job.round), len(made_by), vector)
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """The progress after measuring once more."""
@@ -85,6 +78,32 @@ class Evaluate:
     def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """Unchanged: no update moved."""
         return usual
+
+
+def computed(
+    job: ClosingJob, counted: Mapping[str, Verdict], made_by: int, vector: NDArray[np.float32]
+) -> Computed:
+    """The outcome of a round that measured the model.
+
+    Args:
+        job: the round.
+        counted: the answers that count, by device.
+        made_by: the number of devices that made the model.
+        vector: the model's weights, of shape (p,).
+    """
+    assert job.model is not None
+    return Computed(
+        task=job.task,
+        task_blob=job.task_blob,
+        task_data=None,
+        model=job.model,
+        model_data=None,
+        devices=len(counted),
+        samples=sum(answer.samples for answer in counted.values()),
+        summary=figures.told(job, counted, speaking_for(made_by)),
+        vector=vector,
+        rule=None,
+    )
 
 
 ENTRY = Entry("phase", "evaluate", Evaluate)

@@ -63,39 +63,8 @@ class Survey:
     ) -> Computed | Unmeasured:
         """The task with its frozen layers, and the first weights."""
         surveys = measured(ledger, job.round, job.task, go_on)
-        found = standardize(job.task, surveys, survey.EXACT, job.clip)
-        if isinstance(found, Unmeasured):
-            return found
-        narrowed: tuple[str, ...] = ()
-        if job.narrowing and takes_float64(found.network):
-            narrowed = tuple(job.task.features[j] for j in fine_columns(found.network))
-            narrow = standardize(job.task, surveys, survey.rule_of(job.clip), job.clip)
-            assert isinstance(narrow, Task)  # what is measured does not depend on the rule
-            found = narrow
-        far = outliers(found, surveys)
-        mix = mix_told(surveys, job.task)
         counted = admitted(ledger, job.round).values()
-        task = _spread(found, len(counted) / job.chosen)
-        task_data = pack(task)
-        vector = first_weights(task, job.seed, job.round.generation)
-        vectors = first_vectors(job.parts.hands_on, len(vector))
-        data = model_message(job.round, vector, vectors)
-        summary = {"clip": job.clip} if job.clip is not None else {}
-        return Computed(
-            task=task,
-            task_blob=blob_of(task_data, 1 - job.task_blob.slot),
-            task_data=task_data,
-            model=blob_of(data, 1 - job.model.slot if job.model else 0),
-            model_data=data,
-            devices=len(counted),
-            samples=sum(answer.samples for answer in counted),
-            summary=summary,
-            vector=vector,
-            rule=survey.rule_of(job.clip, takes_float64(task.network)),
-            told=_named(far),
-            after=(*_remarks(far), *_of_mix(job, mix), *_of_clip(job, narrowed)),
-            mix=mix,
-        )
+        return computed(job, surveys, sum(answer.samples for answer in counted))
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """Unchanged: nothing is learnt in a survey."""
@@ -104,6 +73,48 @@ class Survey:
     def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """Unchanged: no update moved."""
         return usual
+
+
+def computed(job: ClosingJob, surveys: Mapping[str, Measured], samples: int) -> Computed | Unmeasured:
+    """The outcome of a survey.
+
+    Args:
+        job: the round.
+        surveys: those that count, by device.
+        samples: the sum of their n_k.
+    """
+    found = standardize(job.task, surveys, survey.EXACT, job.clip)
+    if isinstance(found, Unmeasured):
+        return found
+    narrowed: tuple[str, ...] = ()
+    if job.narrowing and takes_float64(found.network):
+        narrowed = tuple(job.task.features[j] for j in fine_columns(found.network))
+        narrow = standardize(job.task, surveys, survey.rule_of(job.clip), job.clip)
+        assert isinstance(narrow, Task)  # what is measured does not depend on the rule
+        found = narrow
+    far = outliers(found, surveys)
+    mix = mix_told(surveys, job.task)
+    task = _spread(found, len(surveys) / job.chosen)
+    task_data = pack(task)
+    vector = first_weights(task, job.seed, job.round.generation)
+    vectors = first_vectors(job.parts.hands_on, len(vector))
+    data = model_message(job.round, vector, vectors)
+    summary = {"clip": job.clip} if job.clip is not None else {}
+    return Computed(
+        task=task,
+        task_blob=blob_of(task_data, 1 - job.task_blob.slot),
+        task_data=task_data,
+        model=blob_of(data, 1 - job.model.slot if job.model else 0),
+        model_data=data,
+        devices=len(surveys),
+        samples=samples,
+        summary=summary,
+        vector=vector,
+        rule=survey.rule_of(job.clip, takes_float64(task.network)),
+        told=_named(far),
+        after=(*_remarks(far), *_of_mix(job, mix), *_of_clip(job, narrowed)),
+        mix=mix,
+    )
 
 
 def _spread(task: Task, devices: float) -> Task:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
-from aggregator.aggregation.fleet_size import fleet_of, share_of
+from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import blob_of, model_message, weights_of
+from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
-from aggregator.aggregation.updates import Updates
+from aggregator.aggregation.updates import RoundUpdates, Updates
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
@@ -86,25 +87,7 @@ class Train:
         """Close with the next model."""
         assert job.model is not None
         base = weights_of(ledger, job.model, job.task.network.schema.size)
-        result = averaged(ledger, job, base, go_on)
-        if not isinstance(result, Averaged):
-            return result
-        data = model_message(job.round, result.vector, result.vectors)
-        return Computed(
-            task=job.task,
-            task_blob=job.task_blob,
-            task_data=None,
-            model=blob_of(data, 1 - job.model.slot),
-            model_data=data,
-            devices=result.devices,
-            samples=result.samples,
-            summary=result.summary,
-            vector=result.vector,
-            rule=job.parts.rule.made(RULES).version,
-            fleet=result.fleet,
-            before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
-            state=result.state,
-        )
+        return computed(job, averaged(ledger, job, base, go_on))
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """The progress after one more training round."""
@@ -113,6 +96,29 @@ class Train:
     def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
         """The usual distances with this round's."""
         return usual.after(summary)
+
+
+def computed(job: ClosingJob, result: Averaged | Unusable | Unmade) -> Computed | Unusable | Unmade:
+    """The outcome of a round that closes with this result."""
+    if not isinstance(result, Averaged):
+        return result
+    assert job.model is not None
+    data = model_message(job.round, result.vector, result.vectors)
+    return Computed(
+        task=job.task,
+        task_blob=job.task_blob,
+        task_data=None,
+        model=blob_of(data, 1 - job.model.slot),
+        model_data=data,
+        devices=result.devices,
+        samples=result.samples,
+        summary=result.summary,
+        vector=result.vector,
+        rule=job.parts.rule.made(RULES).version,
+        fleet=result.fleet,
+        before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+        state=result.state,
+    )
 
 
 def averaged(
@@ -130,9 +136,16 @@ def averaged(
         DamagedState: an admitted update is missing or damaged; without it the mean would be a different one.
         PartError: a part of the algorithm fails.
     """
-    parts = job.parts
-    codec = parts.codec.name, parts.codec.made(CODECS)
+    codec = job.parts.codec.name, job.parts.codec.made(CODECS)
     updates = Updates(ledger, job.round, len(base), go_on, codec=codec, base=base)
+    return combined(updates, LedgerPast(ledger, job), job, base)
+
+
+def combined(
+    updates: RoundUpdates, past: Past, job: ClosingJob, base: Vector
+) -> Averaged | Unusable | Unmade:
+    """As `averaged`, from the updates and from what the rounds before left."""
+    parts = job.parts
     trial = Trial(job.task.network, base, job.samples)
     if not trial.base_is_usable:
         log.error(
@@ -144,8 +157,7 @@ def averaged(
     found = usable(updates, base, job.factors, trial.passes, rule)
     if not isinstance(found, Aggregate):
         return found
-    assert job.model is not None
-    parts = replace(parts, fleet=fleet_of(ledger, job.round, job.listed, updates.answers))
+    parts = replace(parts, fleet=past.fleet(updates.answers))
     share = share_of(parts, updates.answers)
     aggregates: dict[str, Vector] = {}
     medians: dict[str, float] = {}
@@ -158,14 +170,14 @@ def averaged(
         aggregates[name] = further.vector
         medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
         bounded += _shortened(job.factors, further, f"{name} vectors")
-    vectors = handed_on(ledger, job.round, parts.local, job.model.digest, aggregates, share)
+    vectors = handed_on(job.round, parts.local, past.vectors, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
         return Unmade(
             f"the vector {bad} that [plan] local {parts.local.name} makes from the updates is not finite: "
             "begin a new generation with `fedge-aggregator new-generation --keep-model`, with another "
             "[plan] local if this happens again"
         )
-    vector, state = stepped(ledger, job, base, found.vector, share)
+    vector, state = stepped(past, job, base, found.vector, share)
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
             f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
@@ -192,11 +204,11 @@ def averaged(
 
 
 def stepped(
-    ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vector, share: float
+    past: Past, job: ClosingJob, base: Vector, aggregate: Vector, share: float
 ) -> tuple[Vector, State]:
     """Apply the server optimizer to the aggregate; returns its next state too."""
     server = job.parts.server.made(SERVER)
-    state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
+    state = past.state(server, len(base))
     return server_state.step(job.round, job.parts.server, server, base, aggregate, state, share)
 
 

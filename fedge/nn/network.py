@@ -17,7 +17,8 @@ Array = NDArray[Any]
 
 BLOCK_ENTRIES = 2**20
 """The most numbers in a layer's output at a time, whatever the number of samples; at least one row."""
-_CHAINS_KEPT = 4  # for a batch and a block, and a shorter last one of each
+CHAINS = 4
+"""For a batch and a block, and a shorter last one of each."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Network:
     which are called many times, take samples and targets that `prepare` and `prepare_targets` have taken
     through the frozen layers once.
 
-    Buffers are kept between calls, and so are views of the last w: use one network on one thread at a time.
+    Buffers are kept between calls, for `chains` different numbers of rows, and so are views of the last w: use
+    one network on one thread at a time.
     """
 
-    def __init__(self, spec: NetworkSpec, dtype: DTypeLike = np.float32) -> None:
+    def __init__(self, spec: NetworkSpec, dtype: DTypeLike = np.float32, chains: int = CHAINS) -> None:
         self.spec = spec
+        self._kept = chains
         self.schema = spec.schema
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self._first = None if spec.first is None else spec.first.transform(self.dtype)
@@ -207,7 +210,7 @@ class Network:
     def _chain(self, rows: int) -> Chain:
         chain = self._chains.get(rows)
         if chain is None:
-            if len(self._chains) == _CHAINS_KEPT:
+            if len(self._chains) == self._kept:
                 del self._chains[next(iter(self._chains))]
             chain = self._chains[rows] = Chain(self.spec, rows, self.dtype)
         return chain

@@ -117,6 +117,8 @@ class _Run:
         return up, len(answers) * self._vectors * 4 * self._aggregator.weights
 
     def _diverged(self, round_id: RoundId) -> bool:
+        if round_id.round == 0:
+            return False
         failed = {
             failed.reason
             for device in self._fleet

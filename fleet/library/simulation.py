@@ -19,6 +19,7 @@ from fedge.wire.messages.task import Task
 from fleet.library import cores
 from fleet.library.algorithm import Algorithm
 from fleet.library.course import Course
+from fleet.library.fast import federation as fast
 from fleet.library.preparation import agent_settings, federation_settings, source_of
 from fleet.library.results import Progress, Result
 from fleet.library.warnings import held_back
@@ -99,6 +100,8 @@ def simulate(
             course.test = source_of("test", test)
             course.settings = agent_settings("test", 0.0, home).data
         fleet = [(agent_settings(name, holdout, home), source) for name, source in sources.items()]
+        if engine == "fast":
+            return fast.run(federation, fleet, chosen, workers, course, home)
         return cores.run(federation, fleet, course)
 
 

@@ -11,7 +11,7 @@ from aggregator.aggregation.replay import replay
 from aggregator.aggregation.rollback import Rollback
 from aggregator.core.admission import Admitted
 from aggregator.core.update_limits import max_lengths
-from aggregator.core.updates import _terms
+from aggregator.core.updates import terms_of
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.vectors import judge
 from fedge.algorithms.codecs import float32
@@ -121,7 +121,7 @@ def test_a_change_that_leads_beyond_float32_is_refused(lab: Lab, monkeypatch: py
         Halves, "decode", lambda _self, body, size: np.full(size, 3e38 if body[0] else 0.0, np.float32)
     )
     update = lab.update(DEVICES[0], body=half(*[1.1] * P), vectors={"control": half(*[0.0] * P)})
-    terms = replace(_terms(lab.state), start=np.full(P, 1e38, np.float32))
+    terms = replace(terms_of(lab.state), start=np.full(P, 1e38, np.float32))
     refused = judge(terms, update)
     assert isinstance(refused, Rejection)
     assert refused.reason is Reason.NOT_FINITE

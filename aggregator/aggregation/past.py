@@ -1,0 +1,58 @@
+"""What a training round is closed with besides its updates: what the rounds before it left.
+
+In production the ledger has it (`LedgerPast`). A simulation without a ledger has its own.
+"""
+
+from collections.abc import Mapping, Sized
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.aggregation import server_state
+from aggregator.aggregation.fleet_size import fleet_of
+from aggregator.aggregation.job import ClosingJob
+from aggregator.aggregation.models import vectors_of
+from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.protocols import ServerOptimizer, State
+
+
+class Past(Protocol):
+    """What the rounds before the one that closes left."""
+
+    def fleet(self, admitted: Sized) -> int:
+        """N, the number of devices of the fleet, given the updates that count."""
+
+    def vectors(self, names: tuple[str, ...], size: int) -> Mapping[str, NDArray[np.float32]]:
+        """The vectors of these names that the round was announced with, of shape (size,) each."""
+
+    def state(self, server: ServerOptimizer, size: int) -> State:
+        """The state of the server optimizer that the round begins with."""
+
+
+class LedgerPast:
+    """As `Past`, from a ledger.
+
+    Args:
+        ledger: knows the rounds before.
+        job: the round that closes.
+
+    Raises:
+        DamagedState: from any method, if the ledger lacks what is asked for.
+    """
+
+    def __init__(self, ledger: LedgerReader, job: ClosingJob) -> None:
+        self._ledger, self._job = ledger, job
+
+    def fleet(self, admitted: Sized) -> int:
+        """As `fleet_of`."""
+        return fleet_of(self._ledger, self._job.round, self._job.listed, admitted)
+
+    def vectors(self, names: tuple[str, ...], size: int) -> Mapping[str, NDArray[np.float32]]:
+        """As `vectors_of`."""
+        assert self._job.model is not None
+        return vectors_of(self._ledger, self._job.model.digest, names, size)
+
+    def state(self, server: ServerOptimizer, size: int) -> State:
+        """As `server_state.before`; raises PartError if the optimizer fails."""
+        return server_state.before(self._ledger, self._job.round, self._job.parts.server, server, size)

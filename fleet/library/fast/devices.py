@@ -1,0 +1,117 @@
+"""Some devices in one process: production's work of a round, and the admission of what comes out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.config import AgentSettings
+from agent.core.state import AlgorithmState
+from agent.phases.phase import phase_of
+from agent.settings.sources import DEFAULT_SOURCE
+from agent.sources import Source
+from agent.trainers.assignment import Assignment
+from agent.trainers.built_in import BuiltIn
+from agent.trainers.contribution import Contributor, Networks
+from agent.trainers.data import Data
+from agent.trainers.declines import declined
+from aggregator.core.admission import Terms, admit
+from fedge.algorithms.protocols import WEIGHTS
+from fedge.algorithms.registry import CODECS
+from fedge.algorithms.trainer import never
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.survey import Survey
+from fedge.wire.reasons import Rejection
+from fleet.library.fast.orders import Order, Outcome
+
+Vectors = NDArray[np.float32]
+
+CHAINS = 16
+"""For how many different numbers of rows the network keeps its buffers: devices have different ones."""
+
+
+class Devices:
+    """Devices that work one after the other.
+
+    Args:
+        given: settings and source of each, by name.
+    """
+
+    def __init__(self, given: Mapping[str, tuple[AgentSettings, Source]]) -> None:
+        self._given = given
+        self._ready: dict[str, tuple[Contributor, Data]] = {}
+        self._networks, self._trainer = Networks(CHAINS), BuiltIn()
+        self._states: dict[str, AlgorithmState] = {}
+        """Of each device that has one: that of its last admitted update."""
+
+    def work(
+        self, order: Order, asked: Mapping[str, int], model: Vectors, updates: NDArray[Any]
+    ) -> list[Outcome]:
+        """Do the work of an attempt.
+
+        Args:
+            order: the attempt.
+            asked: the devices to ask, and the row of `updates` for each one's vectors.
+            model: the announced vectors, of shape (len(order.received), p).
+            updates: receives the vectors of those that are admitted.
+        """
+        received = dict(zip(order.received, _frozen(model), strict=True))
+        start = received.pop(WEIGHTS, None)
+        terms = replace(order.terms, start=start)
+        return [
+            self._worked(order, terms, device, start, received, updates[row] if order.sends else None)
+            for device, row in asked.items()
+        ]
+
+    def _worked(
+        self,
+        order: Order,
+        terms: Terms,
+        device: str,
+        weights: Vectors | None,
+        more: Mapping[str, Vectors],
+        row: NDArray[Any] | None,
+    ) -> Outcome:
+        contributor, data = self._of(device)
+        manifest = order.manifest
+        state = self._states.get(device) if phase_of(manifest.kind).needs_state else None
+        assignment = Assignment(manifest, order.task, weights, {}, more, state)
+        try:
+            found, _ = contributor.work(assignment, never)
+        except Exception as error:
+            return Outcome(device, failed=declined(round_of(manifest), error, data.extremes))
+        message = found.message
+        verdict = admit(terms, device, message)
+        if isinstance(verdict, Rejection):
+            return Outcome(device, message.samples, refused=verdict)
+        if found.pending is not None:
+            self._states[device] = found.pending
+        stateful = device in self._states
+        if isinstance(message, Survey):
+            return Outcome(device, verdict.samples, 0, verdict.figures, survey=message, stateful=stateful)
+        bodies = {WEIGHTS: message.body, **(message.vectors or {})}
+        if row is not None:
+            codec = CODECS.make(terms.codec, terms.codec_options)
+            for number, name in enumerate(order.sends):
+                row[number] = codec.decode(bodies[name], row.shape[1])
+        sent = sum(map(len, bodies.values()))
+        return Outcome(device, verdict.samples, message.steps, verdict.figures, sent, stateful=stateful)
+
+    def _of(self, device: str) -> tuple[Contributor, Data]:
+        found = self._ready.get(device)
+        if found is None:
+            settings, source = self._given[device]
+            data = Data(settings, {DEFAULT_SOURCE: source}, {})
+            contributor = Contributor(settings, data, self._trainer, self._networks)
+            found = self._ready[device] = contributor, data
+        return found
+
+
+def _frozen(model: Vectors) -> list[Vectors]:
+    """A copy of each vector, which nobody may change."""
+    found = [np.array(vector) for vector in model]
+    for vector in found:
+        vector.flags.writeable = False
+    return found

@@ -1,0 +1,89 @@
+"""What the aggregator's side keeps in memory where production has a ledger."""
+
+from collections.abc import Iterator, Mapping, Set, Sized
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.aggregation import server_state
+from aggregator.aggregation.job import ClosingJob
+from aggregator.aggregation.updates import RoundUpdates, Sent
+from aggregator.core.parts import unchanged, whole
+from aggregator.core.verdicts import Verdict
+from fedge.algorithms.protocols import WEIGHTS, Codec, ServerOptimizer, State
+from fedge.wire.freshness import RoundId
+
+Vector = NDArray[np.float32]
+
+
+@dataclass
+class KeptPast:
+    """As `aggregator.aggregation.past.Past`: what the rounds before left."""
+
+    further: Mapping[str, Vector] = field(default_factory=dict)
+    """The announced model's vectors besides its weights."""
+    optimizer: State | None = None
+    """The server optimizer's state; None: no training round has closed."""
+    devices: int | None = None
+    """N of the last training round; None: there was none."""
+    known: set[str] = field(default_factory=set)
+    """The devices that have been admitted in any round."""
+    job: ClosingJob | None = None
+    """The round that closes."""
+
+    def fleet(self, admitted: Sized) -> int:
+        """As `aggregator.aggregation.fleet_size.fleet_of`."""
+        assert self.job is not None
+        listed, before = self.job.listed, self.devices
+        return max(len(admitted), listed if listed is not None else before or len(self.known))
+
+    def vectors(self, names: tuple[str, ...], size: int) -> Mapping[str, Vector]:
+        """The announced vectors of these names, of shape (size,) each."""
+        return {name: self.further[name] for name in names}
+
+    def state(self, server: ServerOptimizer, size: int) -> State:
+        """The state that the round begins with; as from a ledger, its arrays are read-only."""
+        assert self.job is not None
+        if not self.optimizer:
+            return server_state.first(self.job.round, self.job.parts.server, server, size)
+        return server_state.unpack(server_state.pack(self.optimizer))
+
+
+class KeptUpdates(RoundUpdates):
+    """The admitted updates of a round, decoded.
+
+    Args:
+        round_id: the round.
+        answers: by device, in the order of the sum.
+        steps: of each device.
+        rows: of each device: which row of `vectors` is its own.
+        names: the names of the vectors in a row.
+        vectors: of shape (rows, len(names), p).
+        codec: says whether `weights` are a change of the base.
+        base: the weights that the updates began from, of shape (p,).
+    """
+
+    def __init__(
+        self,
+        round_id: RoundId,
+        answers: Mapping[str, Verdict],
+        steps: Mapping[str, int],
+        rows: Mapping[str, int],
+        names: tuple[str, ...],
+        vectors: Vector,
+        codec: Codec,
+        base: Vector,
+    ) -> None:
+        self.round, self.answers, self.size = round_id, answers, len(base)
+        self._steps, self._rows, self._names = steps, rows, names
+        self._vectors, self._codec, self._base = vectors, codec, base
+
+    def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[Sent]:
+        """As `RoundUpdates.sent`."""
+        number = self._names.index(name)
+        for device in self.answers:
+            if device not in without:
+                vector = unchanged(self._vectors[self._rows[device], number])
+                found = whole(self._codec, vector, self._base) if name == WEIGHTS else vector
+                yield Sent(device, self._steps[device], found)
