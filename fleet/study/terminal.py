@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -90,9 +91,10 @@ def left(seconds: float | None) -> str:
 
 def shown(result: Result) -> Table:
     """The table of a study; each algorithm's best rate is bold."""
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns(result):
-        table.add_column(column, justify="left" if column == "algorithm" else "right", no_wrap=True)
+        name = column == "algorithm"
+        table.add_column(column, justify="left" if name else "right", no_wrap=not name)
     for row in result.rows:
         best = result.chosen.get(row.algorithm) is row and len(result.rows) > len(result.chosen)
         table.add_row(*texts(result, row), style="bold" if best else None)
@@ -102,7 +104,8 @@ def shown(result: Result) -> Table:
 def columns(result: Result) -> list[str]:
     """The headings of a study's table."""
     to = [] if result.target is None else [f"rounds to {figure(result, result.target)}", "MB to it"]
-    return ["algorithm", "rate", *to, f"best {result.figure}", "last"]
+    best = "best, %" if result.figure == "accuracy" else "best RMSE"
+    return ["algorithm", "rate", *to, best, best.replace("best", "last")]
 
 
 def texts(result: Result, row: Row) -> list[str]:
@@ -115,11 +118,18 @@ def texts(result: Result, row: Row) -> list[str]:
             never if row.rounds is None else spread(row.rounds, "{:.0f}"),
             "–" if row.mb is None else spread(row.mb, "{:.0f}" if row.mb.mean >= 10 else "{:.2g}"),
         ]
-    form = "{:.3f}" if result.figure == "accuracy" else "{:.4g}"
-    last = spread(row.last, form)
+    last = _measured(result, row.last)
     if row.diverged:
         last = f"{row.diverged} of {len(row.seeds)} diverged"
-    return [row.algorithm, f"{row.rate:g}", *to, spread(row.best, form), last]
+    return [row.algorithm, f"{row.rate:g}", *to, _measured(result, row.best), last]
+
+
+def _measured(result: Result, value: Spread | None) -> str:
+    """A figure on the test rows: an accuracy in per cent, or an RMSE."""
+    if value is None or result.figure != "accuracy":
+        return spread(value, "{:.4g}")
+    deviation = None if value.deviation is None else 100 * value.deviation
+    return spread(Spread(100 * value.mean, deviation, ()), "{:.1f}")
 
 
 def spread(value: Spread | None, form: str) -> str:

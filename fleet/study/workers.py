@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ def _heard(worker: _Worker) -> Round | Run | Failed:
         worker.process.join()
         code = worker.process.exitcode
         raise FedgeError(
-            f"{named(worker.cell)}: its process has ended with {code}; is there memory enough for this many --jobs?"
+            f"{named(worker.cell)}: its process has ended with {code}; is there memory enough for so many "
+            "--jobs?"
         ) from None
     return told
 
@@ -121,6 +123,7 @@ def _heard(worker: _Worker) -> Round | Run | Failed:
 def _work(line: Connection, settings: StudySettings, table: Callable[[StudySettings], Table] | None) -> None:
     """Run cells until the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.disable(logging.WARNING)  # what devices tell their owners of the data
     for extension in settings.extensions:
         load(extension)
@@ -142,6 +145,14 @@ def _work(line: Connection, settings: StudySettings, table: Callable[[StudySetti
             line.send(Failed(cell, str(error), kind))
         except BrokenPipeError:
             return
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has died, also in the middle of a round."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(line: Connection, settings: StudySettings, rows: Table, deal: Deal, cell: Cell) -> Run:

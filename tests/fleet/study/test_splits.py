@@ -33,8 +33,7 @@ def test_iid_deals_every_row_once_and_mixes_labels() -> None:
 
 
 def test_shards_give_a_device_at_most_as_many_labels_as_shards_where_they_do_not_cross() -> None:
-    """1,500 rows in 40 shards of 37 or 38: a shard has at most 2 labels, as a label has 150; so a hand has 4 at most.
-    In 30 shards of 50, three a label, none crosses a border: a hand of two has at most 2."""
+    """1,500 rows in 30 shards of 50, three a label: none has two labels, so a hand of two has at most 2."""
     hands = shards(LABELS, 15, 2, rng())
     once_each(hands, 1_500)
     assert {len(hand) for hand in hands} == {100}
@@ -49,8 +48,8 @@ def test_shards_are_dealt_anew_with_each_seed_and_the_same_with_one() -> None:
 
 @pytest.mark.parametrize(("alpha", "least", "most"), [(0.01, 0.8, 1.0), (1.0, 0.2, 0.5), (1e6, 0.1, 0.25)])
 def test_the_smaller_alpha_the_fewer_labels_a_device_has(alpha: float, least: float, most: float) -> None:
-    """The share of a device's most frequent label: nearly 1 for α → 0 until labels are used up; for α → ∞ the mix
-    of all, .1 and the noise of 75 draws."""
+    """The share of a device's most frequent label: nearly 1 for α → 0 until labels are used up; for α → ∞ the
+    mix of all, .1 and the noise of 75 draws."""
     hands = dirichlet(LABELS, 20, alpha, rng())
     once_each(hands, 1_500)
     assert {len(hand) for hand in hands} == {75}
@@ -58,7 +57,7 @@ def test_the_smaller_alpha_the_fewer_labels_a_device_has(alpha: float, least: fl
 
 
 def test_dirichlet_follows_the_mix_of_all_rows() -> None:
-    """Of 900 rows of one label and 100 of another a device of a large α has about nine tenths of the first."""
+    """Of 900 rows of one label and 100 of another, a device has about a tenth of the other if α is large."""
     y = np.repeat([0, 1], [900, 100])
     shares = [np.mean(y[hand]) for hand in dirichlet(y, 10, 1e6, rng())]
     assert np.mean(shares) == pytest.approx(0.1)

@@ -74,7 +74,7 @@ def test_of_an_rmse_less_is_better() -> None:
 def test_people_read_spread_misses_and_divergence() -> None:
     low, high = result(RUNS, ["A"], "accuracy", 0.9).rows
     found = result(RUNS, ["A"], "accuracy", 0.9)
-    assert texts(found, low) == ["A", "0.1", "2 ± 1", "7.5 ± 2.1", "0.925 ± 0.035", "0.695 ± 0.064"]
+    assert texts(found, low) == ["A", "0.1", "2 ± 1", "7.5 ± 2.1", "92.5 ± 3.5", "69.5 ± 6.4"]
     assert "1 of 2" in texts(found, high)[2]
     assert "1 of 2" in texts(found, high)[-1]
 
@@ -84,7 +84,7 @@ def test_an_algorithm_whose_runs_are_not_done_is_left_out() -> None:
 
 
 def test_time_left_counts_the_rounds_of_all_runs() -> None:
-    """Three runs of 10 rounds. After 6 s one run has ended early and the second has done 2 rounds: 12 of 30."""
+    """Three runs of 10 rounds. After 6 s one has ended early and the second has done 2 rounds: 12 of 30."""
     from rich.console import Console
 
     now = [0.0]
