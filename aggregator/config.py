@@ -26,7 +26,7 @@ from fedge.service.settings import BrokerSettings, FileSettings
 from fedge.wire.messages.task import Task
 
 
-def _loaded(extensions: tuple[str, ...]) -> tuple[str, ...]:
+def load_extensions(extensions: tuple[str, ...]) -> tuple[str, ...]:
     """Load the extensions before the tables that may name their parts are read."""
     for extension in extensions:
         try:
@@ -41,7 +41,7 @@ class FederationSettings(FileSettings):
 
     ENV_PREFIX: ClassVar[str] = "FEDGE_AGGREGATOR_"
 
-    extensions: Annotated[tuple[str, ...], AfterValidator(_loaded)] = ()
+    extensions: Annotated[tuple[str, ...], AfterValidator(load_extensions)] = ()
     """Parts that do not come with Fedge and that the tables below may name: each as `module:attribute`, or by
     the name of an installed package's entry point."""
     federation: FederationSection

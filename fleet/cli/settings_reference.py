@@ -24,18 +24,20 @@ from fedge.service.descriptions import described
 from fedge.service.explain import members
 from fedge.service.settings import FileSettings
 from fleet.pki.settings import RegistrarSettings
+from fleet.study.settings import StudySettings
 
 FILES: Mapping[str, tuple[type[FileSettings], str]] = {
     "agent.toml": (AgentSettings, "The settings of one device, which its owner writes."),
     "federation.toml": (FederationSettings, "The aggregator's settings: what the fleet learns, and how."),
     "registrar/registrar.toml": (RegistrarSettings, "The settings of `fedge enroll` and `fedge registrar`."),
+    "study.toml": (StudySettings, "What `fedge simulate` compares ([simulate.md](simulate.md))."),
 }
 NAME = "NAME"
 """In a path, the placeholder for a table's name that the owner chooses."""
 _INTRODUCTION = """\
 # Settings
 
-This page lists every key of the three settings files. `make docs` generates it from the models that read the
+This page lists every key of the four settings files. `make docs` generates it from the models that read the
 files, so it describes this version exactly; any other key is an error.
 
 An environment variable can set each key instead, and overrides the file. An empty variable counts as unset.

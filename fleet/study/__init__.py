@@ -1,0 +1,1 @@
+"""`fedge simulate`: several algorithms side by side, over seeds and one grid of learning rates."""

@@ -1,0 +1,135 @@
+"""The finished runs of a study as lines of JSON in its folder, so that it can be resumed."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from fedge.errors import ConfigError, StateError
+from fleet.study.runs import Run
+from fleet.study.settings import StudySettings
+
+FILE = "runs.jsonl"
+FORMAT = 1
+
+
+class Book:
+    """The file `runs.jsonl`: its first line has the study's settings, each other line one run.
+
+    Each run is on disk before `add` returns. A last line that was cut short is dropped.
+    """
+
+    def __init__(self, path: Path, runs: list[Run]) -> None:
+        self.path = path
+        self.runs = runs
+        """The runs that the file had when it was opened."""
+        self._file: IO[bytes] = path.open("ab")
+
+    @classmethod
+    def new(cls, folder: Path, settings: StudySettings) -> Self:
+        """Begin a new file in this folder, which is made.
+
+        Raises:
+            ConfigError: the folder already has one, or cannot be written.
+        """
+        path = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                raise ConfigError(
+                    f"{folder}: has the results of a study; go on with it with --resume, or name another "
+                    "folder with --out"
+                )
+            if any(folder.iterdir()):
+                raise ConfigError(f"{folder}: has other files; name a new folder with --out")
+            made = cls(path, [])
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
+        made._write({"format": FORMAT, "study": plain(settings)})
+        return made
+
+    @classmethod
+    def resume(cls, folder: Path, settings: StudySettings) -> Self:
+        """Open the file in this folder to go on.
+
+        Raises:
+            ConfigError: there is none, or it is of other settings; the text names what differs.
+            StateError: it cannot be read.
+        """
+        path = folder / FILE
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: there is no study to resume; run it without --resume") from None
+        except OSError as error:
+            raise StateError(f"{path}: cannot be read: {error.strerror}") from None
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            head, *others = [json.loads(line) for line in whole.splitlines()]
+            known, before = head["format"], head["study"]
+            runs = [Run.of_json(told) for told in others]
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"{path}: is damaged ({error!r}); begin anew with another --out") from None
+        if known != FORMAT:
+            raise ConfigError(
+                f"{path}: was written by another version of Fedge; begin anew with another --out"
+            )
+        if changed := differences(before, plain(settings)):
+            raise ConfigError(
+                f"{path}: its runs are of other settings, which differ in {', '.join(changed)}: undo these "
+                "changes, or begin anew with another --out"
+            )
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+        return cls(path, runs)
+
+    def add(self, run: Run) -> None:
+        """Write a run.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        self._write(run.as_json())
+        self.runs.append(run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _write(self, told: Mapping[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(told).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StateError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+
+def plain(settings: StudySettings) -> dict[str, Any]:
+    """The settings as JSON has them."""
+    told: dict[str, Any] = settings.model_dump(mode="json")
+    return told
+
+
+def differences(before: Any, after: Any, place: str = "") -> list[str]:
+    """The keys in which two values differ, as `[table] key`.
+
+    >>> differences({"study": {"rounds": 5, "name": "a"}}, {"study": {"rounds": 6, "name": "a"}})
+    ['[study] rounds']
+    """
+    if isinstance(before, dict) and isinstance(after, dict) and place.count(".") < 1:
+        return [
+            found
+            for key in sorted(before.keys() | after.keys())
+            for found in differences(before.get(key), after.get(key), f"{place}.{key}".strip("."))
+        ]
+    if before == after:
+        return []
+    table, _, key = place.partition(".")
+    return [f"[{table}] {key}".strip()]

@@ -1,0 +1,106 @@
+"""Deal the rows of a study to devices, and keep the test rows that no device has."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.data.division import divide
+from fedge.errors import ConfigError
+from fleet.study import splits
+from fleet.study.rows import Rows, read, read_test
+from fleet.study.settings import DataSection, SplitSection
+
+Pair = tuple[NDArray[np.float32], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """The rows of each device, by its name, and the test rows."""
+
+    devices: dict[str, Pair]
+    test: Pair
+
+
+class Table:
+    """The rows of a study, read once.
+
+    Raises:
+        ConfigError: the split or the test rows do not suit the data.
+        DataError: a file cannot be read.
+    """
+
+    def __init__(self, data: DataSection) -> None:
+        self.data = data
+        self.rows = read(data)
+        self.test = read_test(data, self.rows) if isinstance(data.test, Path) else None
+        split = data.split
+        if split.by == "column" and self.rows.groups is None:
+            raise ConfigError(
+                "[data] split: the data do not say which device a row is from; choose another `by`"
+            )
+        if split.by in ("shards", "dirichlet") and self.rows.classes is None:
+            raise ConfigError(
+                f"[data] split: by {split.by!r} needs labels, and this is a regression; use iid or column"
+            )
+
+    def deal(self, seed: int) -> Deal:
+        """Deal the rows for the runs of this seed.
+
+        Raises:
+            ConfigError: a device would have too few rows.
+        """
+        if self.data.split.seed is not None:
+            seed = self.data.split.seed
+        training, test = self._parted(np.random.default_rng([seed, 0]))
+        hands = dealt(training, self.data.split, np.random.default_rng([seed, 1]))
+        width = len(str(len(hands)))
+        devices = {
+            f"d{number:0{width}d}": (training.X[hand], training.y[hand])
+            for number, hand in enumerate(hands, 1)
+        }
+        return Deal(devices, (test.X, test.y))
+
+    def _parted(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        """The rows to train on, and the test rows."""
+        if self.test is not None:
+            return self.rows, self.test
+        assert isinstance(self.data.test, float)
+        if self.rows.series is not None:
+            training, held = divide(self.rows.series, self.data.test, self.rows.gap)
+        else:
+            order = rng.permutation(len(self.rows.X))
+            kept = round(self.data.test * len(order))
+            training, held = np.sort(order[kept:]), np.sort(order[:kept])
+        if not len(held):
+            raise ConfigError(
+                f"[data] test: {self.data.test:g} of the rows is none; raise it, or name a file"
+            )
+        return taken(self.rows, training), taken(self.rows, held)
+
+
+def dealt(rows: Rows, split: SplitSection, rng: np.random.Generator) -> list[splits.Rows]:
+    """The rows of each device, as `[data.split]` says.
+
+    Raises:
+        ConfigError: a device would have too few.
+    """
+    if split.by == "column":
+        assert rows.groups is not None
+        return splits.by_groups(rows.groups)
+    assert split.devices is not None
+    if split.by == "iid":
+        return splits.iid(len(rows.X), split.devices, rng)
+    if split.by == "shards":
+        return splits.shards(rows.y, split.devices, split.shards, rng)
+    assert split.alpha is not None
+    return splits.dirichlet(rows.y, split.devices, split.alpha, rng)
+
+
+def taken(rows: Rows, chosen: NDArray[np.intp]) -> Rows:
+    """Some of the rows, in this order."""
+    groups = None if rows.groups is None else rows.groups[chosen]
+    series = None if rows.series is None else rows.series[chosen]
+    return replace(rows, X=rows.X[chosen], y=rows.y[chosen], groups=groups, series=series)

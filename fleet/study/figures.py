@@ -1,0 +1,125 @@
+"""The figures of a study's report: curves by round and by bytes, and the grid of learning rates."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import plotly.graph_objects as go
+
+from fleet.demo import look
+from fleet.study.runs import Run, figure_of
+from fleet.study.table import Result
+
+COLOURS = (
+    "#0f766e",
+    "#d97706",
+    "#4f46e5",
+    "#be123c",
+    "#0284c7",
+    "#65a30d",
+    "#a21caf",
+    "#64748b",
+    "#92400e",
+    "#1e293b",
+)
+DASHES = ("solid", "dash", "dot")
+"""A line is drawn so; with more than ten algorithms the colours begin anew with the next."""
+MOST_POINTS = 400
+"""Of a longer curve some points are drawn, evenly, so that the page stays small."""
+
+
+def curves(result: Result, runs: Mapping[str, Sequence[Run]], *, by_bytes: bool) -> go.Figure:
+    """The figure on the test rows, by round or by megabytes: the mean over the seeds, and their range.
+
+    Args:
+        result: of the study.
+        runs: each algorithm's runs at the rate that is drawn.
+        by_bytes: whether the abscissa is the bytes of all models and updates; else the round.
+    """
+    figure = look.figure(420, legend=True)
+    for place, (name, its) in enumerate(runs.items()):
+        points = [points for run in its if (points := run.curve)]
+        if not points:
+            continue
+        n = min(map(len, points))  # where a run ended early there is no mean over all seeds
+        chosen = sorted(
+            {round(k * (n - 1) / min(n - 1, MOST_POINTS)) for k in range(min(n, MOST_POINTS + 1))}
+            if n > 1
+            else {0}
+        )
+        values = [[figure_of(curve[k]) for curve in points] for k in chosen]
+        if by_bytes:
+            x = [fmean(curve[k].bytes_up + curve[k].bytes_down for curve in points) / 1e6 for k in chosen]
+        else:
+            x = [points[0][k].round for k in chosen]
+        colour, dash = style(place)
+        if len(points) > 1:
+            figure.add_scatter(
+                x=[*x, *reversed(x)],
+                y=[*map(max, values), *map(min, reversed(values))],
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.15,
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=name,
+            )
+        figure.add_scatter(
+            x=x,
+            y=[fmean(each) for each in values],
+            mode="lines",
+            name=f"{name}, rate {its[0].cell.rate:g}",
+            legendgroup=name,
+            line={"color": colour, "width": 2.5, "dash": dash},
+            hovertemplate=f"{name}: %{{y:.4g}} at %{{x:.4g}}<extra></extra>",
+        )
+    _target(figure, result)
+    _measure(figure, result)
+    figure.update_xaxes(title="MB of models and updates, all devices" if by_bytes else "round")
+    return figure
+
+
+def grid(result: Result) -> go.Figure:
+    """What each learning rate gives: the rounds to the target, or without a target the best figure."""
+    figure = look.figure(400, legend=True)
+    for place, name in enumerate(result.chosen):
+        rows = [row for row in result.rows if row.algorithm == name]
+        found = [(row.rate, row.best if result.target is None else row.rounds) for row in rows]
+        there = [(rate, value) for rate, value in found if value is not None]
+        colour, dash = style(place)
+        figure.add_scatter(
+            x=[rate for rate, _ in there],
+            y=[value.mean for _, value in there],
+            error_y={"type": "data", "array": [value.deviation or 0.0 for _, value in there], "width": 4},
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2, "dash": dash},
+            marker={"size": 8},
+            hovertemplate=f"{name}, rate %{{x:g}}: %{{y:.4g}}<extra></extra>",
+        )
+    rates = sorted({row.rate for row in result.rows})
+    figure.update_xaxes(
+        title="learning rate (logarithmic)", type="log", tickvals=rates, ticktext=[f"{r:g}" for r in rates]
+    )
+    if result.target is None:
+        _measure(figure, result)
+    else:
+        figure.update_yaxes(title="rounds to the target", rangemode="tozero")
+    return figure
+
+
+def style(place: int) -> tuple[str, str]:
+    """The colour and the dashes of the algorithm at this place."""
+    return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
+
+
+def _target(figure: go.Figure, result: Result) -> None:
+    if result.target is not None:
+        figure.add_hline(y=result.target, line={"color": look.CENTRAL, "width": 1.5, "dash": "dash"})
+
+
+def _measure(figure: go.Figure, result: Result) -> None:
+    if result.figure == "accuracy":
+        figure.update_yaxes(title="accuracy on the test rows", tickformat=".0%")
+    else:
+        figure.update_yaxes(title="RMSE on the test rows", rangemode="tozero")

@@ -1,0 +1,213 @@
+"""One run of a study: an algorithm with one learning rate and one seed."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fedge.algorithms.plan import Plan
+from fedge.errors import ConfigError
+from fedge.nn.spec import Dense, NetworkSpec
+from fedge.wire.messages.task import Task
+from fleet.library.algorithm import Algorithm
+from fleet.library.preparation import federation_settings
+from fleet.library.results import Point, Progress
+from fleet.library.simulation import simulate
+from fleet.study.deal import Deal
+from fleet.study.rows import Rows
+from fleet.study.settings import AlgorithmSection, StudySettings
+
+LAST = 5
+"""The number of last rounds whose mean is the last figure: single rounds are noisy."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a run differs in from the others of its study."""
+
+    algorithm: str
+    """By its name in `study.toml`."""
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    cell: Cell
+    curve: tuple[Point, ...]
+    """The first model and that of each round, measured on the test rows."""
+    stopped: Literal["rounds", "until", "diverged"]
+    """Why it ended: all rounds were done, the target was reached, or training diverged."""
+    seconds: float
+
+    def figures(self) -> list[tuple[int, float]]:
+        """Each round and the figure of its model: the accuracy, or for a regression the RMSE."""
+        return [(one.round, figure_of(one)) for one in self.curve]
+
+    def as_json(self) -> dict[str, Any]:
+        """The run as one JSON object; `of_json` is the inverse."""
+        return {
+            **asdict(self.cell),
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+            "curve": [list(asdict(one).values()) for one in self.curve],
+        }
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> "Run":
+        """The run that `as_json` has told.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        cell = Cell(str(told["algorithm"]), float(told["rate"]), int(told["seed"]))
+        curve = tuple(Point(*one) for one in told["curve"])
+        return cls(cell, curve, told["stopped"], float(told["seconds"]))
+
+
+def figure_of(point: Point) -> float:
+    """The accuracy, or for a regression the RMSE."""
+    found = point.rmse if point.accuracy is None else point.accuracy
+    assert found is not None
+    return found
+
+
+def cells(settings: StudySettings) -> list[Cell]:
+    """All runs of a study: a whole algorithm × rate table for each seed, one seed after the other."""
+    return [
+        Cell(one.name, rate, seed)
+        for seed in settings.study.seeds
+        for one in settings.algorithm
+        for rate in settings.study.rates
+    ]
+
+
+def check(settings: StudySettings, rows: Rows, devices: int) -> None:
+    """Refuse algorithms that cannot work, before anything runs.
+
+    Raises:
+        ConfigError: a setting or a composition is refused; the text names the algorithm.
+    """
+    task = task_of(settings, rows)
+    names = {f"d{number}": None for number in range(1, devices + 1)}
+    for one in settings.algorithm:
+        try:
+            plan, further = plan_of(settings, one, settings.study.rates[0])
+            federation_settings(
+                task, names, algorithm_of(one), plan, settings.study.rounds, 0, further, Path("unused")
+            )
+        except ConfigError as error:
+            text = str(error).removeprefix("simulate: ").removeprefix("Algorithm: ")
+            raise ConfigError(f"[[algorithm]] {one.name!r}: {text}") from None
+
+
+def run(
+    settings: StudySettings,
+    rows: Rows,
+    deal: Deal,
+    cell: Cell,
+    told: Callable[[Progress], None] | None = None,
+    workers: int = 1,
+) -> Run:
+    """Run one cell.
+
+    Args:
+        settings: of the study.
+        rows: whose columns and classes are learnt.
+        deal: the rows of each device, and the test rows.
+        cell: which run.
+        told: called after each round.
+        workers: processes of the engine `fast`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        FedgeError: a round cannot close.
+    """
+    chosen = next(one for one in settings.algorithm if one.name == cell.algorithm)
+    plan, further = plan_of(settings, chosen, cell.rate)
+    begun_s = time.monotonic()
+    found = simulate(
+        task_of(settings, rows),
+        deal.devices,
+        algorithm_of(chosen),
+        plan=plan,
+        rounds=settings.study.rounds,
+        seed=cell.seed,
+        holdout=0.0,
+        settings=further,
+        engine=settings.study.engine,
+        workers=workers if settings.study.engine == "fast" else None,
+        progress=told,
+        until=_reached(settings),
+        test=deal.test,
+    )
+    return Run(cell, found.curve, found.stopped, time.monotonic() - begun_s)
+
+
+def reaches(figure: float, target: float, *, more_is_better: bool) -> bool:
+    """Whether a figure is at least as good as the target."""
+    return figure >= target if more_is_better else figure <= target
+
+
+def _reached(settings: StudySettings) -> Callable[[Progress], bool] | None:
+    target = settings.study.target
+    if target is None or not settings.study.stop_at_target:
+        return None
+
+    def reached(told: Progress) -> bool:
+        point = told.point
+        return point is not None and reaches(
+            figure_of(point), target, more_is_better=point.accuracy is not None
+        )
+
+    return reached
+
+
+def task_of(settings: StudySettings, rows: Rows) -> Task:
+    """The task: the study's hidden layers, with inputs and outputs of the data."""
+    outputs = rows.classes or rows.targets or ()
+    network = NetworkSpec(
+        inputs=len(rows.features),
+        layers=(*settings.model.layers, Dense(units=len(outputs))),
+        loss="cross-entropy" if rows.classes else "mse",
+    )
+    return Task(
+        network=network,
+        features=rows.features,
+        classes=rows.classes,
+        targets=rows.targets,
+        reconnect_spread_s=1.0,
+    )
+
+
+def algorithm_of(one: AlgorithmSection) -> Algorithm:
+    """The composition of an `[[algorithm]]`."""
+    options = {kind: getattr(one, f"{kind}_options") for kind in ("local", "codec", "rule", "server")}
+    given = {kind: dict(table) for kind, table in options.items() if table}
+    return Algorithm(one.local, one.codec, one.rule, one.server, given)
+
+
+def plan_of(
+    settings: StudySettings, one: AlgorithmSection, rate: float
+) -> tuple[Plan, dict[str, dict[str, Any]]]:
+    """The plan of an algorithm with a learning rate, and the other tables of `federation.toml`.
+
+    Raises:
+        ConfigError: the algorithm's `plan` names what is set elsewhere.
+    """
+    if fixed := sorted(
+        {"learning_rate", "codec", "codec_options", "local", "local_options"} & one.plan.keys()
+    ):
+        raise ConfigError(f"plan: {fixed[0]} is not set here but in [study] rates or beside `plan`")
+    plan = {**settings.plan.model_dump(exclude_unset=True), **one.plan, "learning_rate": rate}
+    rounds = settings.rounds.model_dump(exclude_unset=True)
+    # A round waits for its whole cohort: without a target it closes when all who are chosen have answered.
+    rounds = {"quorum": 1, "target": None, **rounds, "schedule": one.schedule}
+    # Nobody looks into the ledger of a run, so that it keeps as little as it can.
+    further: dict[str, dict[str, Any]] = {"plan": plan, "rounds": rounds, "state": {"keep_rounds": 2}}
+    if "clip" in settings.model.model_fields_set:
+        further["model"] = {"clip": settings.model.clip}
+    return Plan(), further

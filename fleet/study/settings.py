@@ -1,0 +1,193 @@
+"""`study.toml`: which algorithms are compared, on which data, over which seeds and learning rates."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from aggregator.config import load_extensions
+from aggregator.settings.plan import PlanSection
+from aggregator.settings.rounds import RoundsSection
+from fedge.algorithms.plan import PartOptions
+from fedge.nn.spec import MOST_CLIP, TrainableSpec
+from fedge.service.settings import FileSettings, LocalPath, Section
+from fedge.wire.names import WireName
+
+Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"each value may occur once, got {list(values)!r}")
+    return values
+
+
+def _share(test: float | Path) -> float | Path:
+    if isinstance(test, float) and not 0 < test < 0.9:
+        raise ValueError(f"a share of the rows is above 0 and below 0.9, got {test:g}; or name a file")
+    return test
+
+
+class StudySection(Section):
+    """`[study]`: what is run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")
+    """The study's name, which is its folder's too."""
+    rounds: int = Field(ge=1, le=100_000)
+    """Rounds of training in each run."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_different)] = (1,)
+    """Each algorithm runs once with each seed and rate. A seed fixes the first weights, the cohorts and the
+    order of samples; and the split, unless that has a seed of its own."""
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_different)]
+    """The learning rates of the devices. All algorithms have the same grid."""
+    target: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The accuracy, or for a regression the RMSE, that is to be reached on the test rows: the table then shows
+    in which round that happened."""
+    stop_at_target: bool = False
+    """End a run when it has reached the target, so that its last figure is that one."""
+    engine: Literal["cores", "fast"] = "fast"
+    """`cores`: production's own cores on a virtual network. `fast`: the same functions without messages and
+    ledger; the models are equal to the bit."""
+
+
+KEYS = {"column": ("column",), "iid": (), "shards": ("shards",), "dirichlet": ("alpha",)}
+"""The keys that belong to a split, besides `devices` and `seed`."""
+
+
+class SplitSection(Section):
+    """`[data.split]`: how the rows are dealt to devices."""
+
+    by: Literal["column", "iid", "shards", "dirichlet"]
+    """`column`: each value of a column is a device; `iid`: at random; `shards`: each device has some parts of
+    the rows in the order of their labels; `dirichlet`: each has a mix of labels drawn at random."""
+    devices: int | None = Field(default=None, ge=2, le=100_000)
+    """The number of devices; by `column` the data say it."""
+    column: str | None = Field(default=None, min_length=1)
+    """By `column`: its name. Of an NPZ file it is the array `series`; the data set `watch` needs none."""
+    shards: int = Field(default=2, ge=1, le=1_000)
+    """By `shards`: the shards of each device."""
+    alpha: float | None = Field(default=None, gt=0, le=1e6, allow_inf_nan=False)
+    """By `dirichlet`: α; the smaller, the fewer labels a device has."""
+    seed: Seed | None = None
+    """Fixes the split and the test rows; default: each run's own seed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.by != "column" and self.devices is None:
+            raise ValueError(f"devices: is missing; by {self.by!r} needs the number of devices")
+        if self.by == "column" and self.devices is not None:
+            raise ValueError("devices: by 'column' the data say how many there are; leave the key out")
+        if self.by == "dirichlet" and self.alpha is None:
+            raise ValueError("alpha: is missing; by 'dirichlet' needs it, for example 0.1")
+        for key in sorted({"column", "shards", "alpha"} & self.model_fields_set):
+            if key not in KEYS[self.by]:
+                owner = next(by for by, keys in KEYS.items() if key in keys)
+                raise ValueError(f"{key}: belongs to by = {owner!r}, and this is {self.by!r}")
+        return self
+
+
+class DataSection(Section):
+    """`[data]`: the rows, and how they are dealt to devices."""
+
+    dataset: Literal["digits", "watch"] | LocalPath
+    """`digits`: the handwritten digits of scikit-learn; `watch`: the smart-watch data of `fedge demo`; or a
+    file: CSV, or NPZ with the arrays `X` and `y`."""
+    label: str = Field(default="label", min_length=1)
+    """Of a CSV file: the column of class names."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_different)] | None = None
+    """Of a CSV file: the columns of numbers to predict, for a regression, instead of `label`."""
+    features: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_different)] | None = None
+    """Of a CSV file: the columns to learn from; default: all other columns of numbers."""
+    split: SplitSection
+    """How the rows are dealt to devices."""
+    test: Annotated[float | LocalPath, AfterValidator(_share)] = 0.2
+    """The share of the rows that no device has and on which models are measured: random rows, or the last of
+    each recording where the data have recordings. Or a file like `dataset`."""
+
+
+class ModelSection(Section):
+    """`[model]`: the hidden layers. Features and outputs come from the data."""
+
+    layers: tuple[TrainableSpec, ...] = Field(default=(), max_length=60)
+    """Hidden layers, as in `federation.toml`."""
+    clip: float = Field(default=20.0, ge=0, le=MOST_CLIP, allow_inf_nan=False)
+    """Inputs are clipped at this many standard deviations, as in `federation.toml`."""
+
+
+class StudyPlan(PlanSection):
+    """`[plan]`: local training, as in `federation.toml`, without what differs between runs."""
+
+    @model_validator(mode="after")
+    def _without(self) -> Self:
+        for key, place in (
+            ("learning_rate", "[study] rates"),
+            *((key, "[[algorithm]]") for key in ("local", "local_options", "codec", "codec_options")),
+        ):
+            if key in self.model_fields_set:
+                raise ValueError(f"{key}: differs between runs; set it in {place}")
+        return self
+
+
+class AlgorithmSection(Section):
+    """`[[algorithm]]`: a composition of parts (docs/algorithms.md); what is not set is FedAvg's."""
+
+    name: str = Field(pattern=r"^[^\x00-\x1f]{1,40}$")
+    """The algorithm's name in the table and the report."""
+    local: WireName = "sgd"
+    """The local algorithm."""
+    local_options: PartOptions = Field(default_factory=dict)
+    """Its options."""
+    codec: WireName = "float32"
+    """The codec."""
+    codec_options: PartOptions = Field(default_factory=dict)
+    """Its options."""
+    rule: WireName = "mean"
+    """The rule."""
+    rule_options: PartOptions = Field(default_factory=dict)
+    """Its options."""
+    server: WireName = "average"
+    """The server optimizer."""
+    server_options: PartOptions = Field(default_factory=dict)
+    """Its options, for example its own `rate`."""
+    schedule: str = "rounds"
+    """When rounds open and close."""
+    plan: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `[plan]` that differ for this algorithm, as in { epochs = 1 }."""
+
+
+class StudySettings(FileSettings):
+    """The whole of `study.toml`."""
+
+    ENV_PREFIX: ClassVar[str] = "FEDGE_STUDY_"
+
+    extensions: Annotated[tuple[str, ...], AfterValidator(load_extensions)] = ()
+    """Parts that do not come with Fedge, as in `federation.toml`."""
+    study: StudySection
+    """What is run."""
+    data: DataSection
+    """The rows, and how they are dealt to devices."""
+    model: ModelSection = Field(default_factory=ModelSection)
+    """The network."""
+    plan: StudyPlan = Field(default_factory=StudyPlan)
+    """Local training."""
+    rounds: RoundsSection = Field(default_factory=RoundsSection)
+    """How rounds run, as in `federation.toml`."""
+    algorithm: Annotated[tuple[AlgorithmSection, ...], Field(min_length=1)]
+    """The algorithms that are compared."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [one.name for one in self.algorithm]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"[[algorithm]] name: {twice!r} occurs twice; give each its own name")
+        if self.study.stop_at_target and self.study.target is None:
+            raise ValueError("[study] stop_at_target: needs a target; set [study] target")
+        for key in ("schedule", "deadline_s", "target"):
+            if key in self.rounds.model_fields_set:
+                where = "[[algorithm]] schedule" if key == "schedule" else "nothing"
+                raise ValueError(
+                    f"[rounds] {key}: a simulated round ends when its whole cohort has answered; "
+                    f"set {where} instead"
+                )
+        return self

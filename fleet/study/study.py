@@ -1,0 +1,138 @@
+"""Run a study: check it, run what is not done yet, and make its files."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge.errors import StateError
+from fleet.study.book import Book
+from fleet.study.deal import Table
+from fleet.study.runs import Cell, Run, cells, check
+from fleet.study.settings import StudySettings
+from fleet.study.table import Result, result
+from fleet.study.workers import Round, run_all
+
+REPORT, RESULT = "report.html", "result.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that is checked, and whose rows are read once for that."""
+
+    settings: StudySettings
+    figure: str
+    """`accuracy`, or for a regression `rmse`."""
+    devices: int
+    training: int
+    """The rows on all devices."""
+    test: int
+    """The test rows."""
+
+    @classmethod
+    def checked(cls, settings: StudySettings, table: Table | None = None) -> "Study":
+        """Refuse what cannot work, before anything runs.
+
+        Raises:
+            ConfigError: data, split or an algorithm is refused.
+            DataError: a file cannot be read.
+        """
+        table = table or Table(settings.data)
+        deals = [table.deal(seed) for seed in settings.study.seeds]
+        first = deals[0]
+        check(settings, table.rows, len(first.devices))
+        rows = sum(len(X) for X, _ in first.devices.values())
+        figure = "accuracy" if table.rows.classes else "rmse"
+        return cls(settings, figure, len(first.devices), rows, len(first.test[0]))
+
+    def result(self, runs: Sequence[Run]) -> Result:
+        """The table of these runs."""
+        names = [one.name for one in self.settings.algorithm]
+        return result(runs, names, self.figure, self.settings.study.target)
+
+
+Show = Callable[[Round | Run], None]
+
+
+def run(
+    study: Study,
+    book: Book,
+    jobs: int,
+    display: Callable[[int], AbstractContextManager[Show]],
+) -> Result:
+    """Run the cells that the book lacks, then write `report.html` and `result.json` beside it.
+
+    When it is interrupted, both files tell of the runs that are done, and the interruption goes on.
+
+    Args:
+        study: what to run.
+        book: which keeps the finished runs.
+        jobs: processes at once.
+        display: gives a context with what shows progress; its argument is the number of runs to do.
+
+    Raises:
+        FedgeError: a run cannot be done, or a file cannot be written.
+    """
+    done = {one.cell for one in book.runs}
+    asked = [cell for cell in cells(study.settings) if cell not in done]
+    try:
+        with display(len(asked)) as show:
+            _run(study, book, asked, jobs, show)
+    except KeyboardInterrupt:
+        if book.runs:
+            write(study, book)
+        raise
+    return write(study, book)
+
+
+def _run(study: Study, book: Book, asked: list[Cell], jobs: int, show: Show) -> None:
+    for told in run_all(study.settings, asked, jobs):
+        if isinstance(told, Run):
+            book.add(told)
+        show(told)
+
+
+def write(study: Study, book: Book) -> Result:
+    """Write `report.html` and `result.json`.
+
+    Raises:
+        StateError: one cannot be written.
+    """
+    from fleet.study.report import render
+
+    found = study.result(book.runs)
+    texts = {
+        REPORT: render(study, found, book.runs),
+        RESULT: json.dumps(as_json(study, found, book), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        path = book.path.with_name(name)
+        try:
+            unfinished = path.with_suffix(".unfinished")
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(path)
+        except OSError as error:
+            raise StateError(f"{path}: cannot be written: {error.strerror}") from None
+    return found
+
+
+def as_json(study: Study, found: Result, book: Book) -> dict[str, object]:
+    """The study as one JSON object."""
+    folder = book.path.parent
+    return {
+        "study": study.settings.study.name,
+        "devices": study.devices,
+        "training_rows": study.training,
+        "test_rows": study.test,
+        "rounds": study.settings.study.rounds,
+        "runs": len(book.runs),
+        "runs_in_all": len(cells(study.settings)),
+        **found.as_json(),
+        "report": str(folder / REPORT),
+    }
+
+
+def folder_of(settings: StudySettings, out: Path | None) -> Path:
+    """The folder of a study's files."""
+    return out if out is not None else Path("out/study") / settings.study.name

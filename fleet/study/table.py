@@ -1,0 +1,144 @@
+"""The result of a study: each algorithm at each learning rate, over the seeds. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import inf
+from statistics import fmean, stdev
+from typing import Any
+
+from fleet.study.runs import LAST, Run, reaches
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several runs' values of one figure."""
+
+    mean: float
+    deviation: float | None
+    """The sample standard deviation; None: there is one value."""
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread | None":
+        """The spread of these values; None: there is none."""
+        if not values:
+            return None
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, tuple(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """An algorithm with one learning rate, over the seeds that are done."""
+
+    algorithm: str
+    rate: float
+    seeds: tuple[int, ...]
+    """The seeds whose runs are done, ascending."""
+    diverged: int
+    """How many of these runs diverged."""
+    reached: tuple[int | None, ...]
+    """Of each seed, the first round whose model is as good as the target; None: none is. Empty without a
+    target."""
+    rounds: Spread | None
+    """These rounds; None: there is no target, or a run did not reach it."""
+    mb: Spread | None
+    """The megabytes, up and down, until then."""
+    best: Spread | None
+    """The best figure of a run; None: no run has one."""
+    last: Spread | None
+    """The mean figure of the last five rounds, of the runs that have not diverged."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The rows of a study, and which rate is best for each algorithm."""
+
+    figure: str
+    """`accuracy` or `rmse`."""
+    target: float | None
+    rows: tuple[Row, ...]
+    """Algorithm by algorithm in the order of `study.toml`, each by ascending rate."""
+    chosen: dict[str, Row]
+    """Each algorithm's row with the best rate: first the fewest runs that miss the target, then the fewest
+    rounds to it, then the best figure."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as one JSON object."""
+        return {
+            "figure": self.figure,
+            "target": self.target,
+            "rows": [row.as_json() for row in self.rows],
+            "best_rates": {name: row.rate for name, row in self.chosen.items()},
+        }
+
+
+def result(runs: Sequence[Run], algorithms: Sequence[str], figure: str, target: float | None) -> Result:
+    """The result of these runs.
+
+    Args:
+        runs: the finished runs.
+        algorithms: the names, in order.
+        figure: `accuracy`, of which more is better, or `rmse`.
+        target: the figure that is to be reached; None: there is none.
+    """
+    more = figure == "accuracy"
+    rows = []
+    for name in algorithms:
+        for rate in sorted({run.cell.rate for run in runs if run.cell.algorithm == name}):
+            mine = [run for run in runs if (run.cell.algorithm, run.cell.rate) == (name, rate)]
+            rows.append(_row(sorted(mine, key=lambda run: run.cell.seed), more, target))
+    chosen = {}
+    for name in algorithms:
+        if own := [row for row in rows if row.algorithm == name]:
+            chosen[name] = min(own, key=lambda row: _rank(row, more))
+    return Result(figure, target, tuple(rows), chosen)
+
+
+def first_reaching(run: Run, target: float, *, more_is_better: bool) -> int | None:
+    """The first round whose model is as good as the target; None: none is."""
+    return next(
+        (at for at, figure in run.figures() if reaches(figure, target, more_is_better=more_is_better)), None
+    )
+
+
+def _row(runs: list[Run], more: bool, target: float | None) -> Row:
+    reached: tuple[int | None, ...] = ()
+    if target is not None:
+        reached = tuple(first_reaching(run, target, more_is_better=more) for run in runs)
+    rounds = [at for at in reached if at is not None]
+    all_reached = target is not None and len(rounds) == len(runs)
+    best = max if more else min
+    return Row(
+        runs[0].cell.algorithm,
+        runs[0].cell.rate,
+        tuple(run.cell.seed for run in runs),
+        sum(run.stopped == "diverged" for run in runs),
+        reached,
+        Spread.of(rounds) if all_reached else None,
+        Spread.of([_mb(run, at) for run, at in zip(runs, reached, strict=True) if at is not None])
+        if all_reached
+        else None,
+        Spread.of([best(value for _, value in run.figures()) for run in runs if run.curve]),
+        Spread.of(
+            [
+                fmean(value for _, value in run.figures()[-LAST:])
+                for run in runs
+                if run.curve and run.stopped != "diverged"
+            ]
+        ),
+    )
+
+
+def _mb(run: Run, at: int) -> float:
+    point = next(one for one in run.curve if one.round == at)
+    return (point.bytes_up + point.bytes_down) / 1e6
+
+
+def _rank(row: Row, more: bool) -> tuple[float, ...]:
+    missed = sum(at is None for at in row.reached)
+    figure = inf if row.best is None else (-row.best.mean if more else row.best.mean)
+    return (missed, row.rounds.mean if row.rounds is not None else inf, row.diverged, figure)

@@ -1,0 +1,166 @@
+"""Processes that run the cells of a study at once, and tell of each round."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from fedge.algorithms.registry import load
+from fedge.errors import ConfigError, FedgeError
+from fleet.demo.threads import ONE_THREAD
+from fleet.study.deal import Deal, Table
+from fleet.study.runs import Cell, Run, run
+from fleet.study.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of a run has closed."""
+
+    cell: Cell
+    round: int
+    figure: float | None
+    """Of the model on the test rows."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run cannot be done."""
+
+    cell: Cell
+    text: str
+    error: type[FedgeError]
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    line: Connection
+    cell: Cell | None = None
+
+
+def run_all(
+    settings: StudySettings,
+    asked: Sequence[Cell],
+    jobs: int,
+    table: Callable[[StudySettings], Table] | None = None,
+) -> Iterator[Round | Run]:
+    """Run cells in processes of their own; yield each round that closes and each run that is done.
+
+    When the caller stops to ask, the processes end.
+
+    Args:
+        settings: of the study.
+        asked: what to run, in this order.
+        jobs: the number of processes.
+        table: reads the rows, in each process; a function of a module. Default: as `[data]` says.
+
+    Raises:
+        FedgeError: a run cannot be done, or its process has died; the text names the run.
+    """
+    waiting = deque(asked)
+    workers = [_started(settings, table) for _ in range(min(jobs, len(asked)))]
+    try:
+        for worker in workers:
+            _ask(worker, waiting)
+        while busy := [worker for worker in workers if worker.cell is not None]:
+            for line in wait([worker.line for worker in busy]):
+                worker = next(one for one in busy if one.line is line)
+                told = _heard(worker)
+                if isinstance(told, Failed):
+                    raise told.error(f"{named(told.cell)}: {told.text}")
+                yield told
+                if isinstance(told, Run):
+                    _ask(worker, waiting)
+    finally:
+        for worker in workers:
+            worker.process.kill()  # it has nothing to save
+            worker.process.join()
+            worker.line.close()
+
+
+def named(cell: Cell) -> str:
+    """The run, for people."""
+    return f"{cell.algorithm}, rate {cell.rate:g}, seed {cell.seed}"
+
+
+def _started(settings: StudySettings, table: Callable[[StudySettings], Table] | None) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, settings, table), daemon=True)
+    os.environ.update(ONE_THREAD)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _ask(worker: _Worker, waiting: deque[Cell]) -> None:
+    worker.cell = waiting.popleft() if waiting else None
+    if worker.cell is not None:
+        worker.line.send(worker.cell)
+
+
+def _heard(worker: _Worker) -> Round | Run | Failed:
+    assert worker.cell is not None
+    try:
+        told: Round | Run | Failed = worker.line.recv()
+    except EOFError:
+        worker.process.join()
+        code = worker.process.exitcode
+        raise FedgeError(
+            f"{named(worker.cell)}: its process has ended with {code}; is there memory enough for so many "
+            "--jobs?"
+        ) from None
+    return told
+
+
+def _work(line: Connection, settings: StudySettings, table: Callable[[StudySettings], Table] | None) -> None:
+    """Run cells until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.disable(logging.WARNING)  # what devices tell their owners of the data
+    for extension in settings.extensions:
+        load(extension)
+    rows: Table | None = None
+    dealt: tuple[int, Deal] | None = None
+    while True:
+        try:
+            cell: Cell = line.recv()
+        except EOFError:
+            return
+        try:
+            if rows is None:
+                rows = Table(settings.data) if table is None else table(settings)
+            if dealt is None or dealt[0] != cell.seed:
+                dealt = cell.seed, rows.deal(cell.seed)
+            line.send(_run(line, settings, rows, dealt[1], cell))
+        except FedgeError as error:
+            kind = type(error) if type(error) in (ConfigError, FedgeError) else FedgeError
+            line.send(Failed(cell, str(error), kind))
+        except BrokenPipeError:
+            return
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has died, also in the middle of a round."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _run(line: Connection, settings: StudySettings, rows: Table, deal: Deal, cell: Cell) -> Run:
+    from fleet.library.results import Progress
+    from fleet.study.runs import figure_of
+
+    def tell(told: Progress) -> None:
+        figure = None if told.point is None else figure_of(told.point)
+        line.send(Round(cell, told.round, figure))
+
+    return run(settings, rows.rows, deal, cell, tell)
