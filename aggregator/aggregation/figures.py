@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import fsum, sqrt
 from statistics import median_low
 
+from aggregator.aggregation import compared
 from aggregator.core.verdicts import Verdict
 from fedge.wire.messages.fields import Metrics
 
@@ -46,6 +47,12 @@ class Range:
 
 
 LOSS, SHARE, COUNT, BYTES = Range(), Range(1.0), Range(2.0**31 - 1, whole=True), Range(2.0**50, whole=True)
+OWN: Mapping[str, Range] = {
+    f"{name}_{whose}": allowed
+    for whose in ("personal", "alone")
+    for name, allowed in (("held_loss", LOSS), ("accuracy", SHARE), ("rmse", LOSS), ("mae", LOSS))
+}
+"""The figures of a device's own models, on its own held-out rows."""
 RANGES: Mapping[str, Range] = {
     "loss_before": LOSS,
     "loss_after": LOSS,
@@ -57,11 +64,7 @@ RANGES: Mapping[str, Range] = {
     "rmse_after": LOSS,
     "mae_before": LOSS,
     "mae_after": LOSS,
-    **{
-        f"{name}_{whose}": allowed
-        for whose in ("personal", "alone")
-        for name, allowed in (("held_loss", LOSS), ("accuracy", SHARE), ("rmse", LOSS), ("mae", LOSS))
-    },
+    **OWN,
     "chose": Range(2.0, whole=True),
     "held_out": COUNT,
     "held_unseen": COUNT,
@@ -102,10 +105,12 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
-    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares.
+    `rmse` and `mae` are of the model the round began from; with `_personal` they are of the models that devices
+    use, with `_alone` of those that they trained alone. A root mean square is merged by its squares.
     `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
     any; no device counts with more of them than the median one holds out. A figure that only one or two
-    devices tell is left out, unless these are all: otherwise one device could set the fleet's figure.
+    devices tell is left out, unless these are all: otherwise one device could set the fleet's figure. Counts
+    (`aggregator.aggregation.compared`) are of single devices.
 
     Args:
         answers: by device.
@@ -122,6 +127,7 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
         ("accuracy_local", "accuracy_after", True),
         ("rmse", "rmse_before", True),
         ("mae", "mae_before", True),
+        *((figure, figure, True) for figure in OWN),
     ):
         figures = [
             (_held_out(n, metrics) if held else n, metrics[source])
@@ -130,9 +136,10 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
         ]
         figures = [(weight, value) for weight, value in figures if weight > 0]
         if figures and suffice(len(figures), max(len(told), count)):
-            summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
+            summary[name] = merged_squares(figures) if name.startswith("rmse") else merged(figures)
     if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
         summary["held_unseen"] = unseen
+    summary |= compared.counts([metrics for _, metrics in told])
     received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
     summary["bytes_down"] = int(sum(min(count, needed) for count in received))
     return summary

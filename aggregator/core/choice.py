@@ -37,8 +37,22 @@ class Choice:
     """The reason, in words, for the manifest."""
 
 
-MEASURES = ("accuracy", "held_loss", "rmse", "mae", "rmse_mean")
-"""The figures of a round's summary that measure the model that the round began with."""
+MEASURES = (
+    "accuracy",
+    "held_loss",
+    "rmse",
+    "mae",
+    "rmse_mean",
+    *(f"{name}_{whose}" for whose in ("personal", "alone") for name in ("accuracy", "held_loss", "rmse", "mae")),
+    "use_shared",
+    "use_personal",
+    "use_alone",
+    "compared",
+    "worse_off",
+    "shared_worse_off",
+)
+"""The figures of a round's summary that measure the model that the round began with, and what devices made of
+it for themselves."""
 
 
 def choose(progress: Progress, kept: Collection[int], how: How, *, begun_untrained: bool = False) -> Choice:

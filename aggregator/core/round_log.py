@@ -9,6 +9,9 @@ from aggregator.core.progress import FIGURES, FIRST_ROUNDS, FigureName, Progress
 from aggregator.core.stopping_rule import StoppingRule
 from fedge.wire.freshness import RoundId
 
+OWN: tuple[FigureName, ...] = ("accuracy", "rmse")
+"""The figures by which the models that devices use are shown."""
+
 
 def line(parts: Sequence[str]) -> str:
     """Join the parts of a line."""
@@ -41,7 +44,24 @@ def measured(progress: Progress, generation: int) -> list[str]:
     parts[1:1] = best
     if "rmse_mean" in figures:
         parts.append(f"RMSE of always the mean {figures['rmse_mean']:.4g}")
+    parts += _own(figures)
     return parts if best else [*parts, *_best(progress)]
+
+
+def _own(figures: Mapping[str, float]) -> list[str]:
+    """The figures of the models that devices use, and of those that they trained alone, if they tell any."""
+    parts: list[str] = []
+    for name in OWN:
+        used, alone = figures.get(f"{name}_personal"), figures.get(f"{name}_alone")
+        if used is not None:
+            beside = "" if alone is None else f" (alone {FIGURES[name].text(alone)})"
+            parts.append(f"the devices' own models: {FIGURES[name].text(used)}{beside}")
+    if "compared" in figures:
+        parts.append(
+            f"worse off than alone: {figures['worse_off']:g} of {figures['compared']:g} devices "
+            f"({figures['shared_worse_off']:g} with the shared model)"
+        )
+    return parts
 
 
 def _in_order(first: FigureName) -> list[FigureName]:

@@ -55,6 +55,20 @@ class RoundRow:
     """The RMSE of always answering with the mean that the survey found."""
     clusters: tuple[int, ...] = ()
     """How many devices trained each of the shared models, if there are several."""
+    accuracy_personal: float | None = None
+    """Like `accuracy`, of the models that the devices use: the shared one, or one of their own."""
+    accuracy_alone: float | None = None
+    """Like `accuracy`, of models that each device has trained alone, with `[personal] compare`."""
+    rmse_personal: float | None = None
+    """Like `rmse`, of the models that the devices use."""
+    rmse_alone: float | None = None
+    """Like `rmse`, of models that each device has trained alone."""
+    compared: int = 0
+    """The number of devices that compare the model that they use with one trained alone."""
+    worse_off: int = 0
+    """How many of these are worse off than alone by more than one held-out row."""
+    shared_worse_off: int = 0
+    """How many would be so with the shared model."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +159,13 @@ def round_row(
         mae=found.get("mae"),
         rmse_mean=found.get("rmse_mean"),
         clusters=tuple(found.get("clusters", ())),
+        accuracy_personal=found.get("accuracy_personal"),
+        accuracy_alone=found.get("accuracy_alone"),
+        rmse_personal=found.get("rmse_personal"),
+        rmse_alone=found.get("rmse_alone"),
+        compared=found.get("compared", 0),
+        worse_off=found.get("worse_off", 0),
+        shared_worse_off=found.get("shared_worse_off", 0),
     )
 
 

@@ -40,6 +40,29 @@ BROUGHT = {
         "fedge_rmse_of_the_mean",
         "Root mean squared error of always answering with the mean that the survey found.",
     ),
+    **{
+        f"{name}_{whose}": (f"{metric}_{whose}{unit}", f"{words} {of}, on the devices' held-out parts.")
+        for whose, of in (
+            ("personal", "of the models that devices use"),
+            ("alone", "of models that devices have trained alone"),
+        )
+        for name, metric, unit, words in (
+            ("accuracy", "fedge_accuracy", "_ratio", "Accuracy"),
+            ("rmse", "fedge_rmse", "", "Root mean squared error"),
+        )
+    },
+    "compared": (
+        "fedge_devices_compared",
+        "Devices that compare the model that they use with one that they have trained alone.",
+    ),
+    "worse_off": (
+        "fedge_devices_worse_off",
+        "How many of them are worse off than alone by more than one held-out row.",
+    ),
+    "shared_worse_off": (
+        "fedge_devices_shared_worse_off",
+        "How many of them would be worse off so with the shared model.",
+    ),
     "loss": ("fedge_training_loss", "Mean loss on the devices' training parts after the last round."),
     "weight_change": (
         "fedge_weight_change_ratio",
@@ -47,6 +70,9 @@ BROUGHT = {
     ),
 }
 """The figures of a round's summary that are shown, with their names and descriptions."""
+
+USES = {"shared": "use_shared", "personal": "use_personal", "alone": "use_alone"}
+"""The counts of a round's summary by the model that devices use."""
 
 
 class FederationCollector(Collector):
@@ -95,6 +121,12 @@ class FederationCollector(Collector):
         if counters.outlying is not None:
             words = "Devices that lie far from the fleet in some column of the survey."
             yield GaugeMetricFamily("fedge_survey_outlying_devices", words, counters.outlying)
+        if any(key in counters.brought for key in USES.values()):
+            words = "Devices by the model that they use: the shared one, or one of their own."
+            uses = GaugeMetricFamily("fedge_devices_using", words, labels=("model",))
+            for model, key in USES.items():
+                uses.add_metric((model,), counters.brought.get(key, 0))
+            yield uses
         for key, (name, words) in BROUGHT.items():
             if key in (brought := counters.brought):
                 yield GaugeMetricFamily(name, words, brought[key])

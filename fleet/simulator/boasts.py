@@ -20,8 +20,10 @@ CLAIMS: tuple[dict[str, float], ...] = (
     {"accuracy_before": 1e9, "held_out": 10.0},
     {"accuracy_before": 0.0, "held_loss_before": 1e308, "loss_before": 1e308, "held_out": 2.0**31 - 1},
     {"held_loss_before": -1e300, "held_out": 1.0},
+    {"accuracy_personal": 0.0, "accuracy_alone": 1.0, "chose": 2.0, "held_out": 2.0**31 - 1},
 )
-"""Figures that would end learning, or prevent its end, if the aggregator believed them."""
+"""Figures that would end learning, prevent its end, or make others seem worse off, if the aggregator believed
+them."""
 COLUMNS = ((100.0, 1e30, 0.0), (100.0, -1e30, 1e62), (20.0, 0.0, 1e-20), (100.0, 0.0, 1e62))
 """Count, mean and M2 that would make a column useless if the aggregator believed them."""
 SAMPLES = (1, 20, 100, 10_000, 1_000_000)

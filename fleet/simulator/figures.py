@@ -20,6 +20,11 @@ FIGURES = (
     ("accuracy_local", "accuracy_after", True),
     ("rmse", "rmse_before", True),
     ("mae", "mae_before", True),
+    *(
+        (f"{name}_{whose}", f"{name}_{whose}", True)
+        for whose in ("personal", "alone")
+        for name in ("held_loss", "accuracy", "rmse", "mae")
+    ),
 )
 """The name in a round's summary, the name on the wire, and whether held-out samples are its weights."""
 
@@ -42,9 +47,8 @@ def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]
             if held:
                 weight = min(int(update.metrics.get("held_out", 0)), 9 * update.samples)
             if weight > 0:
-                value = update.metrics[told] ** (
-                    2.0 if name == "rmse" and update.metrics[told] < 1e30 else 1.0
-                )
+                square = name.startswith("rmse") and update.metrics[told] < 1e30
+                value = update.metrics[told] ** (2.0 if square else 1.0)
                 words.append((Fraction(min(value, 1e30)), weight))
         if not words or (len(words) < 3 and len(words) != max(len(updates), count)):
             continue
@@ -53,7 +57,34 @@ def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]
         if len(words) > 2:
             words = words[1:-1]
         middling = float(sum(v * w for v, w in words) / sum(w for _, w in words))
-        found[name] = sqrt(middling) if name == "rmse" else middling
+        found[name] = sqrt(middling) if name.startswith("rmse") else middling
+    return found
+
+
+COUNTS = ("use_shared", "use_personal", "use_alone", "compared", "worse_off", "shared_worse_off")
+"""Counts of devices in a round's summary."""
+
+
+def plain_counts(updates: Sequence[Update]) -> dict[str, int]:
+    """Count the devices by the model that they use, and those that are worse off than alone, row by row."""
+    found = dict.fromkeys(COUNTS, 0)
+    for update in updates:
+        told = update.metrics
+        if "chose" in told:
+            found[COUNTS[int(told["chose"])]] += 1
+        compares = False
+        for whose, count in (("personal", "worse_off"), ("before", "shared_worse_off")):
+            names = [n for n in ("accuracy", "rmse") if {f"{n}_{whose}", f"{n}_alone"} <= told.keys()]
+            if not names or not told.get("held_out", 0) or not (compares or whose == "personal"):
+                continue
+            compares = True
+            rows = Fraction(told["held_out"])
+            own, alone = (Fraction(min(told[f"{names[0]}_{each}"], 1e30)) for each in (whose, "alone"))
+            if names[0] == "accuracy":
+                found[count] += rows * (alone - own) > 1 + Fraction(1, 10**6)
+            else:
+                found[count] += rows * own**2 > (rows + 1) * alone**2 * (1 + Fraction(1, 10**6))
+        found["compared"] += compares
     return found
 
 

@@ -16,7 +16,7 @@ from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
-from fleet.simulator.figures import FIGURES, plain_column, plain_figures
+from fleet.simulator.figures import FIGURES, plain_column, plain_counts, plain_figures
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.endings import Endings
 from fleet.simulator.oracle.record import Made, Record
@@ -44,6 +44,12 @@ class Summaries:
             ):
                 raise Violation(
                     Invariant.FIGURES, f"the {name} of round {round_id} is {here}; its updates give {value}"
+                )
+        for name, number in plain_counts(updates).items():
+            if found.get(name, 0) != number:
+                raise Violation(
+                    Invariant.FIGURES,
+                    f"{name} of round {round_id} is {found.get(name, 0)}; its updates give {number}",
                 )
         self.endings.note(round_id, made)
         surveys = [one.message for one in made if isinstance(one.message, Survey)]
