@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
+from aggregator.core.stale_parts import unfit_for_stale
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
@@ -94,6 +95,8 @@ class FederationSettings(FileSettings):
             )
         size = self.task().network.schema.size
         if (fault := incompatibility(self.parts(), size, self.plan)) is not None:
+            raise ValueError(fault)
+        if rounds.staleness is not None and (fault := unfit_for_stale(self.parts())) is not None:
             raise ValueError(fault)
         return self
 

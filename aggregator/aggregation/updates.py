@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.aggregation.models import vector_of
+from aggregator.aggregation.staleness import moved
 from aggregator.core.parts import blaming, failed, require_vector, whole
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
@@ -16,7 +18,7 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import messages
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
-from fedge.errors import DamagedState, ProtocolError
+from fedge.errors import DamagedState, DataError, ProtocolError
 from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -120,6 +122,7 @@ class Updates:
 
         Raises:
             DamagedState: an admitted update is missing or damaged; without it the mean would be different.
+            DataError: the model from which a stale update began is no longer kept.
             PartError: the codec cannot read an update that it could read at admission.
         """
         for device, answer in self.answers.items():
@@ -133,7 +136,28 @@ class Updates:
             if body is None:
                 raise damaged(device, f"found an update without {name!r} for round {self.round}")
             codec, vector = self._decoded(device, update.codec, body)
-            yield Sent(device, update.steps, whole(codec, vector, self._base) if name == WEIGHTS else vector)
+            if name != WEIGHTS:
+                found: Vector = vector
+            elif answer.began is None or codec.encodes == "change":
+                found = whole(codec, vector, self._base)
+            else:
+                found = self._moved(device, answer.began, update.base, vector)
+            yield Sent(device, update.steps, found)
+
+    def _moved(self, device: str, number: int, digest: bytes, vector: Vector) -> Vector:
+        """The weights of an update that was made for an older round, as a step from this round's base."""
+        before = self.round._replace(round=number - 1)
+        kept = self._ledger.model_of(before)
+        if kept is None:
+            raise DataError(
+                f"the model of round {before}, from which {device} began, is no longer kept ([state] "
+                "keep_rounds and keep_bytes)"
+            )
+        if kept != digest:
+            raise damaged(device, f"found an update from another base than the model of round {before}")
+        if self._base is None:
+            raise ValueError("a stale update needs the weights of the newest model")
+        return moved(self._base, vector, vector_of(self._ledger, digest, self.size))
 
     def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
         """Decode one vector as at admission; if that fails now, the codec is at fault."""

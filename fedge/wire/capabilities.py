@@ -14,6 +14,7 @@ takes part in a round that it only half understands.
 | `plan:NAME` | a field of the plan (`fedge.algorithms.plan`) that came after 0.2.0 |
 | `data:NAME` | a rule for reading data (`fedge.data.rules`) that the task proposes and requires to be known |
 | `state:NAME` | a state of the round |
+| `schedule:NAME` | what a schedule other than one round after the other asks of devices |
 | `task:unreadable`, `model:unreadable` | what was announced cannot be read |
 """
 
@@ -32,6 +33,8 @@ from fedge.wire.messages.task import Task
 
 PHASE_NAMES = ("survey", "train", "evaluate")
 STATES = ("open", "done")
+BUFFERED = "schedule:buffered"
+"""A device goes on with its work when a newer round is announced."""
 
 OF_MODEL = frozenset({"layer", "loss", "network"})
 """The registries that a model depends on: a device that knows all its names in these can predict with it."""
@@ -59,6 +62,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
     """As `can`, made once for these parts: it is asked of each task and each model."""
     return frozenset(
         {
+            BUFFERED,
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
@@ -90,6 +94,7 @@ def of_manifest(manifest: Manifest) -> frozenset[str]:
             *(manifest.requires or ()),
             f"phase:{manifest.kind}",
             *(() if manifest.state in STATES else (f"state:{manifest.state}",)),
+            *(() if manifest.max_staleness is None else (BUFFERED,)),
             *(_of_plan(manifest.plan) if manifest.plan is not None else ()),
         }
     )
