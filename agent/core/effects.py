@@ -97,6 +97,8 @@ class SaveUpdate:
     """For a survey: the source, and its snapshot, which later surveys report again."""
     pending: AlgorithmState | None = None
     """The algorithm's new state, which waits for the verdict on the update."""
+    round: RoundId | None = None
+    """The round that the update was made for, if it is an older one than that of the attempt."""
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ class EffectRunner:
                 self._memory.save_signers(signers, seen)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-            case do.SaveUpdate(attempt, digest, payload, snapshot, pending):
-                self._memory.save_update(attempt, digest, payload, snapshot, pending)
+            case do.SaveUpdate(attempt, digest, payload, snapshot, pending, older):
+                self._memory.save_update(attempt, digest, payload, snapshot, pending, older)
                 self._outbox.put(payload)
             case do.PublishUpdate(digest, numbers, asks):
                 self._publish_update(digest, numbers, asks)

@@ -125,9 +125,9 @@ def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
 
     Such a device does not read what a manifest requires. But it refuses a manifest of another kind or state,
     and a network with a layer, or a field of one, that it does not know. Rules for data are proposals, which
-    an owner may have set otherwise.
+    an owner may have set otherwise. A schedule says when updates are sent, and not how they are made.
     """
-    refused = ("layer", "data", "phase", "state")
+    refused = ("layer", "data", "phase", "state", "schedule")
     return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in refused)
 
 

@@ -68,10 +68,12 @@ def simulate(
     holdout: float = 0.2,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     folder: Path | str | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> Result:
     """Run a federation in this process.
 
-    Each round waits for all devices, so the result is a function of the arguments, to the bit.
+    Each round waits for all devices, unless `settings` say otherwise. The result is a function of the
+    arguments, to the bit.
 
     Args:
         task: the network, and the names of features and outputs; the survey adds the layers that standardize.
@@ -83,6 +85,8 @@ def simulate(
         seed: fixes the first weights and the order of samples.
         holdout: the share of each recording that is kept for evaluation: its last rows.
         settings: other tables of `federation.toml`, as in `{"rounds": {"fraction": 0.5, "target": 4}}`.
+        seconds: how long each device trains in a round, in virtual seconds; a device that is missing here
+            trains at once. What a round lasts is `seconds` in its summary.
         folder: a new folder, which keeps the ledger in `state`, for `read_rounds`, and each device's model in
             `devices/NAME`, for `load_model`; None: both are deleted.
 
@@ -106,7 +110,9 @@ def simulate(
         federation = _federation(task, devices, chosen, plan or Plan(), rounds, seed, settings or {}, home)
         stage = Stage.new(seed)
         fleet = [
-            Device(stage, _agent(name, holdout, home), {DEFAULT_SOURCE: source})
+            Device(
+                stage, _agent(name, holdout, home), {DEFAULT_SOURCE: source}, (seconds or {}).get(name, 0.0)
+            )
             for name, source in sources.items()
         ]
         aggregator = Aggregator(stage, federation)
