@@ -1,8 +1,8 @@
 """Decides about work for an older round, while the newest one admits it (`max_staleness` of the manifest).
 
 With buffered rounds (Nguyen et al. 2022, "Federated Learning with Buffered Asynchronous Aggregation") a
-device never waits for others. It goes on with its work when a newer round is announced, sends the update, and begins
-with the newest round once the verdict is known.
+device never waits for others. It goes on with its work when a newer round is announced, sends the update,
+and begins with the newest round once the verdict is known.
 """
 
 from dataclasses import replace
