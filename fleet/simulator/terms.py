@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedge.wire import frames
 from fleet.simulator.trainers import Odd
@@ -28,6 +28,8 @@ STATEFUL_ONE_IN = 5
 """One world in this many has devices with a stateful algorithm: they remember their updates that counted."""
 LYING_ONE_IN = 7
 """One world in this many has a member that lies in each round."""
+BUFFERED_ONE_IN = 11
+"""One world in this many counts updates from older models (schedule `buffered`)."""
 ACCURACY = 0.9
 """The accuracy at which learning ends; no honest stand-in reports as much."""
 
@@ -59,13 +61,15 @@ class Terms:
     """The quorum as a share of the devices online; None: `quorum` is a number."""
     odd: Mapping[int, Odd]
     """What is unusual about a device, by its number."""
+    staleness: int | None = None
+    """How many versions back the base of an update may be; None: one round comes after the other."""
 
 
 def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
     """Draw the terms of the world with this seed."""
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
-    return Terms(
+    drawn = Terms(
         devices=devices,
         rounds=rounds,
         quorum=quorum,
@@ -85,3 +89,6 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
         odd=ODD.get(seed % ODD_OF, {}),
     )
+    if seed % BUFFERED_ONE_IN != BUFFERED_ONE_IN - 1:
+        return drawn
+    return replace(drawn, fraction=1.0, target=target or quorum, staleness=1 + seed // BUFFERED_ONE_IN % 3)

@@ -4,8 +4,8 @@ It shares no code with production's rules: it uses lists of Python floats and ta
 Only the network's own computations come from `fedge.nn`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor, sqrt
 
@@ -38,6 +38,19 @@ class Counted:
     vector: Numbers
 
 
+@dataclass(frozen=True)
+class Late:
+    """How late an update is."""
+
+    staleness: int
+    """The number of versions since its base."""
+    base: Numbers
+    """The model that it began from."""
+
+
+NONE_LATE: Mapping[str, Late] = {}
+
+
 def length(base: Numbers, vector: Numbers) -> float:
     """The distance of two vectors of at most 16,384 entries; the squares are added pairwise by halves."""
     squares = [(w - b) * (w - b) for w, b in zip(vector, base, strict=True)]
@@ -49,9 +62,17 @@ def length(base: Numbers, vector: Numbers) -> float:
     return sqrt(squares[0])
 
 
-def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> list[Counted]:
-    """Weigh and clip the updates of a round, with bounds from their lower medians."""
+def counted(
+    updates: Sequence[Update], base: Numbers, late: Mapping[str, Late] = NONE_LATE, *, clips: bool = True
+) -> list[Counted]:
+    """Weigh and clip the updates of a round, with bounds from their lower medians.
+
+    `late`: the updates from older models, by device. Each counts as a step from the newest model.
+    """
     vectors = [numbers(update.body) for update in updates]
+    for i, update in enumerate(updates):
+        if (behind := late.get(update.device)) is not None:
+            vectors[i] = [(w - was) + now for w, was, now in zip(vectors[i], behind.base, base, strict=True)]
     norms = [length(base, vector) for vector in vectors]
     usual = sorted(norms)[(len(norms) - 1) // 2]
     middle = sorted(update.samples for update in updates)[(len(updates) - 1) // 2]
@@ -65,7 +86,15 @@ def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> 
             scale = CLIP_NORM * usual / norm
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
         found.append(Counted(update.device, norm, weight, vector))
-    return found
+    if not late:
+        return found
+    unit = 2 ** max(0, min(30, 53 - max(part.weight for part in found).bit_length()))
+    return [replace(part, weight=_discounted(part, unit, late.get(part.device))) for part in found]
+
+
+def _discounted(part: Counted, unit: int, late: Late | None) -> int:
+    """The weight n / √(1 + τ) in this unit, as a whole number."""
+    return max(1, part.weight * round(unit / sqrt(1 + (late.staleness if late is not None else 0))))
 
 
 def mean(parts: Iterable[Counted]) -> Numbers:
@@ -77,9 +106,16 @@ def mean(parts: Iterable[Counted]) -> Numbers:
     return [_single(entry / n) for entry in total]
 
 
-def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: bool = True) -> set[str]:
+def causes(
+    updates: Sequence[Update],
+    base: Numbers,
+    usable: Usable,
+    late: Mapping[str, Late] = NONE_LATE,
+    *,
+    clips: bool = True,
+) -> set[str]:
     """The devices without which the mean of these updates is usable; empty if it is usable with all."""
-    parts = counted(updates, base, clips=clips)
+    parts = counted(updates, base, late, clips=clips)
     if usable(mean(parts)):
         return set()
     found = {part.device for part in parts if not usable([_single(w) for w in part.vector])}
@@ -89,10 +125,14 @@ def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: b
         found.add(others.pop().device)
     while others:
         left = [update for update in updates if update.device not in found]
-        if usable(mean(counted(left, base, clips=clips))):
+        if usable(mean(counted(left, base, _of(left, late), clips=clips))):
             break
         found.add(others.pop().device)
     return found
+
+
+def _of(updates: Iterable[Update], late: Mapping[str, Late]) -> dict[str, Late]:
+    return {update.device: late[update.device] for update in updates if update.device in late}
 
 
 def judge(task: Task, base: Numbers) -> Usable:

@@ -28,7 +28,9 @@ class Models:
     ) -> None:
         """Check that the model of a training round is usable, and is the mean of its clipped updates."""
         base = twins.numbers(book.body)
-        parts = twins.counted(self.updates(counted.values()), base, clips=self._record.clips)
+        updates = self.updates(counted.values())
+        late = self._late(book, round_id, updates)
+        parts = twins.counted(updates, base, late, clips=self._record.clips)
         usual = book.usual.get(round_id.generation, 0.0)
         furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
         norms = sorted(part.norm for part in parts)
@@ -73,7 +75,8 @@ class Models:
             ]
             left = [each.message for each in made if each.device not in wish.without]
             updates = [one for one in left if isinstance(one, Update)]
-            mean = twins.mean(twins.counted(updates, before, clips=self._record.clips))
+            late = self._late(book, here, updates)
+            mean = twins.mean(twins.counted(updates, before, late, clips=self._record.clips))
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
         return np.array(total).astype("<f4").tobytes()
 
@@ -97,7 +100,9 @@ class Models:
             )
         base = twins.numbers(book.body)
         judge = self._judge(ledger, round_id, base)
-        caused = twins.causes(self.updates(before.values()), base, judge, clips=self._record.clips)
+        updates = self.updates(before.values())
+        late = self._late(book, round_id, updates)
+        caused = twins.causes(updates, base, judge, late, clips=self._record.clips)
         if gone != caused:
             raise Violation(
                 Invariant.SETTING_ASIDE,
@@ -109,6 +114,17 @@ class Models:
         """The devices whose updates were set aside in a round."""
         made = [self._record.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
+
+    def _late(self, book: Book, round_id: RoundId, updates: Iterable[Update]) -> dict[str, twins.Late]:
+        """The staleness and the base of each update that was made for an older round."""
+        return {
+            each.device: twins.Late(
+                round_id.round - each.round,
+                twins.numbers(book.bodies[round_id._replace(round=each.round - 1)]),
+            )
+            for each in updates
+            if each.round < round_id.round
+        }
 
     def updates(self, answers: Iterable[Verdict]) -> list[Update]:
         """The updates to which these verdicts belong."""
