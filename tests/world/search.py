@@ -51,6 +51,7 @@ def traits(world: World) -> set[str]:
         "a slow device": max(terms.training_s) > 20.0,
         "fast devices": max(terms.training_s) <= 20.0,
         "a broker that forgets": any(f.kind == "broker crash" and f.amount >= 12 for f in world.schedule),
+        "a buffer": terms.staleness is not None,
         "a state": terms.stateful and not terms.real,
     }
     return {fault.kind for fault in world.schedule} | {trait for trait, there in drawn.items() if there}
