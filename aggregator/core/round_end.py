@@ -29,7 +29,9 @@ def close_if_due(state: Federation, now_s: float) -> Step:
         return state, []
     rules, admitted = state.rules, state.admitted
     late = state.elapsed(now_s) >= rules.deadline_s
-    reached = rules.target is not None and admitted >= rules.target
+    # Of buffered rounds only a version closes at its target: a survey is to be of the whole fleet.
+    has_target = rules.target is not None and (rules.max_staleness is None or is_buffered(state))
+    reached = has_target and rules.target is not None and admitted >= rules.target
     if admitted >= updates_needed(state) and (reached or late or not state.awaited):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]

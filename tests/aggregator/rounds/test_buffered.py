@@ -7,6 +7,7 @@ import numpy as np
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
+from aggregator.core.awaited import counted_anew
 from aggregator.core.events import Event
 from aggregator.core.round_rules import RoundRules
 from aggregator.core.stopping_rule import StoppingRule
@@ -90,6 +91,13 @@ def test_a_survey_is_announced_as_before() -> None:
     manifest = only_manifest(story.published())
     assert manifest.max_staleness is None
     assert BUFFERED not in (manifest.requires or ())
+
+
+def test_a_survey_waits_for_all_whatever_the_buffer_takes() -> None:
+    story = running(round=RoundId(1, 0), kind="survey", model=None)
+    story.state = counted_anew(story.state)
+    assert not of(do.CloseRound, [*story.answers("a"), *story.answers("b")])
+    assert of(do.CloseRound, story.answers("c"))
 
 
 def test_a_version_closes_when_its_buffer_is_full() -> None:
