@@ -52,3 +52,11 @@ def test_a_step_from_an_older_model_is_a_step_from_the_newest_one() -> None:
     found = moved(base, np.array([1.5, 1.0], np.float32), began)
     assert found.dtype == np.float64
     assert found.tolist() == [10.5, 19.0]
+
+
+@pytest.mark.parametrize("stale", [1, 10, 100])
+def test_one_fresh_liar_of_twenty_weighs_at_most_the_root_of_one_and_the_staleness_more(stale: int) -> None:
+    """docs/security.md. Nineteen others weigh 19 without staleness, and 19 / √(1 + τ) with it."""
+    weights = discounted((10, *[1] * 19), (0, *[stale] * 19))
+    beside = weights[0] / sum(weights[1:])
+    assert beside == pytest.approx(10 / 19 * math.sqrt(1 + stale), rel=1e-7)

@@ -111,3 +111,47 @@ def test_a_stale_update_is_a_step_from_the_newest_model_with_its_weight(ran: Pat
             assert np.allclose(made, expected, rtol=2**-23, atol=1e-8)
             plain = made.astype(np.float64) - expected
             assert np.abs(plain).max() < 1e-6
+
+
+def test_what_may_still_count_and_what_it_began_from_is_kept(tmp_path: Path) -> None:
+    """`keep_rounds` = 2 would free all but two; 3 more stay, so that none counts twice: versions 6 to 10.
+
+    The models before version 6 are those of rounds 2 to 5, from which updates for 3 to 6 began.
+    """
+    folder = tmp_path / "run"
+    simulate(
+        CLASSIFIER,
+        fleet(),
+        plan=PLAN,
+        rounds=9,
+        seed=SEED,
+        seconds=SPEEDS,
+        settings={**buffered(2, max_staleness=3), "state": {"keep_rounds": 2}},
+        folder=folder,
+    )
+    path = folder / "state" / LEDGER
+    with read_only(path) as ledger:
+        kept = versions(ledger)
+        models = ledger.kept_models(1)
+        assert ledger.only_measured(RoundId(1, 10))
+    assert kept == [6, 7, 8, 9]
+    assert {2, 3, 4, 5} <= set(models)
+    assert 1 not in models
+    assert all(replay(path, number, SEED).same for number in kept)
+
+
+def test_one_round_after_the_other_keeps_no_more_than_before(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    simulate(
+        CLASSIFIER,
+        fleet(),
+        plan=PLAN,
+        rounds=5,
+        seed=SEED,
+        settings={"state": {"keep_rounds": 2}},
+        folder=folder,
+    )
+    with read_only(folder / "state" / LEDGER) as ledger:
+        assert versions(ledger) == [5]
+        assert len({*ledger.kept_models(1)} - {4, 5, 6}) <= 1, "the best model"
+        assert all(answer.began is None for answer in ledger.answers(RoundId(1, 5)).values())
