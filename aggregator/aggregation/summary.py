@@ -13,16 +13,17 @@ from aggregator.core.verdicts import Verdict
 def told(job: ClosingJob, answers: Mapping[str, Verdict], count: int = 0) -> dict[str, float]:
     """The fleet's figures, of the devices that began with the round's model.
 
-    With an RMSE also `rmse_mean`, that of always answering with the survey's mean. If updates began from
-    older models: `stale`, their number, and `staleness`, the mean τ of all updates.
+    With an RMSE also `rmse_mean`, that of always answering with the survey's mean. If updates may begin from
+    older models: `stale`, the number of those that did, and `staleness`, the mean τ of all updates.
 
     `count`: as in `summarize`.
     """
     assert job.model is not None
     fresh = {device: _of_this_model(answer) for device, answer in answers.items()}
     summary = summarize(fresh, bytes_needed(job.task_blob.size, job.model.size), count)
-    if stale := [job.round.round - answer.began for answer in answers.values() if answer.began is not None]:
-        summary |= {"stale": len(stale), "staleness": sum(stale) / len(answers)}
+    stale = [job.round.round - answer.began for answer in answers.values() if answer.began is not None]
+    if stale or job.behind:
+        summary |= {"stale": len(stale), "staleness": sum(stale) / max(1, len(answers))}
     last = job.task.network.last
     if "rmse" in summary and last is not None:
         summary["rmse_mean"] = float(np.mean(last.scales, dtype=np.float64))

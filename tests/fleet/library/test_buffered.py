@@ -155,3 +155,14 @@ def test_one_round_after_the_other_keeps_no_more_than_before(tmp_path: Path) -> 
         assert versions(ledger) == [5]
         assert len({*ledger.kept_models(1)} - {4, 5, 6}) <= 1, "the best model"
         assert all(answer.began is None for answer in ledger.answers(RoundId(1, 5)).values())
+
+
+def test_figures_are_those_of_fresh_updates_and_staleness_is_told(ran: Path) -> None:
+    """Of two updates a version has figures only if both are fresh: fewer than three tell them otherwise."""
+    with read_only(ran) as ledger:
+        for number in versions(ledger):
+            answers = ledger.answers(RoundId(1, number)).values()
+            late = [number - answer.began for answer in answers if answer.began is not None]
+            summary = ledger.summary(RoundId(1, number))
+            assert (summary["stale"], summary["staleness"]) == (len(late), sum(late) / 2)
+            assert ("held_loss" in summary) == (not late), number
