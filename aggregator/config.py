@@ -8,6 +8,7 @@ from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
 from aggregator.core.shared_entries import shared_by
+from aggregator.core.stale_parts import unfit_for_stale
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
@@ -99,7 +100,11 @@ class FederationSettings(FileSettings):
         network = self.task().network
         if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
-        shared_by(self.parts().personal, network)  # raises a ValueError if the network cannot be divided so
+        personal = self.parts().personal
+        shared = shared_by(personal, network)  # raises a ValueError if the network cannot be divided so
+        stale = rounds.staleness is not None
+        if stale and (fault := unfit_for_stale(self.parts(), part=shared is not None)) is not None:
+            raise ValueError(fault)
         return self
 
     def parts(self) -> Parts:

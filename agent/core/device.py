@@ -65,6 +65,8 @@ class Reporting:
     """When to send them, in monotonic seconds."""
     tries: int = 0
     """How often they were sent again."""
+    held: bool = False
+    """Whether the aggregator has asked to send them later."""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class SaveUpdate:
     """The algorithm's new state, which waits for the verdict on the update."""
     personal: PersonalState | None = None
     """What the device keeps of its own models from now on, whatever the verdict; None: what it has."""
+    round: RoundId | None = None
+    """The round that the update was made for, if it is an older one than that of the attempt."""
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ class EffectRunner:
                 self._memory.save_signers(signers, seen)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-            case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal):
-                self._memory.save_update(attempt, digest, payload, snapshot, pending, personal)
+            case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal, older):
+                self._memory.save_update(attempt, digest, payload, snapshot, pending, personal, older)
                 self._outbox.put(payload)
                 if personal is not None:
                     self._models.keep_personal(personal)

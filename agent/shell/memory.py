@@ -98,11 +98,12 @@ class Memory:
         snapshot: tuple[str, Snapshot] | None = None,
         pending: AlgorithmState | None = None,
         personal: PersonalState | None = None,
+        older: RoundId | None = None,
     ) -> None:
         """Save an update instead of the former one, and its attempt as the newest seen.
 
         Args:
-            attempt: the attempt that the update answers.
+            attempt: the newest attempt seen, which the update answers.
             digest: SHA-256 of the payload.
             payload: the packed update.
             snapshot: the source of a survey, and its snapshot, which is saved too.
@@ -110,11 +111,12 @@ class Memory:
                 for the verdict on the former update is dropped.
             personal: what the device keeps of its own models from now on, whatever the verdict; None: what it
                 has.
+            older: the round that the update was made for, if it is not that of the attempt.
         """
-        round_id = attempt.round
+        round_id = older or attempt.round
         with transaction(self._db, self._path):
             self._keep_pending(digest, pending)
-            self._db.execute(_SAVE_SEEN, (*round_id, attempt.number, proof_of_seen(attempt)))
+            self._db.execute(_SAVE_SEEN, (*attempt.round, attempt.number, proof_of_seen(attempt)))
             self._db.execute(
                 # Not REPLACE: an update in place of the same size writes into the old pages and no others.
                 "INSERT INTO outbox VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.aggregation.staleness import discounted
 from aggregator.aggregation.updates import RoundUpdates, Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
@@ -247,7 +248,9 @@ def _of(
     samples = tuple(updates.answers[device].samples for device in sizes)
     norms, steps = tuple(size.norm for size in sizes.values()), tuple(size.steps for size in sizes.values())
     found = bounds(norms, samples, factors, whole)
-    counted = zip(found.scales, found.weights, bounded_steps(steps, factors), strict=True)
+    behind = [updates.round.round - (updates.answers[d].began or updates.round.round) for d in sizes]
+    weights = discounted(found.weights, behind)
+    counted = zip(found.scales, weights, bounded_steps(steps, factors), strict=True)
     counts = dict(zip(sizes, counted, strict=True))
     bounded, who = Bounded(updates, base, counts, name), f"the rule {rule.version}"
     try:

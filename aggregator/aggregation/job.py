@@ -51,6 +51,8 @@ class ClosingJob:
     """Of a survey: the devices because of which inputs are float32, whatever the columns are."""
     participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
     """The participation when closing began, for the log and the summary."""
+    behind: int = 0
+    """How many rounds before this one the base of an update may lie further back than the model."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 

@@ -42,6 +42,7 @@ def job_of(state: "Federation") -> ClosingJob:
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
         parts=state.parts,
         listed=None if state.roster is None else len(state.roster),
+        behind=state.rules.max_staleness or 0,
         **phase_of(state.kind).job(state),
     )
 
@@ -98,7 +99,8 @@ def save(
     )
     server_state.save(ledger, round_id, job.parts.server, computed.state)
     progress = progress or Progress()
-    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, _best(ledger, round_id, progress))
+    best = _best(ledger, round_id, progress)
+    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best, job.behind)
     for level, line in computed.before:
         log.log(level, "%s", line)
     said = round_log.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)

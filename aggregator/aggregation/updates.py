@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.aggregation.models import vector_of
+from aggregator.aggregation.staleness import moved
 from aggregator.core.parts import blaming, failed, require_vector
 from aggregator.core.shared_entries import completed, sent_entries
 from aggregator.core.verdicts import Verdict
@@ -18,7 +20,7 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import messages
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
-from fedge.errors import DamagedState, ProtocolError
+from fedge.errors import DamagedState, DataError, ProtocolError
 from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -138,7 +140,12 @@ class Updates(RoundUpdates):
         self.answers = admitted(ledger, round_id, without)
 
     def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":
-        """As `RoundUpdates.sent`."""
+        """As `RoundUpdates.sent`.
+
+        Raises:
+            DamagedState, PartError: as `RoundUpdates.sent`.
+            DataError: the model from which a stale update began is no longer kept.
+        """
         for device, answer in self.answers.items():
             if device in without:
                 continue
@@ -150,10 +157,29 @@ class Updates(RoundUpdates):
             if body is None:
                 raise damaged(device, f"found an update without {name!r} for round {self.round}")
             codec, vector = self._decoded(device, update.codec, body)
-            if name == WEIGHTS:
-                yield Sent(device, update.steps, completed(self._shared, codec, vector, self._base))
+            if name != WEIGHTS:
+                found: Vector = vector
+            elif answer.began is None or codec.encodes == "change":
+                found = completed(self._shared, codec, vector, self._base)
             else:
-                yield Sent(device, update.steps, vector)
+                before = self._before(device, answer.began, update.base)
+                if self._base is None:
+                    raise ValueError("a stale update needs the weights of the newest model")
+                found = moved(self._base, completed(self._shared, codec, vector, before), before)
+            yield Sent(device, update.steps, found)
+
+    def _before(self, device: str, number: int, digest: bytes) -> NDArray[np.float32]:
+        """The weights of shape (p,) from which an update for the older round of this number began."""
+        before = self.round._replace(round=number - 1)
+        kept = self._ledger.model_of(before)
+        if kept is None:
+            raise DataError(
+                f"the model of round {before}, from which {device} began, is no longer kept ([state] "
+                "keep_rounds and keep_bytes)"
+            )
+        if kept != digest:
+            raise damaged(device, f"found an update from another base than the model of round {before}")
+        return vector_of(self._ledger, digest, self.size)
 
     def clusters(self) -> dict[str, int]:
         """The shared model that each device trained, by its number.

@@ -8,7 +8,7 @@ from aggregator.core.latest import latest
 from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
-from fedge.wire.capabilities import BASE, lacking, required, told
+from fedge.wire.capabilities import BASE, BUFFERED, lacking, required, told
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 
@@ -23,12 +23,14 @@ def requirements(state: Federation, kind: str | None = None) -> frozenset[str]:
         state: the state, with the plan and the task.
         kind: the name of the round's phase; None: that of the open round.
     """
-    return _requirements(kind or state.kind, state.plan, state.task_message)
+    buffered = state.rules.max_staleness is not None
+    return _requirements(kind or state.kind, state.plan, state.task_message, buffered)
 
 
 @latest
-def _requirements(kind: str, plan: Plan, task: Task) -> frozenset[str]:
-    return required(kind, plan_to_tell(kind, plan), task.network, task.rules)
+def _requirements(kind: str, plan: Plan, task: Task, buffered: bool) -> frozenset[str]:
+    found = required(kind, plan_to_tell(kind, plan), task.network, task.rules)
+    return found | {BUFFERED} if buffered and phase_of(kind).trains else found
 
 
 def plan_to_tell(kind: str, plan: Plan) -> Plan | None:

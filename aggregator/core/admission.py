@@ -57,6 +57,9 @@ class Terms:
     """The largest ‖w - start‖; None: no bound."""
     longest: Mapping[str, float] = field(default_factory=dict)
     """The largest length of each further vector; a vector that is missing here has no bound."""
+    made_for: int | None = None
+    """The number of the older round that this update may be made for, whose base `base` and `start` are;
+    None: only updates for the open round are admitted."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def _wrong_round(terms: Terms, message: Update | Survey) -> Rejection | None:
         return Rejection(
             Reason.OTHER_GENERATION, f"generation {found.generation}, ours is {terms.round.generation}"
         )
-    if found.round < terms.round.round:
+    if found.round < terms.round.round and found.round != terms.made_for:
         return Rejection(Reason.STALE_ROUND, f"round {found} is closed; {terms.round} is open")
     if found.round > terms.round.round:
         return Rejection(Reason.FUTURE_ROUND, f"round {found} is not open yet; {terms.round} is")

@@ -107,6 +107,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         seconds_left=left_s,
         requires=tuple(sorted(requirements(state, kind))),
         max_samples=state.max_samples,
+        max_staleness=state.rules.max_staleness if phase_of(kind).trains and not done else None,
     )
     return [do.PublishManifest(manifest)]
 

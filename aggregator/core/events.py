@@ -84,6 +84,9 @@ class UpdateRead:
     message: Update | Survey | Rejection
     remembered: bool = True
     """Whether the ledger still holds the verdicts of the round that it names, or the round is not closed."""
+    start: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The weights of shape (p,) that an update of an older version began from; None: it is of the open round,
+    or that version is not one of those from which updates are admitted."""
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ class Federation:
     answers: PerDevice[Verdict] = field(default_factory=PerDevice)
     admitted: int = 0
     """The number of admitted updates among the answers."""
+    earlier: tuple[tuple[int, bytes], ...] = ()
+    """With the schedule `buffered`: the numbers of the training rounds before the open one from which updates
+    are admitted, each with the digest of the model that it began with (`aggregator.core.buffering`)."""
+    begun: PerDevice[int] = field(default_factory=PerDevice)
+    """With the schedule `buffered`: the newest round for which each device has an answer."""
     insufficient: frozenset[str] = frozenset()
     """The devices whose admitted updates did not make a model: more are needed."""
     untried: int = 0

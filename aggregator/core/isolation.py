@@ -56,12 +56,15 @@ def _release(state: Federation) -> Step:
     if state.stage is Stage.DONE:
         return state, []
     effects: list[do.Effect] = []
-    answers, turned_away = state.answers, state.turned_away
+    answers, turned_away, begun = state.answers, state.turned_away, state.begun
     for device, answer in state.answers.items():
         if answer.reason is Reason.QUARANTINED and device not in state.quarantined:
             answers, turned_away = answers.drop(device), turned_away.put(device)
+            if device in begun:
+                made_for = state.round.round if answer.began is None else answer.began
+                begun = begun.put(device, made_for - 1)
             effects.append(do.DropAnswer(state.round, device, answer.digest))
-    return replace(state, answers=answers, turned_away=turned_away), effects
+    return replace(state, answers=answers, turned_away=turned_away, begun=begun), effects
 
 
 def isolate(state: Federation) -> Step:
@@ -80,7 +83,13 @@ def isolate(state: Federation) -> Step:
     for device in counted if state.stage is not Stage.DONE else ():
         before = answers[device]
         answer = Verdict(
-            before.digest, "refused", Reason.QUARANTINED, SET_ASIDE, before.samples, before.metrics
+            before.digest,
+            "refused",
+            Reason.QUARANTINED,
+            SET_ASIDE,
+            before.samples,
+            before.metrics,
+            before.began,
         )
         state = state.answered(device, answer)
         effects += [

@@ -37,9 +37,9 @@ def unfit_change(before: Parts, now: Parts) -> str | None:
             "`fedge-aggregator new-generation`"
         )
     changed = [] if _same(LOCAL, before.local, now.local) else [f"local = {_told(before.local)}"]
-    if _keeps_in_step(before.local) and not _same(CODECS, before.codec, now.codec):
+    if keeps_in_step(before.local) and not _same(CODECS, before.codec, now.codec):
         changed.append(f"codec = {_told(before.codec)}")
-    tied = [each.name for each in (before.local, now.local) if _keeps_in_step(each) or _rules(each)]
+    tied = [each.name for each in (before.local, now.local) if keeps_in_step(each) or only_rules(each)]
     if not changed or not tied:
         return None
     return (
@@ -49,7 +49,7 @@ def unfit_change(before: Parts, now: Parts) -> str | None:
     )
 
 
-def _keeps_in_step(local: Part) -> bool:
+def keeps_in_step(local: Part) -> bool:
     """Whether the devices' state belongs to something that the server keeps."""
     entry = LOCAL.entries().get(local.name)
     if entry is None:
@@ -58,7 +58,7 @@ def _keeps_in_step(local: Part) -> bool:
     return bool(made.init(1)) and (bool(made.receives) or any(need.kind == "server" for need in entry.needs))
 
 
-def _rules(local: Part) -> tuple[str, ...]:
+def only_rules(local: Part) -> tuple[str, ...]:
     """The only rules that can read what it sends as `weights`; (): the usual ones can."""
     entry = LOCAL.entries().get(local.name)
     needs = entry.needs if entry is not None else ()

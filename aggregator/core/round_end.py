@@ -9,11 +9,13 @@ from aggregator.core import patience, round_log
 from aggregator.core.ability import may_count
 from aggregator.core.announcement import blobs_of
 from aggregator.core.attempts import again, draw
+from aggregator.core.buffering import earlier_after, is_buffered
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
+from fedge.wire.frames import Partial
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.reasons import Reason
 
@@ -27,7 +29,9 @@ def close_if_due(state: Federation, now_s: float) -> Step:
         return state, []
     rules, admitted = state.rules, state.admitted
     late = state.elapsed(now_s) >= rules.deadline_s
-    reached = rules.target is not None and admitted >= rules.target
+    # Of buffered rounds only a version closes at its target: a survey is to be of the whole fleet.
+    has_target = rules.target is not None and (rules.max_staleness is None or is_buffered(state))
+    reached = has_target and rules.target is not None and admitted >= rules.target
     if admitted >= updates_needed(state) and (reached or late or not state.awaited):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
@@ -43,9 +47,10 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
     """Open the next round after the model is saved, or end."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
-    effects: list[do.Effect] = [
-        do.DropSpool(device, partial.id) for device, partial in state.partials.items()
-    ]
+    # A buffered update that is on its way counts in the next version, so its frames stay.
+    partials, spooled = (state.partials, state.spooled) if is_buffered(state) else (PerDevice[Partial](), 0)
+    dropped = [] if partials else state.partials.items()
+    effects: list[do.Effect] = [do.DropSpool(device, partial.id) for device, partial in dropped]
     count = state.admitted
     state = replace(
         state,
@@ -63,8 +68,9 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         untried=0,
         since_s=None,
         published=False,
-        partials=PerDevice(),
-        spooled=0,
+        partials=partials,
+        spooled=spooled,
+        earlier=earlier_after(state),
         awaited=Devices(),
         asked=Devices(),
         failing=Devices(),

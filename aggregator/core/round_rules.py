@@ -21,3 +21,6 @@ class RoundRules:
     """The largest difference that counts in full, in median differences of its round; 0: no bound."""
     max_weight: float = 10.0
     """The largest n_k that counts, in median n_k of its round; 0: no bound."""
+    max_staleness: int | None = None
+    """With the schedule `buffered`: how many versions back the base of an update may be; None: only updates
+    from the newest model count."""

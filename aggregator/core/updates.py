@@ -5,6 +5,7 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
+from aggregator.core.buffering import base_of, is_buffered
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
 from aggregator.core.shared_entries import shared_by
@@ -26,15 +27,23 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     if device in state.quarantined:
         state, more = turn_away(state, device, digest)
         return state, dropped + more
-    if (
-        state.stage is Stage.CLOSING
-    ):  # too late for this model; but if closing fails, the round needs more updates
+    buffered = is_buffered(state)
+    # While the round closes, the update is too late for this model; but if closing fails, the round needs
+    # more updates. And one update of a device counts in a buffer; the next one counts in the next version.
+    if state.stage is Stage.CLOSING or (buffered and device in state.answers):
         receipt = receipt_of(state, digest, "retry", after_s=BUSY_RETRY_S)
         return state, [*dropped, do.SendReceipt(device, receipt)]
     if state.stage is Stage.DONE or device in state.answers:
         state, more = refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closed")
         return state, dropped + more
-    verdict = admit(terms_of(state), device, message)
+    number = round_of(message).round
+    ours = round_of(message).generation == state.round.generation
+    if buffered and ours and number <= state.begun.get(device, -1):
+        detail = f"one update of a device counts for each version, and that for round {number} is answered"
+        state, more = refuse(state, device, digest, Reason.ALREADY_ANSWERED, detail)
+        return state, dropped + more
+    terms = _stale_terms(state, event) or terms_of(state)
+    verdict = admit(terms, device, message)
     if not isinstance(verdict, Admitted):
         if verdict.reason is Reason.STALE_ROUND and not event.remembered:
             detail = f"round {round_of(message)} is no longer kept, so it is unknown whether it counted"
@@ -43,20 +52,30 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         # device that is not chosen was asked by another aggregator with this history, or before this ledger
         # was restored: a later attempt may ask it for this very update.
         no_answer = verdict.reason in (Reason.WRONG_BASE, Reason.NOT_CHOSEN)
-        in_round = round_of(message) == state.round and message.device == device and not no_answer
+        made_for = state.round.round if terms.made_for is None else terms.made_for
+        asked_for = round_of(message) == state.round._replace(round=made_for)
+        in_round = asked_for and message.device == device and not no_answer
         state, more = refuse(state, device, digest, verdict.reason, verdict.detail)
         if in_round:  # it is the device's one answer in this round; if sent again it gets the same verdict
-            answer = Verdict(digest, "refused", verdict.reason, verdict.detail)
-            state = state.answered(device, answer)
+            answer = Verdict(digest, "refused", verdict.reason, verdict.detail, began=terms.made_for)
+            state = _answered(state, device, answer, number)
             more = [do.SaveAnswer(state.round, device, answer), *more]
         return state, [*dropped, *more]
-    answer = Verdict(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
-    state, said = _unseen(state.answered(device, answer), device, answer.metrics)
+    answer = Verdict(
+        digest, "admitted", samples=verdict.samples, metrics=verdict.figures, began=terms.made_for
+    )
+    state, said = _unseen(_answered(state, device, answer, number), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),
         do.SendReceipt(device, receipt_of(state, digest, "admitted")),
         *said,
     ]
+
+
+def _answered(state: Federation, device: str, answer: Verdict, number: int) -> Federation:
+    """The state with the verdict on a device's update, which was made for the round of this number."""
+    state = state.answered(device, answer)
+    return replace(state, begun=state.begun.put(device, number)) if is_buffered(state) else state
 
 
 def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
@@ -72,6 +91,17 @@ def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
     )
     state = replace(state, unseen=state.unseen.put(device))
     return state, [do.Log("warning", said, device, "held_unseen")]
+
+
+def _stale_terms(state: Federation, event: on.UpdateRead) -> Terms | None:
+    """The terms for an update that was made for an older round; None: it does not count for one."""
+    if isinstance(event.message, Rejection) or event.start is None:
+        return None
+    older = round_of(event.message)
+    digest = base_of(state, older.round)
+    if digest is None or older >= state.round or older.generation != state.round.generation:
+        return None
+    return replace(terms_of(state), base=digest, start=event.start, made_for=older.round)
 
 
 def terms_of(state: Federation) -> Terms:

@@ -18,6 +18,9 @@ class Verdict:
     detail: str = ""
     samples: int = 0
     metrics: Metrics = field(default_factory=dict)
+    began: int | None = None
+    """The number of the older round that the update was made for, so that its base is the model before that
+    round; None: it was made for the round in which it is answered."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ CREATE TABLE states (
     digest BLOB NOT NULL, PRIMARY KEY (generation, round)
 )
 """,
+    "ALTER TABLE answers ADD COLUMN began INTEGER",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -99,6 +100,8 @@ TELLS_USES = 10
 """The first layout that stores which model a device predicts with, if it is not the newest that it holds."""
 NAMES_PARTS = 11
 """The first layout whose rounds name the parts of their algorithm, and with states of server optimizers."""
+TELLS_BEGINNINGS = 12
+"""The first layout that stores for which older round an update was made."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

@@ -7,6 +7,11 @@ from pydantic import Field, field_validator, model_validator
 from aggregator.schedules.schedule import SCHEDULES
 from fedge.service.settings import Section, number_of
 
+BUFFERED = "buffered"
+"""The schedule that admits updates from older models."""
+MAX_STALENESS = 10
+"""The default of `max_staleness`."""
+
 
 class RoundsSection(Section):
     """`[rounds]`: who takes part, and when a round closes."""
@@ -34,6 +39,9 @@ class RoundsSection(Section):
 
     schedule: str = "rounds"
     """When rounds open and close: the name of a file in `aggregator/schedules`."""
+    max_staleness: int | None = Field(default=None, ge=1, le=1_000)
+    """With schedule `buffered`: how many versions back the base of an update may be; an older update is
+    refused. Default: 10."""
 
     @field_validator("schedule")
     @classmethod
@@ -72,3 +80,32 @@ class RoundsSection(Section):
         elif self.target is not None and self.target < self.quorum:
             raise ValueError(f"target: must be at least the quorum of {self.quorum}, got {self.target}")
         return self
+
+    @model_validator(mode="after")
+    def _fits_the_schedule(self) -> Self:
+        if self.schedule != BUFFERED:
+            if self.max_staleness is not None:
+                raise ValueError(
+                    f'max_staleness: has no meaning with schedule = "{self.schedule}", because each update '
+                    "of a round begins from the newest model; leave it out, or set schedule = "
+                    f'"{BUFFERED}"'
+                )
+            return self
+        if self.target is None:
+            raise ValueError(
+                f'target: schedule = "{BUFFERED}" needs it: the number of updates that make a version; set '
+                'for example a tenth of the devices, or set schedule = "rounds"'
+            )
+        if self.fraction < 1:
+            raise ValueError(
+                f'fraction: with schedule = "{BUFFERED}" every device takes part, got {self.fraction:g}; '
+                'leave it out, or set schedule = "rounds"'
+            )
+        return self
+
+    @property
+    def staleness(self) -> int | None:
+        """How many versions back the base of an update may be; None: only the newest model counts."""
+        if self.schedule != BUFFERED:
+            return None
+        return MAX_STALENESS if self.max_staleness is None else self.max_staleness

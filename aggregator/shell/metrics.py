@@ -68,6 +68,10 @@ BROUGHT = {
         "fedge_weight_change_ratio",
         "How much the last round changed the weights: |w' - w| / |w|.",
     ),
+    "staleness": (
+        "fedge_staleness_rounds",
+        "With buffered rounds: how many rounds back the last round's updates began, in the mean.",
+    ),
 }
 """The figures of a round's summary that are shown, with their names and descriptions."""
 

@@ -5,8 +5,10 @@ import logging
 import time
 from collections.abc import Callable
 
+from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.updates import read_update
 from aggregator.core import events as on
+from aggregator.core.buffering import base_of
 from aggregator.core.events import Event
 from aggregator.core.federation import Federation
 from aggregator.core.verdicts import KeptVerdict
@@ -20,6 +22,7 @@ from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
+from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection
 from fedge.wire.topics import Address, Topics
 
@@ -68,7 +71,12 @@ class Reception:
         except ProtocolError as error:
             message = Rejection(error.reason, str(error))
         remembered = isinstance(message, Rejection) or self._remembers(state, round_of(message))
-        return on.UpdateRead(now_s, device, digest, message, remembered)
+        start = None
+        if isinstance(message, Update) and round_of(message) < state.round:
+            base = base_of(state, message.round)
+            if base is not None and message.generation == state.round.generation:
+                start = vector_of(self._ledger, base, state.weights)
+        return on.UpdateRead(now_s, device, digest, message, remembered, start)
 
     def report(self, state: Federation, level: int, device: str, cause: str, text: str) -> None:
         """Log what a device causes, within the allowance of that device."""

@@ -81,6 +81,7 @@ def load_state(
             rules.max_norm,
             rules.clip_norm,
             rules.max_weight,
+            rules.staleness,
         ),
         stopping=stopping,
         plan=settings.first_plan(),
@@ -109,6 +110,8 @@ def load_state(
         quorum=saved.quorum if saved else None,
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
         answers=PerDevice(answers),
+        earlier=_earlier(ledger, round_id, rules.staleness),
+        begun=PerDevice({} if rules.staleness is None else ledger.newest_begun(meta.generation)),
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
         partials=PerDevice(partials),
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
@@ -121,6 +124,18 @@ def load_state(
         abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
         progress=progress,
     )
+
+
+def _earlier(ledger: LedgerReader, round_id: RoundId, staleness: int | None) -> tuple[tuple[int, bytes], ...]:
+    """Return the training rounds before the open one whose base updates may have, with that base."""
+    if staleness is None:
+        return ()
+    found = []
+    for number in range(max(1, round_id.round - staleness), round_id.round):
+        base = ledger.model_of(round_id._replace(round=number - 1))
+        if base is not None and not ledger.only_measured(round_id._replace(round=number)):
+            found.append((number, base))
+    return tuple(found)
 
 
 def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:

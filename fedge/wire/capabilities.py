@@ -15,6 +15,7 @@ takes part in a round that it only half understands.
 | `plan:NAME` | a field of the plan (`fedge.algorithms.plan`) that came after 0.2.0 |
 | `data:NAME` | a rule for reading data (`fedge.data.rules`) that the task proposes and requires to be known |
 | `state:NAME` | a state of the round |
+| `schedule:NAME` | what a schedule other than one round after the other asks of devices |
 | `task:unreadable`, `model:unreadable` | what was announced cannot be read |
 """
 
@@ -33,6 +34,8 @@ from fedge.wire.messages.task import Task
 
 PHASE_NAMES = ("survey", "train", "evaluate")
 STATES = ("open", "done")
+BUFFERED = "schedule:buffered"
+"""A device goes on with its work when a newer round is announced."""
 
 OF_MODEL = frozenset({"layer", "loss", "network"})
 """The registries that a model depends on: a device that knows all its names in these can predict with it."""
@@ -60,6 +63,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
     """As `can`, made once for these parts: it is asked of each task and each model."""
     return frozenset(
         {
+            BUFFERED,
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
@@ -91,6 +95,7 @@ def of_manifest(manifest: Manifest) -> frozenset[str]:
             *(manifest.requires or ()),
             f"phase:{manifest.kind}",
             *(() if manifest.state in STATES else (f"state:{manifest.state}",)),
+            *(() if manifest.max_staleness is None else (BUFFERED,)),
             *(_of_plan(manifest.plan) if manifest.plan is not None else ()),
         }
     )
@@ -121,9 +126,9 @@ def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
 
     Such a device does not read what a manifest requires. But it refuses a manifest of another kind or state,
     and a network with a layer, or a field of one, that it does not know. Rules for data are proposals, which
-    an owner may have set otherwise.
+    an owner may have set otherwise. A schedule says when updates are sent, and not how they are made.
     """
-    refused = ("layer", "data", "phase", "state")
+    refused = ("layer", "data", "phase", "state", "schedule")
     return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in refused)
 
 

@@ -83,7 +83,8 @@ An algorithm is a composition of parts, each of which is one file with its paper
 * The **codec** writes the vectors that a device sends as bytes.
 * The **rule** makes one vector of the updates that were admitted, for example their mean.
 * The **server optimizer** makes the next model of the present one and the rule's vector.
-* The **schedule** says when rounds open and close.
+* The **schedule** says when rounds open and close: `rounds`, one after the other, or `buffered`, without
+  waiting for slow devices ([buffered.md](buffered.md)).
 
 The default is FedAvg. These lines of `federation.toml` say the same as leaving them out:
 

@@ -1,6 +1,6 @@
 """The engine `cores`: production's cores, messages and ledger; network, clocks and threads are simulated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.config import AgentSettings
 from agent.settings.sources import DEFAULT_SOURCE
@@ -33,7 +33,10 @@ SETTLE_S = 60.0
 
 
 def run(
-    federation: FederationSettings, devices: Sequence[tuple[AgentSettings, Source]], course: Course
+    federation: FederationSettings,
+    devices: Sequence[tuple[AgentSettings, Source]],
+    course: Course,
+    seconds: Mapping[str, float] | None = None,
 ) -> Result:
     """Run a federation on virtual programs.
 
@@ -41,12 +44,17 @@ def run(
         federation: its settings.
         devices: settings and source of each.
         course: measures and tells of the rounds.
+        seconds: how long each device trains in a round, in virtual seconds, by its name; default: no time.
 
     Raises:
         FedgeError: a round cannot close.
     """
     stage = Stage.new(federation.federation.seed)
-    fleet = [Device(stage, settings, {DEFAULT_SOURCE: source}) for settings, source in devices]
+    known = seconds or {}
+    fleet = [
+        Device(stage, settings, {DEFAULT_SOURCE: source}, known.get(settings.device, 0.0))
+        for settings, source in devices
+    ]
     aggregator = Aggregator(stage, federation)
     try:
         for program in (aggregator, *fleet):

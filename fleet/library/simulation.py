@@ -40,6 +40,7 @@ def simulate(
     holdout: float = 0.2,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     folder: Path | str | None = None,
+    seconds: Mapping[str, float] | None = None,
     engine: Engine = "cores",
     workers: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -48,9 +49,9 @@ def simulate(
 ) -> Result:
     """Run a federation in this process.
 
-    Each round waits for all devices that are chosen, so the result is a function of the arguments, to the
-    bit. Both engines give the same model, curve and history; only what a clock or the wire's messages say
-    differs: `seconds` of a round, and its `bytes_up` and `bytes_down`.
+    Each round waits for all devices that are chosen, unless `settings` say otherwise. The result is a
+    function of the arguments, to the bit. Both engines give the same model, curve and history; only what a
+    clock or the wire's messages say differs: `seconds` of a round, and its `bytes_up` and `bytes_down`.
 
     Args:
         task: the network, and the names of features and outputs; the survey adds the layers that standardize.
@@ -62,6 +63,8 @@ def simulate(
         seed: fixes the first weights and the order of samples.
         holdout: the share of each recording that is kept for evaluation: its last rows.
         settings: other tables of `federation.toml`, as in `{"rounds": {"fraction": 0.5, "target": 4}}`.
+        seconds: how long each device trains in a round, in virtual seconds; a device that is missing here
+            trains at once. What a round lasts is `seconds` in its summary. Only with the engine `cores`.
         folder: a new folder, which keeps the ledger in `state`, for `read_rounds`, and each device's model in
             `devices/NAME`, for `load_model`; None: both are deleted. Only with the engine `cores`.
         engine: `cores`, production's state machines, messages and ledger; or `fast`, only the functions that
@@ -88,7 +91,7 @@ def simulate(
         if not isinstance(given, kind):
             wanted = getattr(kind, "__name__", kind)
             raise ConfigError(f"simulate: {what} is of {type(given).__name__}, expected {wanted}")
-    _check(engine, workers, folder)
+    _check(engine, workers, folder, seconds)
     chosen = algorithm if algorithm is not None else Algorithm()
     sources = {name: source_of(name, data) for name, data in devices.items()}
     with held_back(), registered(*chosen.entries()), _folder(folder) as home:
@@ -102,10 +105,10 @@ def simulate(
         fleet = [(agent_settings(name, holdout, home), source) for name, source in sources.items()]
         if engine == "fast":
             return fast.run(federation, fleet, chosen, workers, course, home)
-        return cores.run(federation, fleet, course)
+        return cores.run(federation, fleet, course, seconds)
 
 
-def _check(engine: object, workers: int | None, folder: object) -> None:
+def _check(engine: object, workers: int | None, folder: object, seconds: object) -> None:
     if engine not in get_args(Engine):
         raise ConfigError(f"simulate: engine is {engine!r}, expected one of {', '.join(get_args(Engine))}")
     if workers is not None and workers < 1:
@@ -114,6 +117,8 @@ def _check(engine: object, workers: int | None, folder: object) -> None:
         raise ConfigError("simulate: the engine cores has no workers: set engine='fast', or no workers")
     if engine == "fast" and folder is not None:
         raise ConfigError("simulate: the engine fast keeps no folder: set engine='cores', or no folder")
+    if engine == "fast" and seconds is not None:
+        raise ConfigError("simulate: the engine fast has no clock: set engine='cores', or no seconds")
 
 
 @contextmanager

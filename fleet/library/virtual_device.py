@@ -20,15 +20,19 @@ from fleet.simulator.link import VirtualLink
 class _InlineWorker(Worker):
     """A worker without a thread: an assignment is the clock's next action."""
 
-    def __init__(self, program: Program, settings: AgentSettings, sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self, program: Program, settings: AgentSettings, sources: Mapping[str, Source], seconds: float
+    ) -> None:
         super().__init__(settings, sources, program.post)
+        self._seconds = seconds
         self.failed: Failed | None = None
         self._program = program
 
     def start(self, assignment: Assignment) -> None:
         """As `Worker.start`."""
         self._current = assignment
-        self._program.stage.clock.after(0.0, lambda: self._finish(assignment))
+        seconds = self._seconds if assignment.manifest.kind == "train" else 0.0
+        self._program.stage.clock.after(seconds, lambda: self._finish(assignment))
 
     def _finish(self, assignment: Assignment) -> None:
         outcome = None if assignment.cancelled.is_set() else self.work(assignment)
@@ -47,15 +51,18 @@ class Device(Program):
         stage: what it shares with the other programs.
         settings: the device's settings.
         sources: the sources of its samples, by name.
+        seconds: how long it trains in a round, in virtual seconds.
     """
 
-    def __init__(self, stage: Stage, settings: AgentSettings, sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self, stage: Stage, settings: AgentSettings, sources: Mapping[str, Source], seconds: float = 0.0
+    ) -> None:
         super().__init__(stage)
         folder = settings.state.folder
         folder.mkdir(parents=True)
         self.name = settings.device
         self._memory = Memory(folder / memory_layout.FILE)
-        self._worker = _InlineWorker(self, settings, sources)
+        self._worker = _InlineWorker(self, settings, sources, seconds)
         self._link = VirtualLink(
             self.place(),
             f"{settings.federation}_{settings.device}",

@@ -56,6 +56,8 @@ class Book:
     """The distance by which the last round moved the model."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
+    versions: dict[tuple[str, RoundId], RoundId] = field(default_factory=dict)
+    """The round in which a device's update counts, by the device and the round that it was made for."""
     spooled: set[SpooledFrame] = field(default_factory=set)
     attempt: Attempt | None = None
     """The open attempt."""

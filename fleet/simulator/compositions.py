@@ -75,6 +75,11 @@ class Composition:
         """Whether server or devices add something up over rounds, so that one extreme value stays in it."""
         return self.stateful or self.server == "momentum"
 
+    @property
+    def fits_stale(self) -> bool:
+        """Whether it works with updates from older models (`aggregator.core.stale_parts`)."""
+        return self.local in ("sgd", "prox") and not self.uniform and self.clusters == 1
+
     def rate_of(self, number: int) -> float:
         """The learning rate of the training round with this number."""
         return max(self.rate * FLOOR, self.rate * self.rate_decay ** (number - 1))

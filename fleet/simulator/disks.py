@@ -124,9 +124,10 @@ class WatchedMemory(Memory):
         snapshot: tuple[str, Snapshot] | None = None,
         pending: AlgorithmState | None = None,
         personal: PersonalState | None = None,
+        older: RoundId | None = None,
     ) -> None:
         """As `Memory.save_update`."""
-        super().save_update(attempt, digest, payload, snapshot, pending, personal)
+        super().save_update(attempt, digest, payload, snapshot, pending, personal, older)
         self._oracle.states.saved(self._device, digest, pending)
         self._oracle.devices.saved(self._device, digest)
         self._oracle.devices.saw(self._disk, attempt.round)

@@ -11,7 +11,7 @@ from math import copysign, sqrt
 from fedge.wire.messages.update import Update
 from fleet.simulator import twins
 from fleet.simulator.compositions import Composition
-from fleet.simulator.twins import Counted, Numbers, single
+from fleet.simulator.twins import NONE_LATE, Counted, Late, Numbers, single
 
 ServerState = Mapping[str, Numbers]
 """The server optimizer's arrays by name; empty before the first round."""
@@ -37,6 +37,7 @@ def closed(
     model: Mapping[str, Numbers],
     state: ServerState,
     fleet: int,
+    late: Mapping[str, Late] = NONE_LATE,
     *,
     clips: bool = True,
 ) -> Closed:
@@ -48,10 +49,11 @@ def closed(
         model: the vectors that the round was announced with, by name.
         state: the server optimizer's.
         fleet: N, the number of devices of the fleet.
+        late: the updates from older models, by device.
         clips: whether updates that are far from their base are clipped.
     """
     base, share = model["weights"], len(updates) / fleet
-    parts = {"weights": twins.counted(updates, base, clips=clips)}
+    parts = {"weights": twins.counted(updates, base, late, clips=clips)}
     aggregate = combined(with_, parts["weights"], base)
     vectors = {}
     for name in with_.vectors:

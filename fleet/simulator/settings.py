@@ -3,6 +3,7 @@
 import random
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
@@ -14,7 +15,13 @@ NAME = "world"
 def federation_settings(wanted: Terms) -> FederationSettings:
     """The settings of the aggregators."""
     quorum = wanted.quorum if wanted.share is None else wanted.share
-    rounds = {"fraction": wanted.fraction, "quorum": quorum, "deadline_s": wanted.deadline_s}
+    rounds: dict[str, Any] = {
+        "fraction": wanted.fraction,
+        "quorum": quorum,
+        "deadline_s": wanted.deadline_s,
+    }
+    if wanted.staleness is not None:
+        rounds |= {"schedule": "buffered", "max_staleness": wanted.staleness}
     if wanted.target is not None:
         rounds["target"] = wanted.target
     if not wanted.clips:

@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedge.wire import frames
-from fleet.simulator.compositions import Composition, composition
+from fleet.simulator.compositions import FEDAVG, Composition, composition
 from fleet.simulator.trainers import Odd
 
 REAL_ONE_IN = 50
@@ -30,6 +30,8 @@ STATEFUL_ONE_IN = 5
 as a stateful algorithm would."""
 LYING_ONE_IN = 7
 """One world in this many has a member that lies in each round."""
+BUFFERED_ONE_IN = 11
+"""One world in this many counts updates from older models (schedule `buffered`)."""
 ACCURACY = 0.9
 """The accuracy at which learning ends; no honest stand-in reports as much."""
 
@@ -68,14 +70,19 @@ class Terms:
     """What is unusual about a device, by its number."""
     composition: Composition
     """What it learns with."""
+    staleness: int | None = None
+    """How many versions back the base of an update may be; None: one round comes after the other."""
 
 
 def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
     """Draw the terms of the world with this seed."""
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
+    buffered = seed % BUFFERED_ONE_IN == BUFFERED_ONE_IN - 1
     with_ = composition(seed)
-    return Terms(
+    if buffered and not with_.fits_stale:
+        with_ = FEDAVG
+    drawn = Terms(
         devices=devices,
         rounds=rounds,
         quorum=quorum,
@@ -96,3 +103,6 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         odd={number: _odd(what, with_) for number, what in ODD.get(seed % ODD_OF, {}).items()},
         composition=with_,
     )
+    if not buffered:
+        return drawn
+    return replace(drawn, fraction=1.0, target=target or quorum, staleness=1 + seed // BUFFERED_ONE_IN % 3)

@@ -4,7 +4,7 @@ It shares no code with production's rules: it uses lists of Python floats and ta
 Only the network's own computations come from `fedge.nn`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor, sqrt
@@ -41,6 +41,19 @@ class Counted:
     """As the device says, but at least 1."""
 
 
+@dataclass(frozen=True)
+class Late:
+    """How late an update is."""
+
+    staleness: int
+    """The number of versions since its base."""
+    base: Numbers
+    """The model that it began from."""
+
+
+NONE_LATE: Mapping[str, Late] = {}
+
+
 def length(base: Numbers, vector: Numbers) -> float:
     """The distance of two vectors of at most 16,384 entries; the squares are added pairwise by halves."""
     squares = [(w - b) * (w - b) for w, b in zip(vector, base, strict=True)]
@@ -71,6 +84,7 @@ def middle_of(norms: Sequence[float], samples: Sequence[int]) -> Middle:
 def counted(
     updates: Sequence[Update],
     base: Numbers,
+    late: Mapping[str, Late] = NONE_LATE,
     *,
     clips: bool = True,
     name: str = "weights",
@@ -78,9 +92,18 @@ def counted(
 ) -> list[Counted]:
     """Weigh and clip one vector of a round's updates, with bounds from their lower medians.
 
-    `whole`: the medians of the whole round, which bound updates of a cluster of fewer than `FEWEST`.
+    Args:
+        updates: those that count.
+        base: what they began from.
+        late: the updates from older models, by device. Each counts as a step from the newest model.
+        clips: whether updates that are far from their base are clipped.
+        name: of the vector.
+        whole: the medians of the whole round, which bound updates of a cluster of fewer than `FEWEST`.
     """
     vectors = [numbers(vector_of(update, name)) for update in updates]
+    for i, update in enumerate(updates):
+        if (behind := late.get(update.device)) is not None:
+            vectors[i] = [(w - was) + now for w, was, now in zip(vectors[i], behind.base, base, strict=True)]
     norms = [length(base, vector) for vector in vectors]
     among = middle_of(norms, [update.samples for update in updates])
     if whole is not None and len(updates) < FEWEST:
@@ -99,7 +122,15 @@ def counted(
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
         steps = max(1, update.steps)
         found.append(Counted(update.device, norm, weight, vector, min(most_steps, steps), steps))
-    return found
+    if not any(part.device in late for part in found):
+        return found
+    unit = 2 ** max(0, min(30, 53 - max(part.weight for part in found).bit_length()))
+    return [replace(part, weight=_discounted(part, unit, late.get(part.device))) for part in found]
+
+
+def _discounted(part: Counted, unit: int, late: Late | None) -> int:
+    """The weight n / √(1 + τ) in this unit, as a whole number."""
+    return max(1, part.weight * round(unit / sqrt(1 + (late.staleness if late is not None else 0))))
 
 
 def vector_of(update: Update, name: str) -> bytes:
@@ -128,13 +159,14 @@ def causes(
     updates: Sequence[Update],
     base: Numbers,
     usable: Usable,
+    late: Mapping[str, Late] = NONE_LATE,
     *,
     clips: bool = True,
     combined: Callable[[list[Counted]], Numbers] = mean,
     whole: Middle | None = None,
 ) -> set[str]:
     """The devices without which what the rule makes of these updates is usable; empty if it is with all."""
-    parts = counted(updates, base, clips=clips, whole=whole)
+    parts = counted(updates, base, late, clips=clips, whole=whole)
     if usable(combined(parts)):
         return set()
     found = {part.device for part in parts if not usable([single(w) for w in part.vector])}
@@ -144,7 +176,7 @@ def causes(
         found.add(others.pop().device)
     while others:
         left = [update for update in updates if update.device not in found]
-        if usable(combined(counted(left, base, clips=clips, whole=whole))):
+        if usable(combined(counted(left, base, late, clips=clips, whole=whole))):
             break
         found.add(others.pop().device)
     return found

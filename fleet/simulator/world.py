@@ -99,6 +99,7 @@ class World:
             Ending(self.terms.rounds, ACCURACY),
             clips=self.terms.clips,
             composition=self.terms.composition,
+            staleness=self.terms.staleness,
         )
         self.oracle.record.liars.add(LIAR)
         self._scene = Scene(self._clock, self._broker, self.oracle, TOPICS, self._rng, self._tell)

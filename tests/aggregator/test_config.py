@@ -254,6 +254,7 @@ def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture
         "clip_norm": 2.5,
         "max_weight": 10.0,
         "schedule": "rounds",
+        "max_staleness": None,
     }
     assert (understood["weights"], understood["devices"]) == (42, "any")
     assert understood["state"] == str(tmp_path / "state")

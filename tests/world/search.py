@@ -51,6 +51,7 @@ def traits(world: World) -> set[str]:
         "a slow device": max(terms.training_s) > 20.0,
         "fast devices": max(terms.training_s) <= 20.0,
         "a broker that forgets": any(f.kind == "broker crash" and f.amount >= 12 for f in world.schedule),
+        "a buffer": terms.staleness is not None,
         "a state": terms.stateful and not terms.real,
         "a composition": with_.drawn and not terms.real,
         "a server's state": with_.server not in ("average", "dyn"),

@@ -1,6 +1,7 @@
 """The programs with one deliberate mistake each: the world must find every one of them."""
 
 from tests.world import (
+    wrong_buffers,
     wrong_clusters,
     wrong_compositions,
     wrong_cores,
@@ -17,4 +18,5 @@ VARIANTS: Variants = {
     **wrong_memories.VARIANTS,
     **wrong_compositions.VARIANTS,
     **wrong_clusters.VARIANTS,
+    **wrong_buffers.VARIANTS,
 }

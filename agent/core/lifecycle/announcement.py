@@ -5,6 +5,7 @@ from dataclasses import replace
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.device import Asking, Device, Fetching, Idle, Reporting, Working
+from agent.core.lifecycle.buffering import go_on, goes_on
 from agent.core.lifecycle.conditions import with_readings
 from agent.core.lifecycle.decision import decide
 from agent.core.lifecycle.outcome import Step
@@ -61,9 +62,13 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
     same_round = same_round and same_work
     same_plan = current is not None and _asks(manifest) == _asks(current)
+    older_work = goes_on(state, manifest)
     state = replace(
         state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None, plan_changes=0
     )
+    if older_work:
+        state, more = go_on(state, now_s)
+        return state, effects + more
     match state.work:
         # This is another attempt of the round that the device works on. The work stays valid.
         case Fetching(to_work=True) | Working() if same_round and same_plan:

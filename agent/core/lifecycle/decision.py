@@ -5,6 +5,7 @@ from dataclasses import replace
 from agent.core import effects as do
 from agent.core.conditions import PASSING
 from agent.core.device import Device, Reporting
+from agent.core.lifecycle.buffering import may_count
 from agent.core.lifecycle.download import fetch, may_follow
 from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.report import REPORT_RETRY_S, ask, undecided
@@ -25,6 +26,9 @@ def decide(state: Device, now_s: float) -> Step:
     if manifest.state == "open":
         if _half_understood(state, manifest):
             state = replace(state, saved=None)
+        if state.saved is not None and state.saved.verdict is None and may_count(state.saved.round, manifest):
+            work = Reporting((0,), now_s + REPORT_RETRY_S)
+            return replace(state, work=work), [do.PublishUpdate(state.saved.digest, None)]
         if state.saved is not None and state.saved.round == announced:
             if state.saved.verdict is not None:
                 return _say_again(state, manifest, now_s)

@@ -34,9 +34,19 @@ def take_result(state: Device, event: on.Done) -> Step:
         work=Reporting((0,), event.now_s + REPORT_RETRY_S),
     )
     effects: list[do.Effect] = [
-        do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot, event.pending, event.personal),
+        do.SaveUpdate(
+            state.seen,
+            event.digest,
+            event.payload,
+            event.snapshot,
+            event.pending,
+            event.personal,
+            event.round if event.round != state.seen.round else None,
+        ),
         do.PublishUpdate(event.digest, None),
     ]
+    if state.lacks_model:  # a newer model was announced meanwhile
+        return state, effects
     state, keeping = keep(state, event.now_s)  # after the update, because other devices still train
     return state, effects + keeping
 
@@ -89,11 +99,11 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
             return state, []
         tries = state.work.tries
         if receipt.missing and receipt.after_s == 0:
-            work = replace(state.work, frames=(0,), due_s=event.now_s + REPORT_RETRY_S)
+            work = replace(state.work, frames=(0,), due_s=event.now_s + REPORT_RETRY_S, held=False)
             return replace(state, work=work), [publish_again(state, receipt.missing)]
         # Every device gets the same number of seconds, so jitter spreads the devices.
         wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + fraction(saved.digest, tries) / 2)
-        work = replace(state.work, frames=receipt.missing or (0,), due_s=event.now_s + wait_s)
+        work = replace(state.work, frames=receipt.missing or (0,), due_s=event.now_s + wait_s, held=True)
         return replace(state, work=work), []
     asked = isinstance(state.work, Reporting)
     if asked:

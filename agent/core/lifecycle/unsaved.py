@@ -30,9 +30,9 @@ def give_up(former: Device, state: Device, effect: do.Effect, error: str, now_s:
         case do.SaveSigners():
             # After a restart the device would believe the former key again. So it does not change the key.
             return former, on.SignersUnsaved()
-        case do.SaveUpdate(attempt=attempt):
+        case do.SaveUpdate(attempt=attempt, round=older):
             unsaved = public("the update cannot be written to this device's disk")
-            return state, on.Failed(attempt.round, Reason.FAILED, error, unsaved)
+            return state, on.Failed(older or attempt.round, Reason.FAILED, error, unsaved)
         case do.SaveVerdict() if former.saved is not None and former.saved.pending:
             # The next work would begin with the former state. So the device asks for the verdict again.
             return former, None

@@ -15,7 +15,7 @@ class AnswerChanges(Transactions):
     def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """Store a verdict; the first one stays, unless the device is set aside while the round is open."""
         self._run(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
             " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
             f" WHERE excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest AND NOT EXISTS"
             " (SELECT 1 FROM rounds WHERE (generation, round) = (excluded.generation, excluded.round)"
@@ -29,6 +29,7 @@ class AnswerChanges(Transactions):
             answer.detail,
             answer.samples,
             json.dumps(answer.metrics),
+            answer.began,
         )
         if answer.verdict == "admitted":
             self._run(

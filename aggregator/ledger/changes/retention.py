@@ -3,38 +3,47 @@
 from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
 
+FEWEST = 2
+"""The closed rounds that always stay: the newest and the one before."""
+
 
 class Retention(Transactions):
     """Removals of rounds that are no longer kept: frames, models and answers."""
 
-    def retain(self, newest: RoundId, rounds: int, size: int, best: RoundId | None = None) -> None:
+    def retain(
+        self, newest: RoundId, rounds: int, size: int, best: RoundId | None = None, behind: int = 0
+    ) -> None:
         """Free the data of old rounds: keep `rounds` closed ones, or fewer if they exceed `size` bytes.
 
         Rounds are counted over all generations, so that a new generation can be undone. These always stay:
         the newest round and the one before, the survey of the newest one's frozen layers, and the model of
         `best`. The file keeps its length, and freed space in it is used again.
+
+        If the base of an update may be that of one of `behind` rounds before, so many closed rounds more
+        stay, so that no update counts twice; and as many models before the oldest of them, so that each of
+        them can be computed again.
         """
         closed = [
             RoundId(*row)
             for row in self._all(
                 "SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL"
                 " ORDER BY generation DESC, round DESC LIMIT ?",
-                rounds,
+                max(rounds, FEWEST + behind),
             )
         ]
         survey = self.survey_of(newest.generation)
         while closed:
-            self.forget_rounds_before(closed.pop(), survey, best)
-            if len(closed) < 2 or self.bytes_held() <= size:
+            self.forget_rounds_before(closed.pop(), survey, best, behind)
+            if len(closed) < FEWEST + behind or self.bytes_held() <= size:
                 return
 
     def forget_rounds_before(
-        self, round_id: RoundId, survey: int | None = None, best: RoundId | None = None
+        self, round_id: RoundId, survey: int | None = None, best: RoundId | None = None, behind: int = 0
     ) -> None:
         """Free the data of older rounds, except the survey of this generation; their figures stay.
 
-        The model of the last of them stays too, because this round's updates began from it. So does that of
-        `best`.
+        The model of the last of them stays too, because this round's updates began from it; those of `behind`
+        more, from which older updates began; and that of `best`.
         """
         older = (
             "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
@@ -49,9 +58,11 @@ class Retention(Transactions):
             # By digest, because a round that only measured has closed with the model of the round before.
             f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # nosec B608 # texts of ours
             " (SELECT model FROM rounds WHERE model IS NOT NULL"
-            " AND (generation, round) IN ((?1, ?2 - 1), (?4, ?5)))",
+            " AND ((generation = ?1 AND round BETWEEN ?2 - 1 - ?6 AND ?2 - 1)"
+            " OR (generation, round) = (?4, ?5)))",
             *values,
             *(best or (0, 0)),
+            behind,
         )
         self._run(  # as with the models, the last one stays, because the next round began with it
             f"DELETE FROM states WHERE {older} AND (generation, round) != (?1, coalesce("  # nosec B608 # texts of ours

@@ -3,6 +3,7 @@
 import json
 
 from aggregator.core.verdicts import KeptVerdict, Verdict
+from aggregator.ledger.layout import TELLS_BEGINNINGS
 from aggregator.ledger.queries.access import Access
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -14,16 +15,23 @@ class AnswerQueries(Access):
     def answers(self, round_id: RoundId) -> dict[str, Verdict]:
         """The verdicts of a round, in the order of the sum: lane, then device."""
         rows = self._all(
-            "SELECT device, digest, verdict, reason, detail, samples, metrics FROM answers"
+            "SELECT device, digest, verdict, reason, detail, samples, metrics,"  # nosec B608 # texts of ours
+            f" {'began' if self._layout() >= TELLS_BEGINNINGS else 'NULL'} FROM answers"
             " WHERE generation = ? AND round = ? ORDER BY lane, device",
             *round_id,
         )
         with self._sound(f"the answers of round {round_id}"):
             return {
                 device: Verdict(
-                    digest, verdict, Reason(reason) if reason else None, detail, samples, json.loads(metrics)
+                    digest,
+                    verdict,
+                    Reason(reason) if reason else None,
+                    detail,
+                    samples,
+                    json.loads(metrics),
+                    began,
                 )
-                for device, digest, verdict, reason, detail, samples, metrics in rows
+                for device, digest, verdict, reason, detail, samples, metrics, began in rows
             }
 
     def verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
@@ -40,6 +48,17 @@ class AnswerQueries(Access):
         with self._sound(f"the verdict on an update of {device}"):
             answer = Verdict(digest, verdict, Reason(reason) if reason else None, detail, samples)
         return KeptVerdict(RoundId(generation, round_), answer)
+
+    def newest_begun(self, generation: int) -> dict[str, int]:
+        """The number of the newest round of training for which each device has an answer, as far as they are
+        kept."""
+        began = "began" if self._layout() >= TELLS_BEGINNINGS else "NULL"
+        rows = self._all(
+            f"SELECT device, max(coalesce({began}, round)) FROM answers"  # nosec B608 # texts of ours
+            " JOIN rounds USING (generation, round) WHERE generation = ? AND kind = 'train' GROUP BY device",
+            generation,
+        )
+        return dict(rows)
 
     def remembers(self, round_id: RoundId) -> bool:
         """Whether the verdicts of a round are stored: those of a closed round are, until it is freed."""

@@ -44,6 +44,9 @@ class Manifest(Message):
     max_samples: int | None = Field(default=None, ge=20, le=2**53)
     """The largest admitted n_k; a device with more rows trains on this many of the newest. None: not
     announced."""
+    max_staleness: Counter | None = None
+    """With buffered rounds: how many rounds back the one may be that an update was made for. A device goes on
+    with its work when the next round is announced. None: it drops the work."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":

@@ -87,13 +87,18 @@ def run(
 
     Raises:
         ConfigError: the parts cannot be sent to another process, there are several shared models, or which
-            updates count depends on the order in which they arrive.
+            updates count depends on the order in which they arrive, as with the schedule `buffered`.
         FedgeError: a round cannot close, or a worker has ended.
     """
     if len(federation.parts().models) > 1:
         raise ConfigError(
             f'simulate: [personal] name = "{federation.personal.name}" has several shared models, which the '
             "engine fast does not have: set engine='cores'"
+        )
+    if federation.rounds.staleness is not None:
+        raise ConfigError(
+            f'simulate: [rounds] schedule = "{federation.rounds.schedule}" depends on how fast devices are, '
+            "which the engine fast does not know: set engine='cores'"
         )
     given = {settings.device: (settings, source) for settings, source in devices}
     number = min(workers or len(os.sched_getaffinity(0)), max(1, len(given)))

@@ -45,6 +45,7 @@ class Oracle:
         ending: when learning may end.
         clips: whether the rule clips updates that are far from their base.
         composition: what the federation learns with.
+        staleness: how many versions back the base of an update may be; None: only the newest model counts.
     """
 
     def __init__(
@@ -57,8 +58,11 @@ class Oracle:
         *,
         clips: bool = True,
         composition: Composition = FEDAVG,
+        staleness: int | None = None,
     ) -> None:
-        self.record = record = Record(topics, now_s, clips=clips, composition=composition)
+        self.record = record = Record(
+            topics, now_s, clips=clips, composition=composition, staleness=staleness
+        )
         quorums, endings = Quorums(quorum), Endings(record, ending)
         self.devices = Devices(record)
         self.states = States(record)
@@ -101,7 +105,8 @@ class Oracle:
         if closed is not None and closed != max(book.closed, default=None):
             self._rounds.closed(ledger, book, closed)
             self._rounds.stay_what_they_are(ledger, closed.generation)
-            for device, partial in ledger.partials().items():
+            stays = self.record.staleness is not None  # an update on its way counts in the next version
+            for device, partial in () if stays else ledger.partials().items():
                 held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
                 if held & book.spooled - frames:  # frames of this transaction arrived after the round closed
                     raise Violation(

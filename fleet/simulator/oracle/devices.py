@@ -118,7 +118,9 @@ class Devices:
                 Invariant.ONE_ANSWER, f"{device} publishes two different updates for round {made.round}"
             )
         asks = frame.asks is not None and round_of(frame.asks) == made.round
-        if frame.i == 0 and not asks and made.round < self._newest_heard.get(device, made.round):
+        newest = self._newest_heard.get(device, made.round)
+        late = made.round < newest and not self._record.may_count(made.round, newest)
+        if frame.i == 0 and not asks and late:
             raise Violation(
                 Invariant.ANSWERS_THE_NEWEST_ROUND,
                 f"{device} answers round {self._newest_heard[device]} with its update of round {made.round}",

@@ -6,6 +6,7 @@ lengths and weights that they have in this round.
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import sqrt
 from statistics import median_low
 
 from fedge.wire.freshness import RoundId
@@ -19,7 +20,7 @@ SLACK = 1e-5
 
 
 def require_influence(
-    record: Record, round_id: RoundId, base: Numbers, made: Closed, weights: Numbers
+    record: Record, round_id: RoundId, base: Numbers, made: Closed, weights: Numbers, behind: int = 0
 ) -> None:
     """Check the bounds on a liar that counts in a round with four others or more.
 
@@ -29,6 +30,8 @@ def require_influence(
         base: the weights that it was announced with.
         made: what the twins make of its updates.
         weights: those that it made.
+        behind: the most versions that one of its updates is late by. Late updates weigh less, so the liar's
+            weighs up to √(1 + `behind`) times as much beside them.
     """
     with_ = record.composition
     for name, parts in made.parts.items():
@@ -41,7 +44,7 @@ def require_influence(
         share = weight[liar] / sum(weight)
         usual = median_low([part.norm for part in parts])
         rest = mean(others, uniform=with_.uniform, exact=True)
-        most = CLIP_NORM * usual / (1 + len(parts) // 2) + share * length(start, rest)
+        most = sqrt(1 + behind) * CLIP_NORM * usual / (1 + len(parts) // 2) + share * length(start, rest)
         size = max(map(abs, [*start, *rest]))
         told = mean(parts, uniform=with_.uniform, exact=True)
         if name == "weights":

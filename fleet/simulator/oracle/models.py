@@ -49,13 +49,13 @@ class Models:
         if with_.clusters > 1:
             self._trained_by_cluster(ledger, book, round_id, updates, fleet, vectors_of(model))
             return
-        made = closed(
-            with_, updates, before, self._server_state(book, round_id), fleet, clips=self._record.clips
-        )
+        late, state = self._late(book, round_id, updates), self._server_state(book, round_id)
+        made = closed(with_, updates, before, state, fleet, late, clips=self._record.clips)
         for name, parts in made.parts.items():
             self._distances(book, round_id, name, parts)
         found = vectors_of(model)
-        require_influence(self._record, round_id, base, made, found["weights"])
+        behind = max((each.staleness for each in late.values()), default=0)
+        require_influence(self._record, round_id, base, made, found["weights"], behind)
         if made.weights != found["weights"]:
             raise Violation(
                 Invariant.MEAN, f"the model of round {round_id} is not what its admitted updates make"
@@ -203,7 +203,8 @@ class Models:
             ]
             left = [each.message for each in made if each.device not in wish.without]
             updates = [one for one in left if isinstance(one, Update)]
-            parts = twins.counted(updates, before, clips=self._record.clips)
+            late = self._late(book, here, updates)
+            parts = twins.counted(updates, before, late, clips=self._record.clips)
             share = len(updates) / book.fleets[here]
             mean, state = stepped(with_, before, combined(with_, parts, before), state, share)
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
@@ -267,6 +268,7 @@ class Models:
                     each.updates,
                     each.base,
                     self._judge(ledger, round_id, each.base),
+                    self._late(book, round_id, each.updates),
                     clips=self._record.clips,
                     combined=partial(combined, with_, base=each.base),
                     whole=whole,
@@ -277,6 +279,17 @@ class Models:
         """The devices whose updates were set aside in a round."""
         made = [self._record.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
+
+    def _late(self, book: Book, round_id: RoundId, updates: Iterable[Update]) -> dict[str, twins.Late]:
+        """The staleness and the base of each update that was made for an older round."""
+        return {
+            each.device: twins.Late(
+                round_id.round - each.round,
+                twins.numbers(book.bodies[round_id._replace(round=each.round - 1)]),
+            )
+            for each in updates
+            if each.round < round_id.round
+        }
 
     def updates(self, answers: Iterable[Verdict]) -> list[Update]:
         """The updates to which these verdicts belong."""

@@ -48,6 +48,7 @@ class Record:
         now_s: virtual seconds.
         clips: whether the rule clips updates that are far from their base.
         composition: what the federation learns with.
+        staleness: how many versions back the base of an update may be; None: only the newest model counts.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Record:
         *,
         clips: bool = True,
         composition: Composition = FEDAVG,
+        staleness: int | None = None,
     ) -> None:
-        self.topics, self.now_s, self.clips, self.composition = topics, now_s, clips, composition
+        self.topics, self.now_s, self.clips = topics, now_s, clips
+        self.composition, self.staleness = composition, staleness
         self.made: dict[bytes, Made] = {}
         self.liars: set[str] = set()
         """The devices that lie."""
@@ -100,6 +103,14 @@ class Record:
         """The newest manifest of the newest round that was ever announced."""
         said = [seen.manifest for seen in self.announced]
         return max(said, key=lambda manifest: (*round_of(manifest), manifest.attempt), default=None)
+
+    def may_count(self, made_for: RoundId, counted_in: RoundId) -> bool:
+        """Whether an update that was made for a round may count in this one: in the same, or a bit later."""
+        if made_for == counted_in:
+            return True
+        late = counted_in.round - made_for.round
+        here = made_for.generation == counted_in.generation and made_for.round > 0
+        return self.staleness is not None and here and 0 < late <= self.staleness
 
     def sets_aside(self, device: str, known: RoundId) -> None:
         """Note that an operator quarantines a device; `known` is the newest round of one of the ledgers."""

@@ -1,6 +1,7 @@
 """Check that rounds close in order, with their quorum, and with exactly the devices that were told so."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 
 from aggregator.core.verdicts import Verdict
@@ -10,6 +11,7 @@ from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.model import Model
+from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection
 from fleet.simulator.books import Book
 from fleet.simulator.fastpaths import decode
@@ -17,7 +19,7 @@ from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.endings import Endings
 from fleet.simulator.oracle.models import Models, vectors_of
 from fleet.simulator.oracle.quorums import Quorums
-from fleet.simulator.oracle.record import Record
+from fleet.simulator.oracle.record import Made, Record
 from fleet.simulator.oracle.summaries import Summaries
 
 
@@ -59,7 +61,7 @@ class Rounds:
             self._models.trained(ledger, book, round_id, counted, model)
         if not kept:
             made_by = book.part[book.made] if only_measured else ()
-            told = [self._record.made[answer.digest] for answer in counted.values()]
+            told = [_of_this_model(self._record.made[a.digest], round_id) for a in counted.values()]
             self._summaries.require(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
         if kept and self._models.wished(book, round_id.generation) != self._models.shared(model):
             raise Violation(
@@ -97,7 +99,8 @@ class Rounds:
     def _counts(self, book: Book, round_id: RoundId, device: str, answer: Verdict) -> None:
         """Check that a counted update is its device's, for this round, with its samples, and counts once."""
         made = self._record.made.get(answer.digest)
-        if made is None or (made.device, made.round) != (device, round_id):
+        same = made is not None and made.device == device
+        if made is None or not same or (made.round != round_id and self._record.staleness is None):
             raise Violation(
                 Invariant.UPDATE_OF_THIS_ROUND,
                 f"an update of {made} counts as {device}'s in round {round_id}",
@@ -110,6 +113,24 @@ class Rounds:
         if answer.digest in book.counted:
             raise Violation(
                 Invariant.ONE_UPDATE_COUNTS, f"{device}'s update of round {round_id} counts twice"
+            )
+        if not self._record.may_count(made.round, round_id):
+            raise Violation(
+                Invariant.STALENESS, f"{device}'s update of round {made.round} counts in round {round_id}"
+            )
+        if book.versions.setdefault((device, made.round), round_id) != round_id:
+            raise Violation(
+                Invariant.ONE_UPDATE_COUNTS, f"two updates of {device} for round {made.round} count"
+            )
+        began = round_id.round if answer.began is None else answer.began
+        before = made.round._replace(round=made.round.round - 1)
+        if began != made.round.round or (
+            made.round.round > 0 and made.message.base != book.closed.get(before)
+        ):
+            raise Violation(
+                Invariant.TRUE_BASE,
+                f"{device}'s update for round {made.round} counts in round {round_id} as from the "
+                f"model before round {began}",
             )
         if answer.samples != made.message.samples:
             raise Violation(
@@ -158,6 +179,13 @@ class Rounds:
                         Invariant.KEPT_ROUNDS_REPLAY,
                         f"{device}'s update of round {generation}.{number} is no longer the admitted one",
                     )
+
+
+def _of_this_model(made: Made, round_id: RoundId) -> Made:
+    """The update; without its figures if these are of an older model than the round's."""
+    if made.round == round_id or not isinstance(made.message, Update):
+        return made
+    return replace(made, message=made.message.model_copy(update={"metrics": {}}))
 
 
 def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, Model]:

@@ -37,6 +37,9 @@ def test_an_option_may_be_given_by_a_variable(tmp_path: Path) -> None:
     assert settings.parts().rule.given == {"shift": 0.5}
 
 
+BUFFERED = '[rounds]\nschedule = "buffered"\ntarget = 2\n'
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -49,6 +52,29 @@ def test_an_option_may_be_given_by_a_variable(tmp_path: Path) -> None:
         ('[plan]\ncodec = "toy-halves"\ncodec_options = { level = 9 }', ("[plan]", "level")),
         ('[plan]\nlocal = "toy-deaf"', ("[plan] local", "toy-deaf", "rest")),
         ('[rounds]\nschedule = "lunar"', ("[rounds] schedule", "lunar", "rounds")),
+        ("[rounds]\nmax_staleness = 3", ("[rounds] max_staleness", '"rounds"', '"buffered"')),
+        ('[rounds]\nschedule = "buffered"', ("[rounds] target", '"buffered"', '"rounds"')),
+        (BUFFERED + "fraction = 0.5", ("[rounds] fraction", "0.5", '"buffered"', '"rounds"')),
+        (
+            BUFFERED + '[plan]\nlocal = "scaffold"\nmomentum = 0.0\n[rule]\nweights = "uniform"',
+            ('[rounds] schedule = "buffered"', '[plan] local = "scaffold"', '"prox" or "sgd"', '"rounds"'),
+        ),
+        (
+            BUFFERED + '[plan]\nlocal = "nova"\n[rule]\nname = "nova"',
+            ('[rounds] schedule = "buffered"', '[plan] local = "nova"', '"sgd"', '"rounds"'),
+        ),
+        (
+            BUFFERED + '[rule]\nweights = "uniform"',
+            ('[rounds] schedule = "buffered"', '[rule] weights = "uniform"', '"samples"', '"rounds"'),
+        ),
+        (
+            BUFFERED + '[personal]\nname = "clusters"',
+            ('[rounds] schedule = "buffered"', '[personal] name = "clusters"', '"ditto"', '"rounds"'),
+        ),
+        (
+            BUFFERED + '[personal]\nname = "head"',
+            ('[rounds] schedule = "buffered"', '[personal] name = "head"', '"ditto"', '"rounds"'),
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_and_says_what_would(

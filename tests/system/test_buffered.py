@@ -1,0 +1,63 @@
+"""Rounds that wait for nobody, in a fleet of real processes over a real broker."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fleet.demo.broker import Broker
+from tests.system.databases import query
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.test_parts_from_outside import replayed
+
+pytestmark = pytest.mark.system
+
+VERSIONS = 7
+
+
+def began(fleet: FleetOfProcesses, number: int) -> dict[str, int | None]:
+    """For which older round each update that counts in a round was made."""
+    rows = query(
+        fleet.ledger,
+        "SELECT device, began FROM answers WHERE (generation, round) = (1, ?) AND verdict = 'admitted'",
+        number,
+    )
+    return dict(rows)
+
+
+def test_a_slow_device_counts_in_a_later_version_across_a_power_cut(tmp_path: Path, broker: Broker) -> None:
+    """A buffer takes two of three. device-2 trains on version 1 while the others make versions 1 to 3.
+
+    Reading 1 is the survey, so reading n + 1 is for version n.
+    """
+    with FleetOfProcesses(tmp_path / "fleet", broker) as fleet:
+        fleet.configure(
+            federation={"seed": 7},
+            model=CLASSIFIER,
+            plan={"epochs": 3, "batch_size": 8, "learning_rate": 0.05},
+            rounds={"schedule": "buffered", "target": 2, "quorum": 2, "deadline_s": 300.0},
+            stopping={"rounds": VERSIONS},
+        )
+        for number in range(3):
+            fleet.device(f"device-{number}", *motions(number))
+        slow, other = fleet.devices["device-2"], fleet.devices["device-0"]
+        slow.hold(2)
+        other.hold(5)
+        fleet.start_aggregator("--exit-when-done")
+        fleet.start_devices()
+        fleet.until(lambda: fleet.admitted(4) == {"device-1"}, "version 4 waits for one update more")
+        fleet.kill("aggregator")
+        fleet.start_aggregator("--exit-when-done")
+        assert fleet.admitted(4) == {"device-1"}
+        slow.release()
+        fleet.until(lambda: len(fleet.admitted(4)) == 2, "the slow device fills the buffer")
+        other.release()
+        assert fleet.ends() == 0, fleet.log()
+        assert [began(fleet, number) for number in (1, 2, 3)] == [{"device-0": None, "device-1": None}] * 3
+        assert began(fleet, 4) == {"device-1": None, "device-2": 1}
+        late = {number: began(fleet, number).get("device-0") for number in range(5, VERSIONS + 1)}
+        assert 4 in late.values(), "device-0 was at work on version 4 when that closed"
+        for number in range(VERSIONS + 1):
+            code, told = replayed(fleet, number)
+            assert (code, json.loads(told)["same"]) == (0, True), number
