@@ -41,6 +41,10 @@ BROUGHT = {
         "Root mean squared error of always answering with the mean that the survey found.",
     ),
     "loss": ("fedge_training_loss", "Mean loss on the devices' training parts after the last round."),
+    "partial": (
+        "fedge_devices_ended_early",
+        "Devices whose training in the last round ended at their owner's time limit.",
+    ),
     "weight_change": (
         "fedge_weight_change_ratio",
         "How much the last round changed the weights: |w' - w| / |w|.",

@@ -45,6 +45,12 @@ class Summaries:
                 raise Violation(
                     Invariant.FIGURES, f"the {name} of round {round_id} is {here}; its updates give {value}"
                 )
+        ended = sum(update.metrics.get("partial", 0) for update in updates)
+        if found.get("partial", 0) != ended:
+            raise Violation(
+                Invariant.FIGURES,
+                f"{found.get('partial', 0)} devices ended round {round_id} early; its updates say {ended}",
+            )
         self.endings.note(round_id, made)
         surveys = [one.message for one in made if isinstance(one.message, Survey)]
         if surveys:
