@@ -70,11 +70,13 @@ class Terms:
     """What it learns with."""
 
 
-def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
-    """Draw the terms of the world with this seed."""
+def terms(
+    rng: random.Random, seed: int, devices: int, rounds: int, learns: Composition | None = None
+) -> Terms:
+    """Draw the terms of the world with this seed; `learns`: its composition, if it is not to be drawn."""
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
-    with_ = composition(seed)
+    with_ = composition(seed) if learns is None else learns
     return Terms(
         devices=devices,
         rounds=rounds,
