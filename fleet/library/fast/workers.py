@@ -127,12 +127,11 @@ class Workers:
 
         most = UNEVEN * sum(self._samples.get(device, 1) for device in asked) / len(shares)
         free = [device for device in asked if device not in self._keepers]
+        free.sort(key=lambda device: (device not in self._homes, -self._samples.get(device, 1)))
         for device in asked:
             if device in self._keepers:
                 put(device, self._keepers[device])
-        for device in sorted(
-            free, key=lambda device: (device not in self._homes, -self._samples.get(device, 1))
-        ):
+        for device in free:
             home = self._homes.get(device)
             stays = home is not None and loads[home] + self._samples.get(device, 1) <= most
             number = home if home is not None and stays else loads.index(min(loads))
