@@ -42,8 +42,8 @@ class StudySection(Section):
     rates: Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_different)]
     """The learning rates of the devices. All algorithms have the same grid."""
     target: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """The accuracy, or for a regression the RMSE, that is to be reached on the test rows: the table then shows
-    in which round that happened."""
+    """The accuracy, or for a regression the RMSE, that is to be reached on the test rows: the table then
+    shows in which round that happened."""
     stop_at_target: bool = False
     """End a run when it has reached the target, so that its last figure is that one."""
     engine: Literal["cores", "fast"] = "fast"
