@@ -129,6 +129,13 @@ class StudyPlan(PlanSection):
         return self
 
 
+class StudyRounds(RoundsSection):
+    """`[rounds]`: how rounds run, as in `federation.toml`."""
+
+    drop_out: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    """The probability with which a chosen device does not answer in a round. Rounds close without it."""
+
+
 class AlgorithmSection(Section):
     """`[[algorithm]]`: a composition of parts (docs/algorithms.md); what is not set is FedAvg's."""
 
@@ -171,7 +178,7 @@ class StudySettings(FileSettings):
     """The network."""
     plan: StudyPlan = Field(default_factory=StudyPlan)
     """Local training."""
-    rounds: RoundsSection = Field(default_factory=RoundsSection)
+    rounds: StudyRounds = Field(default_factory=StudyRounds)
     """How rounds run, as in `federation.toml`."""
     algorithm: Annotated[tuple[AlgorithmSection, ...], Field(min_length=1)]
     """The algorithms that are compared."""
