@@ -204,7 +204,7 @@ def plan_of(
         raise ConfigError(f"plan: {fixed[0]} is not set here but in [study] rates or beside `plan`")
     plan = {**settings.plan.model_dump(exclude_unset=True), **one.plan, "learning_rate": rate}
     rounds = settings.rounds.model_dump(exclude_unset=True, exclude={"drop_out"})
-    # Devices are chosen independently of each other. So who is chosen and then drops out might as well not have
+    # Devices are chosen independently of each other. So who is chosen and drops out might as well not have
     # been chosen: no update of it counts, and its state stays as it was.
     rounds["fraction"] = settings.rounds.fraction * (1 - settings.rounds.drop_out)
     # A round waits for its whole cohort: without a target it closes when all who are chosen have answered.
