@@ -249,7 +249,7 @@ def averaged_by_cluster(
         f"model {number}: {line}"
         for number, made in enumerate(results)
         if made is not None
-        for line in _bounded(job.factors, made)
+        for line in _bounded(job.factors, made, reads_steps=parts.rule.name != ENTRY_MEAN.name)
     ]
     return Averaged(
         models[0],
