@@ -105,8 +105,8 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
-    `rmse` and `mae` are of the model the round began from; with `_personal` they are of the models that devices
-    use, with `_alone` of those that they trained alone. A root mean square is merged by its squares.
+    `rmse` and `mae` are of the model the round began from; with `_personal` they are of the models that
+    devices use, with `_alone` of those that they trained alone. A root mean square is merged by its squares.
     `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
     any; no device counts with more of them than the median one holds out. A figure that only one or two
     devices tell is left out, unless these are all: otherwise one device could set the fleet's figure. Counts
