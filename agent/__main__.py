@@ -47,6 +47,7 @@ EXAMPLES = """examples:
   fedge-agent --config agent.toml            take part until stopped (SIGTERM or Ctrl-C)
   fedge-agent predict new.csv                use the newest model on a file, without a network
   fedge-agent predict old.csv --score        score it on rows whose answers are known
+  fedge-agent export model.onnx              write the model in use for other programs
   fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
   fedge-agent renew --config agent.toml      renew the certificate, if it is due
   fedge-agent forget-rounds                  follow rounds again, after a forged round number was announced

@@ -1,5 +1,5 @@
-"""The options of `fedge-agent install`, `uninstall`, `forget-rounds`, `survey`. Other code is imported when
-needed."""
+"""The options of `fedge-agent install`, `uninstall`, `forget-rounds`, `survey`, `export`. Other code is
+imported when needed."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the four commands to the program's parser."""
+    """Add the five commands to the program's parser."""
     install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
     install_parser.add_argument(
         "source",
@@ -63,6 +63,21 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         help="measure again in the next survey, as after a sensor was repaired; stop the agent first",
     )
     survey.set_defaults(run=_survey)
+    export = commands.add_parser(
+        "export",
+        help="write the model that this device uses as an ONNX file",
+        description="Writes the model that `predict` uses as an ONNX file for other programs, compared with "
+        "Fedge's own answers before. It is the device's own model where this device has chosen one. Needs "
+        "the packages onnx and onnxruntime: pip install 'fedge[onnx]'.",
+    )
+    export.add_argument("file", type=Path, metavar="FILE", help="the file to write, such as model.onnx")
+    export.add_argument(
+        "--shared",
+        action="store_true",
+        help="write the shared model, also where this device has chosen a model of its own",
+    )
+    accept_config(export)
+    export.set_defaults(run=_export)
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -85,6 +100,14 @@ def _survey(options: argparse.Namespace) -> int:
 
     settings = load(options.config)
     print(measure_anew(settings) if options.anew else describe(settings))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from agent.cli.export import export
+    from agent.shell.state_dir import load
+
+    print(export(load(options.config), options.file, shared=options.shared))
     return 0
 
 

@@ -80,7 +80,7 @@ def answer(settings: AgentSettings, file: Path, *, shared: bool = False) -> Answ
     path = used_by(settings, shared=shared)
     stored = model_file.require(path)
     task, model = stored.decoded_task, stored.decoded_model
-    weights = _weights(path, task, model)
+    weights = weights_of(path, task, model)
     data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
     samples = exclude(_source(file, data, task).read(), data, all_columns=False)
     X = features(samples, task)
@@ -111,7 +111,12 @@ def _source(file: Path, data: DataSettings, task: Task) -> Source:
     return replace(source, columns=data.columns)
 
 
-def _weights(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
+def weights_of(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
+    """Return the weights of a stored model, of shape (p,).
+
+    Raises:
+        StateError: the file is damaged.
+    """
     try:
         return CODECS.make(model.codec).decode(model.body, task.network.schema.size)
     except ProtocolError as error:

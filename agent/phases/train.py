@@ -58,7 +58,7 @@ class Train:
         trained = equipment.trainer.work(job, within)
         check(trained, weights, plan)
         codec = CODECS.make(plan.codec, plan.codec_options)
-        sent, base = trained.vectors, weights
+        sent, base = trained.vectors, own.start.weights
         if own.shared is not None:
             sent, base = {name: vector[own.shared] for name, vector in sent.items()}, base[own.shared]
         bodies, remembered = encoded(codec, sent, base, before or {}, job.rng)
@@ -90,6 +90,7 @@ class Train:
             codec=plan.codec,
             body=bodies.pop(WEIGHTS),
             vectors=bodies or None,
+            cluster=own.start.cluster or None,
             metrics=finite(metrics),
         )
         return Contribution(update, pending, outcome.state)

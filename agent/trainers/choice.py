@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.core.state import ALONE
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import PERSONAL
 from fedge.nn import Network
@@ -13,6 +14,9 @@ from fedge.nn import Network
 Array = NDArray[Any]
 Candidate = tuple[int, Array]
 """A model to choose, as in `agent.core.state`, and its weights, of shape (p,)."""
+
+MARGIN = 1.0
+"""By how many standard errors a model must be better than the one alone."""
 
 
 def chooses(plan: Plan | None) -> bool:
@@ -28,23 +32,36 @@ def chooses(plan: Plan | None) -> bool:
 
 
 def choose(network: Network, candidates: Sequence[Candidate], X: Array, y: Array) -> Candidate:
-    """Return the candidate with the best score on the rows to choose by; of equal ones the first.
+    """Return the model to use, by the loss on the rows to choose by.
 
-    The score of a classifier is its accuracy, and among equal ones the loss; that of a regression is the
-    loss. A model whose loss is not finite is not chosen while another one's is.
+    Without a model alone it is the one with the least mean loss, of equal ones the first. A model alone stays
+    in use unless another one's mean loss is lower by more than `MARGIN` standard errors of the difference:
+    the rows are few, and no device shall be worse off than alone. Of several such models the one with the
+    least loss is used. A model whose loss is not finite is not used while another one's is.
+
+    The margin is the one-standard-error rule of Breiman, Friedman, Olshen, Stone 1984, "Classification and
+    Regression Trees", section 3.4.3, with the error of the paired differences.
 
     Args:
         network: the task's network.
         candidates: the models, at least one, the one to prefer first.
-        X: raw samples of shape (c, d), c ≥ 1.
+        X: raw samples of shape (c, d), c ≥ 2.
         y: their raw targets.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        measured = [(each, network.losses(each[1], X, y)) for each in candidates]
+    finite = [(each, losses) for each, losses in measured if np.isfinite(losses).all()]
+    if not finite:
+        return candidates[0]
+    alone = next((losses for (kind, _), losses in finite if kind == ALONE), None)
+    if alone is not None:
+        better = [(each, losses) for each, losses in finite if _is_lower(losses, alone)]
+        finite = better or [(each, losses) for each, losses in finite if each[0] == ALONE]
+    return min(finite, key=lambda found: float(found[1].mean()))[0]
 
-    def score(candidate: Candidate) -> tuple[bool, float, float]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = network.evaluate(candidate[1], X, y)
-        finite = bool(np.isfinite(found.loss))
-        loss = found.loss if finite else 0.0
-        return (not finite, 0.0 if found.accuracy is None else -found.accuracy, loss)
 
-    return min(candidates, key=score)
+def _is_lower(losses: Array, than: Array) -> bool:
+    """Whether losses of shape (c,) are lower on average, by more than chance explains."""
+    difference = than - losses
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return bool(difference.mean() > MARGIN * error)

@@ -16,7 +16,7 @@ from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import WEIGHTS, Rule
-from fedge.algorithms.rules.bounds import Bounds, Factors, bounded_steps, bounds, clipped, distance
+from fedge.algorithms.rules.bounds import Bounds, Factors, Medians, bounded_steps, bounds, clipped, distance
 from fedge.algorithms.rules.mean import LANES, Contribution, Mean, finish, order, partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.topics import lane_of
@@ -137,18 +137,33 @@ def mean_of(
     )
 
 
+def sizes_of(updates: Updates, base: Vector, name: str = WEIGHTS) -> dict[str, Size]:
+    """The size of one vector of each update, by device, in the order of the sum.
+
+    Raises:
+        DamagedState, PartError: as `Updates.sent`.
+    """
+    return {sent.device: Size(distance(base, sent.vector), sent.steps) for sent in updates.sent(name=name)}
+
+
 def aggregate(
-    updates: Updates, base: Vector, factors: Factors, rule: Rule = MEAN, name: str = WEIGHTS
+    updates: Updates,
+    base: Vector,
+    factors: Factors,
+    rule: Rule = MEAN,
+    name: str = WEIGHTS,
+    whole: Medians | None = None,
 ) -> Aggregate:
     """Apply the rule to one vector of the updates, within their bounds; all norms are measured first.
+
+    `whole`: as in `fedge.algorithms.rules.bounds.bounds`.
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
         PartError: the rule raises, or its result is not a float32 vector of the base's length; or a codec
             fails.
     """
-    sizes = {sent.device: Size(distance(base, sent.vector), sent.steps) for sent in updates.sent(name=name)}
-    return _of(updates, base, factors, rule, sizes, name)
+    return _of(updates, base, factors, rule, sizes_of(updates, base, name), name, whole)
 
 
 def usable(
@@ -158,6 +173,7 @@ def usable(
     passes: Usable,
     rule: Rule = MEAN,
     name: str = WEIGHTS,
+    whole: Medians | None = None,
 ) -> Aggregate | Unusable | Unmade:
     """As `aggregate`; if the result is not usable, find the devices that cause it: a function of the set.
 
@@ -172,18 +188,19 @@ def usable(
         passes: whether a vector is usable.
         rule: makes the aggregate.
         name: of the vector.
+        whole: as in `fedge.algorithms.rules.bounds.bounds`.
 
     Raises:
         DamagedState, PartError: as `aggregate`.
     """
-    found = aggregate(updates, base, factors, rule, name)
+    found = aggregate(updates, base, factors, rule, name, whole)
     if passes(found.vector):
         return found
     sizes = dict(zip(found.devices, map(Size, found.norms, found.steps), strict=True))
     scales = dict(zip(found.devices, found.bounds.scales, strict=True))
     causes = {d for d, w in updates.vectors(name=name) if not passes(clipped(base, w, scales[d]))}
     others = sorted(sizes.keys() - causes, key=lambda device: (sizes[device].norm, order(device)))
-    if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: sizes[others[0]]}):
+    if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: sizes[others[0]]}, whole):
         return Unmade(
             f"the rule {rule.version} makes an unusable vector from {others[0]}'s update, which is usable: "
             "correct the rule, or set another [rule], and start the aggregator again"
@@ -192,7 +209,7 @@ def usable(
         causes.add(others.pop())
     while others:
         known = {device: sizes[device] for device in found.devices if device not in causes}
-        if passes(_of(updates, base, factors, rule, known, name).vector):
+        if passes(_of(updates, base, factors, rule, known, name, whole).vector):
             break
         causes.add(others.pop())
     return Unusable(tuple(device for device in found.devices if device in causes))
@@ -206,23 +223,30 @@ def _spoils(
     rule: Rule,
     name: str,
     one: Mapping[str, Size],
+    whole: Medians | None,
 ) -> bool:
     """Whether the rule makes an unusable vector from one usable update, whatever steps its device tells;
     False if it needs more than one."""
     plain = {device: size._replace(steps=1) for device, size in one.items()}
     try:
-        return not passes(_of(updates, base, factors, rule, plain, name).vector)
+        return not passes(_of(updates, base, factors, rule, plain, name, whole).vector)
     except PartError:
         return False
 
 
 def _of(
-    updates: Updates, base: Vector, factors: Factors, rule: Rule, sizes: Mapping[str, Size], name: str
+    updates: Updates,
+    base: Vector,
+    factors: Factors,
+    rule: Rule,
+    sizes: Mapping[str, Size],
+    name: str,
+    whole: Medians | None,
 ) -> Aggregate:
     """Apply the rule to the updates of these sizes, in the order of the sum."""
     samples = tuple(updates.answers[device].samples for device in sizes)
     norms, steps = tuple(size.norm for size in sizes.values()), tuple(size.steps for size in sizes.values())
-    found = bounds(norms, samples, factors)
+    found = bounds(norms, samples, factors, whole)
     counted = zip(found.scales, found.weights, bounded_steps(steps, factors), strict=True)
     counts = dict(zip(sizes, counted, strict=True))
     bounded, who = Bounded(updates, base, counts, name), f"the rule {rule.version}"

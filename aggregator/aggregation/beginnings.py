@@ -29,14 +29,15 @@ from numpy.typing import NDArray
 from aggregator.aggregation import survey
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.aggregate import Vector
-from aggregator.aggregation.recomputation import KEPT, made_by, model_of, parts_of, unknown_rule
+from aggregator.aggregation.models import clusters_of
+from aggregator.aggregation.recomputation import KEPT, digest_of, made_by, parts_of, unknown_rule
 from aggregator.aggregation.reparametrization import fold
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.aggregation.updates import admitted
 from aggregator.core.parts import Part
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import Beginning
-from fedge.algorithms.protocols import State
+from fedge.algorithms.protocols import WEIGHTS, State, cluster_names
 from fedge.errors import DataError
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -56,6 +57,8 @@ class Begun:
     """The task as it is stored and announced: the source's own bytes where it is the source's."""
     vector: Vector
     """Of shape (p,)."""
+    clusters: dict[str, Vector]
+    """The further shared models by name, of shape (p,) each; empty if there is only one."""
     samples: dict[str, int]
     """The sum of n_k, over the rounds computed again, of each device in them; empty if there are none."""
 
@@ -76,14 +79,15 @@ def begin_with(ledger: LedgerReader, beginning: Beginning) -> Begun:
     size = task.network.schema.size
     samples: dict[str, int] = {}
     if beginning.last == source.round:
-        vector = model_of(ledger, source, size)
+        vectors = _models_of(ledger, source, size)
     else:
-        vector = _again(ledger, beginning, size, samples)
+        vectors = _again(ledger, beginning, size, samples)
     if _merges_surveys(ledger, beginning):
         assert beginning.survey is not None
-        task, vector = _resurvey(ledger, task, vector, RoundId(beginning.survey, 0), beginning.survey_without)
+        asked = RoundId(beginning.survey, 0)
+        task, vectors = _resurvey(ledger, task, vectors, asked, beginning.survey_without)
         data = pack(task)
-    return Begun(task, data, vector, samples)
+    return Begun(task, data, vectors.pop(WEIGHTS), vectors, samples)
 
 
 def require_kept(ledger: LedgerReader, beginning: Beginning) -> None:
@@ -138,10 +142,18 @@ def spans(numbers: list[int]) -> str:
     return ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in found)
 
 
-def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[str, int]) -> Vector:
-    """The rounds after the source without some devices; sums are float64, rounded once."""
+def _models_of(ledger: LedgerReader, round_id: RoundId, size: int) -> dict[str, Vector]:
+    """The shared models of a round by name, `weights` first."""
+    models = clusters_of(ledger, digest_of(ledger, round_id), size)
+    return dict(zip(cluster_names(len(models)), models, strict=True))
+
+
+def _again(
+    ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[str, int]
+) -> dict[str, Vector]:
+    """The rounds after the source without some devices: all shared models; sums are float64, rounded once."""
     generation, first = beginning.source.generation, beginning.source.round + 1
-    total: NDArray[np.float64] | None = None
+    totals: dict[str, NDArray[np.float64]] = {}
     state: tuple[Part, State] | None = None
     for number in range(first, beginning.last + 1):
         round_id = RoundId(generation, number)
@@ -151,25 +163,28 @@ def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[
         state = parts_of(ledger, round_id).server, made.state
         for device, answer in admitted(ledger, round_id, beginning.without).items():
             samples[device] = samples.get(device, 0) + answer.samples
-        if total is None:
-            total = made.vector.astype(np.float64)
-        else:
-            total += made.vector
-            total -= model_of(ledger, RoundId(generation, number - 1), size)
-    assert total is not None
+        before = _models_of(ledger, RoundId(generation, number - 1), size) if totals else {}
+        models = {WEIGHTS: made.vector, **made.vectors}
+        for name in parts_of(ledger, round_id).models:
+            if name not in totals:
+                totals[name] = models[name].astype(np.float64)
+            else:
+                totals[name] += models[name]
+                totals[name] -= before[name]
+    assert totals
     with np.errstate(over="ignore"):
-        vector = total.astype(np.float32)
-    if not np.isfinite(vector).all():
+        vectors = {name: total.astype(np.float32) for name, total in totals.items()}
+    if not all(np.isfinite(vector).all() for vector in vectors.values()):
         raise DataError(
             f"the rounds after {beginning.source}, computed again without {', '.join(beginning.without)}, "
             f"give weights that are not finite; begin with the model of round {beginning.source} alone"
         )
-    return vector
+    return vectors
 
 
 def _resurvey(
-    ledger: LedgerReader, task: Task, vector: Vector, asked: RoundId, without: Collection[str]
-) -> tuple[Task, Vector]:
+    ledger: LedgerReader, task: Task, vectors: dict[str, Vector], asked: RoundId, without: Collection[str]
+) -> tuple[Task, dict[str, Vector]]:
     """The task with frozen layers from the others' surveys, and weights that give the same answers there."""
     network = task.network
     plain = type(network)(inputs=network.inputs, layers=network.core, loss=network.loss)
@@ -181,8 +196,12 @@ def _resurvey(
     found = surveyed(ledger, asked, bare, rule=_survey_rule(ledger, asked), without=without)
     if isinstance(found, Unmeasured):
         raise DataError(f"without {', '.join(sorted(without))} the survey makes no model: {found}")
-    folded = fold(network, found.network, vector)
-    if folded is None:
+    folded = {}
+    for name, vector in vectors.items():
+        each = fold(network, found.network, vector)
+        if each is not None:
+            folded[name] = each
+    if len(folded) < len(vectors):
         raise DataError(
             f"the weights cannot be adapted to frozen layers without {', '.join(sorted(without))}: they "
             "would not be finite, or the layer beside a frozen one cannot take up the change. Run "

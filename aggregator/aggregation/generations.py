@@ -88,7 +88,8 @@ def go_back(
     meta = LedgerMeta(before.ledger, generation, model_fingerprint(settings))
     here = RoundId(generation, 0)
     parts = settings.parts()
-    data = model_message(here, begun.vector, first_vectors(parts.hands_on, len(begun.vector)))
+    vectors = {**first_vectors(parts.hands_on, len(begun.vector)), **begun.clusters}
+    data = model_message(here, begun.vector, vectors)
     task, model = _places(ledger, before, watch, begun.task_data, data)
     now = time.time()
     with ledger.transaction():

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation.aggregate import Unmade, Unusable
-from aggregator.aggregation.probes import Samples
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.core.mixes import Mix
 from aggregator.core.participation import Participation
 from aggregator.core.parts import Parts
 from fedge.algorithms.protocols import State
 from fedge.algorithms.rules.bounds import Factors
+from fedge.nn.probes import Samples
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.task import Task
@@ -71,6 +71,8 @@ class Computed:
     summary: dict[str, float]
     vector: NDArray[np.float32] = field(compare=False, repr=False)
     """The model's weights, of shape (p,)."""
+    clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
+    """The further shared models, from number 1 on."""
     rule: str | None = None
     """Name and version of the rule that made the model; None: it made none."""
     fleet: int | None = None

@@ -1,6 +1,7 @@
 """Models as they are announced, stored and hashed: messages written and read."""
 
 from collections.abc import Mapping
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +10,13 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__, nn
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.protocols import cluster_names
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ConfigError, DamagedState
 from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
-from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
@@ -31,6 +33,20 @@ def first_weights(task: Task, seed: int, generation: int) -> Vector:
 def first_vectors(names: tuple[str, ...], size: int) -> dict[str, Vector]:
     """The first model's vectors besides its weights: zeros, of shape (size,) each."""
     return {name: np.zeros(size, np.float32) for name in names}
+
+
+def first_clusters(names: tuple[str, ...], task: Task, seed: int, generation: int) -> dict[str, Vector]:
+    """The first models besides `weights` where there are several, each from a seed of its own.
+
+    Args:
+        names: of all models; the first one is `weights`.
+        task: has the network.
+        seed: of the federation: model j is drawn with `seed` + j.
+        generation: its number.
+    """
+    return {
+        name: first_weights(task, seed + number, generation) for number, name in enumerate(names[1:], start=1)
+    }
 
 
 def model_message(round_id: RoundId, vector: Vector, vectors: Mapping[str, Vector] | None = None) -> bytes:
@@ -68,6 +84,20 @@ def vectors_of(ledger: LedgerReader, digest: bytes, names: tuple[str, ...], size
         raise DamagedState(f"{FILE}: the model of round {message.generation}.{message.round} has no {lacks}")
     codec = CODECS.make(message.codec)
     return {name: codec.decode(there[name], size) for name in names}
+
+
+def clusters_of(ledger: LedgerReader, digest: bytes, size: int) -> tuple[Vector, ...]:
+    """All shared models of a model message in the ledger, by cluster, of shape (size,) each."""
+    message = read_model(ledger, digest)
+    codec = CODECS.make(message.codec)
+    return tuple(codec.decode(body, size) for body in (message.body, *further_clusters(message)))
+
+
+def further_clusters(message: Model) -> tuple[bytes, ...]:
+    """The encoded shared models of a message besides its weights, by cluster; () if there are none."""
+    there = message.vectors or {}
+    names = takewhile(there.__contains__, cluster_names(1 + MAX_VECTORS)[1:])
+    return tuple(there[name] for name in names)
 
 
 def blob_of(data: bytes, slot: int) -> Blob:

@@ -1,4 +1,4 @@
-"""The inputs on which each new model must compute finite outputs, at closing and when it is exported."""
+"""Whether a new model computes finite outputs, and can be trained from; asked at closing."""
 
 from typing import Any
 
@@ -6,24 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.nn import Network
+from fedge.nn.probes import Samples, probes
 from fedge.nn.spec import NetworkSpec
 
-ROWS = 64
-
-Samples = NDArray[np.float32] | NDArray[np.float64]
 Weights = NDArray[np.float32]
-
-
-def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
-    """Raw samples (n, d): 64 drawn from the statistics of the frozen first layer, then `samples`, if any.
-
-    They are float64 if that layer takes float64, else float32.
-    """
-    X: Samples = np.random.default_rng(0).standard_normal((ROWS, spec.inputs), dtype=np.float32)
-    first = spec.first
-    if first is not None:
-        X = X * first.scales + (first.exact_means if first.takes_float64 else first.means)
-    return X if samples is None else np.concatenate((X, samples.astype(X.dtype, copy=False)))
 
 
 class Trial:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation import server_state, survey
+from aggregator.aggregation import clustered, server_state, survey
 from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
-from aggregator.aggregation.models import task_of, vector_of
+from aggregator.aggregation.models import clusters_of, task_of, vector_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
 from aggregator.core.shared_entries import shared_by
@@ -77,6 +77,11 @@ def made_by(
     shared = _shared(ledger, round_id, parts)
     updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base, shared=shared)
     factors = _factors(ledger, round_id)
+    if len(parts.models) > 1:
+        bases = clusters_of(ledger, digest_of(ledger, announced), size)
+        clusters = clustered.clusters_in(ledger, round_id, parts, bases, without=without)
+        models = clustered.again(clusters, factors, parts)
+        return Made(models[0], dict(zip(parts.models[1:], models[1:], strict=True)))
     found = aggregate(updates, base, factors, rule)
     aggregates = {
         name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
@@ -149,6 +154,21 @@ def hands_on(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
     except ValueError as error:
         raise DataError(
             f"round {round_id} began with a part that this program does not have: {error}; if it is an "
+            "extension, name it under extensions in federation.toml"
+        ) from None
+
+
+def models(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
+    """The names of the shared models that a closed round made.
+
+    Raises:
+        DataError: this program does not have the personal model that they belong to.
+    """
+    try:
+        return Parts.read(ledger.parts(round_id)).models
+    except ValueError as error:
+        raise DataError(
+            f"round {round_id} was closed with a part that this program does not have: {error}; if it is an "
             "extension, name it under extensions in federation.toml"
         ) from None
 

@@ -8,8 +8,15 @@ from pathlib import Path
 from aggregator.aggregation import survey
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.beginnings import RULE, begin_with, spans
-from aggregator.aggregation.models import first_vectors, first_weights, model_message
-from aggregator.aggregation.recomputation import Made, hands_on, made_by, parts_of, unknown_rule
+from aggregator.aggregation.models import first_clusters, first_vectors, first_weights, model_message
+from aggregator.aggregation.recomputation import (
+    Made,
+    hands_on,
+    made_by,
+    models,
+    parts_of,
+    unknown_rule,
+)
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.aggregation.updates import admitted
 from aggregator.ledger.layout import KEPT
@@ -83,7 +90,9 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             if isinstance(found, Unmeasured):
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
             vector = first_weights(found, seed, meta.generation)
-            made = Made(vector, first_vectors(hands_on(ledger, round_id), len(vector)))
+            vectors = first_vectors(hands_on(ledger, round_id), len(vector))
+            vectors |= first_clusters(models(ledger, round_id), found, seed, meta.generation)
+            made = Made(vector, vectors)
             frozen = _announced_task(ledger, meta.generation).network == found.network
         else:
             _require_parts(ledger, path, round_id)
@@ -112,7 +121,7 @@ def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Begin
         begun = begin_with(ledger, beginning)
     except DataError as error:
         raise DataError(f"{path}: round {round_id} cannot be computed again: {error}") from error
-    vectors = first_vectors(hands_on(ledger, round_id), len(begun.vector))
+    vectors = {**first_vectors(hands_on(ledger, round_id), len(begun.vector)), **begun.clusters}
     computed = hashlib.sha256(model_message(round_id, begun.vector, vectors)).digest()
     return Replayed(round_id, KEPT, RULE, announced, computed, begun.samples)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aggregator.aggregation.beginnings import require_kept
 from aggregator.aggregation.model_fingerprint import fingerprint_of, require_same
-from aggregator.aggregation.models import task_of
+from aggregator.aggregation.models import further_clusters, read_model, task_of
 from aggregator.aggregation.updates import admitted
 from aggregator.config import FederationSettings
 from aggregator.core.quorum import FEWEST
@@ -71,6 +71,7 @@ def require_wishable(
     assert digest is not None
     meaning = fingerprint_of(task_of(ledger, digest))
     require_same(LedgerMeta(b"", source.generation, meaning), settings)
+    _require_as_many(settings, ledger, source)
     quorum = settings.rounds.quorum
     fewest = min(FEWEST, quorum) if isinstance(quorum, int) else FEWEST
     numbers = range(source.round + 1, beginning.last + 1)
@@ -83,6 +84,19 @@ def require_wishable(
     _require_left("--without", ledger, rounds, wish.without, fewest)
     if wish.survey_without and beginning.survey is not None:
         _require_left("--survey-without", ledger, [RoundId(beginning.survey, 0)], wish.survey_without, fewest)
+
+
+def _require_as_many(settings: FederationSettings, ledger: LedgerReader, source: RoundId) -> None:
+    """Require that a kept round has as many shared models as `[personal]` asks for."""
+    digest = ledger.model_of(source)
+    assert digest is not None
+    found, wanted = 1 + len(further_clusters(read_model(ledger, digest))), len(settings.parts().models)
+    if found != wanted:
+        raise ConfigError(
+            f"the model of round {source} is of {found} shared models, and [personal] name = "
+            f'"{settings.personal.name}" asks for {wanted}: change [personal], or begin with a survey '
+            "(`fedge-aggregator new-generation`)"
+        )
 
 
 def _require_left(

@@ -142,6 +142,21 @@ class Updates:
             else:
                 yield Sent(device, update.steps, vector)
 
+    def clusters(self) -> dict[str, int]:
+        """The shared model that each device trained, by its number.
+
+        Raises:
+            DamagedState: an admitted update is missing or damaged.
+        """
+        found = {}
+        for device, answer in self.answers.items():
+            self._go_on()
+            update = read(self._ledger, device, answer)
+            if not isinstance(update, Update):
+                raise damaged(device, f"found another message for round {self.round}")
+            found[device] = update.cluster or 0
+        return found
+
     def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
         """Decode one vector as at admission; if that fails now, the codec is at fault."""
         who, where = f"the codec {name}", f"{self.round}, {device}"

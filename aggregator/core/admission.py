@@ -51,6 +51,8 @@ class Terms:
     """Which entries of the weights an update has, of shape (p,); None: all."""
     start: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
+    clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
+    """The further shared models, from number 1 on."""
     furthest: float | None = None
     """The largest ‖w - start‖; None: no bound."""
     longest: Mapping[str, float] = field(default_factory=dict)

@@ -121,6 +121,8 @@ class RoundClosed:
     progress: Progress
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
+    clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
+    """The further shared models, from number 1 on."""
     usual: UsualDistance = field(default_factory=UsualDistance)
     """The usual distance of an update from its base, this round's included."""
 

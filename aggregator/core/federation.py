@@ -79,6 +79,8 @@ class Federation:
     model: Blob | None = None
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
+    clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
+    """The further shared models of `model`, from number 1 on."""
     usual: UsualDistance = field(default_factory=UsualDistance)
     """How far from its base an update of this generation usually is."""
     stage: Stage = Stage.PREPARING

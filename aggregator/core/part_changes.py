@@ -9,6 +9,8 @@ algorithms neither begin nor end within a generation:
   devices' states would begin anew, and the server's would not.
 * one whose `weights` only its own rule can read (`nova`). An update of `sgd` read by the rule `nova` would
   count as many times over as it has steps, and `max_norm` would compare lengths of two kinds.
+
+The number of shared models (`[personal] name = "clusters"`) does not change within a generation either.
 """
 
 from typing import Any
@@ -27,6 +29,13 @@ def unfit_change(before: Parts, now: Parts) -> str | None:
         before: the parts of the open round of training, or of the last closed one.
         now: the configured parts.
     """
+    if len(before.models) != len(now.models):
+        return (
+            f"[personal] name = {_told(before.personal)} of this generation cannot change to "
+            f"{_told(now.personal)} within it, because it has {len(before.models)} shared models and not "
+            f"{len(now.models)}: change it back, or begin a new generation with "
+            "`fedge-aggregator new-generation`"
+        )
     changed = [] if _same(LOCAL, before.local, now.local) else [f"local = {_told(before.local)}"]
     if _keeps_in_step(before.local) and not _same(CODECS, before.codec, now.codec):
         changed.append(f"codec = {_told(before.codec)}")

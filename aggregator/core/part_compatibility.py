@@ -5,6 +5,7 @@ import re
 from aggregator.core.parts import Parts
 from fedge.algorithms.composition import KINDS, Choice, Composition, unfit
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.protocols import cluster_names
 from fedge.algorithms.registry import CODECS, RULES
 from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS, VECTOR_NAME
 
@@ -28,10 +29,22 @@ def incompatibility(parts: Parts, size: int, plan: Plan | None = None) -> str | 
             "announced is the aggregate of the vectors of that name"
         )
     for name in (*sends, *receives):
-        if re.fullmatch(VECTOR_NAME, name) is None or name == "weights":
+        if re.fullmatch(VECTOR_NAME, name) is None or name in cluster_names(1 + MAX_VECTORS):
             return f"[plan] local: {local!r} calls a vector {name!r}, expected {VECTOR_NAME}"
     if max(len(sends), len(receives)) > MAX_VECTORS:
         return f"[plan] local: {local!r} sends or receives more than {MAX_VECTORS} vectors"
+    if len(parts.models) > 1 and parts.codec.made(CODECS).init(size):
+        return (
+            f"[plan] codec: {parts.codec.name!r} keeps a state on the device, which belongs to one model. "
+            f"With [personal] name {parts.personal.name!r} a device may train another one in the next round: "
+            "choose another codec"
+        )
+    announced = 4 * size * len(parts.models)
+    if len(parts.models) > 1 and announced + 65_536 > MAX_SIZE:
+        return (
+            f"[personal] name: {len(parts.models)} models of {size} weights take {announced} bytes, "
+            f"and a message has {MAX_SIZE} at most: choose fewer, or make the network smaller"
+        )
     if not isinstance(getattr(parts.rule.made(RULES), "version", None), str):
         return (
             f"[rule] name: {parts.rule.name!r} has no version, which each closed round must name; give it one"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.protocols import Codec
+from fedge.algorithms.protocols import Codec, cluster_names
 from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, Registry
 from fedge.errors import ConfigError
 
@@ -111,6 +111,11 @@ class Parts:
         return _sends(self.local)
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the shared models, each a vector of a model message; `weights` is the first."""
+        return _models(self.personal)
+
+    @property
     def hands_on(self) -> tuple[str, ...]:
         """The vectors besides the weights that each model has."""
         return self.local.made(LOCAL).receives
@@ -125,6 +130,12 @@ PARTS = tuple(each.name for each in fields(Parts) if each.name != FLEET)
 def _sends(local: Part) -> tuple[str, ...]:
     """Cached, because it is needed for each update."""
     return tuple(local.made(LOCAL).sends)
+
+
+@lru_cache(maxsize=16)
+def _models(personal: Part) -> tuple[str, ...]:
+    # A part from outside may not derive from the protocol's class, and then may lack `models`.
+    return cluster_names(getattr(personal.made(PERSONAL), "models", 1))
 
 
 def whole(codec: Codec, vector: NDArray[np.float32], base: Vector | None) -> Vector:

@@ -53,6 +53,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         task_message=event.task_message,
         model=event.model,
         base=event.base,
+        clusters=event.clusters,
         usual=event.usual,
         progress=event.progress,
         weights=event.task_message.network.schema.size,

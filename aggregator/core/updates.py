@@ -88,6 +88,7 @@ def _terms(state: Federation) -> Terms:
         sends=state.parts.sends,
         shared=shared_by(state.parts.personal, state.task_message.network),
         start=state.base,
+        clusters=state.clusters,
         furthest=max_distance(state),
         longest=max_lengths(state),
     )

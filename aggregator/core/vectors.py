@@ -32,6 +32,11 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         detail = f"encoded as {message.codec!r}: the plan asks for {terms.codec!r}"
         unknown = message.codec not in CODECS.names()
         return Rejection(Reason.UNSUPPORTED if unknown else Reason.WRONG_KIND, detail)
+    cluster = message.cluster or 0
+    if cluster > len(terms.clusters):
+        detail = f"made from model {cluster}: the round has models 0…{len(terms.clusters)}"
+        return Rejection(Reason.WRONG_KIND, detail)
+    start = terms.clusters[cluster - 1] if cluster else terms.start
     codec = CODECS.make(terms.codec, terms.codec_options)
     kind = wire.DELTA if codec.encodes == "change" else wire.WEIGHTS
     if message.kind != kind:
@@ -54,13 +59,13 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
     vector = _decoded(codec, terms, WEIGHTS, message.body)
     if isinstance(vector, Rejection):
         return vector
-    if terms.start is None:
+    if start is None:
         return Admitted(message.samples)
-    weights = completed(terms.shared, codec, vector, terms.start)
+    weights = completed(terms.shared, codec, vector, start)
     if weights is not vector and not _finite_in_float32(weights):
         return Rejection(Reason.NOT_FINITE, "the sum of the model and this change is not finite in float32")
     if terms.furthest is not None:
-        norm = distance(terms.start, weights)
+        norm = distance(start, weights)
         if norm > terms.furthest:
             return Rejection(
                 Reason.TOO_FAR,

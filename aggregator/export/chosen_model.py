@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.models import task_of, vector_of
+from aggregator.aggregation.models import clusters_of, task_of
 from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.progress import Progress, progress_of
-from aggregator.export.job import BEST, NEWEST, Beside, Job
+from aggregator.export.job import BEST, NEWEST, Beside, Clusters, Job
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
@@ -62,20 +62,25 @@ def _job(
         assert found is not None
         return found
 
-    def parts_of(candidate: Candidate) -> tuple[RoundId, bytes, NDArray[np.float32], dict[str, float]]:
+    def parts_of(
+        candidate: Candidate,
+    ) -> tuple[RoundId, bytes, NDArray[np.float32], dict[str, float], Clusters | None]:
         round_id = RoundId(generation, candidate.round)
         digest = digest_of(round_id)
-        vector = vector_of(ledger, digest, size)
+        models = clusters_of(ledger, digest, size)
+        clusters = Clusters(models, ledger.clusters(round_id)) if len(models) > 1 else None
+        vector = models[clusters.most if clusters is not None else 0]
         metrics = {name: value for name, value in ledger.summary(round_id).items() if name != "seconds"}
-        return round_id, digest, vector, metrics
+        return round_id, digest, vector, metrics, clusters
 
     beside = None
     if choice.other is not None:
-        round_id, digest, vector, metrics = parts_of(choice.other)
+        round_id, digest, vector, metrics, clusters = parts_of(choice.other)
         said = {"measured": dict(choice.other.figures) or None}
         folder = NEWEST if how == "best" else BEST
-        beside = Beside(folder, round_id, digest, vector, metrics, said, came_from(ledger, round_id))
-    round_id, digest, vector, metrics = parts_of(choice.chosen)
+        origin = came_from(ledger, round_id)
+        beside = Beside(folder, round_id, digest, vector, metrics, said, origin, clusters)
+    round_id, digest, vector, metrics, clusters = parts_of(choice.chosen)
     return Job(
         round_id,
         digest,
@@ -85,6 +90,7 @@ def _job(
         last=False,
         came_from=came_from(ledger, round_id),
         choice=choice_entry(choice, progress),
+        clusters=clusters,
         beside=beside,
     )
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from aggregator.aggregation.probes import Samples
 from aggregator.export import model_files
 from aggregator.export.job import BEST, NEWEST, Beside, Exported, Job
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS
-from aggregator.export.metadata import Origin
 from fedge.errors import FedgeError
+from fedge.export.metadata import Origin
+from fedge.nn.probes import Samples
 from fedge.service.failpoints import after, before
 from fedge.service.liveness import Pulse
 from fedge.storage import atomic_files
@@ -104,6 +104,7 @@ class Exporter:
                 self._samples,
                 job.came_from,
                 job.choice,
+                job.clusters,
             )
         except FedgeError as error:
             return Exported(job, None, str(error))
@@ -133,7 +134,15 @@ class Exporter:
         folder = make_folder(self._folder / other.folder, mode=0o755)
         origin = Origin(self._federation, *other.round, other.digest.hex())
         made = model_files.write(
-            folder, task, other.vector, origin, other.metrics, self._samples, other.came_from, other.choice
+            folder,
+            task,
+            other.vector,
+            origin,
+            other.metrics,
+            self._samples,
+            other.came_from,
+            other.choice,
+            other.clusters,
         )
         if made.withheld:
             log.error("round %s: %s/%s is withheld: %s", other.round, folder, ONNX, made.withheld)
@@ -145,5 +154,6 @@ def _remove(folder: Path) -> None:
     for name in (MANIFEST, ONNX, SAFETENSORS):
         if (folder / name).exists():
             atomic_files.remove(folder / name)
+    model_files.remove_clusters(folder)
     with suppress(OSError):
         folder.rmdir()

@@ -15,6 +15,20 @@ NEWEST, BEST = "newest", "best"
 
 
 @dataclass(frozen=True)
+class Clusters:
+    """The shared models, where there are several, and how many devices trained each in the model's round."""
+
+    vectors: tuple[NDArray[np.float32], ...] = field(compare=False, repr=False)
+    devices: tuple[int, ...]
+    """By cluster; () where no device has trained yet."""
+
+    @property
+    def most(self) -> int:
+        """The cluster of most devices, which is exported as the model; of equal ones the lowest number."""
+        return self.devices.index(max(self.devices)) if self.devices else 0
+
+
+@dataclass(frozen=True)
 class Job:
     """One model to export."""
 
@@ -33,6 +47,8 @@ class Job:
     """The newest round when it was chosen; None: its own."""
     choice: Mapping[str, Any] = field(default_factory=dict)
     """The manifest's entries on the choice."""
+    clusters: Clusters | None = None
+    """All shared models, of which `vector` is one; None: there is only one."""
     beside: "Beside | None" = None
     """The other model."""
 
@@ -48,6 +64,7 @@ class Beside:
     metrics: dict[str, float]
     choice: Mapping[str, Any] = field(default_factory=dict)
     came_from: str | None = None
+    clusters: Clusters | None = None
 
 
 @dataclass(frozen=True)

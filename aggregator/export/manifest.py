@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 
-from aggregator.export.metadata import FILLED, UNFILLED, Origin, columns_of, input_reason
-from aggregator.export.onnx_file import OnnxResult
-from aggregator.export.parity import fills
+from fedge.export.metadata import FILLED, UNFILLED, Origin, columns_of, input_reason
+from fedge.export.onnx_file import OnnxResult
+from fedge.export.parity import fills
 from fedge.nn.spec import clip_of, takes_float64
 from fedge.wire.messages.task import Task
 
@@ -59,10 +59,10 @@ def entry_of(origin: Origin, content: bytes) -> Entry:
     }
 
 
-def kept_onnx(folder: Path) -> Entry | None:
+def kept_onnx(folder: Path, name: str = ONNX) -> Entry | None:
     """The entry on the ONNX file in the folder, from its metadata; None: there is no model of Fedge there."""
     try:
-        content = (folder / ONNX).read_bytes()
+        content = (folder / name).read_bytes()
         model = onnx.load_model_from_string(content)
         said = {each.key: each.value for each in model.metadata_props}
         origin = Origin(said["federation"], int(said["generation"]), int(said["round"]), said["model"])

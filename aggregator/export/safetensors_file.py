@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from aggregator.export.metadata import Origin, columns_of
+from fedge.export.metadata import Origin, columns_of
 from fedge.nn.spec import NetworkSpec
 from fedge.wire.messages.task import Task
 

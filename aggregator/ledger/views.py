@@ -65,6 +65,8 @@ class RoundRow:
     """How many of these are worse off than alone by more than one held-out row."""
     shared_worse_off: int = 0
     """How many would be so with the shared model."""
+    clusters: tuple[int, ...] = ()
+    """How many devices trained each of the shared models, if there are several."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def _round_row(
         compared=found.get("compared", 0),
         worse_off=found.get("worse_off", 0),
         shared_worse_off=found.get("shared_worse_off", 0),
+        clusters=tuple(found.get("clusters", ())),
     )
 
 

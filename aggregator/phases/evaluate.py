@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aggregator.aggregation import summary as figures
 from aggregator.aggregation.figures import speaking_for
 from aggregator.aggregation.job import ClosingJob, Computed
-from aggregator.aggregation.models import weights_of
+from aggregator.aggregation.models import clusters_of
 from aggregator.aggregation.updates import admitted
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
@@ -64,6 +64,7 @@ class Evaluate:
         """
         assert job.model is not None
         counted = admitted(ledger, job.round)
+        models = clusters_of(ledger, job.model.digest, job.task.network.schema.size)
         made_by = admitted(ledger, job.round._replace(round=job.round.round - 1))
         return Computed(
             task=job.task,
@@ -74,7 +75,8 @@ class Evaluate:
             devices=len(counted),
             samples=sum(answer.samples for answer in counted.values()),
             summary=figures.told(job, counted, speaking_for(len(made_by))),
-            vector=weights_of(ledger, job.model, job.task.network.schema.size),
+            vector=models[0],
+            clusters=models[1:],
             rule=None,
         )
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aggregator.aggregation import input_clip, survey
 from aggregator.aggregation.admitted_surveys import measured, mix_told
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
-from aggregator.aggregation.models import blob_of, first_vectors, first_weights, model_message
+from aggregator.aggregation.models import (
+    blob_of,
+    first_clusters,
+    first_vectors,
+    first_weights,
+    model_message,
+)
 from aggregator.aggregation.survey import Measured, Unmeasured, check, outliers, standardize
 from aggregator.aggregation.updates import admitted
 from aggregator.config import reconnect_spread_s
@@ -78,7 +84,10 @@ class Survey:
         task = _spread(found, len(counted) / job.chosen)
         task_data = pack(task)
         vector = first_weights(task, job.seed, job.round.generation)
-        vectors = first_vectors(job.parts.hands_on, len(vector))
+        vectors = {
+            **first_vectors(job.parts.hands_on, len(vector)),
+            **first_clusters(job.parts.models, task, job.seed, job.round.generation),
+        }
         data = model_message(job.round, vector, vectors)
         summary = {"clip": job.clip} if job.clip is not None else {}
         return Computed(
@@ -91,6 +100,7 @@ class Survey:
             samples=sum(answer.samples for answer in counted),
             summary=summary,
             vector=vector,
+            clusters=tuple(vectors[name] for name in job.parts.models[1:]),
             rule=survey.rule_of(job.clip, takes_float64(task.network)),
             told=_named(far),
             after=(*_remarks(far), *_of_mix(job, mix), *_of_clip(job, narrowed)),

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation import server_state
+from aggregator.aggregation import clustered, server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
 from aggregator.aggregation.fleet_size import fleet_of, share_of
 from aggregator.aggregation.further_vectors import handed_on
-from aggregator.aggregation.job import ClosingJob, Computed
-from aggregator.aggregation.models import blob_of, model_message, weights_of
+from aggregator.aggregation.job import ClosingJob, Computed, Remark
+from aggregator.aggregation.models import blob_of, clusters_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import Updates
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
+from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEDIAN, UsualDistance
@@ -27,6 +28,7 @@ from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
 from fedge.algorithms.rules.bounds import Factors, distance
+from fedge.algorithms.rules.mean import order
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection
@@ -58,6 +60,8 @@ class Averaged:
     """The server optimizer's state after this round."""
     fleet: int | None = None
     """N, the number of devices of the fleet."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """Entries of the ledger's summary that are not numbers."""
 
 
 class Train:
@@ -86,8 +90,11 @@ class Train:
     ) -> Computed | Unusable | Unmade:
         """Close with the next model."""
         assert job.model is not None
-        base = weights_of(ledger, job.model, job.task.network.schema.size)
-        result = averaged(ledger, job, base, go_on)
+        size = job.task.network.schema.size
+        if len(job.parts.models) > 1:
+            result = averaged_by_cluster(ledger, job, clusters_of(ledger, job.model.digest, size), go_on)
+        else:
+            result = averaged(ledger, job, weights_of(ledger, job.model, size), go_on)
         if not isinstance(result, Averaged):
             return result
         data = model_message(job.round, result.vector, result.vectors)
@@ -103,7 +110,10 @@ class Train:
             vector=result.vector,
             rule=job.parts.rule.made(RULES).version,
             fleet=result.fleet,
+            told=result.told,
+            clusters=tuple(result.vectors[name] for name in job.parts.models[1:]),
             before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+            after=_of_clusters(job, result.told.get("clusters", ())),
             state=result.state,
         )
 
@@ -169,11 +179,7 @@ def averaged(
         )
     vector, state = stepped(ledger, job, base, found.vector, share)
     if vector is not found.vector and not trial.passes(vector):
-        return Unmade(
-            f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
-            "outputs are not: set other options in [server] and start the aggregator again, or begin a new "
-            "generation with `fedge-aggregator new-generation --keep-model`, whose optimizer begins anew"
-        )
+        return _unusable_step(parts)
     summary = told(job, updates.answers)
     moved = distance(base, vector)
     summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
@@ -191,6 +197,72 @@ def averaged(
         state,
         parts.fleet,
     )
+
+
+def averaged_by_cluster(
+    ledger: LedgerReader, job: ClosingJob, bases: Sequence[Vector], go_on: Callable[[], None] = lambda: None
+) -> Averaged | Unusable | Unmade:
+    """As `averaged`, for several shared models; `bases`: those that the round was announced with."""
+    parts = job.parts
+    clusters = clustered.clusters_in(ledger, job.round, parts, bases, go_on)
+    trials = [Trial(job.task.network, each.base, job.samples) for each in clusters]
+    whole = clustered.medians_of(clusters)
+    assert whole is not None
+    passes = [trial.passes for trial in trials]
+    results = clustered.made(clusters, job.factors, passes, parts.rule.made(RULES), whole)
+    if not isinstance(results, tuple):
+        return results
+    answers = {device: answer for each in clusters for device, answer in each.updates.answers.items()}
+    summary = told(job, dict(sorted(answers.items(), key=lambda item: order(item[0]))))
+    parts = replace(parts, fleet=fleet_of(ledger, job.round, job.listed, answers))
+    models = []
+    for each, found, trial in zip(clusters, results, trials, strict=True):
+        if found is None:
+            models.append(each.base)
+            continue
+        vector = clustered.stepped(each, found.vector, parts, share_of(parts, answers))
+        if vector is not found.vector and not trial.passes(vector):
+            return _unusable_step(parts)
+        models.append(vector)
+    moved = [distance(each.base, model) for each, model in zip(clusters, models, strict=True)]
+    lengths = [max(distance(np.zeros_like(each.base), each.base), 1e-38) for each in clusters]
+    summary["weight_change"] = max(m / length for m, length in zip(moved, lengths, strict=True))
+    summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
+    summary["moved"] = max(moved)
+    if len(answers) > 1:  # the median of one would be that device's own claim
+        summary[MEDIAN] = whole.norm
+    bounded = [
+        f"model {number}: {line}"
+        for number, made in enumerate(results)
+        if made is not None
+        for line in _bounded(job.factors, made)
+    ]
+    return Averaged(
+        models[0],
+        len(answers),
+        sum(answer.samples for answer in answers.values()),
+        summary,
+        tuple(bounded),
+        dict(zip(parts.models[1:], models[1:], strict=True)),
+        fleet=parts.fleet,
+        told={"clusters": [len(each.updates.answers) for each in clusters]},
+    )
+
+
+def _unusable_step(parts: Parts) -> Unmade:
+    return Unmade(
+        f"the model that [server] {parts.server.name} makes from the updates is not finite, or its "
+        "outputs are not: set other options in [server] and start the aggregator again, or begin a new "
+        "generation with `fedge-aggregator new-generation --keep-model`, whose optimizer begins anew"
+    )
+
+
+def _of_clusters(job: ClosingJob, devices: Sequence[int]) -> tuple[Remark, ...]:
+    """A log line on how many devices trained each shared model, if there are several."""
+    if not devices:
+        return ()
+    each = ", ".join(f"model {number} {count}" for number, count in enumerate(devices))
+    return ((logging.INFO, f"round {job.round}: devices by the shared model that they trained: {each}"),)
 
 
 def stepped(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from aggregator.aggregation.aggregate import Unmade, Unusable
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.outcome import job_of, save
-from aggregator.aggregation.probes import Samples
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.core import events as on
 from aggregator.core.advice import Sizes, propose
@@ -18,6 +17,7 @@ from aggregator.phases.phase import phase_of
 from aggregator.settings.state import StateSection
 from aggregator.shell.closer import Closed
 from aggregator.shell.counters import Counters
+from fedge.nn.probes import Samples
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -83,6 +83,7 @@ class RoundJob:
                     computed.model,
                     progress,
                     computed.vector,
+                    computed.clusters,
                     phase.usual(state.usual, summary),
                 )
             case Unmeasured() | Unmade() as nothing:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from aggregator.aggregation.job import ClosingJob
-from aggregator.aggregation.probes import Samples
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
@@ -32,6 +31,7 @@ from aggregator.shell.reports import Reports
 from aggregator.shell.round_job import RoundJob
 from aggregator.shell.visible_effects import VisibleEffects
 from fedge.identity.trust import Signer
+from fedge.nn.probes import Samples
 from fedge.service.failpoints import after, before
 from fedge.transport import (
     Answered,

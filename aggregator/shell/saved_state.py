@@ -2,7 +2,7 @@
 
 import logging
 
-from aggregator.aggregation.models import read_model, task_of, weights_of
+from aggregator.aggregation.models import clusters_of, read_model, task_of
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
 from aggregator.core.federation import Federation, Stage
@@ -70,6 +70,7 @@ def load_state(
         _require_fitting_change(ledger, round_id, saved, parts)
     if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
         _require_same_encoding(saved, parts)
+    models = clusters_of(ledger, model.digest, task.network.schema.size) if model is not None else ()
     partials = ledger.partials()
     return Federation(
         rules=RoundRules(
@@ -99,7 +100,8 @@ def load_state(
         server=parts.server,
         clip=settings.model.clip or None,
         model=model,
-        base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
+        base=models[0] if models else None,
+        clusters=models[1:],
         usual=usual,
         stage=Stage.DONE if done else Stage.PREPARING,
         attempt=saved.attempt if saved else 0,
@@ -122,8 +124,14 @@ def load_state(
 
 
 def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
-    """Raise a ConfigError if the newest model lacks a vector that the local algorithm needs."""
+    """Raise a ConfigError if the newest model lacks a vector that the parts need."""
     there = read_model(ledger, model.digest).vectors or {}
+    if lacks := ", ".join(sorted(set(parts.models[1:]) - there.keys())):
+        raise ConfigError(
+            f"[personal] name: {parts.personal.name!r} needs {lacks} with the model, and the model of this "
+            "generation has none: change it back, or begin a new generation with "
+            "`fedge-aggregator new-generation`"
+        )
     if lacks := ", ".join(sorted(set(parts.hands_on) - there.keys())):
         raise ConfigError(
             f"[plan] local: {parts.local.name!r} needs {lacks} with the model, and the model of this "

@@ -42,6 +42,15 @@ WEIGHTS = "weights"
 """The vector that every model and every update has."""
 
 
+def cluster_names(models: int) -> tuple[str, ...]:
+    """The vectors of a model message that has this number of shared models, by cluster.
+
+    >>> cluster_names(3)
+    ('weights', 'cluster_1', 'cluster_2')
+    """
+    return (WEIGHTS, *(f"cluster_{number}" for number in range(1, models)))
+
+
 class Codec(Protocol):
     """Encodes one vector of an update as bytes, and decodes it."""
 
@@ -155,7 +164,7 @@ class Personal(Protocol):
 
     @property
     def models(self) -> int:
-        """The number of shared models: 1, or k clusters."""
+        """The number of shared models: 1, or k clusters, which `cluster_names` names."""
         return 1
 
     def shared(self, network: NetworkSpec) -> NDArray[np.bool_] | None:

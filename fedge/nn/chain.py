@@ -57,6 +57,10 @@ class Chain:
         """Return the loss summed over rows."""
         return self._loss.total(self.forward(w, X), y)
 
+    def each(self, w: Array, X: Array, y: Array) -> NDArray[np.float64]:
+        """Return the loss of each row, of shape (n,)."""
+        return self._loss.each(self.forward(w, X), y)
+
     def last_total(self, y: Array) -> float:
         """Return the loss of the last forward pass, summed over rows."""
         return self._loss.total(self.outputs, y)

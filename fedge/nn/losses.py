@@ -19,6 +19,10 @@ class Loss(Protocol):
         """Return the loss of outputs z given targets y, summed over rows."""
         ...
 
+    def each(self, z: Array, y: Array) -> NDArray[np.float64]:
+        """Return the loss of each row, of shape (n,)."""
+        ...
+
     def gradient(self, z: Array, y: Array, scale: float) -> Array:
         """Return scale · ∂total/∂z, of shape (n, outputs), in a buffer that the next call overwrites."""
         ...
@@ -51,6 +55,12 @@ class CrossEntropy:
         sums = shifted.dot(self._ones, self._sums)
         np.log(sums, sums)
         return float(np.sum(sums, dtype=np.float64) - np.sum(self._of_row, dtype=np.float64))
+
+    def each(self, z: Array, y: Array) -> NDArray[np.float64]:
+        """Return L of each row."""
+        shifted = z.astype(np.float64) - z.max(axis=1, keepdims=True)
+        found: NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
+        return found
 
     def gradient(self, z: Array, y: Array, scale: float) -> Array:
         """Return scale · ∂ΣL/∂z."""
@@ -92,6 +102,11 @@ class MeanSquaredError:
         delta = np.subtract(z, y, self._delta)
         np.multiply(delta, delta, delta)
         return float(np.sum(delta, dtype=np.float64)) / self._targets
+
+    def each(self, z: Array, y: Array) -> NDArray[np.float64]:
+        """Return L of each row."""
+        found: NDArray[np.float64] = np.square(np.subtract(z, y, dtype=np.float64)).mean(axis=1)
+        return found
 
     def gradient(self, z: Array, y: Array, scale: float) -> Array:
         """Return scale · ∂ΣL/∂z."""

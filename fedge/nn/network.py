@@ -193,6 +193,21 @@ class Network:
             return Evaluation(total / samples, correct / samples, samples)
         return Evaluation(total / samples, None, samples, self._errors(sums / samples))
 
+    def losses(self, w: Array, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Return the loss of each raw sample of X (n, d) with raw targets y, of shape (n,).
+
+        Raises:
+            ValueError: X or y has the wrong shape.
+        """
+        raw, targets = np.asarray(X), self.prepare_targets(y)
+        if len(raw) != len(targets):
+            raise ValueError(f"expected a target for each sample, got {len(raw)} and {len(targets)}")
+        found = np.empty(len(raw))
+        for rows in self._blocks(len(raw)):
+            chain = self._chain(rows.stop - rows.start)
+            found[rows] = chain.each(w, self.prepare(raw[rows]), targets[rows])
+        return found
+
     def _errors(self, means: Array) -> Errors:
         """The errors, from mean squares and mean distances in standard units, of shape (2, t)."""
         last = self.spec.last

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedge.algorithms.registry import LOCAL
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.survey import Survey
@@ -29,6 +30,15 @@ SAMPLES = (1, 20, 100, 10_000, 1_000_000)
 """Sample counts from the smallest to `max_samples`."""
 ENTRIES = (1.0, 1.0, 1e6, 3e8, 3e38)
 """Weights as near to the base as others', far away, and as large as float32 allows."""
+FURTHER = (0.0, 1.0, -1e6, 3e8)
+"""Entries of a further vector: as small as others', and far away. They are not as large as float32 allows:
+fewer than five updates are not clipped, and a sum of such vectors could end learning."""
+STEPS = (0, 1, 3, 2**31, 2**62, 2**63 - 1)
+"""Numbers of steps from none to the most that an update can tell."""
+
+
+CLUSTERS = (None, 0, 1, 1, 2, 8)
+"""Shared models that there are, and some that there are not."""
 
 
 def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey | Update:
@@ -48,7 +58,27 @@ def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey |
         )
     weights = np.full(4, rng.choice(ENTRIES), np.float32)
     claims = rng.choice(_told(Update, "metrics")) if any_of_them else CLAIMS[number % len(CLAIMS)]
-    return update(round_of(manifest), manifest.model.digest, device, samples, weights, claims)
+    more = {name: np.full(4, rng.choice(FURTHER), np.float32) for name in further(manifest)}
+    here, steps = round_of(manifest), rng.choice(STEPS)
+    several = manifest.plan is not None and manifest.plan.personal is not None
+    return update(
+        here,
+        manifest.model.digest,
+        device,
+        samples,
+        weights,
+        claims,
+        steps=steps,
+        vectors=more,
+        cluster=rng.choice(CLUSTERS) if several else None,
+    )
+
+
+def further(manifest: Manifest) -> tuple[str, ...]:
+    """The vectors besides the weights that an update of this round must have."""
+    if manifest.plan is None:
+        return ()
+    return tuple(LOCAL.make(manifest.plan.local_name, manifest.plan.local_options).sends)
 
 
 @cache

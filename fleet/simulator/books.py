@@ -11,6 +11,7 @@ from aggregator.aggregation.rollback import Rollback
 from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Decline
+from fleet.simulator.round_twins import ServerState
 
 SpooledFrame = tuple[str, bytes, int]
 """The device, the update's digest, and the frame's number."""
@@ -32,6 +33,12 @@ class Book:
     """The earlier model with which the operator began each generation; None: a new model."""
     made: RoundId = field(default_factory=lambda: RoundId(0, 0))
     """The newest round that made a model."""
+    states: dict[RoundId, ServerState] = field(default_factory=dict)
+    """The server optimizer's state after each training round."""
+    fleets: dict[RoundId, int] = field(default_factory=dict)
+    """The number of devices of the fleet with which each training round closed."""
+    sources: dict[int, RoundId] = field(default_factory=dict)
+    """The round of which each generation took the model, if it began with an earlier one."""
     measured: set[RoundId] = field(default_factory=set)
     """Rounds that only measured the model of the round before."""
     best: dict[int, tuple[RoundId, float]] = field(default_factory=dict)
@@ -43,8 +50,8 @@ class Book:
     """The saved verdicts, by device and digest."""
     set_aside: set[bytes] = field(default_factory=set)
     """Updates that were admitted and then set aside, because they made the mean unusable."""
-    usual: dict[int, float] = field(default_factory=dict)
-    """The longest median distance of a round's updates from their base, by generation."""
+    usual: dict[tuple[int, str], float] = field(default_factory=dict)
+    """The longest median length of a round's vectors from their base, by generation and name."""
     moved: float = 0.0
     """The distance by which the last round moved the model."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)

@@ -13,6 +13,7 @@ from fedge.data.moments import Moments
 from fedge.errors import ProtocolError
 from fedge.transport import Publication
 from fedge.wire import encoding
+from fedge.wire.capabilities import can
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
@@ -23,6 +24,7 @@ from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
+from fleet.simulator.boasts import further
 from fleet.simulator.extremes import Extreme, extremes, frames
 from fleet.simulator.oracle import Made
 from fleet.simulator.updates import update
@@ -143,16 +145,25 @@ def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Mess
             version="0",
             generation=here.generation,
             round=here.round,
+            can=_asked(manifest),
         )
     if kind is Survey:
         moments = Moments.from_bytes(_COLUMN, 1)
         return Survey(**where, base=task, samples=100, features=moments.to_bytes())
-    honest = update(here, model, device, 100, np.ones(4, np.float32), {})
+    more = {name: np.ones(4, np.float32) for name in further(manifest)} if manifest is not None else {}
+    honest = update(here, model, device, 100, np.ones(4, np.float32), {}, vectors=more)
     if kind is Update:
         return honest
     payload = pack(honest)
     digest = hashlib.sha256(payload).digest()
     return Frame(id=digest, i=0, n=1, size=len(payload), data=payload)
+
+
+def _asked(manifest: Manifest | None) -> tuple[str, ...] | None:
+    """What a device says that it can do, so that it may take part in a round that a newer program needs."""
+    plan = None if manifest is None else manifest.plan
+    newer = plan is not None and ({plan.local, plan.max_gradient, plan.personal} != {None})
+    return tuple(sorted(can())) if newer else None
 
 
 _COLUMN = b"".join(bytes.fromhex(double) for double in ("0000000000005940", "0" * 16, "000000000000f03f"))

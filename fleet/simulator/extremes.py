@@ -210,6 +210,14 @@ def _vectors() -> Iterator[tuple[bytes, bool]]:
     yield from ((bytes(size), True) for size in (1, 12, 15, 17, 20))
 
 
+def _further() -> Iterator[tuple[dict[str, bytes], bool]]:
+    """Further vectors of an update: with extreme entries, of another name, and more than are asked for."""
+    for body, inside in _vectors():
+        yield {"control": body}, inside
+    yield {"other": bytes(16)}, True
+    yield {"control": bytes(16), "other": bytes(16)}, True
+
+
 def _moments() -> Iterator[tuple[bytes, bool]]:
     """Bodies of a survey of one column, which consist of count, mean and M2."""
     for entry in DOUBLES:
@@ -222,6 +230,7 @@ def _moments() -> Iterator[tuple[bytes, bool]]:
 
 _CONTENTS: dict[tuple[str, str], tuple[tuple[Any, bool], ...]] = {
     ("update", "body"): tuple(_vectors()),
+    ("update", "vectors"): tuple(_further()),
     ("survey", "features"): tuple(_moments()),
     ("survey", "targets"): tuple(_moments()),
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 import agent.shell.runtime  # noqa: F401 (loads the modules to patch, as do the next two)
 import aggregator.core.rounds
+import aggregator.core.takeover.machine
 import aggregator.shell.runtime  # noqa: F401
 import fedge.wire.topics
 from fedge.storage.atomic_files import atomic_write

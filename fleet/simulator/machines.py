@@ -88,6 +88,7 @@ class Machines:
         settings = agent_settings(f"d{number}", folder if real else None, pin)
         host = self._make_device(name, number, self._scene, settings, folder, real=real)
         host.training_s, host.odd = wanted.training_s[number], wanted.odd.get(number, "")
+        host.composition = wanted.composition
         host.stateful = host.loses_verdicts = wanted.stateful and not real
         host.weather.usual_s = wanted.delays_s[number]
         return host

@@ -23,7 +23,7 @@ def federation_settings(wanted: Terms) -> FederationSettings:
         {
             "federation": {"name": NAME, "max_samples": 1_000_000},
             "model": {"features": ("x",), "classes": ("low", "high")},
-            "plan": {"epochs": 1, "batch_size": 16},
+            **wanted.composition.settings(),
             "rounds": rounds,
             "stopping": {"rounds": wanted.rounds, "accuracy": ACCURACY},
             "signing": {"key": "signing.key"} if wanted.signed else {},

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedge.wire import frames
+from fleet.simulator.compositions import Composition, composition
 from fleet.simulator.trainers import Odd
 
 REAL_ONE_IN = 50
@@ -25,11 +26,17 @@ SIGNED_ONE_IN = 9
 SILENT_ONE_IN = 6
 """One world in this many has a device that is online and never answers."""
 STATEFUL_ONE_IN = 5
-"""One world in this many has devices with a stateful algorithm: they remember their updates that counted."""
+"""Of the worlds without a composition, one in this many has devices that remember their updates that counted,
+as a stateful algorithm would."""
 LYING_ONE_IN = 7
 """One world in this many has a member that lies in each round."""
 ACCURACY = 0.9
 """The accuracy at which learning ends; no honest stand-in reports as much."""
+
+
+def _odd(what: Odd, with_: Composition) -> Odd:
+    """What is unusual about a device: where something adds up, the largest weights would stay in it."""
+    return "far away" if what == "as large as can be" and with_.adds_up else what
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,15 @@ class Terms:
     """The quorum as a share of the devices online; None: `quorum` is a number."""
     odd: Mapping[int, Odd]
     """What is unusual about a device, by its number."""
+    composition: Composition
+    """What it learns with."""
 
 
 def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
     """Draw the terms of the world with this seed."""
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
+    with_ = composition(seed)
     return Terms(
         devices=devices,
         rounds=rounds,
@@ -80,8 +90,9 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
         lying=seed % LYING_ONE_IN == LYING_ONE_IN - 1,
-        stateful=seed % STATEFUL_ONE_IN == STATEFUL_ONE_IN - 1,
+        stateful=with_.stateful if with_.drawn else seed % STATEFUL_ONE_IN == STATEFUL_ONE_IN - 1,
         clips=seed % ODD_OF != UNCLIPPED,
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
-        odd=ODD.get(seed % ODD_OF, {}),
+        odd={number: _odd(what, with_) for number, what in ODD.get(seed % ODD_OF, {}).items()},
+        composition=with_,
     )

@@ -23,6 +23,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
+from fleet.simulator.local_twins import Work
 from fleet.simulator.oracle import Made
 from fleet.simulator.oracle.states import COUNTED, counted, mark
 from fleet.simulator.updates import update
@@ -45,6 +46,8 @@ class Bench:
     willing: Callable[[], bool]
     tries: Callable[[], int]
     """Count the trainings across restarts: a repeated one has another result, as with growing data."""
+    learnt: Callable[[Assignment, Update, AlgorithmState | None, Work], None]
+    """Called with what the local algorithm made, if there is one."""
 
 
 Odd = Literal["", "many samples", "far away", "as large as can be"]
@@ -53,9 +56,9 @@ its base as others, or it sends the largest weights with very many samples in th
 
 
 def lineage_of(manifest: Manifest) -> bytes:
-    """The lineage of a stand-in's states: only states of the same lineage are continued."""
+    """The lineage of a virtual device's states: only states of the same lineage are continued."""
     assert manifest.plan is not None
-    return states.lineage_of(manifest, manifest.plan, "stand-in")
+    return states.lineage_of(manifest, manifest.plan, "")
 
 
 class StandIn:

@@ -5,7 +5,7 @@ Only the network's own computations come from `fedge.nn`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor, sqrt
 
@@ -36,6 +36,9 @@ class Counted:
     norm: float
     weight: int
     vector: Numbers
+    steps: int = 1
+    told_steps: int = 1
+    """As the device says, but at least 1."""
 
 
 def length(base: Numbers, vector: Numbers) -> float:
@@ -49,47 +52,99 @@ def length(base: Numbers, vector: Numbers) -> float:
     return sqrt(squares[0])
 
 
-def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> list[Counted]:
-    """Weigh and clip the updates of a round, with bounds from their lower medians."""
-    vectors = [numbers(update.body) for update in updates]
+@dataclass(frozen=True)
+class Middle:
+    """The lower medians that bounds are from."""
+
+    norm: float
+    samples: int
+    updates: int
+    """How many updates they are of."""
+
+
+def middle_of(norms: Sequence[float], samples: Sequence[int]) -> Middle:
+    """The lower medians of some updates."""
+    half = (len(norms) - 1) // 2
+    return Middle(sorted(norms)[half], sorted(samples)[half], len(norms))
+
+
+def counted(
+    updates: Sequence[Update],
+    base: Numbers,
+    *,
+    clips: bool = True,
+    name: str = "weights",
+    whole: Middle | None = None,
+) -> list[Counted]:
+    """Weigh and clip one vector of a round's updates, with bounds from their lower medians.
+
+    `whole`: the medians of the whole round, which bound updates of a cluster of fewer than `FEWEST`.
+    """
+    vectors = [numbers(vector_of(update, name)) for update in updates]
     norms = [length(base, vector) for vector in vectors]
-    usual = sorted(norms)[(len(norms) - 1) // 2]
-    middle = sorted(update.samples for update in updates)[(len(updates) - 1) // 2]
+    among = middle_of(norms, [update.samples for update in updates])
+    if whole is not None and len(updates) < FEWEST:
+        among = whole
+    usual, middle, bounded = among.norm, among.samples, clips and among.updates >= FEWEST
     most = max(1, floor(MAX_WEIGHT * middle))
+    told = [max(1, update.steps) for update in updates]
+    most_steps = max(1, floor(min(2.0**53, MAX_WEIGHT * sorted(told)[(len(told) - 1) // 2])))
     found = []
     for update, norm, vector in zip(updates, norms, vectors, strict=True):
         weight = min(most, update.samples)
-        if clips and len(updates) >= FEWEST and norm * most > CLIP_NORM * usual * middle:
+        if bounded and norm * most > CLIP_NORM * usual * middle:
             weight = min(weight, max(middle, floor(CLIP_NORM * usual * middle / norm)))
-        if clips and len(updates) >= FEWEST and norm > CLIP_NORM * usual:
+        if bounded and norm > CLIP_NORM * usual:
             scale = CLIP_NORM * usual / norm
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
-        found.append(Counted(update.device, norm, weight, vector))
+        steps = max(1, update.steps)
+        found.append(Counted(update.device, norm, weight, vector, min(most_steps, steps), steps))
     return found
 
 
-def mean(parts: Iterable[Counted]) -> Numbers:
-    """Compute Σ n w / Σ n in float32: float64 sums by device within a lane, and lanes as a binary tree."""
+def vector_of(update: Update, name: str) -> bytes:
+    """The bytes of one vector of an update."""
+    return update.body if name == "weights" else (update.vectors or {})[name]
+
+
+def mean(parts: Iterable[Counted], *, uniform: bool = False, exact: bool = False) -> Numbers:
+    """Compute Σ n w / Σ n: float64 sums by device within a lane, and lanes as a binary tree.
+
+    Args:
+        parts: the bounded updates.
+        uniform: whether each device has the same weight.
+        exact: whether the quotient stays as it is; otherwise it is rounded to float32.
+    """
     known = sorted(parts, key=lambda part: (lane_of(part.device), part.device))
+    if uniform:
+        known = [replace(part, weight=1) for part in known]
     total = _sum(known, 0, 256)
     assert total is not None
     n = float(sum(part.weight for part in known))
-    return [_single(entry / n) for entry in total]
+    return [entry / n if exact else single(entry / n) for entry in total]
 
 
-def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: bool = True) -> set[str]:
-    """The devices without which the mean of these updates is usable; empty if it is usable with all."""
-    parts = counted(updates, base, clips=clips)
-    if usable(mean(parts)):
+def causes(
+    updates: Sequence[Update],
+    base: Numbers,
+    usable: Usable,
+    *,
+    clips: bool = True,
+    combined: Callable[[list[Counted]], Numbers] = mean,
+    whole: Middle | None = None,
+) -> set[str]:
+    """The devices without which what the rule makes of these updates is usable; empty if it is with all."""
+    parts = counted(updates, base, clips=clips, whole=whole)
+    if usable(combined(parts)):
         return set()
-    found = {part.device for part in parts if not usable([_single(w) for w in part.vector])}
+    found = {part.device for part in parts if not usable([single(w) for w in part.vector])}
     others = sorted(parts, key=lambda part: (part.norm, lane_of(part.device), part.device))
     others = [part for part in others if part.device not in found]
     if not found:
         found.add(others.pop().device)
     while others:
         left = [update for update in updates if update.device not in found]
-        if usable(mean(counted(left, base, clips=clips))):
+        if usable(combined(counted(left, base, clips=clips, whole=whole))):
             break
         found.add(others.pop().device)
     return found
@@ -131,7 +186,8 @@ def _sum(parts: list[Counted], low: int, high: int) -> Numbers | None:
     return [a + b for a, b in zip(left, right, strict=True)]
 
 
-def _single(number: float) -> float:
+def single(number: float) -> float:
+    """The nearest number of float32; too large ones become infinite."""
     with np.errstate(over="ignore"):
         return float(np.float32(number))
 

@@ -16,6 +16,10 @@ def update(
     samples: int,
     weights: NDArray[np.float32] | None,
     told: Mapping[str, float],
+    *,
+    steps: int = 1,
+    vectors: Mapping[str, NDArray[np.float32]] | None = None,
+    cluster: int | None = None,
 ) -> Update:
     """Make an update.
 
@@ -24,8 +28,11 @@ def update(
         base: the digest of the model that it was made from.
         device: the device that sends it.
         samples: n_k.
-        weights: of shape (p,), after one step; None: the device only measured the model.
+        weights: of shape (p,), after some steps; None: the device only measured the model.
         told: the figures that it reports.
+        steps: how many it says it took.
+        vectors: the further vectors of shape (p,), by name.
+        cluster: the shared model that it says it trained; None: the first.
     """
     measured = weights is None
     return Update(
@@ -34,9 +41,11 @@ def update(
         base=base,
         device=device,
         samples=samples,
-        steps=0 if measured else 1,
+        steps=0 if measured else steps,
         kind="figures" if measured else "weights",
         codec="float32",
         body=b"" if weights is None else weights.astype("<f4").tobytes(),
+        vectors={name: v.astype("<f4").tobytes() for name, v in (vectors or {}).items()} or None,
+        cluster=cluster,
         metrics=dict(told),
     )

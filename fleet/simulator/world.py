@@ -98,6 +98,7 @@ class World:
             self.terms.deadline_s,
             Ending(self.terms.rounds, ACCURACY),
             clips=self.terms.clips,
+            composition=self.terms.composition,
         )
         self.oracle.record.liars.add(LIAR)
         self._scene = Scene(self._clock, self._broker, self.oracle, TOPICS, self._rng, self._tell)

@@ -16,11 +16,11 @@ from agent.shell import model_file
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from aggregator.export.onnx_file import to_onnx
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.data.rules import Holdout as ProposedHoldout
 from fedge.data.rules import Proposal
+from fedge.export.onnx_file import to_onnx
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Cohort, Manifest
 from fedge.wire.messages.message import pack, unpack

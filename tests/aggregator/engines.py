@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from aggregator.export.metadata import Origin
-from aggregator.export.onnx_file import to_onnx
-from aggregator.export.parity import filled, output_scales, rows_of
 from fedge.data.rules import Proposal
+from fedge.export.metadata import Origin
+from fedge.export.onnx_file import to_onnx
+from fedge.export.parity import filled, output_scales, rows_of
 from fedge.nn import Network
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
 from fedge.wire.messages.task import Task

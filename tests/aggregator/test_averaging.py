@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from aggregator.aggregation.aggregate import Aggregate, Unusable, aggregate, mean_of, usable
 from aggregator.aggregation.job import ClosingJob
-from aggregator.aggregation.probes import ROWS, Trial, probes
+from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.updates import Updates
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.train import Averaged, averaged
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn import Network
+from fedge.nn.probes import ROWS, probes
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.update import Update

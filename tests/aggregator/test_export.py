@@ -12,12 +12,12 @@ import pytest
 import safetensors
 from safetensors.numpy import load
 
-from aggregator.export import onnx_file
-from aggregator.export.metadata import UNFILLED, Origin
 from aggregator.export.model_files import write
-from aggregator.export.onnx_file import OnnxResult, to_onnx
 from aggregator.export.safetensors_file import to_safetensors
 from fedge.errors import StateError
+from fedge.export import onnx_file
+from fedge.export.metadata import UNFILLED, Origin
+from fedge.export.onnx_file import OnnxResult, to_onnx
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.spec import Dense, ReLU, Rescale, Sigmoid, Standardize, Tanh
 from fedge.wire.messages.task import Task

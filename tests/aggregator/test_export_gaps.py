@@ -9,10 +9,10 @@ import onnx
 import pytest
 import safetensors
 
-from aggregator.export import onnx_file, parity
-from aggregator.export.metadata import FILLED, UNFILLED
 from aggregator.export.model_files import write
-from aggregator.export.onnx_file import to_onnx
+from fedge.export import onnx_file, parity
+from fedge.export.metadata import FILLED, UNFILLED
+from fedge.export.onnx_file import to_onnx
 from fedge.nn import Network
 from fedge.wire.messages.task import Task
 from tests.aggregator.engines import ENGINES, MEAN, ORIGIN, SCALE, differences, onnxruntime, task, weights

@@ -10,9 +10,9 @@ import onnx
 import pytest
 import safetensors.numpy
 
-from aggregator.export import parity
 from aggregator.export.model_files import write
-from aggregator.export.onnx_file import to_onnx
+from fedge.export import parity
+from fedge.export.onnx_file import to_onnx
 from fedge.nn import Network
 from fedge.nn.operators import INPUT, Node, Operators
 from fedge.nn.schema import Shape

@@ -10,12 +10,12 @@ import pytest
 from aggregator.aggregation.reparametrization import fold
 from aggregator.config import FederationSettings
 from aggregator.export.manifest import ONNX
-from aggregator.export.metadata import Origin
 from aggregator.export.model_files import write
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LAYERS, load
 from fedge.errors import ConfigError
+from fedge.export.metadata import Origin
 from fedge.nn import Network, first_weights
 from fedge.nn.spec import NetworkSpec, Standardize, UnknownLayer
 from fedge.wire.capabilities import can, lacking, required, unknown_in_task

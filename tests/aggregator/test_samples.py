@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from aggregator.__main__ import main
-from aggregator.aggregation.probes import ROWS
-from aggregator.export import parity
 from aggregator.export.exporter import Exporter
 from aggregator.export.job import Exported, Job
 from aggregator.export.validation_samples import MAX_ROWS, read_samples
 from fedge.errors import ConfigError
+from fedge.export import parity
+from fedge.nn.probes import ROWS
 from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import TASK
 from tests.aggregator.test_config import GOOD, write

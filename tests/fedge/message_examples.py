@@ -129,6 +129,18 @@ EXAMPLES: dict[str, Message] = {
         body=numbers(0.125, -3),
         metrics={"loss_before": 1.5, "loss_after": 0.25, "accuracy": 0.9, "seconds": 0.75},
     ),
+    "update_of_a_cluster": Update(
+        generation=1,
+        round=8,
+        base=b"m" * 32,
+        device="pi-1",
+        samples=1_234,
+        steps=390,
+        kind="weights",
+        codec="float32",
+        body=numbers(0.125, -3),
+        cluster=2,
+    ),
     "survey": Survey(
         generation=1,
         round=0,

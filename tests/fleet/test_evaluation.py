@@ -9,9 +9,9 @@ import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
-from aggregator.export.metadata import Origin
-from aggregator.export.onnx_file import to_onnx
 from fedge.algorithms.codecs import float32
+from fedge.export.metadata import Origin
+from fedge.export.onnx_file import to_onnx
 from fedge.wire.messages.task import Task
 from fleet.cli.commands import app
 from tests.agent.test_predict import CLASSIFIER, LINE, REGRESSION, STEP

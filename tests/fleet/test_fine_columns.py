@@ -27,13 +27,13 @@ from aggregator.aggregation import survey as surveys
 from aggregator.aggregation.models import first_weights, model_message
 from aggregator.aggregation.survey import Measured, standardize
 from aggregator.export.manifest import MANIFEST, ONNX
-from aggregator.export.metadata import Origin
 from aggregator.export.model_files import write
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.data.moments import Moments
 from fedge.data.scores import Classification
+from fedge.export.metadata import Origin
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize, takes_float64
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob

@@ -19,13 +19,13 @@ from agent.shell.model_file import read as read_held
 from aggregator.aggregation.aggregate import aggregate
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
-from aggregator.export.metadata import Origin
 from aggregator.export.model_files import write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules.bounds import Factors
+from fedge.export.metadata import Origin
 from fedge.identity.ed25519 import read_public_key, verify
 from fedge.identity.token import Token
 from fedge.identity.trust import authenticate

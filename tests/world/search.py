@@ -41,7 +41,7 @@ def _can_show(variant: Variant) -> Iterator[int]:
 
 def traits(world: World) -> set[str]:
     """What a world is like and what goes wrong in it: as it is drawn, so that no program changes that."""
-    terms = world.terms
+    terms, with_ = world.terms, world.terms.composition
     drawn = {
         "a bad model": any(f.kind == "new generation" and f.amount % 4 == 3 for f in world.schedule),
         "a lying member": terms.lying and not terms.signed,
@@ -52,6 +52,13 @@ def traits(world: World) -> set[str]:
         "fast devices": max(terms.training_s) <= 20.0,
         "a broker that forgets": any(f.kind == "broker crash" and f.amount >= 12 for f in world.schedule),
         "a state": terms.stateful and not terms.real,
+        "a composition": with_.drawn and not terms.real,
+        "a server's state": with_.server not in ("average", "dyn"),
+        "nova's steps": with_.local == "nova",
+        "control variates": with_.local == "scaffold",
+        "a share of the fleet": with_.stateful and terms.fraction < 1,
+        "clusters": with_.clusters > 1 and not terms.real,
+        "uniform weights": with_.uniform and with_.drawn,
     }
     return {fault.kind for fault in world.schedule} | {trait for trait, there in drawn.items() if there}
 

@@ -18,10 +18,11 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
 from fleet.simulator import adversary, members
-from fleet.simulator.boasts import SAMPLES
+from fleet.simulator.boasts import FURTHER, SAMPLES, STEPS
 from fleet.simulator.exaggerations import KINDS, Exaggeration, draw, every
 from fleet.simulator.extremes import extremes
 from fleet.simulator.terms import LYING_ONE_IN
+from fleet.simulator.twins import numbers
 from fleet.simulator.world import World
 
 BLOB = Blob(digest=b"\x07" * 32, slot=0, frames=1, size=9)
@@ -113,7 +114,7 @@ def test_it_writes_on_its_own_topics_alone_and_says_whole_messages() -> None:
     assert kinds == set(KINDS)
 
 
-LYING = range(LYING_ONE_IN - 1, 10 * LYING_ONE_IN, LYING_ONE_IN)
+LYING = range(LYING_ONE_IN - 1, 20 * LYING_ONE_IN, LYING_ONE_IN)
 
 
 def _with_lies(seeds: range) -> list[int]:
@@ -121,7 +122,7 @@ def _with_lies(seeds: range) -> list[int]:
 
 
 def test_liars_of_a_world_say_something_extreme_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a member that lies counts in some rounds, with different claims."""
+    """And a member that lies counts in some rounds, with different claims, steps and control vectors."""
     said: list[Exaggeration] = []
 
     def heard(*values: Any) -> Exaggeration:
@@ -134,7 +135,7 @@ def test_liars_of_a_world_say_something_extreme_of_each_kind(monkeypatch: pytest
     assert World(visited, 5, 5).run().violation is None
     assert {one.kind for one in said} == set(KINDS)
     said.clear()
-    counted, samples = 0, set()
+    counted, samples, steps, controls = 0, set(), set(), set()
     for seed in LYING:
         world = World(seed, 5, 5)
         world.schedule = ()
@@ -142,7 +143,13 @@ def test_liars_of_a_world_say_something_extreme_of_each_kind(monkeypatch: pytest
         assert world.run().violation is None
         counted += sum("liar" in part for part in world.machines.operator.book.part.values())
         made = world.oracle.record.made.values()
-        samples |= {one.message.samples for one in made if one.device == "liar"}
-    assert counted > 10
+        told = [one.message for one in made if one.device == "liar"]
+        samples |= {message.samples for message in told}
+        updates = [message for message in told if isinstance(message, Update) and message.body]
+        steps |= {update.steps for update in updates}
+        controls |= {numbers(update.vectors["control"])[0] for update in updates if update.vectors}
+    assert counted > 15
     assert {one.kind for one in said} == set(KINDS)
     assert samples >= set(SAMPLES)
+    assert steps >= set(STEPS)
+    assert controls >= set(FURTHER)

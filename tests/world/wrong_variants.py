@@ -1,6 +1,13 @@
 """The programs with one deliberate mistake each: the world must find every one of them."""
 
-from tests.world import wrong_cores, wrong_hosts, wrong_memories, wrong_parts
+from tests.world import (
+    wrong_clusters,
+    wrong_compositions,
+    wrong_cores,
+    wrong_hosts,
+    wrong_memories,
+    wrong_parts,
+)
 from tests.world.variant import Variants
 
 VARIANTS: Variants = {
@@ -8,4 +15,6 @@ VARIANTS: Variants = {
     **wrong_cores.VARIANTS,
     **wrong_parts.VARIANTS,
     **wrong_memories.VARIANTS,
+    **wrong_compositions.VARIANTS,
+    **wrong_clusters.VARIANTS,
 }

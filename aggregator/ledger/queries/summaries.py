@@ -38,6 +38,12 @@ class SummaryQueries(Access):
             found = json.loads(row[0]) if row else {}
             return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
+    def clusters(self, round_id: RoundId) -> tuple[int, ...]:
+        """How many devices trained each shared model in a closed round; () if there is only one."""
+        row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        with self._sound(f"the summary of round {round_id}"):
+            return tuple(json.loads(row[0]).get("clusters", ())) if row else ()
+
     def surveys_that_name(self, device: str) -> tuple[RoundId, ...]:
         """The closed rounds whose summary names a device because it was far from the fleet."""
         return tuple(

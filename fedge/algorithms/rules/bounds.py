@@ -25,6 +25,12 @@ So with one liar among K updates, M their median norm, c = `clip_norm` and m = `
   others, with the lengths and weights that they have in this round,
   ‖mean - mean of others‖ ≤ s d + s ‖mean of others - base‖ ≤ c M / (1 + K // 2) + s ‖mean of others - base‖.
 
+**Clusters.** Where devices train several shared models, these bounds hold for each cluster of five updates
+or more by itself, K being its updates. In a smaller cluster a liar may be alone. There the medians of the
+whole round count, each update measured from the model of its own cluster. So in a round of five updates or
+more, whatever the devices of a small cluster send, its model moves by at most c M, M the round's median
+norm: a mean of points that are no further than c M from the base is not further either.
+
 **Steps.** For a rule that weighs by local steps τ_k, a device's τ_k counts as at least 1 and at most m times
 the lower median T of the round's τ_k. With one liar of share s = p_liar ≤ m / (m + K // 2) among the shares
 p_k = n_k / Σ n_k, and τ' ≥ 1 the mean of the others' steps, FedNova's τ_eff = Σ p_k τ_k is off by
@@ -68,6 +74,21 @@ class Factors:
 
 
 @dataclass(frozen=True)
+class Medians:
+    """The medians that bounds are relative to."""
+
+    norm: float
+    samples: int
+    updates: int
+    """The number of updates that they are of."""
+
+    @classmethod
+    def of(cls, norms: Sequence[float], samples: Sequence[int]) -> "Medians":
+        """Those of some updates, at least one."""
+        return cls(median_low(norms), median_low(samples), len(norms))
+
+
+@dataclass(frozen=True)
 class Bounds:
     """How much each update of a round counts, in the order of the given norms and n_k."""
 
@@ -79,16 +100,20 @@ class Bounds:
     """The n_k that counts, for each update."""
 
 
-def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
-    """Bound the updates of one round.
+def bounds(
+    norms: Sequence[float], samples: Sequence[int], factors: Factors, whole: Medians | None = None
+) -> Bounds:
+    """Bound the updates of one round, or of one of its clusters.
 
     Args:
         norms: ‖w_k - base‖ of each update, as `distance` measures it; at least one.
         samples: n_k of each, in the same order; each at least 1.
         factors: the federation's, or those stored with a round that is computed again.
+        whole: the medians of the whole round, which count where these updates are fewer than `FEWEST`.
     """
-    norm, count = median_low(norms), median_low(samples)
-    clip = factors.clip_norm * norm if factors.clip_norm and len(norms) >= FEWEST else math.inf
+    among = Medians.of(norms, samples) if whole is None or len(norms) >= FEWEST else whole
+    norm, count = among.norm, among.samples
+    clip = factors.clip_norm * norm if factors.clip_norm and among.updates >= FEWEST else math.inf
     cap = max(1, math.floor(min(MAX_SAMPLES, factors.max_weight * count))) if factors.max_weight else None
 
     def weight(norm: float, samples: int) -> int:

@@ -4,7 +4,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from fedge.wire.messages.fields import Counter, DeviceId, Digest, Generation, Metrics, MoreVectors
+from fedge.wire.messages.fields import (
+    MAX_VECTORS,
+    Counter,
+    DeviceId,
+    Digest,
+    Generation,
+    Metrics,
+    MoreVectors,
+)
 from fedge.wire.messages.message import Message
 from fedge.wire.names import WireName
 
@@ -35,4 +43,6 @@ class Update(Message):
     body: bytes
     vectors: MoreVectors | None = None
     """The further vectors of the local algorithm, each in the same codec; None: none."""
+    cluster: int | None = Field(default=None, ge=0, le=MAX_VECTORS)
+    """The shared model that the device trained, where there are several; None: the first one, number 0."""
     metrics: Metrics = Field(default_factory=dict)

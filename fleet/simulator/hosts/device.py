@@ -4,17 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import AgentSettings
+from agent.core.state import AlgorithmState
 from agent.shell.runtime import Runtime as Agent
 from agent.shell.startup import open_device
 from agent.trainers.assignment import Assignment
 from fedge.transport import MessageArrived, Publication
 from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.update import Update
+from fleet.simulator.compositions import FEDAVG
 from fleet.simulator.crash import PowerCut
 from fleet.simulator.disks import WatchedMemory
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts.machine import Host
 from fleet.simulator.hosts.scene import Scene
+from fleet.simulator.learners import Learner
 from fleet.simulator.link import VirtualLink
+from fleet.simulator.local_twins import Work
 from fleet.simulator.trainers import Bench, Odd, RealTrainer, StandIn, lineage_of
 
 
@@ -32,6 +37,8 @@ class DeviceHost(Host):
         self.willing = True
         self.training_s = 1.0
         self.odd: Odd = ""
+        self.composition = FEDAVG
+        """What it learns with."""
         self.stateful = False
         """Whether its algorithm has a state."""
         self.loses_verdicts = False
@@ -69,13 +76,15 @@ class DeviceHost(Host):
             made=self.scene.oracle.record.made.__setitem__,
             willing=lambda: self.willing,
             tries=self._try,
+            learnt=self._learns,
         )
         trainer: Any
-        trainer = (
-            RealTrainer(bench, self.number, self._settings)
-            if self._real
-            else StandIn(bench, self.number, self.odd, stateful=self.stateful)
-        )
+        if self._real:
+            trainer = RealTrainer(bench, self.number, self._settings)
+        elif self.composition.drawn:
+            trainer = Learner(bench, self.number, self.odd, self._settings)
+        else:
+            trainer = StandIn(bench, self.number, self.odd, stateful=self.stateful)
         runtime = self.agent(opened, memory, file, trainer)
         self.runtime = runtime
         self.link.open()
@@ -124,6 +133,11 @@ class DeviceHost(Host):
         if self.stateful and self.honest and job.manifest.kind == "train":
             lineage = lineage_of(job.manifest)
             self.scene.oracle.states.work_begins(self.device, job.manifest, job.state, lineage)
+
+    def _learns(self, job: Assignment, update: Update, pending: AlgorithmState | None, work: Work) -> None:
+        """Let the oracle check what the local algorithm has made."""
+        lineage = lineage_of(job.manifest)
+        self.scene.oracle.learning.learns(self.device, job, lineage, update, pending, work)
 
     def _try(self) -> int:
         self.tries += 1

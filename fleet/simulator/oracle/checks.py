@@ -14,11 +14,13 @@ from fedge.wire.messages.receipt import Receipt
 from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
 from fleet.simulator.books import Book, SpooledFrame
+from fleet.simulator.compositions import FEDAVG, Composition
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.announcements import Announcements
 from fleet.simulator.oracle.devices import Devices
 from fleet.simulator.oracle.endings import NEVER, Ending, Endings
+from fleet.simulator.oracle.learning import Learning
 from fleet.simulator.oracle.models import Models
 from fleet.simulator.oracle.quorums import Quorums
 from fleet.simulator.oracle.receipts import Receipts
@@ -42,6 +44,7 @@ class Oracle:
         deadline_s: of each attempt.
         ending: when learning may end.
         clips: whether the rule clips updates that are far from their base.
+        composition: what the federation learns with.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Oracle:
         ending: Ending = NEVER,
         *,
         clips: bool = True,
+        composition: Composition = FEDAVG,
     ) -> None:
-        self.record = record = Record(topics, now_s, clips=clips)
+        self.record = record = Record(topics, now_s, clips=clips, composition=composition)
         quorums, endings = Quorums(quorum), Endings(record, ending)
         self.devices = Devices(record)
         self.states = States(record)
+        self.learning = Learning(record)
         self.retained = Retained(record)
         self.receipts = Receipts(record)
         self.takeovers = Takeovers(record)

@@ -20,6 +20,8 @@ class Devices:
         self._record = record
         self._said: dict[tuple[str, RoundId, bytes], bytes] = {}
         """The update that each device has published for a round and a base model."""
+        self._verdicts: dict[tuple[str, bytes], str] = {}
+        """The last verdict on each update that its device has saved."""
         self._bases: dict[tuple[str, RoundId], tuple[bytes, bytes | None]] = {}
         """The base model of each round that each device has received a manifest of."""
         self._changes: dict[str, int] = {}
@@ -44,6 +46,7 @@ class Devices:
                 Invariant.VERDICT_WAS_GIVEN,
                 f"{device} believes that its update {short(digest)} is {verdict}, but no aggregator said so",
             )
+        self._verdicts[device, digest] = verdict
 
     def outbox(self, device: str) -> frozenset[bytes]:
         """The updates that the device has saved."""
@@ -76,6 +79,17 @@ class Devices:
                 f"{device} saved round {saved} as seen, but remembers round {seen}",
             )
         self._newest_heard[device] = min(seen, self._newest_heard.get(device, seen))
+        if self._record.composition.newer:
+            self._said = {
+                key: digest
+                for key, digest in self._said.items()
+                if key[0] != device or not self._may_repeat(device, digest)
+            }
+
+    def _may_repeat(self, device: str, digest: bytes) -> bool:
+        """Whether a restarted device may make this update again, as an older program could have made it."""
+        verdict = self._verdicts.get((device, digest))
+        return verdict == "refused" or (verdict is None and not self._record.composition.stateful)
 
     def says(self, device: str, disk: Hashable, piece: Publication, *, honest: bool = True) -> None:
         """Check a message that a device publishes; two copies of a cloned device may publish differently."""

@@ -1,20 +1,36 @@
 """Check that each model is what the plain twins compute from the admitted updates."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
 from fleet.simulator import twins
 from fleet.simulator.books import Book
+from fleet.simulator.cluster_twins import closed as closed_by_cluster
+from fleet.simulator.cluster_twins import divided, middle
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.influence import require_few, require_influence
 from fleet.simulator.oracle.record import Record
+from fleet.simulator.round_twins import ServerState, closed, combined, stepped
+
+
+def vectors_of(model: Model) -> dict[str, list[float]]:
+    """The vectors of a model by name."""
+    more = {name: twins.numbers(body) for name, body in (model.vectors or {}).items()}
+    return {"weights": twins.numbers(model.body), **more}
+
+
+def _bytes(vector: list[float]) -> bytes:
+    return np.array(vector).astype("<f4").tobytes()
 
 
 class Models:
@@ -24,32 +40,142 @@ class Models:
         self._record = record
 
     def trained(
-        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], body: bytes
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], model: Model
     ) -> None:
-        """Check that the model of a training round is usable, and is the mean of its clipped updates."""
-        base = twins.numbers(book.body)
-        parts = twins.counted(self.updates(counted.values()), base, clips=self._record.clips)
-        usual = book.usual.get(round_id.generation, 0.0)
-        furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
-        norms = sorted(part.norm for part in parts)
-        if 0 < furthest < norms[-1]:
+        """Check that the model of a training round is usable, and is what the twins make of its updates."""
+        with_, before = self._record.composition, self._record.vectors[book.closed[book.made]]
+        base, updates = before["weights"], self.updates(counted.values())
+        fleet = max(len(updates), self._fleet_before(book, round_id))
+        if with_.clusters > 1:
+            self._trained_by_cluster(ledger, book, round_id, updates, fleet, vectors_of(model))
+            return
+        made = closed(
+            with_, updates, before, self._server_state(book, round_id), fleet, clips=self._record.clips
+        )
+        for name, parts in made.parts.items():
+            self._distances(book, round_id, name, parts)
+        found = vectors_of(model)
+        require_influence(self._record, round_id, base, made, found["weights"])
+        if made.weights != found["weights"]:
+            raise Violation(
+                Invariant.MEAN, f"the model of round {round_id} is not what its admitted updates make"
+            )
+        if {name: found[name] for name in found if name != "weights"} != made.vectors:
+            raise Violation(
+                Invariant.HANDED_ON,
+                f"the further vectors of the model of round {round_id} are not what its updates make",
+            )
+        judge = self._judge(ledger, round_id, base)
+        if not judge(made.aggregate) or not judge(made.weights):
+            raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
+        book.moved = twins.length(base, made.weights)
+        book.fleets[round_id], book.states[round_id] = fleet, made.state
+        for name, parts in made.parts.items():
+            if len(parts) > 1:
+                middle = sorted(part.norm for part in parts)[(len(parts) - 1) // 2]
+                key = round_id.generation, name
+                book.usual[key] = max(middle, book.usual.get(key, 0.0))
+
+    def _trained_by_cluster(
+        self,
+        ledger: LedgerReader,
+        book: Book,
+        round_id: RoundId,
+        updates: list[Update],
+        fleet: int,
+        found: Mapping[str, list[float]],
+    ) -> None:
+        """The same where there are several shared models."""
+        with_, before = self._record.composition, self._record.vectors[book.closed[book.made]]
+        clusters = divided(with_, updates, before)
+        made = closed_by_cluster(with_, clusters, fleet, clips=self._record.clips)
+        counts = tuple(len(each.updates) for each in clusters)
+        if found != {name: each.weights for name, each in made.items()}:
+            raise Violation(
+                Invariant.MEAN, f"the models of round {round_id} are not what their admitted updates make"
+            )
+        if ledger.clusters(round_id) != counts:
+            raise Violation(
+                Invariant.MEAN, f"round {round_id} counts {ledger.clusters(round_id)} devices, not {counts}"
+            )
+        whole = middle(clusters)
+        assert whole is not None
+        for each in clusters:
+            own = made[each.name]
+            judge = self._judge(ledger, round_id, each.base)
+            if each.updates and not (judge(own.aggregate) and judge(own.weights)):
+                raise Violation(
+                    Invariant.MODEL_USABLE, f"the model {each.name} of round {round_id} is not usable"
+                )
+            if len(each.updates) < twins.FEWEST:
+                require_few(self._record, round_id, each.base, whole, found[each.name])
+            else:
+                require_influence(self._record, round_id, each.base, own, found[each.name])
+        parts = [part for each in made.values() for part in each.parts["weights"]]
+        self._distances(book, round_id, "weights", parts)
+        book.moved = max(twins.length(each.base, made[each.name].weights) for each in clusters)
+        book.fleets[round_id], book.states[round_id] = fleet, {}
+        if whole.updates > 1:
+            key = round_id.generation, "weights"
+            book.usual[key] = max(whole.norm, book.usual.get(key, 0.0))
+
+    def begins(self, round_id: RoundId, model: Model) -> None:
+        """Check that a generation begins with further vectors of zeros."""
+        found = vectors_of(model)
+        nothing = [0.0] * len(found.pop("weights"))
+        for name in self._record.composition.models[1:]:
+            if found.pop(name, nothing) == nothing:
+                raise Violation(
+                    Invariant.HANDED_ON, f"the model of round {round_id} has no {name}, or one of zeros"
+                )
+        if found != dict.fromkeys(self._record.composition.vectors, nothing):
+            raise Violation(
+                Invariant.HANDED_ON, f"the further vectors of the model of round {round_id} are not zeros"
+            )
+
+    def _distances(self, book: Book, round_id: RoundId, name: str, parts: Iterable[twins.Counted]) -> None:
+        """Check that no vector counts that is too far from its base."""
+        usual = book.usual.get((round_id.generation, name), 0.0)
+        furthest = twins.MAX_NORM * max(usual, book.moved if name == "weights" else 0.0) if usual else 0.0
+        longest = max(part.norm for part in parts)
+        if 0 < furthest < longest:
             raise Violation(
                 Invariant.DISTANCE,
-                f"an update at distance {norms[-1]} from its base counts in round {round_id}",
+                f"{name} at distance {longest} from their base count in round {round_id}",
             )
-        expected = twins.mean(parts)
-        if expected != twins.numbers(body):
-            raise Violation(
-                Invariant.MEAN, f"the model of round {round_id} is not the mean of what was admitted"
-            )
-        if not self._judge(ledger, round_id, base)(expected):
-            raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
-        book.moved = twins.length(base, expected)
-        if len(norms) > 1:
-            book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
 
-    def wished(self, book: Book, generation: int) -> bytes:
-        """The model with which a generation without a survey must begin."""
+    def _server_state(self, book: Book, round_id: RoundId) -> ServerState:
+        """The server optimizer's state before a round: that of its generation's last training round."""
+        known = [each for each in book.states if each < round_id and each.generation == round_id.generation]
+        return book.states[max(known)] if known else {}
+
+    def _fleet_before(self, book: Book, round_id: RoundId) -> int:
+        """N, the number of devices of the fleet, as it was before a round.
+
+        It stays what it was in the generation's last training round. In the first one it is the number of
+        devices of which an answer was admitted in the generation, and not less than in the round of which the
+        generation took the model.
+        """
+        known = [each for each in book.fleets if each < round_id and each.generation == round_id.generation]
+        if known:
+            return book.fleets[max(known)]
+        answered = {
+            device
+            for (device, digest), verdict in book.answers.items()
+            if verdict == "admitted" and self._record.made[digest].round.generation == round_id.generation
+        }
+        source = book.sources.get(round_id.generation)
+        if source is None:
+            return len(answered)
+        return max(len(answered), book.fleets.get(source) or self._fleet_before(book, source))
+
+    def shared(self, model: Model) -> dict[str, bytes]:
+        """The shared models in a message, by name."""
+        there = {"weights": model.body, **(model.vectors or {})}
+        return {name: there[name] for name in self._record.composition.models if name in there}
+
+    def wished(self, book: Book, generation: int) -> dict[str, bytes]:
+        """The shared models with which a generation without a survey must begin, by name."""
         wish = book.wishes.get(generation)
         if wish is None:
             raise Violation(
@@ -57,13 +183,17 @@ class Models:
                 f"generation {generation} begins with an earlier model, but no operator asked for it",
             )
         newest = max(book.closed)
-        if wish.round is None:
-            return book.bodies[newest]
-        source = newest._replace(round=wish.round)
-        if not wish.without:
-            return book.bodies[source]
+        source = newest if wish.round is None else newest._replace(round=wish.round)
+        book.sources[generation] = source
+        if not wish.without or wish.round is None:
+            kept = self._record.vectors[book.closed[source]]
+            return {name: _bytes(kept[name]) for name in self._record.composition.models}
+        if self._record.composition.clusters > 1:
+            return self._wished_by_cluster(book, source, newest, wish.without)
         total: list[float] = []
-        for number in range(source.round + 1, newest.round + 1):
+        with_, first = self._record.composition, source._replace(round=source.round + 1)
+        state = self._server_state(book, first)
+        for number in range(first.round, newest.round + 1):
             here = newest._replace(round=number)
             before = twins.numbers(book.bodies[here._replace(round=number - 1)])
             if here in book.measured:
@@ -73,9 +203,30 @@ class Models:
             ]
             left = [each.message for each in made if each.device not in wish.without]
             updates = [one for one in left if isinstance(one, Update)]
-            mean = twins.mean(twins.counted(updates, before, clips=self._record.clips))
+            parts = twins.counted(updates, before, clips=self._record.clips)
+            share = len(updates) / book.fleets[here]
+            mean, state = stepped(with_, before, combined(with_, parts, before), state, share)
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
-        return np.array(total).astype("<f4").tobytes()
+        return {"weights": _bytes(total)}
+
+    def _wished_by_cluster(
+        self, book: Book, source: RoundId, newest: RoundId, without: Iterable[str]
+    ) -> dict[str, bytes]:
+        """The same with some devices left out, where there are several shared models."""
+        with_, totals = self._record.composition, dict[str, list[float]]()
+        for number in range(source.round + 1, newest.round + 1):
+            here = newest._replace(round=number)
+            if here in book.measured:
+                continue
+            before = self._record.vectors[book.closed[here._replace(round=number - 1)]]
+            made = [self._record.made[digest] for digest, of in book.counted.items() if of == here]
+            left = [each.message for each in made if each.device not in without]
+            clusters = divided(with_, [one for one in left if isinstance(one, Update)], before)
+            models = closed_by_cluster(with_, clusters, book.fleets[here], clips=self._record.clips)
+            for name, each in models.items():
+                triples = zip(totals.get(name, before[name]), each.weights, before[name], strict=True)
+                totals[name] = [t + m - w for t, m, w in triples] if name in totals else each.weights
+        return {name: _bytes(total) for name, total in totals.items()}
 
     def takes_back(
         self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Verdict]
@@ -95,15 +246,32 @@ class Models:
                 Invariant.SETTING_ASIDE,
                 f"the updates of {gone}, which counted in round {round_id}, count no longer",
             )
-        base = twins.numbers(book.body)
-        judge = self._judge(ledger, round_id, base)
-        caused = twins.causes(self.updates(before.values()), base, judge, clips=self._record.clips)
+        caused = self._causes(ledger, book, round_id, self.updates(before.values()))
         if gone != caused:
             raise Violation(
                 Invariant.SETTING_ASIDE,
                 f"in round {round_id} updates of {gone} are set aside, but the cause is {caused}",
             )
         book.set_aside |= {before[device].digest for device in gone}
+
+    def _causes(self, ledger: LedgerReader, book: Book, round_id: RoundId, updates: list[Update]) -> set[str]:
+        """The devices without which what the rule makes of these updates is usable."""
+        with_ = self._record.composition
+        model = self._record.vectors[book.closed[book.made]]
+        clusters = divided(with_, updates, model)
+        whole = middle(clusters) if with_.clusters > 1 else None
+        caused: set[str] = set()
+        for each in clusters:
+            if each.updates:
+                caused |= twins.causes(
+                    each.updates,
+                    each.base,
+                    self._judge(ledger, round_id, each.base),
+                    clips=self._record.clips,
+                    combined=partial(combined, with_, base=each.base),
+                    whole=whole,
+                )
+        return caused
 
     def set_aside(self, book: Book, round_id: RoundId) -> frozenset[str]:
         """The devices whose updates were set aside in a round."""

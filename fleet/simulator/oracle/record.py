@@ -1,6 +1,6 @@
 """The facts of one world, with which all checks compare what they see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -12,6 +12,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
+from fleet.simulator.compositions import FEDAVG, Composition
 from fleet.simulator.fastpaths import decode
 
 LIAR = "liar"
@@ -46,10 +47,18 @@ class Record:
         topics: the federation's.
         now_s: virtual seconds.
         clips: whether the rule clips updates that are far from their base.
+        composition: what the federation learns with.
     """
 
-    def __init__(self, topics: Topics, now_s: Callable[[], float], *, clips: bool = True) -> None:
-        self.topics, self.now_s, self.clips = topics, now_s, clips
+    def __init__(
+        self,
+        topics: Topics,
+        now_s: Callable[[], float],
+        *,
+        clips: bool = True,
+        composition: Composition = FEDAVG,
+    ) -> None:
+        self.topics, self.now_s, self.clips, self.composition = topics, now_s, clips, composition
         self.made: dict[bytes, Made] = {}
         self.liars: set[str] = set()
         """The devices that lie."""
@@ -64,6 +73,8 @@ class Record:
         """The manifests that belong to a lost ledger."""
         self.models: dict[bytes, RoundId] = {}
         """The round that made each model, by the model's digest."""
+        self.vectors: dict[bytes, Mapping[str, list[float]]] = {}
+        """The vectors of each model by name, by the model's digest."""
         self.receipts: dict[tuple[str, bytes], set[str]] = {}
         """The verdicts on an update that were sent to each device."""
         self.reasons: dict[tuple[str, bytes], set[Reason]] = {}

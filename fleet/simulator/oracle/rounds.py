@@ -15,7 +15,7 @@ from fleet.simulator.books import Book
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.endings import Endings
-from fleet.simulator.oracle.models import Models
+from fleet.simulator.oracle.models import Models, vectors_of
 from fleet.simulator.oracle.quorums import Quorums
 from fleet.simulator.oracle.record import Record
 from fleet.simulator.oracle.summaries import Summaries
@@ -51,24 +51,28 @@ class Rounds:
             )
         for device, answer in counted.items():
             self._counts(book, round_id, device, answer)
-        digest, body = _newest_model(ledger, book.made if only_measured else round_id)
+        digest, model = _newest_model(ledger, book.made if only_measured else round_id)
+        body = model.body
         if only_measured:
             self._measured(book, round_id, digest, counted)
         elif round_id.round:
-            self._models.trained(ledger, book, round_id, counted, body)
+            self._models.trained(ledger, book, round_id, counted, model)
         if not kept:
             made_by = book.part[book.made] if only_measured else ()
             told = [self._record.made[answer.digest] for answer in counted.values()]
             self._summaries.require(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
-        if kept and body != self._models.wished(book, round_id.generation):
+        if kept and self._models.wished(book, round_id.generation) != self._models.shared(model):
             raise Violation(
                 Invariant.BEGINNING,
                 f"generation {round_id.generation} begins with another model than requested",
             )
+        if round_id.round == 0:
+            self._models.begins(round_id, model)
         book.closed[round_id], book.bodies[round_id] = digest, body
         if not only_measured:
             book.made = round_id
         self._record.models.setdefault(digest, round_id)
+        self._record.vectors[digest] = vectors_of(model)
         self._best_is_kept(ledger, book, round_id)
         book.part[round_id] = frozenset(counted)
         self._record.closed_s = self._record.now_s()
@@ -156,7 +160,7 @@ class Rounds:
                     )
 
 
-def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes]:
+def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, Model]:
     digest = ledger.newest("model", round_id.generation)
     assert digest is not None
     model = decode(ledger.content(digest), Model, max_bytes=MAX_SIZE)
@@ -165,4 +169,4 @@ def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes
             Invariant.MODEL_WHEN_DURABLE,
             f"round {round_id} is closed, but the newest model is of round {round_of(model)}",
         )
-    return digest, model.body
+    return digest, model

@@ -88,6 +88,9 @@ class States:
     ) -> None:
         """Check the state with which a device begins to train."""
         here, found = round_of(manifest), counted(state, lineage)
+        other = self._of_other_generations(device, found, here)
+        if other:
+            raise self._wrong(device, here, f"contains updates of the generations {other}")
         if not found:
             self._restored.discard(device)
         if device in self._restored:
@@ -108,6 +111,13 @@ class States:
                 raise self._wrong(device, here, f"lacks {short(digest)}, which counts in {pending.round}")
         if left:
             raise self._wrong(device, here, "contains updates from before its reset")
+
+    def _of_other_generations(self, device: str, found: tuple[int, ...], here: RoundId) -> list[int]:
+        """The other generations of which a state contains updates."""
+        if not found:
+            return []
+        of = {mark(digest): one.round for digest, one in self._record.made.items() if one.device == device}
+        return sorted({of[each].generation for each in found if of[each].generation != here.generation})
 
     def _wrong(self, device: str, here: RoundId, what: str) -> Violation:
         return Violation(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aggregator.export import model_files
-from aggregator.export.metadata import Origin
 from fedge import ConfigError, Model, StateError, Task, load_model, simulate
 from fedge.data.rules import Proposal
+from fedge.export.metadata import Origin
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, fleet, summed
 
 ORIGIN = Origin("lab", 3, 7, "ab" * 32)

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from aggregator.aggregation.probes import ROWS, Samples, probes
 from fedge.nn import Network
+from fedge.nn.probes import ROWS, Samples, probes
 from fedge.nn.spec import NetworkSpec, clip_of
 from fedge.wire.messages.task import Task
 

@@ -1,0 +1,128 @@
+"""The composition that a world learns with: its parts, their options, and the settings that name them."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+ONE_IN = 2
+"""One world in this many learns with a drawn composition; the others with FedAvg."""
+RATE, BATCH = 0.25, 16
+"""The learning rate of a world that learns with a composition, and the batch size of all worlds."""
+FLOOR = 0.1
+"""The part of the learning rate at which its decay ends."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+SERVERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("average", {"rate": 1.0}),
+    ("average", {"rate": 0.5}),
+    ("momentum", {"momentum": 0.5, "rate": 0.5}),
+    ("adam", {"rate": 10.0, "beta1": 0.9, "tau": 1e-3, "beta2": 0.99}),
+    ("yogi", {"rate": 10.0, "beta1": 0.9, "tau": 1.0, "beta2": 0.9}),
+    ("adagrad", {"rate": 10.0, "beta1": 0.0, "tau": 1e-3}),
+)
+"""Server optimizers with all their options."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The parts of an algorithm with their options; without arguments it is FedAvg."""
+
+    local: str = "sgd"
+    local_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    uniform: bool = False
+    """Whether the mean gives each device the same weight."""
+    server: str = "average"
+    server_options: Mapping[str, Any] = field(default_factory=lambda: {"rate": 1.0}, hash=False)
+    max_gradient: float | None = None
+    rate: float = RATE
+    rate_decay: float = 1.0
+    clusters: int = 1
+    """The number of shared models."""
+    drawn: bool = False
+    """Whether the devices run the local algorithm; otherwise they make vectors without one."""
+
+    @property
+    def rule(self) -> str:
+        """The rule that the local algorithm needs."""
+        return "nova" if self.local == "nova" else "mean"
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The vectors besides the weights that devices receive and send."""
+        return ("control",) if self.local == "scaffold" else ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the shared models."""
+        return ("weights", *(f"cluster_{number}" for number in range(1, self.clusters)))
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the local algorithm has a state on the device."""
+        return self.local in ("scaffold", "dyn")
+
+    @property
+    def newer(self) -> bool:
+        """Whether an older program could have ignored a part of the plan.
+
+        A restarted device makes its update again then, unless it counts or has a state.
+        """
+        return self.drawn and (self.local != "sgd" or self.max_gradient is not None or self.clusters > 1)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether server or devices add something up over rounds, so that one extreme value stays in it."""
+        return self.stateful or self.server == "momentum"
+
+    def rate_of(self, number: int) -> float:
+        """The learning rate of the training round with this number."""
+        return max(self.rate * FLOOR, self.rate * self.rate_decay ** (number - 1))
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The tables of `federation.toml` that name the parts."""
+        if not self.drawn:
+            return {"plan": {"epochs": 1, "batch_size": BATCH}}
+        plan: dict[str, Any] = {
+            "epochs": 1,
+            "batch_size": BATCH,
+            "learning_rate": self.rate,
+            "rate_decay": self.rate_decay,
+            "rate_floor": FLOOR,
+        }
+        if self.local != "sgd":
+            plan["local"] = self.local
+        if self.local_options:
+            plan["local_options"] = dict(self.local_options)
+        if self.max_gradient is not None:
+            plan["max_gradient"] = self.max_gradient
+        rule = {"name": self.rule, **({"weights": "uniform"} if self.uniform else {})}
+        tables = {"plan": plan, "rule": rule, "server": {"name": self.server, **self.server_options}}
+        if self.clusters > 1:
+            tables["personal"] = {"name": "clusters", "models": self.clusters}
+        return tables
+
+
+FEDAVG = Composition()
+
+
+def composition(seed: int) -> Composition:
+    """Draw the composition of the world with this seed; it does not change what else is drawn."""
+    rng = random.Random(f"what world {seed} learns with")  # nosec B311 # a simulation, not a secret
+    if rng.randrange(ONE_IN):
+        return FEDAVG
+    local = rng.choice(("sgd", "prox", "nova", "scaffold", "scaffold", "dyn"))
+    server, server_options = rng.choice(SERVERS) if local != "dyn" else ("dyn", NOTHING)
+    options = {"prox": {"mu": 0.5}, "dyn": {"alpha": 0.5}}
+    able = local in ("sgd", "prox") and server == "average"
+    return Composition(
+        clusters=rng.choice((1, 2, 2, 3)) if able else 1,
+        local=local,
+        local_options=options.get(local, NOTHING),
+        uniform=local in ("scaffold", "dyn") or (local != "nova" and rng.random() < 0.5),
+        server=server,
+        server_options=server_options,
+        max_gradient=rng.choice((None, None, 50_000.0)),
+        rate_decay=rng.choice((1.0, 1.0, 0.5)),
+        drawn=True,
+    )
