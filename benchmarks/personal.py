@@ -117,7 +117,7 @@ def tried(name: str, algorithm: str, rounds: int, seed: int) -> dict[str, Any]:
 
 
 def alone_on_all_rows(name: str, rounds: int, seed: int) -> dict[str, float]:
-    """The demo's baseline: the rows that a model alone gets right if it trains on all that are not held out."""
+    """The demo's baseline: the rows that a model alone gets right if it trains on all the others."""
     fleet = _fleet(data_of(name, seed), name)
     datasets = {device: fit(samples, fleet.bare, fleet.data) for device, samples in fleet.samples.items()}
     found = baselines.alone(fleet.bare, datasets, PLAN, rounds, seed)

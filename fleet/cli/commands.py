@@ -237,8 +237,8 @@ def _print(outcome: "Outcome", console: Console) -> None:
         console.print(own_rows(outcome.own))
         promise = f"{outcome.own.worse_off} of {len(outcome.own.devices)}"
         console.print(
-            f"worse off than alone: [bold]{promise}[/bold] devices by more than one row; with the shared model "
-            f"{outcome.own.shared_worse_off}",
+            f"worse off than alone: [bold]{promise}[/bold] devices by more than one row; with the shared "
+            f"model {outcome.own.shared_worse_off}",
             highlight=False,
             soft_wrap=True,
         )
