@@ -36,6 +36,7 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         "rule": settings.rule.model_dump(),
         "server": settings.server.model_dump(),
         "personal": settings.personal.model_dump(),
+        "stays": _stays(settings),
         "advice": _advice(settings, mix),
         "classes": str(mix) if mix is not None else "no device tells its classes ([data] tell_classes)",
         "rounds": rounds.model_dump(),
@@ -60,6 +61,14 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
+
+
+def _stays(settings: FederationSettings) -> str:
+    """Which parameters never leave the devices."""
+    from aggregator.core.shared_entries import kept_parameters, untrained
+
+    names = kept_parameters(settings.parts().personal, settings.task().network)
+    return f"in the shared model, {untrained(names)}" if names else "no part of the model stays on devices"
 
 
 def quarantined(settings: FederationSettings) -> frozenset[str]:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from aggregator.aggregation.models import clusters_of, task_of
 from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.core.federation import Federation, Stage
+from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress, progress_of
-from aggregator.export.job import BEST, NEWEST, Beside, Clusters, Job
+from aggregator.core.shared_entries import kept_parameters, untrained
+from aggregator.export.job import BEST, NEWEST, UNTRAINED, Beside, Clusters, Job
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
@@ -76,7 +78,7 @@ def _job(
     beside = None
     if choice.other is not None:
         round_id, digest, vector, metrics, clusters = parts_of(choice.other)
-        said = {"measured": dict(choice.other.figures) or None}
+        said = {"measured": dict(choice.other.figures) or None, **_untrained(ledger, round_id, task)}
         folder = NEWEST if how == "best" else BEST
         origin = came_from(ledger, round_id)
         beside = Beside(folder, round_id, digest, vector, metrics, said, origin, clusters)
@@ -89,10 +91,19 @@ def _job(
         metrics,
         last=False,
         came_from=came_from(ledger, round_id),
-        choice=choice_entry(choice, progress),
+        choice={**choice_entry(choice, progress), **_untrained(ledger, round_id, task)},
         clusters=clusters,
         beside=beside,
     )
+
+
+def _untrained(ledger: LedgerReader, round_id: RoundId, task: Task) -> dict[str, Any]:
+    """The manifest's entry on parameters that the round's devices have kept to themselves; {} if none."""
+    try:
+        names = kept_parameters(Parts.read(ledger.parts(round_id)).personal, task.network)
+    except ValueError:  # the round was closed with a part that is not installed any more
+        return {}
+    return {UNTRAINED: untrained(names)} if names else {}
 
 
 def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.export.job import Clusters
+from aggregator.export.job import UNTRAINED, Clusters
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS, Entry, entry_of, kept_onnx, manifest_of
 from aggregator.export.safetensors_file import to_safetensors
 from fedge.export.metadata import Origin
@@ -55,12 +55,12 @@ def write(
     Raises:
         StateError: the disk is full, read-only or failing; no file is left half written.
     """
-    made = checked_onnx(task, vector, origin, samples)
-    more = () if clusters is None else clusters.vectors
+    told = {key: str(text) for key, text in (choice or {}).items() if key == UNTRAINED}
+    made = checked_onnx(task, vector, origin, samples, told)
     results = {(ONNX, SAFETENSORS): (vector, made)}
-    for number, each in enumerate(more):
-        told = {"cluster": str(number)}
-        results[names_of(number)] = each, checked_onnx(task, each, origin, samples, told)
+    for number, each in enumerate(() if clusters is None else clusters.vectors):
+        about = {**told, "cluster": str(number)}
+        results[names_of(number)] = each, checked_onnx(task, each, origin, samples, about)
     contents: dict[str, bytes] = {}
     files: dict[str, Entry] = {}
     for (onnx, safetensors), (each, result) in results.items():

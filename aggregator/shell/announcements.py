@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aggregator.aggregation.models import blob_of
 from aggregator.core import effects as do
-from aggregator.export.job import Exported
+from aggregator.export.job import UNTRAINED, Exported
 from aggregator.ledger.writing import Ledger
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
@@ -59,6 +59,7 @@ class Announcements:
         self._published: set[tuple[str, bytes]] = set()
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
+        self._told_untrained = False
 
     def begin_anew(self) -> None:
         """Count nothing as published after a new connection: messages in flight may have been lost."""
@@ -118,6 +119,9 @@ class Announcements:
     def export(self, exported: Exported) -> None:
         """Publish and announce the ONNX file, or announce why there is none."""
         job, content = exported.job, exported.onnx
+        if (said := job.choice.get(UNTRAINED)) is not None and not self._told_untrained:
+            self._told_untrained = True
+            log.warning("the exported model: %s", said)
         if exported.withheld:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
         # Never overwrite the announced file. An older ledger does not have its slot: then the number decides.
