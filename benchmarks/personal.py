@@ -8,19 +8,19 @@ Dirichlet's distribution with α = 0.1. Each algorithm learns with `[personal] c
 (`benchmarks.personal_fleet`: production's functions without messages). The figures are of the held-out rows
 after the last round, as the devices report them:
 
-* shared: the accuracy of the shared model on all of them (with `head`, of the shared layers with each device's own
-  last ones);
-* own rows: the accuracy of the model that a device uses, on its own held-out rows: the mean over the devices, and the
-  worst one;
-* alone: the same for a model of the device's own, trained for as many epochs on the same rows. "All rows": the
-  baseline of `fedge demo`, which also trains on the rows that a device otherwise chooses by;
-* worse off: devices whose model is worse than alone by more than one held-out row, in the mean of the seeds. The goal is 0
-  of 20 wrists, against the model alone that had the same rows;
+* shared: the accuracy of the shared model on all of them (with `head`, of the shared layers with each
+  device's own last ones);
+* own rows: the accuracy of the model that a device uses, on its own held-out rows: the mean over the devices,
+  and the worst one;
+* alone: the same for a model of the device's own, trained for as many epochs on the same rows. "All rows":
+  the baseline of `fedge demo`, which also trains on the rows that a device otherwise chooses by;
+* worse off: devices whose model is worse than alone by more than one held-out row, in the mean of the seeds.
+  The goal is 0 of 20 wrists, against the model alone that had the same rows;
 * rounds: the first one after which the mean on own rows is at most a point below its last value;
 * bytes: sent and received by a device in all.
 
-`left out` is what the shared model is worth to a device that never took part: the others learn without it, and
-their model answers its held-out rows.
+`left out` is what the shared model is worth to a device that never took part: the others learn without it,
+and their model answers its held-out rows.
 """
 
 import os
@@ -42,7 +42,6 @@ from benchmarks.machine import description
 from benchmarks.personal_fleet import Fleet, Rows, fleet_of, learn
 from benchmarks.plans import split
 from benchmarks.verdict import Goal, arguments, judged
-from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import PERSONAL
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from fedge.wire.messages.task import Task
@@ -118,7 +117,7 @@ def tried(name: str, algorithm: str, rounds: int, seed: int) -> dict[str, Any]:
 
 
 def alone_on_all_rows(name: str, rounds: int, seed: int) -> dict[str, float]:
-    """The demo's baseline: the rows that a model alone gets right when it trains on all that are not held out."""
+    """The demo's baseline: the rows that a model alone gets right if it trains on all the others."""
     fleet = _fleet(data_of(name, seed), name)
     datasets = {device: fit(samples, fleet.bare, fleet.data) for device, samples in fleet.samples.items()}
     found = baselines.alone(fleet.bare, datasets, PLAN, rounds, seed)
@@ -193,9 +192,7 @@ def row(found: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, floa
     ]
     used, alone = shares("used"), shares("alone")
     return {
-        "shared": float(
-            np.mean([sum(one["shared"].values()) / sum(one["rows"].values()) for one in found])
-        ),
+        "shared": float(np.mean([sum(one["shared"].values()) / sum(one["rows"].values()) for one in found])),
         "own_mean": float(np.mean(used)),
         "own_worst": min(used),
         "alone_mean": float(np.mean(alone)),
@@ -212,9 +209,7 @@ def row(found: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, floa
         "worse_off": worse(behind("used")),
         "worst_rows_behind": max(behind("used")),
         "worse_off_all_rows": worse(against_all),
-        "worse_off_each_seed": [
-            worse([one["alone"][d] - one["used"][d] for d in devices]) for one in found
-        ],
+        "worse_off_each_seed": [worse([one["alone"][d] - one["used"][d] for d in devices]) for one in found],
         "chose": [[sum(x == k for x in one["chose"].values()) for k in range(3)] for one in found],
         "rounds": float(np.mean([one["rounds"] for one in found])),
         "bytes": float(np.mean([one["bytes"] for one in found])),
@@ -277,7 +272,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=60, help="how many rounds each federation trains")
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), help="which fleets")
     parser.add_argument("--algorithms", nargs="+", choices=known, default=known, help="which personal models")
-    parser.add_argument("--without", type=int, default=DEVICES, help="how many devices are left out, each once")
+    parser.add_argument(
+        "--without", type=int, default=DEVICES, help="how many devices are left out, each once"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     options = parser.parse_args()
     rounds, seeds, without = options.rounds, options.seeds, options.without

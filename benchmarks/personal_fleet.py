@@ -2,7 +2,7 @@
 
 Each device does what production's phases do (`agent.phases`), with the rows that `agent.data.dataset` gives
 it. The survey, the bounds on updates and the mean are production's functions too. So the shared model and the
-devices' figures are those of `fedge.simulate`, to the bit (`tests/test_personal_benchmark.py`), in a part of the
+devices' figures are those of `fedge.simulate`, to the bit (`tests/test_personal_benchmark.py`), in less
 time.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import AgentSettings

@@ -38,8 +38,8 @@ def main() -> None:
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        if sys.argv[1:2] in (["demo"], ["try"]):
-            extra = "demo"  # `demo` and `try` need both extras
+        if sys.argv[1:2] in (["demo"], ["try"], ["simulate"]):
+            extra = "demo"  # these need both extras
         print(
             f"fedge needs the extra {extra!r} ({error.name} is missing): pip install 'fedge[{extra}]'",
             file=sys.stderr,

@@ -20,7 +20,7 @@ from tests.aggregator.toys import HALVES, HEAVY, MEDIAN
 
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 LOCALS = sorted(REGISTRIES["local"].built_in())
-WITHOUT_PAPER = {"float32"}
+WITHOUT_PAPER = {"float32", "none"}
 SIZES = (10, 199_210)
 
 
@@ -91,15 +91,18 @@ def of_plan(told: str) -> Plan:
 
 @pytest.mark.parametrize("local", LOCALS)
 def test_every_combination_that_the_table_allows_works(local: str) -> None:
-    _, codecs, rules, servers, plan = rows("What can be combined")[local]
-    choices = list(itertools.product(*(settings(cell) for cell in (codecs, rules, servers))))
+    _, codecs, rules, servers, personals, plan = rows("What can be combined")[local]
+    choices = list(itertools.product(*(settings(cell) for cell in (codecs, rules, servers, personals))))
     assert choices
-    for (codec, _), rule, server in choices:
+    for (codec, _), rule, server, (personal, needs) in choices:
+        if needs.get("server", server[0]) != server[0]:
+            continue
         parts = Parts(
             Part.of(REGISTRIES["rule"], *rule),
             Part.of(REGISTRIES["server"], *server),
             Part.of(REGISTRIES["codec"], codec),
             Part.of(REGISTRIES["local"], local),
+            Part.of(REGISTRIES["personal"], personal),
         )
         for size in SIZES:
             assert incompatibility(parts, size, of_plan(plan)) is None

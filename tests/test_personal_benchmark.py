@@ -31,7 +31,7 @@ def figures(metrics: Any) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in apart}
 
 
-@pytest.mark.parametrize("personal", ["none", "finetune", "ditto", "head"])
+@pytest.mark.parametrize("personal", ["none", "finetune", "ditto", "head", "clusters"])
 def test_it_is_what_the_cores_do(personal: str, tmp_path: Path) -> None:
     devices = fleet()
     cores = simulate(

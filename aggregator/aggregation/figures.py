@@ -105,11 +105,12 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
-    `rmse` and `mae` are of the model the round began from; with `_personal` they are of the models that devices
-    use, with `_alone` of those that they trained alone. A root mean square is merged by its squares.
+    `rmse` and `mae` are of the model the round began from; with `_personal` they are of the models that
+    devices use, with `_alone` of those that they trained alone. A root mean square is merged by its squares.
     `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
-    any; no device counts with more of them than the median one holds out. A figure that only one or two
-    devices tell is left out, unless these are all: otherwise one device could set the fleet's figure. Counts
+    any; no device counts with more of them than the median one holds out. `partial` is the number of devices
+    whose training ended at their owner's time limit, if there are any. A figure that only one or two devices
+    tell is left out, unless these are all: otherwise one device could set the fleet's figure. Counts
     (`aggregator.aggregation.compared`) are of single devices.
 
     Args:
@@ -137,6 +138,8 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
         figures = [(weight, value) for weight, value in figures if weight > 0]
         if figures and suffice(len(figures), max(len(told), count)):
             summary[name] = merged_squares(figures) if name.startswith("rmse") else merged(figures)
+    if ended := int(sum(metrics.get("partial", 0.0) for _, metrics in told)):
+        summary["partial"] = ended
     if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
         summary["held_unseen"] = unseen
     summary |= compared.counts([metrics for _, metrics in told])

@@ -43,7 +43,11 @@ MEASURES = (
     "rmse",
     "mae",
     "rmse_mean",
-    *(f"{name}_{whose}" for whose in ("personal", "alone") for name in ("accuracy", "held_loss", "rmse", "mae")),
+    *(
+        f"{name}_{whose}"
+        for whose in ("personal", "alone")
+        for name in ("accuracy", "held_loss", "rmse", "mae")
+    ),
     "use_shared",
     "use_personal",
     "use_alone",

@@ -25,6 +25,8 @@ def closed(
     parts = [f"round {round_id}: {kind} closed", f"{devices} devices", f"{samples} samples"]
     if kind == "train" and "loss" in summary:
         parts.append(f"training loss {summary['loss']:.4f}")
+    if ended := int(summary.get("partial", 0)):
+        parts.append(f"{ended} ended early ([limits] seconds)")
     if kind != "survey":
         parts += measured(progress, round_id.generation)
     return [*parts, f"{summary['seconds']:.2f} s"]

@@ -57,10 +57,10 @@ def write(
     """
     told = {key: str(text) for key, text in (choice or {}).items() if key == UNTRAINED}
     made = checked_onnx(task, vector, origin, samples, told)
-    more = () if clusters is None else clusters.vectors
     results = {(ONNX, SAFETENSORS): (vector, made)}
-    for number, each in enumerate(more):
-        results[names_of(number)] = each, checked_onnx(task, each, origin, samples, {"cluster": str(number)})
+    for number, each in enumerate(() if clusters is None else clusters.vectors):
+        about = {**told, "cluster": str(number)}
+        results[names_of(number)] = each, checked_onnx(task, each, origin, samples, about)
     contents: dict[str, bytes] = {}
     files: dict[str, Entry] = {}
     for (onnx, safetensors), (each, result) in results.items():

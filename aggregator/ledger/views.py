@@ -53,8 +53,6 @@ class RoundRow:
     """The mean absolute error, measured in the same way."""
     rmse_mean: float | None = None
     """The RMSE of always answering with the mean that the survey found."""
-    clusters: tuple[int, ...] = ()
-    """How many devices trained each of the shared models, if there are several."""
     accuracy_personal: float | None = None
     """Like `accuracy`, of the models that the devices use: the shared one, or one of their own."""
     accuracy_alone: float | None = None
@@ -69,6 +67,8 @@ class RoundRow:
     """How many of these are worse off than alone by more than one held-out row."""
     shared_worse_off: int = 0
     """How many would be so with the shared model."""
+    clusters: tuple[int, ...] = ()
+    """How many devices trained each of the shared models, if there are several."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,6 @@ def round_row(
         rmse=found.get("rmse"),
         mae=found.get("mae"),
         rmse_mean=found.get("rmse_mean"),
-        clusters=tuple(found.get("clusters", ())),
         accuracy_personal=found.get("accuracy_personal"),
         accuracy_alone=found.get("accuracy_alone"),
         rmse_personal=found.get("rmse_personal"),
@@ -166,6 +165,7 @@ def round_row(
         compared=found.get("compared", 0),
         worse_off=found.get("worse_off", 0),
         shared_worse_off=found.get("shared_worse_off", 0),
+        clusters=tuple(found.get("clusters", ())),
     )
 
 

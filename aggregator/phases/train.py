@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,7 +29,8 @@ from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
-from fedge.algorithms.rules.bounds import Factors, distance
+from fedge.algorithms.rules.bounds import Factors, bounded_steps, distance
+from fedge.algorithms.rules.mean import ENTRY as ENTRY_MEAN
 from fedge.algorithms.rules.mean import order
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
@@ -173,7 +175,7 @@ def combined(
     share = share_of(parts, updates.answers)
     aggregates: dict[str, Vector] = {}
     medians: dict[str, float] = {}
-    bounded = _bounded(job.factors, found)
+    bounded = _bounded(job.factors, found, reads_steps=parts.rule.name != ENTRY_MEAN.name)
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
@@ -247,7 +249,7 @@ def averaged_by_cluster(
         f"model {number}: {line}"
         for number, made in enumerate(results)
         if made is not None
-        for line in _bounded(job.factors, made)
+        for line in _bounded(job.factors, made, reads_steps=parts.rule.name != ENTRY_MEAN.name)
     ]
     return Averaged(
         models[0],
@@ -290,8 +292,11 @@ def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:
     return bool(np.isfinite(vector).all())
 
 
-def _bounded(factors: Factors, found: Aggregate) -> list[str]:
-    """Log lines on devices that count for less than they sent, one for each bound."""
+def _bounded(factors: Factors, found: Aggregate, *, reads_steps: bool) -> list[str]:
+    """Log lines on devices that count for less than they sent, one for each bound.
+
+    `reads_steps`: whether the rule may read the devices' steps; `mean` does not.
+    """
     lighter = [
         f"{d} (n_k = {sent})"
         for d, sent, counts in zip(found.devices, found.samples, found.bounds.weights, strict=True)
@@ -303,6 +308,17 @@ def _bounded(factors: Factors, found: Aggregate) -> list[str]:
             f"the weight of {_names(lighter)} is bounded at {max(found.bounds.weights)} samples: "
             f"{factors.max_weight:g} times the median n_k of {found.bounds.median_samples}, "
             "or less for an update that is far from the model"
+        )
+    counted = bounded_steps(found.steps, factors)
+    fewer = [
+        f"{d} ({told} steps)"
+        for d, told, counts in zip(found.devices, found.steps, counted, strict=True)
+        if counts < told
+    ]
+    if fewer and reads_steps:
+        lines.append(
+            f"the steps of {_names(fewer)} are bounded at {max(counted)}: {factors.max_weight:g} times the "
+            f"median of {median_low([max(1, each) for each in found.steps])}"
         )
     return lines
 

@@ -64,6 +64,10 @@ BROUGHT = {
         "How many of them would be worse off so with the shared model.",
     ),
     "loss": ("fedge_training_loss", "Mean loss on the devices' training parts after the last round."),
+    "partial": (
+        "fedge_devices_ended_early",
+        "Devices whose training in the last round ended at their owner's time limit.",
+    ),
     "weight_change": (
         "fedge_weight_change_ratio",
         "How much the last round changed the weights: |w' - w| / |w|.",

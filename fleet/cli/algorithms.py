@@ -119,7 +119,7 @@ COMBINED = """
 ## What can be combined
 
 Each row is a local algorithm, and says which other parts work with it. An option in a cell is the value
-that has to be set.
+that has to be set. With `server = "average"` a personal model works only with that server optimizer.
 
 """
 NEEDS = """
@@ -230,12 +230,20 @@ def _combinations() -> Iterator[str]:
 
 
 def _working(local: str, kind: str) -> str:
-    """The parts of a kind that work with a local algorithm, with the options that have to be set."""
+    """The parts of a kind that work with a local algorithm, with the options that have to be set.
+
+    A personal model that needs a part of another kind has that too: `server = "average"`.
+    """
     cells = []
     for name in sorted(REGISTRIES[kind].built_in()):
         if (found := works(local, kind, name)) is not None:
             usual = Choice.of(kind, name).options
             options = {key: value for key, value in found.parts[kind].options.items() if value != usual[key]}
+            if kind == "personal":
+                needs = REGISTRIES[kind].entries()[name].needs
+                options |= {
+                    need.kind: need.names[0] for need in needs if need.kind in ("codec", "rule", "server")
+                }
             told = ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in options.items())
             cells.append(f"`{name}`" + (f" with {told}" if told else ""))
     return ", ".join(cells) or "none"

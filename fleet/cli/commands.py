@@ -24,6 +24,7 @@ from fleet.trial import cli as cli_trial
 
 if TYPE_CHECKING:
     from fleet.demo.outcome import Outcome
+    from fleet.demo.own_models import OwnModels
 
 TYPERS_USAGE = 2
 """Typer's exit code for a wrong call."""
@@ -69,6 +70,14 @@ class DatasetName(StrEnum):
     DIGITS = "digits"
 
 
+class PersonalName(StrEnum):
+    """The personal models of the demo: those that leave the shared model whole."""
+
+    DITTO = "ditto"
+    FINETUNE = "finetune"
+    NONE = "none"
+
+
 @app.callback(invoke_without_command=True)
 def fedge_command(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
@@ -93,13 +102,17 @@ def demo(
     broker: Annotated[
         str, typer.Option(help="auto, mosquitto, iotcore (embedded), or mqtt://host:port of one that runs.")
     ] = "auto",
+    personal: Annotated[
+        PersonalName, typer.Option(help="The devices' personal model; none: FedAvg alone.")
+    ] = PersonalName.DITTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Show a whole federation at work on this machine, with data that Fedge brings along.
 
     It starts a broker, the aggregator and a process for every device, and
-    compares the shared model with what each device learns alone. It is for a
-    first look; `fedge try` does the same with your own files.
+    compares the shared model with what each device learns alone. The devices
+    also have personal models, and say whether they are worse off than alone. It
+    is for a first look; `fedge try` does the same with your own files.
 
     \b
       fedge demo --dataset digits --devices 8 --rounds 6
@@ -107,7 +120,7 @@ def demo(
     from fleet.demo.progress import Bar, Silent
     from fleet.demo.run import Options, run
 
-    options = Options(out, dataset.value, devices, rounds, seed, broker)
+    options = Options(out, dataset.value, devices, rounds, seed, broker, personal.value)
     with interruptible("fedge demo"):
         if as_json:
             outcome = run(options, Silent())
@@ -196,6 +209,17 @@ def world(
         raise typer.Exit(1)
 
 
+def own_rows(own: "OwnModels") -> Table:
+    """The table of the models on each device's own held-out rows."""
+    table = Table(title="each device on its own held-out rows", title_justify="left")
+    table.add_column("model")
+    table.add_column("mean", justify="right")
+    table.add_column("worst device", justify="right")
+    for name, which in (("alone", "alone"), ("shared", "shared"), (f"its own ({own.name})", "used")):
+        table.add_row(name, f"{own.mean(which):.3f}", f"{own.worst(which):.3f}")
+    return table
+
+
 def _print(outcome: "Outcome", console: Console) -> None:
     """Print the short table and the paths of the files."""
     console.print(
@@ -210,6 +234,15 @@ def _print(outcome: "Outcome", console: Console) -> None:
     table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.together:.3f}[/bold]")
     table.add_row("all data in one place", f"{outcome.central:.3f}")
     console.print(table)
+    if outcome.own is not None:
+        console.print(own_rows(outcome.own))
+        promise = f"{outcome.own.worse_off} of {len(outcome.own.devices)}"
+        console.print(
+            f"worse off than alone: [bold]{promise}[/bold] devices by more than one row; with the shared "
+            f"model {outcome.own.shared_worse_off}",
+            highlight=False,
+            soft_wrap=True,
+        )
     traffic, median_ms = outcome.traffic, outcome.seconds_per_round_median * 1000
     console.print(
         f"{outcome.rounds} rounds of {outcome.devices} devices over {outcome.broker}: "

@@ -16,12 +16,13 @@ from aggregator.ledger.layout import FILE as LEDGER
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.trainer import never
 from fedge.wire.messages.task import Task
-from fleet.demo import baselines, history, learning, scoring, verification
+from fleet.demo import baselines, history, learning, own_models, scoring, verification
 from fleet.demo.baselines import Alone, Predicted
 from fleet.demo.figure import Figure, figure_of
 from fleet.demo.history import RoundScores
 from fleet.demo.learning import Learnt
 from fleet.demo.outcome import Outcome
+from fleet.demo.own_models import OwnModels
 from fleet.demo.progress import Display
 from fleet.demo.provision import Federation
 from fleet.demo.scoring import ClassRow
@@ -47,6 +48,8 @@ class Compared:
     max_abs_diff: float
     """The largest difference between ONNX and the device's own forward pass, on these and on the aggregator's
     samples."""
+    own: OwnModels | None = None
+    """The devices' figures of their own models; None: they do not compare."""
     history: Sequence[RoundScores] = ()
     """The model after each round whose model the ledger keeps, oldest first."""
 
@@ -115,7 +118,8 @@ def compare(
     central = baselines.predict(bare, fleet, plan, rounds, seed, X, enough, (X, y) if best else None)
     alone = baselines.alone(bare, fleet, plan, rounds, seed, enough, best=best)
     difference = max(difference, learning.exported(folder)[1])
-    return Compared(task, fleet, y, together, central, alone, difference, rounds_scored)
+    own = own_models.read(settings.state.folder / LEDGER, plan.personal_name, alone) if plan.compare else None
+    return Compared(task, fleet, y, together, central, alone, difference, own, rounds_scored)
 
 
 def outcome_of(
@@ -156,5 +160,6 @@ def outcome_of(
         seconds_learning=learnt.seconds,
         seconds=time.monotonic() - started_s,
         target_scale=1.0 if last is None else float(last.scales[0]),
+        own=compared.own,
         measured={one.round: one.value for one in compared.history},
     )

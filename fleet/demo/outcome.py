@@ -10,6 +10,7 @@ from typing import Any
 from aggregator.ledger.views import RoundRow
 from fleet.demo.baselines import Alone
 from fleet.demo.figure import ACCURACY, Figure
+from fleet.demo.own_models import OwnModels
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Outcome:
     """The duration of the whole run."""
     target_scale: float = 1.0
     """For a regression: the standard deviation of its target over the fleet, in the target's own unit."""
+    own: OwnModels | None = None
+    """How each device fares on its own rows; None: the devices do not compare."""
     measured: Mapping[int, float] = field(default_factory=dict)
     """For each kept round the figure of its model on the held-out parts of all devices."""
 
@@ -125,6 +128,7 @@ class Outcome:
             "seconds_learning": round(self.seconds_learning, 3),
             "seconds_per_round_median": round(self.seconds_per_round_median, 4),
             "broker": self.broker,
+            **(self.own.as_json() if self.own is not None else {}),
         }
 
 

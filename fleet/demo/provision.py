@@ -127,7 +127,8 @@ def write_federation(
             "federation": {"name": name, "seed": seed, "devices": devices},
             "broker": _broker(broker_url),
             "model": model,
-            "plan": plan.model_dump(exclude_none=True),
+            "plan": plan.model_dump(exclude_none=True, exclude={"personal", "personal_options", "compare"}),
+            **_personal(plan),
             **({"data": {"missing": missing}} if missing != "refuse" else {}),
             "rounds": {
                 "fraction": 1.0,
@@ -183,6 +184,14 @@ def write_agent(
         },
     )
     return path
+
+
+def _personal(plan: Plan) -> dict[str, Mapping[str, "Value"]]:
+    """`[personal]`, if devices have models of their own."""
+    if not plan.adapts:
+        return {}
+    options = plan.personal_options or {}
+    return {"personal": {"name": plan.personal_name, "compare": bool(plan.compare), **options}}
 
 
 def _broker(url: str) -> dict[str, "Value"]:

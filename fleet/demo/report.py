@@ -6,7 +6,7 @@ from string import Template
 
 from rich.filesize import decimal
 
-from fleet.demo import look, report_figures
+from fleet.demo import look, own_report, report_figures
 from fleet.demo.figure import ACCURACY
 from fleet.demo.look import ALONE, FONT, INK, TOGETHER
 from fleet.demo.outcome import Outcome
@@ -67,6 +67,11 @@ def _lead(outcome: Outcome) -> str:
         f"{outcome.devices} devices taught one model in {outcome.rounds} rounds. Each trained on its own "
         "samples and published only its weights over MQTT; one aggregator averaged them by sample count "
         "(FedAvg)."
+    ) + (
+        ""
+        if outcome.own is None
+        else f" Each device also made a personal model of it ({outcome.own.name}), which never leaves the "
+        "device."
     )
 
 
@@ -90,6 +95,7 @@ def _cards(outcome: Outcome) -> list[tuple[str, str]]:
         (shown(outcome.together), "together: the shared model"),
         (shown(outcome.alone_mean), "alone: mean of the devices' own models"),
         (shown(outcome.central), "all data in one place"),
+        *([own_report.card(outcome.own)] if outcome.own is not None else []),
         (f"{outcome.seconds_per_round_median * 1000:.0f} ms", f"a round (median of {outcome.rounds})"),
         (decimal(round(each)), "sent and received by a device in all"),
         (f"{outcome.onnx_max_abs_diff:.0e}", "largest difference of the ONNX file"),

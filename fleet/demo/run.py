@@ -12,7 +12,7 @@ from pathlib import Path
 from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError
 from fleet.datasets import FederatedDataset, load_digits, load_watch
-from fleet.demo import broker, classes, learning, report
+from fleet.demo import broker, classes, learning, own_report, report
 from fleet.demo.comparison import compare, outcome_of
 from fleet.demo.folders import empty
 from fleet.demo.outcome import Outcome
@@ -20,6 +20,8 @@ from fleet.demo.progress import Display
 from fleet.demo.provision import provision
 
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
+PERSONAL = "ditto"
+"""The personal model of the demo; `none`: FedAvg and nothing else."""
 DATASETS: Mapping[str, Callable[[int], FederatedDataset]] = {"watch": load_watch, "digits": load_digits}
 DEADLINE_S = 60.0
 
@@ -34,6 +36,7 @@ class Options:
     rounds: int = 60
     seed: int = 1
     broker: str = "auto"
+    personal: str = PERSONAL
 
 
 def run(options: Options, display: Display) -> Outcome:
@@ -45,6 +48,7 @@ def run(options: Options, display: Display) -> Outcome:
     """
     started_s = time.monotonic()
     display.say("preparing")
+    plan = plan_of(options.personal)
     dataset = _load(options)
     folder = empty(options.out, "demo")
     with broker.start(options.broker, folder / "broker") as bus:
@@ -53,7 +57,7 @@ def run(options: Options, display: Display) -> Outcome:
             dataset,
             federation=federation_name(options.dataset, bus),
             broker_url=bus.url,
-            plan=PLAN,
+            plan=plan,
             rounds=options.rounds,
             seed=options.seed,
             deadline_s=DEADLINE_S,
@@ -61,7 +65,7 @@ def run(options: Options, display: Display) -> Outcome:
         )
         learnt = learning.learn(files, folder / "logs", bus, display)
 
-    compared = compare(files, PLAN, options.rounds, options.seed, display)
+    compared = compare(files, plan, options.rounds, options.seed, display)
     outcome = outcome_of(
         compared,
         learnt,
@@ -72,9 +76,17 @@ def run(options: Options, display: Display) -> Outcome:
         seed=options.seed,
         started_s=started_s,
     )
-    details = classes.by_class(compared.by_class(), len(compared.fleet)) + classes.by_round(compared.history)
+    details = own_report.section(outcome.own) if outcome.own is not None else ""
+    details += classes.by_class(compared.by_class(), len(compared.fleet)) + classes.by_round(compared.history)
     outcome.report.write_text(report.render(outcome, details=details), encoding="utf-8")
     return outcome
+
+
+def plan_of(personal: str) -> Plan:
+    """The demo's plan with this personal model, which devices compare with a model alone."""
+    if personal == "none":
+        return PLAN
+    return PLAN.model_copy(update={"personal": personal, "compare": True})
 
 
 def _load(options: Options) -> FederatedDataset:

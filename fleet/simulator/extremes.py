@@ -33,6 +33,7 @@ METRICS = (
     "accuracy_after",
     "held_out",
     "held_loss_before",
+    "partial",
     "received_bytes",
     "sent_bytes",
 )

@@ -33,7 +33,7 @@ from fleet.simulator.local_twins import Work
 from fleet.simulator.oracle.states import COUNTED, mark
 from fleet.simulator.trainers import Bench, Odd, StandIn
 
-KEPT_FIGURES = ("state_new", "partial")
+KEPT_FIGURES = ("state_new",)
 """The figures that the agent reports of the algorithm, and not of the data."""
 MOST_STEPS = 3
 
@@ -130,12 +130,14 @@ class Learner(StandIn):
         except Diverged as error:
             return declined(round_of(job.manifest), error, None)
         assert isinstance(found.message, Update)
+        local = LOCAL.make(plan.local_name, plan.local_options)
+        steps = min(asked, most) if local.partial else asked
         of_it = {name: found.message.metrics[name] for name in KEPT_FIGURES if name in found.message.metrics}
+        if steps < asked:
+            of_it["partial"] = 1.0  # its clock is not the world's, so the agent does not see it
         update = found.message.model_copy(
             update={"samples": said.samples, "metrics": {**said.metrics, **of_it}}
         )
-        local = LOCAL.make(plan.local_name, plan.local_options)
-        steps = min(asked, most) if local.partial else asked
         self._after = found.pending
         self._bench.learnt(job, update, found.pending, Work([float(b) for b in optimum], steps))
         return update

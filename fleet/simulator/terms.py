@@ -74,14 +74,19 @@ class Terms:
     """How many versions back the base of an update may be; None: one round comes after the other."""
 
 
-def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
-    """Draw the terms of the world with this seed."""
+def terms(
+    rng: random.Random, seed: int, devices: int, rounds: int, learns: Composition | None = None
+) -> Terms:
+    """Draw the terms of the world with this seed; `learns`: its composition, if it is not to be drawn."""
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
     buffered = seed % BUFFERED_ONE_IN == BUFFERED_ONE_IN - 1
-    with_ = composition(seed)
+    with_ = composition(seed) if learns is None else learns
     if buffered and not with_.fits_stale:
-        with_ = FEDAVG
+        if learns is None:
+            with_ = FEDAVG
+        else:
+            buffered = False
     drawn = Terms(
         devices=devices,
         rounds=rounds,

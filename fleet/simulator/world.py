@@ -20,6 +20,7 @@ from fleet.simulator.adversary import NAME as LIAR
 from fleet.simulator.broker import Broker
 from fleet.simulator.calm import Calm
 from fleet.simulator.clock import Clock
+from fleet.simulator.compositions import Composition
 from fleet.simulator.faults import Fault, schedule
 from fleet.simulator.hosts import AggregatorHost, DeviceHost, Scene
 from fleet.simulator.injection import Injection
@@ -63,6 +64,7 @@ class World:
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
         short: whether to use `fleet.simulator.fastpaths`.
+        learns: the composition; None: it is drawn.
     """
 
     def __init__(
@@ -75,11 +77,12 @@ class World:
         make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
         *,
         short: bool = True,
+        learns: Composition | None = None,
     ) -> None:
         self.seed = seed
         self._short = short
         drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
-        self.terms = terms(drawn, seed, devices, rounds)
+        self.terms = terms(drawn, seed, devices, rounds, learns)
         everything = schedule(drawn, devices)
         self.schedule = tuple(everything if prefix is None else everything[:prefix])
         self._folder = ""

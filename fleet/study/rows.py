@@ -129,8 +129,8 @@ def _is_regression(data: DataSection, samples: Samples) -> bool:
 def _classes(data: DataSection, samples: Samples) -> Rows:
     if samples.y is None:
         raise ConfigError(
-            f"[data] label: {samples.name} has neither an array `y` nor a column {data.label!r}; name the column "
-            "of the classes, or `targets` for a regression"
+            f"[data] label: {samples.name} has neither an array `y` nor a column {data.label!r}; name the "
+            "column of the classes, or `targets` for a regression"
         )
     if samples.unanswered is not None:
         raise DataError(f"{samples.name}: {int(samples.unanswered.sum())} rows have no label; leave them out")

@@ -187,7 +187,7 @@ def algorithm_of(one: AlgorithmSection) -> Algorithm:
     """The composition of an `[[algorithm]]`."""
     options = {kind: getattr(one, f"{kind}_options") for kind in ("local", "codec", "rule", "server")}
     given = {kind: dict(table) for kind, table in options.items() if table}
-    return Algorithm(one.local, one.codec, one.rule, one.server, given)
+    return Algorithm(one.local, one.codec, one.rule, one.server, options=given)
 
 
 def plan_of(
@@ -203,7 +203,10 @@ def plan_of(
     ):
         raise ConfigError(f"plan: {fixed[0]} is not set here but in [study] rates or beside `plan`")
     plan = {**settings.plan.model_dump(exclude_unset=True), **one.plan, "learning_rate": rate}
-    rounds = settings.rounds.model_dump(exclude_unset=True)
+    rounds = settings.rounds.model_dump(exclude_unset=True, exclude={"drop_out"})
+    # Devices are chosen independently of each other. So who is chosen and drops out might as well not have
+    # been chosen: no update of it counts, and its state stays as it was.
+    rounds["fraction"] = settings.rounds.fraction * (1 - settings.rounds.drop_out)
     # A round waits for its whole cohort: without a target it closes when all who are chosen have answered.
     rounds = {"quorum": 1, "target": None, **rounds, "schedule": one.schedule}
     # Nobody looks into the ledger of a run, so that it keeps as little as it can.

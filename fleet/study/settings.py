@@ -42,8 +42,8 @@ class StudySection(Section):
     rates: Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_different)]
     """The learning rates of the devices. All algorithms have the same grid."""
     target: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """The accuracy, or for a regression the RMSE, that is to be reached on the test rows: the table then shows
-    in which round that happened."""
+    """The accuracy, or for a regression the RMSE, that is to be reached on the test rows: the table then
+    shows in which round that happened."""
     stop_at_target: bool = False
     """End a run when it has reached the target, so that its last figure is that one."""
     engine: Literal["cores", "fast"] = "fast"
@@ -129,6 +129,13 @@ class StudyPlan(PlanSection):
         return self
 
 
+class StudyRounds(RoundsSection):
+    """`[rounds]`: how rounds run, as in `federation.toml`."""
+
+    drop_out: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    """The probability with which a chosen device does not answer in a round. Rounds close without it."""
+
+
 class AlgorithmSection(Section):
     """`[[algorithm]]`: a composition of parts (docs/algorithms.md); what is not set is FedAvg's."""
 
@@ -171,7 +178,7 @@ class StudySettings(FileSettings):
     """The network."""
     plan: StudyPlan = Field(default_factory=StudyPlan)
     """Local training."""
-    rounds: RoundsSection = Field(default_factory=RoundsSection)
+    rounds: StudyRounds = Field(default_factory=StudyRounds)
     """How rounds run, as in `federation.toml`."""
     algorithm: Annotated[tuple[AlgorithmSection, ...], Field(min_length=1)]
     """The algorithms that are compared."""

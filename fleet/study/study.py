@@ -9,6 +9,7 @@ from pathlib import Path
 from fedge.errors import StateError
 from fleet.study.book import Book
 from fleet.study.deal import Table
+from fleet.study.report import render
 from fleet.study.runs import Cell, Run, cells, check
 from fleet.study.settings import StudySettings
 from fleet.study.table import Result, result
@@ -99,8 +100,6 @@ def write(study: Study, book: Book) -> Result:
     Raises:
         StateError: one cannot be written.
     """
-    from fleet.study.report import render
-
     found = study.result(book.runs)
     texts = {
         REPORT: render(study, found, book.runs),

@@ -107,7 +107,13 @@ def test_one_of_twenty_changes_each_count_by_one_and_an_accuracy_by_little(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("accuracy_personal", 1.5), ("accuracy_alone", -0.1), ("chose", 3.0), ("chose", 0.5), ("rmse_alone", -1.0)],
+    [
+        ("accuracy_personal", 1.5),
+        ("accuracy_alone", -0.1),
+        ("chose", 3.0),
+        ("chose", 0.5),
+        ("rmse_alone", -1.0),
+    ],
 )
 def test_what_cannot_be_true_is_refused(name: str, value: float) -> None:
     assert_tells(fault({name: value}) or "", f"{name} = ")

@@ -150,6 +150,16 @@ def test_one_device_tells_of_no_more_unseen_rows_than_the_median_one_holds_out()
     assert summary(answers)["held_unseen"] == 4, "what cannot be true does not count"
 
 
+def test_devices_that_ended_early_are_counted() -> None:
+    answers = {f"pi-{k}": told(partial=float(k < 3)) for k in range(19)}
+    assert summary(answers)["partial"] == 3
+    answers["liar"] = told(10**6, partial=2.0**31)
+    assert summary(answers)["partial"] == 3, "what cannot be true does not count"
+    answers["liar"] = told(10**6, partial=1.0)
+    assert summary(answers)["partial"] == 4, "each device counts once, whatever its n_k"
+    assert "partial" not in summary({"a": told(partial=0.0), "b": told()}), "there are none"
+
+
 def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
     assert summary({"a": told(10, accuracy_before=0.9), "b": told(5, held_out=3)}) == {"bytes_down": 0}
     assert summarize({}, NEEDED) == {"bytes_down": 0}

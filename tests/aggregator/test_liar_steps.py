@@ -1,6 +1,6 @@
 """One liar of twenty against FedNova's rule by its steps, and against SCAFFOLD's control variate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32
-from fedge.algorithms.rules.bounds import Factors
+from fedge.algorithms.rules.bounds import Factors, bounded_steps, bounds
 from fedge.algorithms.rules.mean import Contribution
 from fedge.algorithms.rules.nova import Nova
 from fedge.wire.freshness import RoundId
@@ -63,6 +63,26 @@ def test_a_rule_sees_bounded_steps(ledger: Ledger, claim: int, counted: int) -> 
     rule = Reading()
     aggregate(Updates(ledger, ROUND, P), BASE, Factors(), rule)
     assert rule.steps == {**dict.fromkeys(OTHERS, STEPS), "liar": counted}
+
+
+def test_what_the_bound_costs_an_honest_fleet_of_very_unlike_devices() -> None:
+    """Twenty devices with 20 to 20,000 samples, evenly on a logarithmic scale, E = 5 and B = 16.
+
+    The lower median device, the tenth, has 20 · 1000^(9/19) = 527 samples and takes 5 · 33 = 165 steps. So
+    1,650 steps count at most, which are 330 batches, or 5,280 samples; 20 · 1000^(k/19) is more from k = 16
+    on: four devices.
+    """
+    samples = [round(20 * 1000 ** (k / 19)) for k in range(20)]
+    steps = [5 * -(-n // 16) for n in samples]
+    counted = bounded_steps(steps, Factors())
+    assert (samples[9], steps[9], max(counted)) == (527, 165, 1_650)
+    assert sum(c < told for c, told in zip(counted, steps, strict=True)) == 4
+    weights = bounds([1.0] * 20, samples, Factors()).weights
+
+    def effective(steps: Sequence[int]) -> float:
+        return sum(n * each for n, each in zip(weights, steps, strict=True)) / sum(weights)
+
+    assert effective(counted) / effective(steps) == pytest.approx(0.543, abs=5e-4)
 
 
 @pytest.mark.parametrize("samples", [100, 1_000_000])
@@ -173,4 +193,30 @@ def test_pushes_on_scaffolds_control_add_up_and_devices_whose_vectors_are_clippe
         lab.finish()
     assert np.linalg.norm(lab.control(RoundId(1, 4))) == pytest.approx(4 * 2.5 * usual / 19, rel=1e-5)
     assert len(lines_telling(caplog.text, "control", "liar", "2.5")) == 4
+    lab.ledger.close()
+
+
+@pytest.mark.parametrize("local", ["nova", "sgd"])
+def test_devices_whose_steps_are_bounded_are_named_if_the_rule_reads_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, local: str
+) -> None:
+    """Ten times the median of 20 is 200. Two devices ended early, as their owners allow no more time."""
+    names = [*OTHERS[:4], "liar"]
+    rule = "nova" if local == "nova" else "mean"
+    lab = Lab(tmp_path, {"plan": {"local": local}, "rule": {"name": rule}}, names)
+    lab.survey()
+    for k, device in enumerate(names):
+        said = update(
+            device,
+            lab.state.round,
+            lab.state.model.digest,
+            body=float32.encode(np.full(SIZE, 0.1 + k / 100, np.float32)),
+            steps=2**62 if device == "liar" else STEPS,
+            metrics={"partial": float(k < 2)},
+        )
+        assert lab.send(device, said).verdict == "admitted"
+    lab.finish()
+    named = lines_telling(caplog.text, "steps", f"liar ({2**62}", "200", "10 times", "20")
+    assert len(named) == (1 if local == "nova" else 0)
+    assert lab.ledger.summary(RoundId(1, 1))["partial"] == 2
     lab.ledger.close()

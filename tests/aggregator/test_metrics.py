@@ -100,7 +100,7 @@ def test_closed_rounds_fill_the_histogram_and_the_figures_of_the_model() -> None
     assert ("fedge_accuracy_ratio",) not in values(counters)
     counters.closed({"seconds": 0.1})
     counters.closed({"seconds": 2.0, "accuracy": 0.75, "held_loss": 0.5, "weight_change": 0.25})
-    counters.closed({"seconds": 1e6, "accuracy": 0.875, "loss": 0.125, "weight_change": 0.5})
+    counters.closed({"seconds": 1e6, "accuracy": 0.875, "loss": 0.125, "weight_change": 0.5, "partial": 2})
     seen = values(counters)
     assert seen["fedge_round_seconds_count",] == 3
     assert seen["fedge_round_seconds_sum",] == 1e6 + 2.1
@@ -109,6 +109,7 @@ def test_closed_rounds_fill_the_histogram_and_the_figures_of_the_model() -> None
     assert seen["fedge_round_seconds_bucket", "+Inf"] == 3
     assert seen["fedge_accuracy_ratio",] == 0.875
     assert seen["fedge_training_loss",] == 0.125
+    assert seen["fedge_devices_ended_early",] == 2
     assert ("fedge_held_out_loss",) not in seen  # of the last round only
 
 

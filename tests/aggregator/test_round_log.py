@@ -28,6 +28,8 @@ def test_a_closed_round_names_the_held_out_loss_and_the_best_round() -> None:
     assert_tells(line, "round 1.5: ", "train", "15 devices", "3000 samples", "training loss 0.3125")
     assert_tells(line, "round 1.4: ", "held-out loss 0.4300", "best 0.4000 in round 2", "2 rounds")
     assert_tells(line, "accuracy 0.8750", "2.35 s")
+    assert "early" not in line
+    assert_tells(said(progress(*HELD), loss=0.5, partial=3), "training loss", "3 ended early", "seconds")
     assert_tells(said(progress(*HELD[:3])), "held-out loss 0.4000", "best this one")
     assert_tells(said(progress(*HELD[:4])), "best 0.4000 in round 2", "1 round")
 

@@ -95,6 +95,7 @@ def test_the_program_ends_with_64_after_a_wrong_call() -> None:
         ("onnxruntime", "demo", "demo"),
         ("typer", "try", "demo"),
         ("plotly", "try", "demo"),
+        ("plotly", "simulate", "demo"),
         ("typer", "init", "aggregator"),
         ("cryptography", "init", "aggregator"),
     ],
@@ -108,6 +109,7 @@ def test_a_missing_extra_is_named_in_one_sentence(
         "demo": ["--out", out],
         "try": [str(tmp_path), "--label", "x", "--out", out],
         "init": ["pumps", "--folder", out],
+        "simulate": [str(ROOT / "examples" / "study.toml"), "--out", out],
     }
     code = f"import sys; sys.modules[{module!r}] = None; from fleet.__main__ import main; main()"
     result = subprocess.run(
@@ -121,12 +123,13 @@ def test_a_missing_extra_is_named_in_one_sentence(
     assert "Traceback" not in result.stderr
 
 
-def test_only_demo_and_try_draw() -> None:
+def test_only_demo_try_and_simulate_draw() -> None:
     """Every other command is content with the extra `aggregator`, which brings no plotly."""
     modules = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): imports(path.read_text(encoding="utf-8"))
         for path in (ROOT / "fleet").rglob("*.py")
     }
+    commands = {"fleet.cli.commands", "fleet.trial.cli", "fleet.cli.study"}  # where the three begin
     drawing, named = set[str](), {"plotly"}
     while named:
         found = {
@@ -134,10 +137,10 @@ def test_only_demo_and_try_draw() -> None:
             for name, brought in modules.items()
             if name not in drawing and any(imported(brought, one) for one in named)
         }
-        named = found - {"fleet.cli.commands", "fleet.trial.cli"}  # where the two commands begin
+        named = found - commands
         drawing |= found
     assert "fleet.demo.report" in drawing
-    assert drawing & {name for name in modules if "cli" in name} == {"fleet.cli.commands", "fleet.trial.cli"}
+    assert drawing & {name for name in modules if "cli" in name} == commands
     code = (
         "import importlib, sys; sys.modules['plotly'] = None; import fleet.cli.commands\n"
         f"for name in {sorted(set(modules) - drawing - {'fleet.__main__'})}: importlib.import_module(name)"

@@ -96,6 +96,10 @@ def test_a_small_fleet_learns(kind: str, tmp_path: Path) -> None:
     assert outcome.onnx_max_abs_diff <= 1e-5
     assert json.loads(outcome.manifest.read_text())["files"][ONNX]["sha256"] == digest(outcome.onnx)
     assert outcome.report.stat().st_size > 1_000_000
+    assert outcome.own is not None
+    assert [one.device for one in outcome.own.devices] == sorted(outcome.together_by_device)
+    for one in outcome.own.devices:  # told by the device, and computed here by onnxruntime
+        assert one.shared == pytest.approx(outcome.together_by_device[one.device])
 
 
 @pytest.mark.slow

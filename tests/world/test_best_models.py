@@ -8,6 +8,7 @@ from aggregator.core.progress import Best
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fleet.simulator import campaign, machines
+from fleet.simulator.compositions import FEDAVG
 from fleet.simulator.faults import Fault
 from fleet.simulator.invariants import Invariant
 from fleet.simulator.world import Outcome, World
@@ -18,7 +19,7 @@ ROUNDS = 6
 def lived(seed: int, *faults: Fault) -> tuple[World, Outcome]:
     """A world of six rounds of which the ledger keeps two; the third model is the best one."""
     with campaign.quiet():
-        world = World(seed, 5, ROUNDS, prefix=0)
+        world = World(seed, 5, ROUNDS, prefix=0, learns=FEDAVG)
         world.schedule = faults
         return world, world.run()
 

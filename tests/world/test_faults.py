@@ -9,6 +9,7 @@ from agent.core.effects import Effect as OfAgent
 from aggregator.core.effects import MOMENTS
 from aggregator.core.effects import Effect as OfAggregator
 from fedge.service import failpoints
+from fleet.simulator.compositions import FEDAVG
 from fleet.simulator.crash import Power, PowerCut
 from fleet.simulator.faults import Fault
 from fleet.simulator.place import SLOW_S, Weather
@@ -28,7 +29,7 @@ def test_a_network_is_slow_until_all_that_slows_it_is_over() -> None:
 
 def test_slow_networks_that_overlap_leave_none_behind() -> None:
     """Else a device that could be in time in the calm is not, and no program could help it: world 908024."""
-    world = World(0, 2, 2)
+    world = World(0, 2, 2, learns=FEDAVG)
     world.schedule = tuple(
         Fault(at_s, "slow network", host, 20.0, 0) for at_s in (2.0, 12.0) for host in (-1, 0)
     )
@@ -36,7 +37,7 @@ def test_slow_networks_that_overlap_leave_none_behind() -> None:
     for host in (world.machines.aggregator, world.machines.devices[0]):
         assert host.weather.slowed == 0
         assert host.weather.delay_s == host.weather.usual_s
-    assert World(908_024, 5, 5).run().violation is None
+    assert World(908_024, 5, 5, learns=FEDAVG).run().violation is None
 
 
 def test_a_host_dies_at_a_failpoint_as_at_any_other_effect() -> None:
@@ -63,7 +64,7 @@ def test_the_failpoints_of_production_are_where_hosts_die(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Power, "reach", noted)
     for seed, host in product((0, 16), (-1, 0)):
-        world = World(seed, 2, 12)
+        world = World(seed, 2, 12, learns=FEDAVG)
         world.schedule = tuple(
             Fault(4.0 * (number + 1), "kill", host, 0.3, number % 12) for number in range(48)
         )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fleet.simulator.compositions import FEDAVG
 from fleet.simulator.faults import Fault
 from fleet.simulator.hosts.aggregator import LEARNT
 from fleet.simulator.terms import REAL_ONE_IN, SIGNED_ONE_IN
@@ -14,7 +15,7 @@ REAL, SIGNED = REAL_ONE_IN - 1, SIGNED_ONE_IN - 1
 
 
 def _lived(seed: int, *faults: Fault) -> tuple[World, Outcome, str]:
-    world = World(seed, 4, 4)
+    world = World(seed, 4, 4, learns=FEDAVG)
     world.schedule = faults
     outcome = world.run()
     assert outcome.violation is None, outcome.violation
@@ -96,41 +97,41 @@ def test_of_two_aggregators_one_gives_way(kind: int) -> None:
 
 def test_an_operator_is_obeyed_though_the_generation_before_was_never_served() -> None:
     """Else the aggregator asks, and is told, for ever: found in this world."""
-    assert World(46, 5, 5).run().violation is None
+    assert World(46, 5, 5, learns=FEDAVG).run().violation is None
 
 
 def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -> None:
-    assert World(10_909, 5, 5).run().violation is None
+    assert World(10_909, 5, 5, learns=FEDAVG).run().violation is None
 
 
 @pytest.mark.parametrize("seed", [654, 6_183])
 def test_a_generation_that_keeps_the_model_writes_over_nothing_that_is_announced(seed: int) -> None:
     """The newest model may be saved and not announced yet: then the other slot is the announced one's."""
-    assert World(seed, 5, 5).run().violation is None
+    assert World(seed, 5, 5, learns=FEDAVG).run().violation is None
 
 
 @pytest.mark.parametrize("seed", [927, 6439, 6641])
 def test_several_histories_of_a_round_end_in_one(seed: int) -> None:
     """An older copy refused its update, another history counted it, or ended with another model."""
-    assert World(seed, 5, 5).run().violation is None
+    assert World(seed, 5, 5, learns=FEDAVG).run().violation is None
 
 
 @pytest.mark.parametrize("seed", [12_917, 13_314])
 def test_a_late_will_from_before_a_device_was_wiped_is_not_its_last_word(seed: int) -> None:
     """It comes after the last round, when the device has nothing else to say."""
-    assert World(seed, 5, 5).run().violation is None
+    assert World(seed, 5, 5, learns=FEDAVG).run().violation is None
 
 
 def test_what_was_said_to_another_aggregator_spends_nobodys_answer() -> None:
     """Who was chosen there was not yet chosen here, and was refused for ever: found in this world."""
-    assert World(8_762, 5, 5).run().violation is None
+    assert World(8_762, 5, 5, learns=FEDAVG).run().violation is None
 
 
 def test_a_round_that_a_device_only_heard_of_is_forgotten_when_it_loses_its_power() -> None:
     """It answers an older one, of another aggregator, that is announced then: found in this world."""
-    assert World(30_085, 5, 5).run().violation is None
+    assert World(30_085, 5, 5, learns=FEDAVG).run().violation is None
 
 
 def test_the_power_may_fail_in_a_programs_last_words() -> None:
     """The aggregator gives up, and dies as it says that it is offline: found in this world."""
-    assert World(14_100, 5, 5).run().violation is None
+    assert World(14_100, 5, 5, learns=FEDAVG).run().violation is None

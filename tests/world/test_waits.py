@@ -14,6 +14,7 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.status import Decline, Status
 from fedge.wire.topics import Topics
 from fleet.simulator.books import Book
+from fleet.simulator.compositions import FEDAVG
 from fleet.simulator.faults import Fault
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle import AGAIN, LATENESS_S, MISSES, Oracle
@@ -206,7 +207,7 @@ def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(rounds: Deadlines
 
 
 def test_what_a_life_before_heard_an_aggregator_hears_anew() -> None:
-    world = World(0, 4, 4)
+    world = World(0, 4, 4, learns=FEDAVG)
     world.schedule = (Fault(10.0, "kill", -1, 1.0, 0),)
     assert world.run().violation is None
     heard = world.machines.aggregator.disk.book.heard
@@ -216,7 +217,7 @@ def test_what_a_life_before_heard_an_aggregator_hears_anew() -> None:
 
 @pytest.mark.parametrize("seed", [1_423, 5_603, 6_702, 6_707])
 def test_worlds_in_which_this_was_found(seed: int) -> None:
-    assert World(seed, 5, 5).run().violation is None
+    assert World(seed, 5, 5, learns=FEDAVG).run().violation is None
 
 
 def test_another_attempt_begins_early_once_for_who_counts_again(rounds: Deadlines) -> None:

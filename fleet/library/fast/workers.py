@@ -26,6 +26,8 @@ Given = Mapping[str, tuple[AgentSettings, Source]]
 Logged = tuple[str, int, str]
 """A logger, a level and a text."""
 
+UNEVEN = 1.05
+"""How much more than its share of the rows a process may get, so that data are not prepared in another."""
 ENDING_S = 5.0
 """How long a process may take to end before it is killed."""
 
@@ -71,6 +73,8 @@ class Workers:
             raise
         self._keepers: dict[str, int] = {}
         """The process that keeps a device's state."""
+        self._homes: dict[str, int] = {}
+        """The process that has prepared a device's data last."""
         self._samples: dict[str, int] = {}
 
     def work(self, order: Order, asked: Mapping[str, int]) -> list[Outcome]:
@@ -110,7 +114,10 @@ class Workers:
                 process.join()
 
     def _divided(self, asked: Mapping[str, int]) -> list[dict[str, int]]:
-        """Divide by rows: a device whose state a process keeps stays with it, the largest others first."""
+        """Divide by rows: a device stays with the process that keeps its state.
+
+        Others stay with the one that has prepared their data, unless that has too much to do already.
+        """
         shares: list[dict[str, int]] = [{} for _ in self._pipes]
         loads = [0] * len(shares)
 
@@ -118,11 +125,18 @@ class Workers:
             shares[number][device] = asked[device]
             loads[number] += self._samples.get(device, 1)
 
+        most = UNEVEN * sum(self._samples.get(device, 1) for device in asked) / len(shares)
         free = [device for device in asked if device not in self._keepers]
-        for device in asked.keys() & self._keepers.keys():
-            put(device, self._keepers[device])
-        for device in sorted(free, key=lambda device: -self._samples.get(device, 1)):
-            put(device, loads.index(min(loads)))
+        free.sort(key=lambda device: (device not in self._homes, -self._samples.get(device, 1)))
+        for device in asked:
+            if device in self._keepers:
+                put(device, self._keepers[device])
+        for device in free:
+            home = self._homes.get(device)
+            stays = home is not None and loads[home] + self._samples.get(device, 1) <= most
+            number = home if home is not None and stays else loads.index(min(loads))
+            self._homes[device] = number
+            put(device, number)
         return shares
 
     def _send(self, number: int, what: object) -> None:

@@ -51,6 +51,12 @@ class Summaries:
                     Invariant.FIGURES,
                     f"{name} of round {round_id} is {found.get(name, 0)}; its updates give {number}",
                 )
+        ended = sum(update.metrics.get("partial", 0) for update in updates)
+        if found.get("partial", 0) != ended:
+            raise Violation(
+                Invariant.FIGURES,
+                f"{found.get('partial', 0)} devices ended round {round_id} early; its updates say {ended}",
+            )
         self.endings.note(round_id, made)
         surveys = [one.message for one in made if isinstance(one.message, Survey)]
         if surveys:

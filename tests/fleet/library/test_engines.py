@@ -23,6 +23,7 @@ from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, Data, fleet
 ROUNDS, SEED = 4, 5
 SGD = Plan(epochs=2, batch_size=8, learning_rate=0.05)
 HALF = {"rounds": {"fraction": 0.5, "quorum": 2, "target": None}}
+COMPARED = {"personal": {"compare": True}}
 CASES: Mapping[str, tuple[Algorithm, Plan, Mapping[str, Mapping[str, Any]]]] = {
     "sgd": (Algorithm(), PLAN, {}),
     "one step": (Algorithm(), fedsgd(learning_rate=0.3), {}),
@@ -43,6 +44,13 @@ CASES: Mapping[str, tuple[Algorithm, Plan, Mapping[str, Mapping[str, Any]]]] = {
     "several attempts": (Algorithm(), PLAN, {"rounds": {"fraction": 0.2, "quorum": 5}}),
     "all drawn": (Algorithm(), PLAN, {"rounds": {"fraction": 0.6, "quorum": 2}}),
     "decay": (Algorithm(), PLAN, {"plan": {"rate_decay": 0.5}}),
+    "fine-tuned": (Algorithm(personal="finetune"), SGD, COMPARED),
+    "Ditto": (
+        Algorithm(personal="ditto", local="scaffold", options={"rule": {"weights": "uniform"}}),
+        SGD,
+        HALF,
+    ),
+    "FedPer": (Algorithm(personal="head"), SGD, COMPARED),
     "bounds": (Algorithm(), PLAN, {"rounds": {"clip_norm": 1.0, "max_weight": 1.0}}),
     "patience": (Algorithm(), PLAN, {"stopping": {"patience": 1, "patience_on": "accuracy", "rounds": 9}}),
 }

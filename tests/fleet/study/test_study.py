@@ -17,7 +17,7 @@ import fedge
 from fedge.algorithms.plan import Plan
 from fleet.cli.commands import app
 from fleet.study.deal import Table
-from fleet.study.runs import Cell, cells, run
+from fleet.study.runs import Cell, cells, plan_of, run
 from fleet.study.settings import StudySettings
 from tests.system.toml_text import toml
 from tests.wording import assert_tells
@@ -73,6 +73,15 @@ def test_each_algorithm_runs_with_each_rate_and_seed(tmp_path: Path) -> None:
     settings = StudySettings.load(study(tmp_path, FEDAVG + DYN), {})
     asked = cells(settings)
     assert len({dataclasses.astuple(cell) for cell in asked}) == len(asked) == 2 * 2 * 2
+
+
+def test_who_drops_out_might_as_well_not_be_chosen(tmp_path: Path) -> None:
+    """Of half of the devices a fifth does not answer: .5 · (1 - .2) = .4 of them do."""
+    with_it = StudySettings.load(study(tmp_path, "[rounds]\nfraction = 0.5\ndrop_out = 0.2\n" + FEDAVG), {})
+    plain = StudySettings.load(study(tmp_path, "[rounds]\nfraction = 0.4\n" + FEDAVG), {})
+    told = [plan_of(one, one.algorithm[0], 0.1) for one in (with_it, plain)]
+    assert told[0] == told[1]
+    assert told[0][1]["rounds"]["fraction"] == 0.4
 
 
 def test_the_command_writes_report_and_figures(tmp_path: Path) -> None:

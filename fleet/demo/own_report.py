@@ -1,0 +1,79 @@
+"""The part of a report on devices' own models: wrong answers by device, and who is worse off than alone."""
+
+import plotly.graph_objects as go
+
+from fleet.demo import look
+from fleet.demo.own_models import OwnModel, OwnModels
+
+BAR_PX, AROUND_PX = 34, 110
+"""The height in pixels of a device in the figure, and of the figure's margins."""
+SHARED = "#60a5fa"
+SERIES = (
+    ("alone", "alone", look.ALONE),
+    ("shared", "the shared model", SHARED),
+    ("used", "the model that it uses", look.TOGETHER),
+)
+"""Field, label and colour of each bar, the uppermost first."""
+
+
+def card(own: OwnModels) -> tuple[str, str]:
+    """Value and label of the card on the promise."""
+    return f"{own.worse_off} of {len(own.devices)}", "devices worse off than alone, with their own models"
+
+
+def section(own: OwnModels) -> str:
+    """HTML of the section: the sentence, the figure and the table."""
+    count = len(own.devices)
+    note = (
+        f"Worse off than alone: {own.worse_off} of {count} devices; with the shared model it would be "
+        f"{own.shared_worse_off}. A device is worse off if its model gets at least two of its own held-out "
+        "rows fewer right than a model that it trained alone on the same rows. Each device chooses among the "
+        f"shared model, a personal one ({own.name}) and the one alone, by rows that neither train nor are "
+        "counted here."
+    )
+    if any(one.alone_all_rows is not None for one in own.devices):
+        note += (
+            " A model alone that may also train on the rows to choose by is better by at least two rows on "
+            f"{own.behind_all_rows} of {count} devices."
+        )
+    head = ("device", "held-out rows", "alone", "shared model", "its own model", "it uses", "")
+    cells = [
+        (
+            one.device,
+            str(one.rows),
+            *(f"{getattr(one, field):.1%}" for field, _, _ in SERIES),
+            one.uses,
+            "worse off than alone" if one.worse_off else "",
+        )
+        for one in own.devices
+    ]
+    means = (own.mean(field) for field, _, _ in SERIES)
+    worst = (own.worst(field) for field, _, _ in SERIES)
+    rows = sum(one.rows for one in own.devices)
+    cells.append(("mean of the devices", str(rows), *(f"{mean:.1%}" for mean in means), "", ""))
+    cells.append(("worst device", "", *(f"{least:.1%}" for least in worst), "", ""))
+    body = look.drawn(figure(own)) + look.table(head, cells)
+    return look.section("Shared, personal, alone: each device on its own rows", note, body)
+
+
+def figure(own: OwnModels) -> go.Figure:
+    """The wrong answers of the three models, by device."""
+    made = look.figure(AROUND_PX + BAR_PX * len(own.devices), legend=True)
+    names = [_label(one) for one in own.devices]
+    for field, label, colour in SERIES:
+        made.add_bar(
+            y=names,
+            x=[one.wrong(getattr(one, field)) for one in own.devices],
+            orientation="h",
+            name=label,
+            marker={"color": colour, "line": {"width": 0}},
+            hovertemplate=f"%{{y}}, {label}: %{{x}} wrong<extra></extra>",
+        )
+    made.update_layout(barmode="group", bargap=0.3, bargroupgap=0.05)
+    made.update_yaxes(autorange="reversed", showgrid=False)
+    made.update_xaxes(title="wrong answers on its own held-out rows", rangemode="tozero", dtick=1)
+    return made
+
+
+def _label(one: OwnModel) -> str:
+    return f"{one.device} ({one.rows} rows)"
