@@ -45,8 +45,8 @@ class Book:
     """Updates that were admitted and then set aside, because they made the mean unusable."""
     usual: dict[int, float] = field(default_factory=dict)
     """The longest median distance of a round's updates from their base, by generation."""
-    moved: float = 0.0
-    """The distance by which the last round moved the model."""
+    moved: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """The distances by which the rounds moved the model, oldest first, by generation."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     versions: dict[tuple[str, RoundId], RoundId] = field(default_factory=dict)

@@ -32,7 +32,9 @@ class Models:
         late = self._late(book, round_id, updates)
         parts = twins.counted(updates, base, late, clips=self._record.clips)
         usual = book.usual.get(round_id.generation, 0.0)
-        furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
+        moved = book.moved.get(round_id.generation, ())
+        recent = moved[-1 - (self._record.staleness or 0) :]
+        furthest = twins.MAX_NORM * max(usual, *recent) if usual else 0.0
         norms = sorted(part.norm for part in parts)
         if 0 < furthest < norms[-1]:
             raise Violation(
@@ -46,7 +48,7 @@ class Models:
             )
         if not self._judge(ledger, round_id, base)(expected):
             raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
-        book.moved = twins.length(base, expected)
+        book.moved[round_id.generation] = (*moved, twins.length(base, expected))
         if len(norms) > 1:
             book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
 
