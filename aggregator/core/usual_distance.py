@@ -46,7 +46,7 @@ class UsualDistance:
         A buffer may be full of updates from before a round that moved the model far, and those that undo it
         come later. So each of these rounds counts like the last one.
         """
-        return max(self.distance, *self.before[:rounds]) if self.longest and rounds else self.distance
+        return max((self.distance, *self.before[:rounds])) if self.longest else 0.0
 
     @property
     def distance(self) -> float:

@@ -338,8 +338,8 @@ def test_a_quarantine_that_leaves_too_few_opens_the_round_again() -> None:
 def test_buffered_rounds_can_undo_what_any_of_their_last_versions_did() -> None:
     """Version 1 moves the model 50, and stale updates from before it fill version 2, which moves it 1.
 
-    What undoes version 1 comes in version 3. With max_norm = 100 it may be 100 · 50 away; without a buffer, or
-    once version 1 is more than max_staleness + 1 versions ago, 100 · 2.
+    What undoes version 1 comes in version 3. With max_norm = 100 it may be 100 · 50 away; without a buffer,
+    or once version 1 is more than max_staleness + 1 versions ago, 100 · 2.
     """
     usual = UsualDistance()
     for moved in (50.0, 1.0):
