@@ -17,6 +17,12 @@ def is_buffered(state: Federation) -> bool:
     return state.rules.max_staleness is not None and phase_of(state.kind).trains
 
 
+def may_follow(state: Federation, device: str) -> bool:
+    """Whether a device may answer the open round once more: its update for an older version was refused."""
+    answer = state.answers.get(device)
+    return answer is not None and answer.verdict == "refused" and is_buffered(state)
+
+
 def base_of(state: Federation, number: int) -> bytes | None:
     """The digest of the model from which an update for this older round began; None: it does not count."""
     return dict(state.earlier).get(number) if is_buffered(state) else None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.ability import lacks
-from aggregator.core.buffering import is_buffered
+from aggregator.core.buffering import is_buffered, may_follow
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
 from aggregator.core.update_limits import max_bytes
@@ -39,9 +39,10 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return turn_away(state, device, frame.id)
     if state.stage is Stage.DONE:
         return refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
-    if answer is not None and is_buffered(state):
+    follows = may_follow(state, device)
+    if answer is not None and is_buffered(state) and not follows:
         return busy(state, device, frame)  # it may count in the next version
-    if answer is not None:
+    if answer is not None and not follows:
         return refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
     unable = lacks(state, device)
     if unable != () and frame.i > 0:

@@ -118,9 +118,9 @@ def _quarantined(state: Federation, event: on.Quarantined) -> Step:
 
 
 def _update_read(state: Federation, event: on.UpdateRead) -> Step:
-    known = event.device in state.answers
+    known = state.answers.get(event.device)
     state, effects = update_read(state, event)
-    if known or event.device not in state.answers:
+    if state.answers.get(event.device) is known:
         return state, effects
     state, more = patience.answered(state, event.device)
     if state.stage is Stage.COLLECTING:

@@ -17,7 +17,7 @@ def max_bytes(state: Federation) -> int:
 
 def max_distance(state: Federation) -> float | None:
     """The largest distance of an update's weights from the model; None: any distance is admitted."""
-    return state.rules.max_norm * state.usual.distance or None
+    return state.rules.max_norm * state.usual.back(state.rules.max_staleness or 0) or None
 
 
 def max_lengths(state: Federation) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
-from aggregator.core.buffering import base_of, is_buffered
+from aggregator.core.buffering import base_of, is_buffered, may_follow
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
 from aggregator.core.shared_entries import shared_by
@@ -30,10 +30,11 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     buffered = is_buffered(state)
     # While the round closes, the update is too late for this model; but if closing fails, the round needs
     # more updates. And one update of a device counts in a buffer; the next one counts in the next version.
-    if state.stage is Stage.CLOSING or (buffered and device in state.answers):
+    known, follows = state.answers.get(device), may_follow(state, device)
+    if state.stage is Stage.CLOSING or (buffered and known is not None and not follows):
         receipt = receipt_of(state, digest, "retry", after_s=BUSY_RETRY_S)
         return state, [*dropped, do.SendReceipt(device, receipt)]
-    if state.stage is Stage.DONE or device in state.answers:
+    if state.stage is Stage.DONE or (known is not None and not follows):
         state, more = refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closed")
         return state, dropped + more
     number = round_of(message).round
@@ -59,7 +60,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         if in_round:  # it is the device's one answer in this round; if sent again it gets the same verdict
             answer = Verdict(digest, "refused", verdict.reason, verdict.detail, began=terms.made_for)
             state = _answered(state, device, answer, number)
-            more = [do.SaveAnswer(state.round, device, answer), *more]
+            more = [do.SaveAnswer(state.round, device, answer), *_replaced(device, known), *more]
         return state, [*dropped, *more]
     answer = Verdict(
         digest, "admitted", samples=verdict.samples, metrics=verdict.figures, began=terms.made_for
@@ -67,9 +68,15 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     state, said = _unseen(_answered(state, device, answer, number), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),
+        *_replaced(device, known),
         do.SendReceipt(device, receipt_of(state, digest, "admitted")),
         *said,
     ]
+
+
+def _replaced(device: str, known: Verdict | None) -> list[do.Effect]:
+    """Drop what is left of a refused update, in whose place another one is judged."""
+    return [do.DropSpool(device, known.digest)] if known is not None else []
 
 
 def _answered(state: Federation, device: str, answer: Verdict, number: int) -> Federation:

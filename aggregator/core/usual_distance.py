@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 MEDIAN = "median_norm"
 """The key in a round's summary of its updates' median distance; `median_norm.NAME` for a further vector."""
 
+KEPT = 1_000
+"""The largest number of rounds before the last whose distances are kept: the largest `max_staleness`."""
+
 
 @dataclass(frozen=True)
 class UsualDistance:
@@ -20,6 +23,8 @@ class UsualDistance:
     """The longest median distance of a round of two updates or more; 0: there was none."""
     moved: float = 0.0
     """How far the last round moved the model."""
+    before: tuple[float, ...] = ()
+    """How far the rounds before that moved it, the newest first; at most `KEPT`."""
     vectors: Mapping[str, float] = field(default_factory=dict)
     """The longest median length of each further vector; a vector that is missing here has none yet."""
 
@@ -31,8 +36,17 @@ class UsualDistance:
         return UsualDistance(
             max(self.longest, summary.get(MEDIAN, 0.0)),
             summary.get("moved", 0.0),
+            (self.moved, *self.before)[:KEPT],
             {**self.vectors, **vectors},
         )
+
+    def back(self, rounds: int) -> float:
+        """The usual distance where updates may begin this many rounds further back; 0: none is known.
+
+        A buffer may be full of updates from before a round that moved the model far, and those that undo it
+        come later. So each of these rounds counts like the last one.
+        """
+        return max((self.distance, *self.before[:rounds])) if self.longest else 0.0
 
     @property
     def distance(self) -> float:

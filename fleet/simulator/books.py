@@ -52,8 +52,8 @@ class Book:
     """Updates that were admitted and then set aside, because they made the mean unusable."""
     usual: dict[tuple[int, str], float] = field(default_factory=dict)
     """The longest median length of a round's vectors from their base, by generation and name."""
-    moved: float = 0.0
-    """The distance by which the last round moved the model."""
+    moved: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """The distances by which the rounds moved the model, oldest first, by generation."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     versions: dict[tuple[str, RoundId], RoundId] = field(default_factory=dict)

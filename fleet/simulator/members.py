@@ -83,6 +83,8 @@ class LyingMember(Member):
         super().__init__(place, topics)
         self._rng, self._made = rng, made
         self._newest: Attempt | None = None
+        self._former: list[Manifest] = []
+        """The newest rounds with a buffer: it also answers for an older one."""
 
     def up(self) -> None:
         """Subscribe to the rounds as well."""
@@ -106,9 +108,18 @@ class LyingMember(Member):
             said += [
                 self._extreme(manifest, Update, Survey, Frame) for _ in range(self._rng.randint(0, BEFORE))
             ]
-            said.append(self._boast(manifest))
+            said.append(self._boast(self._of_a_buffer(manifest, said)))
         pieces = [piece for each in said for piece in each]
         self._place.clock.after(self._rng.random() * SLOWEST_S, lambda: self._link.send(pieces))
+
+    def _of_a_buffer(self, manifest: Manifest, said: list[list[Publication]]) -> Manifest:
+        """The round to answer for: where updates of older rounds count, that may be one of the last four."""
+        if manifest.max_staleness is None:
+            return manifest
+        able = Status(online=True, boot=bytes(16), connection=1, version="0", can=manifest.requires)
+        said.append([Publication(self._topics.status(self.name), pack(able), retain=True)])
+        self._former = [*self._former[-3:], manifest]
+        return self._rng.choice(self._former)
 
     def _extreme(
         self, manifest: Manifest, *kinds: type[Status | Update | Survey | Frame], only: tuple[str, ...] = ()

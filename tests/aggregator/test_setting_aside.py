@@ -333,3 +333,21 @@ def test_a_quarantine_that_leaves_too_few_opens_the_round_again() -> None:
     assert not of(do.CloseRound, effects)
     assert of(do.CloseRound, story.answers("late"))
     assert counted(story) == {"a", "b", "liar", "late"}
+
+
+def test_buffered_rounds_can_undo_what_any_of_their_last_versions_did() -> None:
+    """Version 1 moves the model 50, and stale updates from before it fill version 2, which moves it 1.
+
+    What undoes version 1 comes in version 3. With max_norm = 100 it may be 100 · 50 away; without a buffer,
+    or once version 1 is more than max_staleness + 1 versions ago, 100 · 2.
+    """
+    usual = UsualDistance()
+    for moved in (50.0, 1.0):
+        usual = usual.after({"median_norm": 2.0, "moved": moved})
+    assert (usual.back(0), usual.back(1)) == (2.0, 50.0)
+    assert usual.after({"moved": 1.0}).back(1) == 2.0
+    limits = [
+        max_distance(running("a", usual=usual, rules=replace(rules(), max_staleness=stale)).state)
+        for stale in (None, 1)
+    ]
+    assert limits == [200.0, 5_000.0]

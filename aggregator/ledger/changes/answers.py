@@ -13,11 +13,19 @@ class AnswerChanges(Transactions):
     """Changes of the table `answers`."""
 
     def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
-        """Store a verdict; the first one stays, unless the device is set aside while the round is open."""
+        """Store a verdict; the first one stays.
+
+        While the round is open there are two exceptions: the device is set aside; or its update was refused,
+        and this one was made for a newer version (schedule `buffered`).
+        """
         self._run(
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
-            " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
-            f" WHERE excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest AND NOT EXISTS"
+            " SET digest = excluded.digest, verdict = excluded.verdict, reason = excluded.reason,"
+            " detail = excluded.detail, samples = excluded.samples, metrics = excluded.metrics,"
+            " began = excluded.began"
+            f" WHERE ((excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest)"
+            " OR (verdict = 'refused' AND coalesce(excluded.began, round) > coalesce(began, round)))"
+            " AND NOT EXISTS"
             " (SELECT 1 FROM rounds WHERE (generation, round) = (excluded.generation, excluded.round)"
             " AND closed_at IS NOT NULL)",
             *round_id,

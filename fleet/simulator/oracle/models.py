@@ -68,7 +68,7 @@ class Models:
         judge = self._judge(ledger, round_id, base)
         if not judge(made.aggregate) or not judge(made.weights):
             raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
-        book.moved = twins.length(base, made.weights)
+        self._moved(book, round_id, twins.length(base, made.weights))
         book.fleets[round_id], book.states[round_id] = fleet, made.state
         for name, parts in made.parts.items():
             if len(parts) > 1:
@@ -113,7 +113,7 @@ class Models:
                 require_influence(self._record, round_id, each.base, own, found[each.name])
         parts = [part for each in made.values() for part in each.parts["weights"]]
         self._distances(book, round_id, "weights", parts)
-        book.moved = max(twins.length(each.base, made[each.name].weights) for each in clusters)
+        self._moved(book, round_id, max(twins.length(e.base, made[e.name].weights) for e in clusters))
         book.fleets[round_id], book.states[round_id] = fleet, {}
         if whole.updates > 1:
             key = round_id.generation, "weights"
@@ -136,13 +136,20 @@ class Models:
     def _distances(self, book: Book, round_id: RoundId, name: str, parts: Iterable[twins.Counted]) -> None:
         """Check that no vector counts that is too far from its base."""
         usual = book.usual.get((round_id.generation, name), 0.0)
-        furthest = twins.MAX_NORM * max(usual, book.moved if name == "weights" else 0.0) if usual else 0.0
+        moved = book.moved.get(round_id.generation, ()) if name == "weights" else ()
+        recent = moved[-1 - (self._record.staleness or 0) :]
+        furthest = twins.MAX_NORM * max(usual, *recent, 0.0) if usual else 0.0
         longest = max(part.norm for part in parts)
         if 0 < furthest < longest:
             raise Violation(
                 Invariant.DISTANCE,
                 f"{name} at distance {longest} from their base count in round {round_id}",
             )
+
+    def _moved(self, book: Book, round_id: RoundId, distance: float) -> None:
+        """Note how far a round moved the model."""
+        before = book.moved.get(round_id.generation, ())
+        book.moved[round_id.generation] = (*before, distance)
 
     def _server_state(self, book: Book, round_id: RoundId) -> ServerState:
         """The server optimizer's state before a round: that of its generation's last training round."""

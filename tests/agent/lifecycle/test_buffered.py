@@ -53,7 +53,7 @@ def test_work_goes_on_when_newer_versions_are_announced() -> None:
     [
         manifest(5, max_staleness=STALE),
         manifest(2),
-        manifest(2, generation=2, max_staleness=STALE),
+        manifest(2, generation=2, task=blob("task 1"), max_staleness=STALE),
         manifest(2, task=blob("another task"), max_staleness=STALE),
         manifest(2, kind="evaluate", plan=None),
     ],

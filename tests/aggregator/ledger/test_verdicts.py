@@ -79,3 +79,29 @@ def test_a_new_generation_has_no_verdict_on_what_waited_in_the_open_round(ledger
     assert (ledger.remembers(RoundId(1, 1)), ledger.remembers(RoundId(1, 2))) == (True, False)
     assert (b"".join(ledger.pieces("pi-1", waiting)), ledger.answered_by("pi-1")[1]) == (b"", None)
     ledger.check_updates()
+
+
+def test_a_refused_update_makes_room_for_one_of_a_newer_version_while_its_round_is_open(
+    ledger: Ledger,
+) -> None:
+    here = RoundId(1, 5)
+    refused = Verdict(b"r" * 32, "refused", Reason.SET_ASIDE, "why", began=3)
+    newer = Verdict(b"n" * 32, "admitted", samples=10, began=4)
+    fresh = Verdict(b"f" * 32, "admitted", samples=20)
+    with ledger.transaction():
+        ledger.save_answer(here, "pi-1", refused)
+        ledger.save_answer(here, "pi-1", Verdict(b"o" * 32, "admitted", samples=9, began=3))
+        assert ledger.answers(here) == {"pi-1": refused}, "of the same version"
+        ledger.save_answer(here, "pi-1", newer)
+        assert ledger.answers(here) == {"pi-1": newer}
+        ledger.save_answer(here, "pi-1", fresh)
+        assert ledger.answers(here) == {"pi-1": newer}, "an admitted one stays"
+    assert ledger.newest_begun(1) == {}, "the round is not known"
+    with ledger.transaction():
+        ledger.save_answer(RoundId(1, 4), "pi-2", refused)
+        close(ledger, RoundId(1, 4))
+        close(ledger, here)
+        ledger.save_answer(RoundId(1, 4), "pi-2", Verdict(b"n" * 32, "admitted", samples=10))
+        assert ledger.answers(RoundId(1, 4)) == {"pi-2": refused}, "a closed round stays as it is"
+        ledger.save_answer(here, "pi-3", fresh)
+    assert ledger.newest_begun(1) == {"pi-1": 4, "pi-2": 3, "pi-3": 5}

@@ -183,6 +183,25 @@ def test_one_update_of_a_device_counts_in_a_buffer_and_the_next_one_waits() -> N
     assert (saved.round, saved.answer.began) == (RoundId(1, 3), 2)
 
 
+def test_an_update_in_the_place_of_a_refused_one_may_count_in_the_same_buffer() -> None:
+    """Otherwise no device could fill a buffer from which all updates were set aside."""
+    story = running()
+    next_version(story, "a", "b")
+    old, new = update("c", RoundId(1, 1), base_of(1)), update("c", RoundId(1, 2), base_of(2))
+    reads(story, "c", old)
+    sends(story, "a", 2)
+    assert story.stage() == "closing"
+    effects = story.tell(on.MeanUnusable(story.now_s, RoundId(1, 2), ("a", "c"), "not finite"))
+    assert story.state.answers["c"].reason is Reason.SET_ASIDE
+    effects = story.frame("c", frames(new)[0])
+    assert of(do.ReadUpdate, effects)
+    effects = reads(story, "c", new)
+    assert receipts(effects) == [("c", "admitted", None)]
+    assert do.DropSpool("c", digest_of(old)) in effects
+    assert story.state.admitted == 1
+    assert only_receipt(sends(story, "a", 2, samples=11)).reason is Reason.ALREADY_ANSWERED
+
+
 def test_an_update_that_comes_while_a_version_closes_counts_in_the_next_one() -> None:
     story = running()
     sends(story, "a", 1)
