@@ -20,7 +20,7 @@ from tests.aggregator.toys import HALVES, HEAVY, MEDIAN
 
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 LOCALS = sorted(REGISTRIES["local"].built_in())
-WITHOUT_PAPER = {"float32"}
+WITHOUT_PAPER = {"float32", "none"}
 SIZES = (10, 199_210)
 
 
@@ -91,22 +91,23 @@ def of_plan(told: str) -> Plan:
 
 @pytest.mark.parametrize("local", LOCALS)
 def test_every_combination_that_the_table_allows_works(local: str) -> None:
-    _, codecs, rules, servers, plan = rows("What can be combined")[local]
-    choices = list(itertools.product(*(settings(cell) for cell in (codecs, rules, servers))))
+    _, codecs, rules, servers, personal, plan = rows("What can be combined")[local]
+    choices = list(itertools.product(*(settings(cell) for cell in (codecs, rules, servers, personal))))
     assert choices
-    for (codec, _), rule, server in choices:
+    for (codec, _), rule, server, own in choices:
         parts = Parts(
             Part.of(REGISTRIES["rule"], *rule),
             Part.of(REGISTRIES["server"], *server),
             Part.of(REGISTRIES["codec"], codec),
             Part.of(REGISTRIES["local"], local),
+            Part.of(REGISTRIES["personal"], *own),
         )
         for size in SIZES:
             assert incompatibility(parts, size, of_plan(plan)) is None
 
 
 @pytest.mark.parametrize("local", LOCALS)
-@pytest.mark.parametrize(("column", "kind"), [(1, "codec"), (2, "rule"), (3, "server")])
+@pytest.mark.parametrize(("column", "kind"), [(1, "codec"), (2, "rule"), (3, "server"), (4, "personal")])
 def test_what_the_table_leaves_out_does_not_work(local: str, column: int, kind: str) -> None:
     """Whatever the other parts and their options are: tried are all parts, with all that any need asks."""
     allowed = {name for name, _ in settings(rows("What can be combined")[local][column])}
