@@ -78,7 +78,7 @@ def test_of_an_rmse_less_is_better() -> None:
 def test_people_read_spread_misses_and_divergence() -> None:
     low, high = result(RUNS, ["A"], "accuracy", 0.9).rows
     found = result(RUNS, ["A"], "accuracy", 0.9)
-    assert texts(found, low) == ["A", "0.1", "2 ± 1", "7.5 ± 2.1", "92.5 ± 3.5", "69.5 ± 6.4"]
+    assert texts(found, low) == ["A", "0.1", "2.5 ± 0.7", "7.5 ± 2.1", "92.5 ± 3.5", "69.5 ± 6.4"]
     assert "1 of 2" in texts(found, high)[2]
     assert "1 of 2" in texts(found, high)[-1]
 
