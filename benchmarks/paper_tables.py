@@ -64,6 +64,12 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "FedAdagrad": {"server": "adagrad"},
     "FedNova": {"local": "nova", "rule": "nova"},
     "FedProx": {"local": "prox"},
+    "FedDyn, decay": {
+        "local": "dyn",
+        "rule_options": {"weights": "uniform"},
+        "server": "dyn",
+        "plan": {"rate_decay": 0.98},
+    },
     "FedAvg, decay": {"plan": {"rate_decay": 0.98}},
 }
 """The compositions, with the default of everything that is not set. `.3` is the server's learning rate."""

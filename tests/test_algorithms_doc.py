@@ -109,7 +109,7 @@ def test_every_combination_that_the_table_allows_works(local: str) -> None:
 
 
 @pytest.mark.parametrize("local", LOCALS)
-@pytest.mark.parametrize(("column", "kind"), [(1, "codec"), (2, "rule"), (3, "server")])
+@pytest.mark.parametrize(("column", "kind"), [(1, "codec"), (2, "rule"), (3, "server"), (4, "personal")])
 def test_what_the_table_leaves_out_does_not_work(local: str, column: int, kind: str) -> None:
     """Whatever the other parts and their options are: tried are all parts, with all that any need asks."""
     allowed = {name for name, _ in settings(rows("What can be combined")[local][column])}

@@ -33,7 +33,7 @@ def incompatibility(parts: Parts, size: int, plan: Plan | None = None) -> str | 
             return f"[plan] local: {local!r} calls a vector {name!r}, expected {VECTOR_NAME}"
     if max(len(sends), len(receives)) > MAX_VECTORS:
         return f"[plan] local: {local!r} sends or receives more than {MAX_VECTORS} vectors"
-    if len(parts.models) > 1 and parts.codec.made(CODECS).init(size):
+    if len(parts.models) > 1 and parts.codec.made(CODECS).init(1):
         return (
             f"[plan] codec: {parts.codec.name!r} keeps a state on the device, which belongs to one model. "
             f"With [personal] name {parts.personal.name!r} a device may train another one in the next round: "

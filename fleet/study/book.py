@@ -112,8 +112,8 @@ class Book:
 
 
 def plain(settings: StudySettings) -> dict[str, Any]:
-    """The settings as JSON has them."""
-    told: dict[str, Any] = settings.model_dump(mode="json")
+    """The settings as JSON has them, without keys that are not set, which later versions may add."""
+    told: dict[str, Any] = settings.model_dump(mode="json", exclude_unset=True)
     return told
 
 

@@ -23,6 +23,8 @@ COLOURS = (
 )
 DASHES = ("solid", "dash", "dot")
 """A line is drawn so; with more than ten algorithms the colours begin anew with the next."""
+BELOW = 5
+"""The accuracies that are drawn reach so many times as far below 1 as the target."""
 MOST_POINTS = 400
 """Of a longer curve some points are drawn, evenly, so that the page stays small."""
 
@@ -75,6 +77,8 @@ def curves(result: Result, runs: Mapping[str, Sequence[Run]], *, by_bytes: bool)
         )
     _target(figure, result)
     _measure(figure, result)
+    if result.figure == "accuracy" and result.target is not None:
+        figure.update_yaxes(range=[max(0.0, 1 - BELOW * (1 - result.target)), 1.0])
     figure.update_xaxes(title="MB of models and updates, all devices" if by_bytes else "round")
     return figure
 

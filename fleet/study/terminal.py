@@ -115,13 +115,18 @@ def texts(result: Result, row: Row) -> list[str]:
         missed = sum(at is None for at in row.reached)
         never = f"missed by {missed} of {len(row.reached)}"
         to = [
-            never if row.rounds is None else spread(row.rounds, "{:.0f}"),
+            never if row.rounds is None else _rounds(row.rounds),
             "–" if row.mb is None else spread(row.mb, "{:.0f}" if row.mb.mean >= 10 else "{:.2g}"),
         ]
     last = _measured(result, row.last)
     if row.diverged:
         last = f"{row.diverged} of {len(row.seeds)} diverged"
     return [row.algorithm, f"{row.rate:g}", *to, _measured(result, row.best), last]
+
+
+def _rounds(value: Spread) -> str:
+    """Rounds: whole for one run, with a decimal for the mean of several."""
+    return spread(value, "{:.0f}" if value.deviation is None or value.mean >= 100 else "{:.1f}")
 
 
 def _measured(result: Result, value: Spread | None) -> str:

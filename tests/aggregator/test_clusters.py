@@ -1,8 +1,9 @@
 """Several shared models (`[personal] name = "clusters"`) on the aggregator, with its ledger and closer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,14 +11,21 @@ import pytest
 from aggregator.aggregation.models import first_weights
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.rollback import Rollback
+from aggregator.core.part_compatibility import incompatibility
+from aggregator.core.parts import Part, Parts
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.local.sgd import Sgd
+from fedge.algorithms.registry import PERSONAL, Entry, registered
 from fedge.algorithms.rules.bounds import Factors
+from fedge.data.moments import Moments
 from fedge.errors import ConfigError
+from fedge.nn import Network
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.reasons import Reason
+from tests import counting_codec
 from tests.aggregator.parts.lab import DEVICES, SEED, Lab, P
-from tests.aggregator.stories import update
+from tests.aggregator.stories import survey, update
 from tests.wording import assert_tells
 
 TWO: Mapping[str, Any] = {"personal": {"name": "clusters", "models": 2}}
@@ -257,6 +265,7 @@ def test_a_liar_moves_a_model_of_few_devices_by_at_most_the_bound(tmp_path: Path
     assert moved <= bound * (1 + 1e-5)
     if honest == 0:
         assert moved == pytest.approx(bound, rel=1e-5)
+    assert replay(lab.path, 1, SEED).same
     lab.ledger.close()
 
 
@@ -272,3 +281,44 @@ def test_the_servers_rate_is_that_of_each_model(tmp_path: Path) -> None:
         assert np.allclose(model, half, rtol=1e-6, atol=1e-7)
     assert replay(lab.path, 1, SEED).same
     lab.ledger.close()
+
+
+def test_the_surveys_of_others_change_no_answer_of_any_model(tmp_path: Path) -> None:
+    lab = Clusters(tmp_path / "lab", TWO)
+    for number, device in enumerate(DEVICES):
+        columns = Moments(np.full(2, 100.0), np.full(2, 3.0 * number), np.full(2, 100.0)).to_bytes()
+        said = survey(device, lab.state.round, base=lab.state.task.digest, features=columns)
+        assert lab.send(device, said).verdict == "admitted"
+    lab.finish()
+    lab.round()
+    before, models = Network(lab.state.task_message.network), lab.models(1)
+    lab.start(TWO, Rollback(survey_without=(DEVICES[2],)), generation=2)
+    after, folded = Network(lab.state.task_message.network), lab.models(0, 2)
+    X = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    for old, new in zip(models, folded, strict=True):
+        assert old.tobytes() != new.tobytes(), "the frozen layers are others"
+        assert np.allclose(before.predict(old, X), after.predict(new, X), atol=1e-5)
+    assert replay(lab.path, 0, SEED).same
+    lab.ledger.close()
+
+
+class Named(Sgd):
+    """A local algorithm whose vector has the name of a cluster."""
+
+    receives: ClassVar[tuple[str, ...]] = ("cluster_1",)
+    sends: ClassVar[tuple[str, ...]] = ("cluster_1",)
+
+
+def test_what_clusters_cannot_work_with_is_refused_at_the_start() -> None:
+    usual = Parts(personal=Part.of(PERSONAL, "clusters", {"models": 3}))
+    assert incompatibility(usual, P) is None
+    with registered(counting_codec.ENTRY, Entry("local", "named", Named)):
+        counting = replace(usual, codec=Part("counting"))
+        assert_tells(incompatibility(counting, P) or "", "[plan] codec", "counting", "[personal]", "clusters")
+        assert incompatibility(replace(counting, personal=Part("none")), P) is None
+        named = Parts(local=Part("named"))
+        assert_tells(incompatibility(named, P) or "", "[plan] local", "named", "cluster_1")
+    # 3 models of 4 bytes a weight are more than 2^31 - 1 bytes, and one model is not.
+    size = 2**31 // 12
+    assert_tells(incompatibility(usual, size) or "", "[personal]", "3 models", f"{12 * size} bytes")
+    assert incompatibility(Parts(), size) is None

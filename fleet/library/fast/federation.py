@@ -101,11 +101,16 @@ def run(
             "which the engine fast does not know: set engine='cores'"
         )
     given = {settings.device: (settings, source) for settings, source in devices}
-    number = min(workers or len(os.sched_getaffinity(0)), max(1, len(given)))
+    number = min(workers or _processors(), max(1, len(given)))
     with _fleet(Fleet(given, number, algorithm, federation.extensions, folder)) as fleet:
         run = _Run(_begun(federation, given), fleet, course, federation.rounds.deadline_s)
         stopped, why = run.to_its_end()
     return Result(run.model, tuple(run.history), tuple(course.curve), stopped, why)
+
+
+def _processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
