@@ -72,7 +72,7 @@ BUFFERED = '[rounds]\nschedule = "buffered"\ntarget = 2\n'
             ('[rounds] schedule = "buffered"', '[personal] name = "clusters"', '"ditto"', '"rounds"'),
         ),
         (
-            BUFFERED + '[personal]\nname = "head"',
+            'layers = [{ type = "dense", units = 4 }]\n' + BUFFERED + '[personal]\nname = "head"',
             ('[rounds] schedule = "buffered"', '[personal] name = "head"', '"ditto"', '"rounds"'),
         ),
     ],

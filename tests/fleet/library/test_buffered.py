@@ -15,8 +15,10 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.reading import LedgerReader, read_only
 from fedge import simulate
 from fedge.algorithms.codecs import float32
+from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
+from tests.wording import assert_tells
 
 SEED = 11
 SPEEDS = {"pi-0": 1.0, "pi-1": 1.1, "pi-2": 2.6, "pi-3": 7.3}
@@ -34,6 +36,19 @@ def test_with_the_whole_fleet_in_the_buffer_it_is_the_synchronous_rule_to_the_bi
         CLASSIFIER, fleet(), plan=PLAN, rounds=3, seed=SEED, seconds=SPEEDS, settings=buffered(4)
     )
     assert found.model.weights.tobytes() == usual.model.weights.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "facts"),
+    [
+        ({"settings": buffered(2)}, ('schedule = "buffered"', "fast", "engine='cores'")),
+        ({"seconds": SPEEDS}, ("fast", "engine='cores'", "seconds")),
+    ],
+)
+def test_the_engine_fast_knows_no_speeds(given: dict[str, Any], facts: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as error:
+        simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=1, engine="fast", workers=1, **given)
+    assert_tells(str(error.value), *facts)
 
 
 @pytest.fixture(scope="module")
