@@ -206,6 +206,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
             db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
         for column in ("missed", "missed_in", "declined_for", "declined_at", "uses"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
+        db.execute("ALTER TABLE answers DROP COLUMN began")
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
         db.execute("DROP TABLE states")
