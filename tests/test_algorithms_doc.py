@@ -102,14 +102,14 @@ def test_every_combination_that_the_table_allows_works(local: str) -> None:
             Part.of(REGISTRIES["server"], *server),
             Part.of(REGISTRIES["codec"], codec),
             Part.of(REGISTRIES["local"], local),
-            Part.of(REGISTRIES["personal"], personal),
+            Part.of(REGISTRIES["personal"], personal, {k: v for k, v in needs.items() if k not in KINDS}),
         )
         for size in SIZES:
             assert incompatibility(parts, size, of_plan(plan)) is None
 
 
 @pytest.mark.parametrize("local", LOCALS)
-@pytest.mark.parametrize(("column", "kind"), [(1, "codec"), (2, "rule"), (3, "server")])
+@pytest.mark.parametrize(("column", "kind"), [(1, "codec"), (2, "rule"), (3, "server"), (4, "personal")])
 def test_what_the_table_leaves_out_does_not_work(local: str, column: int, kind: str) -> None:
     """Whatever the other parts and their options are: tried are all parts, with all that any need asks."""
     allowed = {name for name, _ in settings(rows("What can be combined")[local][column])}
