@@ -102,11 +102,7 @@ def test_every_combination_that_the_table_allows_works(local: str) -> None:
             Part.of(REGISTRIES["server"], *server),
             Part.of(REGISTRIES["codec"], codec),
             Part.of(REGISTRIES["local"], local),
-<<<<<<< HEAD
-            Part.of(REGISTRIES["personal"], personal),
-=======
             Part.of(REGISTRIES["personal"], personal, {k: v for k, v in needs.items() if k not in KINDS}),
->>>>>>> b4d9847710a5e4f09fc787fcae60857e285d7f5c
         )
         for size in SIZES:
             assert incompatibility(parts, size, of_plan(plan)) is None
