@@ -71,7 +71,7 @@ _MODULES = {
 }
 """The module of each name; the others are in `fedge.errors`. Modules of higher layers are only named here,
 not imported (docs/adr/0024-the-library-is-named-below.md)."""
-_NEEDS_AGGREGATOR = {"Point", "Progress", "Result", "simulate"}
+_NEEDS_AGGREGATOR = {"simulate"}
 _RENAMED = {"GaveWay": "Conflict"}
 """Names of 0.2.0, and their present names."""
 

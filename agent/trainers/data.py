@@ -20,10 +20,15 @@ class Data:
         settings: the configuration.
         sources: the owner's sources, by name.
         snapshots: the saved snapshot of each source, by its name.
+        logbook: logs which data are used, and warnings about them.
     """
 
     def __init__(
-        self, settings: AgentSettings, sources: Mapping[str, Source], snapshots: Mapping[str, Snapshot]
+        self,
+        settings: AgentSettings,
+        sources: Mapping[str, Source],
+        snapshots: Mapping[str, Snapshot],
+        logbook: Logbook | None = None,
     ) -> None:
         self._settings = settings
         self._sources = sources
@@ -31,7 +36,7 @@ class Data:
         self._newest: tuple[tuple[object, bytes], int | None, Dataset] | None = None
         """The newest dataset, with its key: the data's fingerprint, the task's digest, and the cap on
         rows."""
-        self._logbook = Logbook()
+        self._logbook = logbook or Logbook()
         self.extremes: Extremes | None = None
         """The newest dataset's inputs that lie far outside the range that the fleet has measured."""
 

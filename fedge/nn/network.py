@@ -61,8 +61,8 @@ class Network:
     which are called many times, take samples and targets that `prepare` and `prepare_targets` have taken
     through the frozen layers once.
 
-    Buffers are kept between calls, for `chains` different numbers of rows, and so are views of the last w: use
-    one network on one thread at a time.
+    Buffers are kept between calls, for `chains` different numbers of rows, and so are views of the last w:
+    use one network on one thread at a time.
     """
 
     def __init__(self, spec: NetworkSpec, dtype: DTypeLike = np.float32, chains: int = CHAINS) -> None:

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from agent.config import AgentSettings
 from agent.core.state import AlgorithmState
+from agent.data.dataset import Dataset
 from agent.phases.phase import phase_of
+from agent.settings.data import DataSettings
 from agent.settings.sources import DEFAULT_SOURCE
+from agent.shell.data_log import Logbook
 from agent.sources import Source
+from agent.sources.samples import Samples
 from agent.trainers.assignment import Assignment
 from agent.trainers.built_in import BuiltIn
 from agent.trainers.contribution import Contributor, Networks
@@ -23,6 +27,7 @@ from fedge.algorithms.registry import CODECS
 from fedge.algorithms.trainer import never
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Rejection
 from fleet.library.fast.orders import Order, Outcome
 
@@ -103,10 +108,20 @@ class Devices:
         found = self._ready.get(device)
         if found is None:
             settings, source = self._given[device]
-            data = Data(settings, {DEFAULT_SOURCE: source}, {})
+            data = Data(settings, {DEFAULT_SOURCE: source}, {}, _NoLog())
             contributor = Contributor(settings, data, self._trainer, self._networks)
             found = self._ready[device] = contributor, data
         return found
+
+
+class _NoLog(Logbook):
+    """Looks for no warnings about data, which would take longer than many rounds of training."""
+
+    def tell(self, source: str, samples: Samples, settings: DataSettings, task: Task, digest: bytes) -> None:
+        """Log nothing."""
+
+    def tell_cap(self, source: str, cap: int | None, dataset: Dataset) -> None:
+        """Log nothing."""
 
 
 def _frozen(model: Vectors) -> list[Vectors]:

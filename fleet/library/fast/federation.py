@@ -90,11 +90,16 @@ def run(
         FedgeError: a round cannot close, or a worker has ended.
     """
     given = {settings.device: (settings, source) for settings, source in devices}
-    number = min(workers or len(os.sched_getaffinity(0)), max(1, len(given)))
+    number = min(workers or _processors(), max(1, len(given)))
     with _fleet(Fleet(given, number, algorithm, federation.extensions, folder)) as fleet:
         run = _Run(_begun(federation, given), fleet, course, federation.rounds.deadline_s)
         stopped, why = run.to_its_end()
     return Result(run.model, tuple(run.history), tuple(course.curve), stopped, why)
+
+
+def _processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -268,9 +273,9 @@ class _Run:
         target, count = state.rules.target, self._state.admitted
         if target is not None and count > target:
             raise ConfigError(
-                f"simulate: {count} updates came in round {state.round}, and [rounds] target = {target} closes "
-                "it with the first that arrive; the engine fast has no network, so none is first: set a larger "
-                "target, or engine='cores'"
+                f"simulate: {count} updates came in round {state.round}, and [rounds] target = {target} "
+                "closes it with the first that arrive; the engine fast has no network, so none is first: set "
+                "a larger target, or engine='cores'"
             )
 
     def _answered(self, answers: _Answers) -> None:

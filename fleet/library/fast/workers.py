@@ -26,6 +26,8 @@ Given = Mapping[str, tuple[AgentSettings, Source]]
 Logged = tuple[str, int, str]
 """A logger, a level and a text."""
 
+UNEVEN = 1.05
+"""How much more than its share of the rows a process may get, so that data are not prepared in another."""
 ENDING_S = 5.0
 """How long a process may take to end before it is killed."""
 
@@ -47,20 +49,20 @@ class Workers:
     """
 
     def __init__(self, number: int, given: Given, algorithm: Algorithm, extensions: Sequence[str]) -> None:
-        forks = sys.platform == "linux" and threading.active_count() == 1
-        context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+        forked = forks()
+        context: Any = multiprocessing.get_context("fork" if forked else "spawn")
         self._processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []
-        needed = given, None if forks else algorithm, () if forks else tuple(extensions)
-        if not forks:
+        needed = given, None if forked else algorithm, () if forked else tuple(extensions)
+        if not forked:
             _require_picklable(algorithm)
         try:
             with one_thread_for_children():
                 for _ in range(number):
                     here, there = context.Pipe()
-                    others = tuple(self._pipes) if forks else ()
+                    others = tuple(self._pipes) if forked else ()
                     process = context.Process(
-                        target=_serve, args=(there, (*others, here) if forks else (), *needed), daemon=True
+                        target=_serve, args=(there, (*others, here) if forked else (), *needed), daemon=True
                     )
                     process.start()
                     there.close()
@@ -71,6 +73,8 @@ class Workers:
             raise
         self._keepers: dict[str, int] = {}
         """The process that keeps a device's state."""
+        self._homes: dict[str, int] = {}
+        """The process that has prepared a device's data last."""
         self._samples: dict[str, int] = {}
 
     def work(self, order: Order, asked: Mapping[str, int]) -> list[Outcome]:
@@ -110,7 +114,10 @@ class Workers:
                 process.join()
 
     def _divided(self, asked: Mapping[str, int]) -> list[dict[str, int]]:
-        """Divide by rows: a device whose state a process keeps stays with it, the largest others first."""
+        """Divide by rows: a device stays with the process that keeps its state.
+
+        Others stay with the one that has prepared their data, unless that has too much to do already.
+        """
         shares: list[dict[str, int]] = [{} for _ in self._pipes]
         loads = [0] * len(shares)
 
@@ -118,11 +125,18 @@ class Workers:
             shares[number][device] = asked[device]
             loads[number] += self._samples.get(device, 1)
 
+        most = UNEVEN * sum(self._samples.get(device, 1) for device in asked) / len(shares)
         free = [device for device in asked if device not in self._keepers]
-        for device in asked.keys() & self._keepers.keys():
-            put(device, self._keepers[device])
-        for device in sorted(free, key=lambda device: -self._samples.get(device, 1)):
-            put(device, loads.index(min(loads)))
+        free.sort(key=lambda device: (device not in self._homes, -self._samples.get(device, 1)))
+        for device in asked:
+            if device in self._keepers:
+                put(device, self._keepers[device])
+        for device in free:
+            home = self._homes.get(device)
+            stays = home is not None and loads[home] + self._samples.get(device, 1) <= most
+            number = home if home is not None and stays else loads.index(min(loads))
+            self._homes[device] = number
+            put(device, number)
         return shares
 
     def _send(self, number: int, what: object) -> None:
@@ -147,6 +161,11 @@ class Workers:
         )
 
 
+def forks() -> bool:
+    """Whether processes are forked: a copy of one thread could wait for ever for what another one holds."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
 class _Collected(logging.Handler):
     """Collects what the programs log, for the process that started this one."""
 
@@ -167,9 +186,7 @@ def _serve(
     extensions: Sequence[str],
 ) -> None:
     """A worker process: do what is sent until the pipe closes."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the first one ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     use_one_thread()
     for other in others:  # of the process that forked this one

@@ -11,7 +11,7 @@ import fedge
 from fleet.__main__ import EXTRAS
 
 ROOT = Path(__file__).parents[3]
-NEEDING_MORE = {"Result", "simulate"}
+NEEDING_MORE = {"simulate"}
 PACKAGES = sorted(set().union(*EXTRAS.values()))
 
 
