@@ -72,6 +72,8 @@ class Learnt:
     """The shared model's vectors after the last round, each of shape (p,)."""
     figures: Sequence[Mapping[str, Mapping[str, float]]]
     """By round, the last of which only measures, and by device: the metrics of its update."""
+    beside: Sequence[Mapping[str, Mapping[str, float]]]
+    """By plan of `beside`, and by device: the metrics of the last round with that plan instead."""
     bytes_up: int
     """Of all updates, as they are packed."""
     bytes_down: int
@@ -146,15 +148,19 @@ class _Device:
         return found.message
 
 
-def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, without: Sequence[str] = ()) -> Learnt:
+def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, beside: Sequence[Plan] = ()) -> Learnt:
     """Let the fleet learn, all devices in each round, and measure the last model.
+
+    Personal models that are made of the last shared model alone, such as `finetune`, need no federation of
+    their own: plans with the same shared model may stand `beside` the first.
 
     Args:
         fleet: the devices.
         plan: the plan, with a personal model, `compare`, or neither.
         rounds: of training.
         seed: of the federation.
-        without: devices that do not take part.
+        beside: plans that differ in their personal model, which has no state and leaves the shared model as
+            it is.
     """
     network = Network(fleet.task.network)
     size = network.schema.size
@@ -165,7 +171,6 @@ def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, without: Sequence[st
             network,
         )
         for name, samples in fleet.samples.items()
-        if name not in without
     }
     codec = CODECS.make(plan.codec, plan.codec_options)
     personal = Part.of(PERSONAL, plan.personal_name, plan.personal_options)
@@ -173,7 +178,7 @@ def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, without: Sequence[st
     count = personal.made(PERSONAL).models
     names = (WEIGHTS, *(f"cluster_{j}" for j in range(1, count)))
     models = {name: first_weights(fleet.task.network, seed + j, GENERATION) for j, name in enumerate(names)}
-    figures, up, down = [], 0, 0
+    figures, others, up, down = [], [], 0, 0
     for number in range(1, rounds + 2):
         kind = "train" if number <= rounds else "evaluate"
         manifest = Manifest(
@@ -193,6 +198,15 @@ def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, without: Sequence[st
         up += sum(len(pack(update)) for update in updates)
         down += len(devices) * 4 * size * len(names)
         if kind == "evaluate":
+            others = [
+                {
+                    name: device.answer(
+                        manifest.model_copy(update={"plan": other}), fleet.task, models
+                    ).metrics
+                    for name, device in devices.items()
+                }
+                for other in beside
+            ]
             break
         for j, name in enumerate(names):
             base = models[name]
@@ -203,7 +217,7 @@ def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, without: Sequence[st
             ]
             if mine:
                 models[name] = _mean(base, mine, vectors)
-    return Learnt(network, models, figures, up, down)
+    return Learnt(network, models, figures, others, up, down)
 
 
 def _mean(base: Array, updates: Sequence[Update], vectors: Sequence[Array]) -> Array:

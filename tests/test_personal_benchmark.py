@@ -49,5 +49,17 @@ def test_it_is_what_the_cores_do(personal: str, tmp_path: Path) -> None:
     ours = learn(fleet_of(CLASSIFIER, devices, holdout=0.2, gap=0), plan, ROUNDS, SEED)
     assert ours.network.spec == cores.model.task.network
     assert ours.models["weights"].tobytes() == cores.model.weights.tobytes()
+    assert not ours.beside
     theirs = told(tmp_path / "f" / "state" / LEDGER)
     assert [{d: figures(m) for d, m in each.items()} for each in ours.figures] == theirs
+
+
+def test_plans_beside_have_the_figures_of_their_own_federation() -> None:
+    devices = fleet_of(CLASSIFIER, fleet(), holdout=0.2, gap=0)
+    plans = [
+        PLAN.model_copy(update={"personal": name, "compare": True}) for name in ("ditto", "finetune", None)
+    ]
+    found = learn(devices, plans[0], ROUNDS, SEED, plans[1:])
+    for plan, beside in zip(plans[1:], found.beside, strict=True):
+        alone = learn(devices, plan, ROUNDS, SEED).figures[-1]
+        assert {d: figures(m) for d, m in beside.items()} == {d: figures(m) for d, m in alone.items()}

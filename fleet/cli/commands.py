@@ -73,8 +73,8 @@ class DatasetName(StrEnum):
 class PersonalName(StrEnum):
     """The personal models of the demo: those that leave the shared model whole."""
 
-    DITTO = "ditto"
     FINETUNE = "finetune"
+    DITTO = "ditto"
     NONE = "none"
 
 
@@ -104,7 +104,7 @@ def demo(
     ] = "auto",
     personal: Annotated[
         PersonalName, typer.Option(help="The devices' personal model; none: FedAvg alone.")
-    ] = PersonalName.DITTO,
+    ] = PersonalName.FINETUNE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Show a whole federation at work on this machine, with data that Fedge brings along.

@@ -7,6 +7,8 @@ from fleet.demo.own_models import OwnModel, OwnModels
 
 BAR_PX, AROUND_PX = 34, 110
 """The height in pixels of a device in the figure, and of the figure's margins."""
+MOST_TICKS = 15
+"""Up to this number of wrong answers each number has a tick."""
 SHARED = "#60a5fa"
 SERIES = (
     ("alone", "alone", look.ALONE),
@@ -70,8 +72,11 @@ def figure(own: OwnModels) -> go.Figure:
             hovertemplate=f"%{{y}}, {label}: %{{x}} wrong<extra></extra>",
         )
     made.update_layout(barmode="group", bargap=0.3, bargroupgap=0.05)
-    made.update_yaxes(autorange="reversed", showgrid=False)
-    made.update_xaxes(title="wrong answers on its own held-out rows", rangemode="tozero", dtick=1)
+    made.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    made.update_xaxes(title="wrong answers on its own held-out rows", rangemode="tozero", tickformat="d")
+    most = max(one.wrong(getattr(one, field)) for field, _, _ in SERIES for one in own.devices)
+    if most <= MOST_TICKS:
+        made.update_xaxes(dtick=1)
     return made
 
 

@@ -20,7 +20,7 @@ from fleet.demo.progress import Display
 from fleet.demo.provision import provision
 
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
-PERSONAL = "ditto"
+PERSONAL = "finetune"
 """The personal model of the demo; `none`: FedAvg and nothing else."""
 DATASETS: Mapping[str, Callable[[int], FederatedDataset]] = {"watch": load_watch, "digits": load_digits}
 DEADLINE_S = 60.0

@@ -94,6 +94,12 @@ class Book:
         self._write(run.as_json())
         self.runs.append(run)
 
+    def reread(self) -> None:
+        """Take the runs from the file: after an interruption it may have one more than `runs`."""
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        self.runs = [Run.of_json(json.loads(line)) for line in whole.splitlines()[1:]]
+
     def __enter__(self) -> Self:
         return self
 

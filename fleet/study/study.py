@@ -81,6 +81,7 @@ def run(
         with display(len(asked)) as show:
             _run(study, book, asked, jobs, show)
     except KeyboardInterrupt:
+        book.reread()
         if book.runs:
             write(study, book)
         raise

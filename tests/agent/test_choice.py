@@ -33,12 +33,14 @@ def test_the_least_loss_decides_and_of_equal_ones_the_first() -> None:
     [
         # Alone answers 0 and the personal model 1: the losses differ by y² - (1 - y)² = 2 y - 1.
         ([1.0, 1.0, 1.0, 1.0], PERSONAL),  # by 1 in each row: no error
-        ([1.0, 1.0, 1.0, 0.0], ALONE),  # 1, 1, 1, -1: the mean .5 is the error 1 / √4 = .5, and not more
-        ([1.0, 1.0, 1.0, 0.1], PERSONAL),  # 1, 1, 1, -.8: the mean .55, the error .9 / √4 = .45
+        # 1, 1, 1, -.4: the mean is .65, and the error .7 / √4 = .35; twice that is more
+        ([1.0, 1.0, 1.0, 0.3], ALONE),
+        # 1, 1, 1, -.2: the mean is .7, and the error .6 / √4 = .3; twice that is less
+        ([1.0, 1.0, 1.0, 0.4], PERSONAL),
         ([0.5, 0.5, 0.5, 0.5], ALONE),  # they are equally good
     ],
 )
-def test_the_model_alone_stays_unless_another_is_better_by_a_standard_error(
+def test_the_model_alone_stays_unless_another_is_better_by_two_standard_errors(
     targets: list[float], chosen: int
 ) -> None:
     y = np.array(targets).reshape(-1, 1)

@@ -1,5 +1,6 @@
 """The export of several shared models: files for each, and which of them is the model."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def test_one_model_that_is_withheld_keeps_its_last_good_file(
     monkeypatch.setattr(onnx_file, "to_onnx", other)
     manifest = written(tmp_path, (3, 2, 1))
     assert (tmp_path / "cluster_2.onnx").read_bytes() == good
+    digest = hashlib.sha256(good).hexdigest()
+    assert manifest["files"]["cluster_2.onnx"]["sha256"] == digest  # type: ignore[index]
     said = manifest["clusters"]
     assert ["withheld" in each for each in said] == [False, False, True]  # type: ignore[attr-defined]
     assert "withheld" not in manifest, "of the model itself"

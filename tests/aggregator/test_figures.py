@@ -74,6 +74,13 @@ def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int
         ("received_bytes", 1e300, ("= 1e+300: ", "0…1125899906842624")),
         ("received_bytes", 0.5, ("= 0.5: ", "0…1125899906842624")),
         ("sent_bytes", -7.0, ("= -7: ", "0…1125899906842624")),
+        ("accuracy_personal", 1.5, ("= 1.5: ", "0…1")),
+        ("accuracy_alone", -0.1, ("= -0.1: ", "0…1")),
+        ("held_loss_personal", -1.0, ("= -1: ",)),
+        ("rmse_alone", -1.0, ("= -1: ",)),
+        ("mae_personal", float("inf"), ("= inf: ", "finite")),
+        ("chose", 3.0, ("= 3: ", "0…2")),
+        ("chose", 0.5, ("= 0.5: ", "0…2")),
     ],
 )
 def test_a_figure_outside_of_its_range_is_named(name: str, value: float, facts: tuple[str, ...]) -> None:
