@@ -9,7 +9,7 @@ model that it uses, and of the one alone. It is worse off than alone if the diff
 Each device is counted by itself. So whatever one device tells, it changes each count by one at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedge.wire.messages.fields import Metrics
 
@@ -45,7 +45,7 @@ def counts(told: Sequence[Metrics]) -> dict[str, float]:
     return found
 
 
-def worse_off(metrics: Metrics, whose: str) -> bool | None:
+def worse_off(metrics: Mapping[str, float], whose: str) -> bool | None:
     """Whether a device is worse off than alone by more than one held-out row.
 
     Args:
@@ -61,7 +61,7 @@ def worse_off(metrics: Metrics, whose: str) -> bool | None:
         if own is None or alone is None or rows <= 0:
             continue
         if name == "accuracy":
-            return rows * (alone - own) > 1 + ROUNDING
+            return bool(rows * (alone - own) > 1 + ROUNDING)
         squares = [min(value, LARGEST) ** 2 for value in (own, alone)]
-        return rows * squares[0] > (rows + 1) * squares[1] * (1 + ROUNDING)
+        return bool(rows * squares[0] > (rows + 1) * squares[1] * (1 + ROUNDING))
     return None

@@ -68,11 +68,11 @@ class OwnModels:
 
     def mean(self, which: str) -> float:
         """The mean over the devices of `shared`, `used` or `alone`."""
-        return sum(getattr(one, which) for one in self.devices) / len(self.devices)
+        return sum(float(getattr(one, which)) for one in self.devices) / len(self.devices)
 
     def worst(self, which: str) -> float:
         """The figure of the device with the least."""
-        return min(getattr(one, which) for one in self.devices)
+        return min(float(getattr(one, which)) for one in self.devices)
 
     @property
     def worse_off(self) -> int:
