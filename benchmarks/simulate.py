@@ -117,7 +117,7 @@ def python_of(name: str) -> Path:
     ready = CACHE / folder / "ready"
     if not ready.exists():
         venv.create(CACHE / folder, with_pip=True)
-        command = [python, "-m", "pip", "install", "--quiet", *packages]
+        command: list[str | Path] = [python, "-m", "pip", "install", "--quiet", *packages]
         subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT_S)
         ready.touch()
     return python

@@ -61,7 +61,7 @@ def worse_off(metrics: Mapping[str, float], whose: str) -> bool | None:
         if own is None or alone is None or rows <= 0:
             continue
         if name == "accuracy":
-            return rows * (alone - own) > 1 + ROUNDING
+            return bool(rows * (alone - own) > 1 + ROUNDING)
         squares = [min(value, LARGEST) ** 2 for value in (own, alone)]
-        return rows * squares[0] > (rows + 1) * squares[1] * (1 + ROUNDING)
+        return bool(rows * squares[0] > (rows + 1) * squares[1] * (1 + ROUNDING))
     return None

@@ -19,7 +19,18 @@ from fedge import testing
 SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Learn": (
         "The model to learn, the way to learn it, and a whole federation in this process.",
-        ("Task", "NetworkSpec", "Plan", "fedsgd", "Algorithm", "simulate", "Result", "RoundRow"),
+        (
+            "Task",
+            "NetworkSpec",
+            "Plan",
+            "fedsgd",
+            "Algorithm",
+            "simulate",
+            "Progress",
+            "Result",
+            "Point",
+            "RoundRow",
+        ),
     ),
     "Use what was learnt": (
         "Read models and rounds from the files of devices and aggregators.",

@@ -4,7 +4,7 @@ With `[personal] compare` the devices tell this of their own held-out rows. The 
 round, which measures the exported model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from agent.core.state import USES
 from aggregator.aggregation.compared import worse_off
 from aggregator.ledger.reading import read_only
+from fedge.wire.messages.fields import Metrics
 from fleet.demo.baselines import Alone
 
 
@@ -121,7 +122,7 @@ def read(ledger: Path, name: str, alone: Sequence[Alone] = ()) -> OwnModels | No
         newest = reader.newest_round()
         while newest is not None and newest.round > 0:
             answers = reader.answers(newest)
-            told = {device: answer.metrics for device, answer in sorted(answers.items())}
+            told = {device: dict(answer.metrics) for device, answer in sorted(answers.items())}
             found = [
                 one
                 for device, metrics in told.items()
@@ -133,7 +134,7 @@ def read(ledger: Path, name: str, alone: Sequence[Alone] = ()) -> OwnModels | No
     return None
 
 
-def _of(device: str, metrics: Mapping[str, float], baseline: float | None) -> OwnModel | None:
+def _of(device: str, metrics: Metrics, baseline: float | None) -> OwnModel | None:
     needed = ("accuracy_before", "accuracy_personal", "accuracy_alone", "chose")
     worse = worse_off(metrics, "personal")
     if worse is None or any(name not in metrics for name in needed):

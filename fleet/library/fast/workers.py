@@ -2,7 +2,7 @@
 
 import logging
 import multiprocessing
-import pickle
+import pickle  # nosec B403 # only what this process itself has pickled, for its own children
 import signal
 import sys
 import threading
