@@ -52,8 +52,8 @@ def test_the_last_model_is_measured_and_the_best_stays_also_over_a_restart(kill_
 def test_a_ledger_that_frees_the_best_model_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     retain = Ledger.retain
 
-    def forgetful(self: Ledger, newest: RoundId, rounds: int, size: int, _best: int | None = None) -> None:
-        retain(self, newest, rounds, size)
+    def forgetful(self: Ledger, newest: RoundId, rounds: int, size: int, _best: Any, behind: int) -> None:
+        retain(self, newest, rounds, size, None, behind)
 
     monkeypatch.setattr(Ledger, "retain", forgetful)
     _, outcome = lived(1)
