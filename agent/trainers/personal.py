@@ -196,13 +196,17 @@ class Own:
             log.warning("the personal model is left out in this round: %s", error)
         return Adapted(None, self._kept.part)
 
-    def _alone(self, *, trains: bool) -> Array:
-        """Train the model alone by the plan, from the generation's first weights on."""
-        before, manifest = self._kept.alone, self._assignment.manifest
-        if before is None:
-            before = first_weights(self._network.spec, manifest.seed, manifest.generation)
+    def _alone(self, *, trains: bool) -> Array | None:
+        """Train the model alone by the plan, from the generation's first weights on.
+
+        None: it was never trained, so there is no such model yet.
+        """
+        kept, manifest = self._kept.alone, self._assignment.manifest
         if not trains:
-            return before
+            return kept
+        before = (
+            first_weights(self._network.spec, manifest.seed, manifest.generation) if kept is None else kept
+        )
         try:
             self._rest.begin()
             job = self._job(before, "alone")
@@ -211,7 +215,7 @@ class Own:
             pass  # `_tell` says so
         except Diverged as error:
             log.warning("the model alone is not trained in this round: %s", error)
-        return before
+        return kept
 
     def _chosen(self, personal: Array | None, alone: Array | None) -> Candidate:
         """Choose the model to use. The shared one is preferred, then the personal one."""

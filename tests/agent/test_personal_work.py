@@ -92,6 +92,19 @@ def done_with_limit(folder: Path, assignment: Assignment) -> tuple[Done, Update]
     return made, unpack(made.payload, Update)
 
 
+def test_a_model_alone_that_was_never_trained_is_neither_used_nor_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first weights are no model: a device without time prefers the shared one."""
+    trainer(tmp_path)  # writes the samples
+    monkeypatch.setattr(personal.time, "monotonic", iter(range(0, 10**9, 2_000)).__next__)
+    made, update = done_with_limit(tmp_path, asked(Plan(compare=True)))
+    assert made.personal is not None
+    assert "alone/weights" not in arrays(made.personal)
+    assert (made.personal.chose, update.metrics["chose"]) == (SHARED, SHARED)
+    assert "accuracy_alone" not in update.metrics
+
+
 # What goes wrong in it
 
 
