@@ -43,6 +43,39 @@ def _shared_by(personal: Part, network: NetworkSpec) -> Mask | None:
     return mask
 
 
+def same_entries(before: Part, now: Part, network: NetworkSpec) -> bool:
+    """Whether updates have the same entries with two personal models, so that either can read them."""
+    if before == now:
+        return True
+    was, wanted = _mask(before, network), _mask(now, network)
+    return was is not None and wanted is not None and np.array_equal(was, wanted)
+
+
+def unfit_entries(before: Part, now: Part, network: NetworkSpec) -> str | None:
+    """Why a generation cannot go on with another personal model; None: it can.
+
+    With as many entries, but others, an update that a device has made and not sent yet would be admitted, and
+    read as one of those others.
+    """
+    was, wanted = _mask(before, network), _mask(now, network)
+    if was is None or wanted is None or was.sum() != wanted.sum() or np.array_equal(was, wanted):
+        return None
+    return (
+        f"[personal]: {before.name} {before.options} of this generation cannot change to {now.name} "
+        f"{now.options} within it, because as many, but other weights would be shared: change it back, or "
+        "begin a new generation with `fedge-aggregator new-generation --keep-model`"
+    )
+
+
+def _mask(personal: Part, network: NetworkSpec) -> Mask | None:
+    """The whole mask of shape (p,); None: the part is not there, or cannot divide the network."""
+    try:
+        mask = shared_by(personal, network)
+    except ValueError:
+        return None
+    return np.ones(network.schema.size, np.bool_) if mask is None else mask
+
+
 def kept_parameters(personal: Part, network: NetworkSpec) -> tuple[str, ...]:
     """The parameters that never leave the devices, by their names in exported files; () if all are shared."""
     mask = shared_by(personal, network)

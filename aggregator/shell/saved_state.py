@@ -12,12 +12,14 @@ from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import progress_of
 from aggregator.core.proposals import kept
 from aggregator.core.round_rules import RoundRules
+from aggregator.core.shared_entries import same_entries, unfit_entries
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.takeover import TakeUp
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta, OpenRound
 from fedge.errors import ConfigError, DamagedState
+from fedge.nn.spec import NetworkSpec
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
@@ -67,9 +69,9 @@ def load_state(
     if model is not None:
         _require_vectors(ledger, model, parts)
     if not done:
-        _require_fitting_change(ledger, round_id, saved, parts)
+        _require_fitting_change(ledger, round_id, saved, parts, task.network)
     if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
-        _require_same_encoding(saved, parts)
+        _require_same_encoding(saved, parts, task.network)
     models = clusters_of(ledger, model.digest, task.network.schema.size) if model is not None else ()
     partials = ledger.partials()
     return Federation(
@@ -156,7 +158,7 @@ def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
 
 
 def _require_fitting_change(
-    ledger: LedgerReader, round_id: RoundId, saved: OpenRound | None, parts: Parts
+    ledger: LedgerReader, round_id: RoundId, saved: OpenRound | None, parts: Parts, network: NetworkSpec
 ) -> None:
     """Raise a ConfigError if the generation, which trains with other parts, cannot go on with these."""
     last = ledger.trained_up_to(round_id)
@@ -172,9 +174,11 @@ def _require_fitting_change(
         raise DamagedState(f"the parts of round {last} are damaged: {error}") from None
     if (why := unfit_change(before, parts)) is not None:
         raise ConfigError(why)
+    if (why := unfit_entries(before.personal, parts.personal, network)) is not None:
+        raise ConfigError(why)
 
 
-def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
+def _require_same_encoding(saved: OpenRound, parts: Parts, network: NetworkSpec) -> None:
     """Raise a ConfigError if the open round has admitted updates that the configured parts cannot read."""
     try:
         before = Parts.read(saved.parts)
@@ -188,6 +192,8 @@ def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
         )
         if was != now
     ]
+    if saved.kind == "train" and not same_entries(before.personal, parts.personal, network):
+        changed.append(f"[personal] name: {before.personal.name} {before.personal.options}")
     if changed:
         raise ConfigError(
             f"round {saved.round} is open, and its updates were made with {' and '.join(changed)}: change "
