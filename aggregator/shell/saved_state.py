@@ -2,7 +2,7 @@
 
 import logging
 
-from aggregator.aggregation.models import clusters_of, read_model, task_of
+from aggregator.aggregation.models import clusters_of, further_clusters, read_model, task_of
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
 from aggregator.core.federation import Federation, Stage
@@ -141,8 +141,15 @@ def _earlier(ledger: LedgerReader, round_id: RoundId, staleness: int | None) -> 
 
 
 def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
-    """Raise a ConfigError if the newest model lacks a vector that the parts need."""
-    there = read_model(ledger, model.digest).vectors or {}
+    """Raise a ConfigError if the newest model lacks a vector that the parts need, or has too many models."""
+    message = read_model(ledger, model.digest)
+    there = message.vectors or {}
+    if (models := 1 + len(further_clusters(message))) > len(parts.models):
+        raise ConfigError(
+            f"[personal] name: {parts.personal.name!r} has {len(parts.models)} shared models, and this "
+            f"generation has {models}: change it back, or begin a new generation with "
+            "`fedge-aggregator new-generation`"
+        )
     if lacks := ", ".join(sorted(set(parts.models[1:]) - there.keys())):
         raise ConfigError(
             f"[personal] name: {parts.personal.name!r} needs {lacks} with the model, and the model of this "

@@ -13,6 +13,9 @@ from aggregator.aggregation.replay import replay
 from aggregator.aggregation.rollback import Rollback
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Part, Parts
+from aggregator.core.presence import LeaderCheck
+from aggregator.core.takeover import TakeUp
+from aggregator.shell.startup import take_up
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.registry import PERSONAL, Entry, registered
@@ -25,7 +28,7 @@ from fedge.wire.messages.receipt import Receipt
 from fedge.wire.reasons import Reason
 from tests import counting_codec
 from tests.aggregator.parts.lab import DEVICES, SEED, Lab, P
-from tests.aggregator.stories import survey, update
+from tests.aggregator.stories import OURS, survey, update
 from tests.wording import assert_tells
 
 TWO: Mapping[str, Any] = {"personal": {"name": "clusters", "models": 2}}
@@ -218,6 +221,19 @@ def test_the_number_of_models_changes_only_with_a_survey(lab: Clusters, tables: 
     with pytest.raises(ConfigError) as raised:
         lab.start(tables, Rollback(), generation=2)
     assert_tells(str(raised.value), "1.1", "2", "[personal]")
+
+
+@pytest.mark.parametrize("tables", [{}, {"personal": {"name": "clusters", "models": 3}}])
+def test_nor_before_the_first_round_of_a_generation_that_keeps_them(
+    lab: Clusters, tables: Mapping[str, Any]
+) -> None:
+    """The aggregator stops after it has begun the generation, and before it opens a round."""
+    lab.round()
+    take_up(lab.settings, lab.ledger, OURS, TakeUp(LeaderCheck(0.0), generation=2), back=Rollback())
+    assert lab.ledger.round_as_saved(RoundId(2, 1)) is None, "no round is open"
+    with pytest.raises(ConfigError) as raised:
+        lab.start(tables)
+    assert_tells(str(raised.value), "[personal]", "new-generation")
 
 
 def test_clusters_do_not_begin_within_a_generation(tmp_path: Path) -> None:
