@@ -45,16 +45,17 @@ def beyond_room(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objectio
     cost = cost_of(plan, model.size)
     if cost is None:  # a part that this device lacks: it declines for that
         return
+    own = " with models of the device's own ([personal])" if plan.adapts else ""
     if limits.state_bytes is not None and cost.state > limits.state_bytes:
         detail = (
-            f"the algorithm {plan.local_name!r} keeps about {cost.state} bytes on disk, "
+            f"the algorithm {plan.local_name!r}{own} keeps about {cost.state} bytes on disk, "
             f"[limits] state_bytes is {limits.state_bytes}"
         )
         yield Objection(Reason.TOO_MUCH_STATE, detail)
     if limits.memory_bytes is not None and cost.memory > limits.memory_bytes:
         detail = (
-            f"the algorithm {plan.local_name!r} takes about {cost.memory} bytes of memory for its vectors, "
-            f"[limits] memory_bytes is {limits.memory_bytes}"
+            f"the algorithm {plan.local_name!r}{own} takes about {cost.memory} bytes of memory for its "
+            f"vectors, [limits] memory_bytes is {limits.memory_bytes}"
         )
         yield Objection(Reason.TOO_MUCH_MEMORY, detail)
 

@@ -4,6 +4,10 @@ The unit is a vector of the size of the weights. A model is announced with the w
 that the algorithm receives, so its bytes tell the size of one vector. The announced model, the new weights
 the buffers that the plan asks for, and what the algorithm needs beside them (`LocalAlgorithm.memory`) are in
 memory together with the state.
+
+A device that has models of its own ([personal]) keeps the state of the personal model's part, the model alone
+with `compare`, and the model in use, which is on disk twice: in the database and in the file for `predict`.
+The weights that `head` keeps besides are not counted, because the plan does not tell how many they are.
 """
 
 from dataclasses import dataclass
@@ -14,7 +18,7 @@ import numpy as np
 
 from fedge.algorithms.plan import PartOptions, Plan
 from fedge.algorithms.protocols import LocalAlgorithm
-from fedge.algorithms.registry import CODECS, LOCAL
+from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL
 
 SAMPLE = 256
 """The size of the vector whose state tells the bytes for each weight."""
@@ -40,11 +44,20 @@ def cost_of(plan: Plan, model_bytes: int) -> Cost | None:
     local = _shares(plan.local_name, _fixed(plan.local_options), plan.codec, _fixed(plan.codec_options))
     if local is None:
         return None
+    own = _own(plan.personal_name, _fixed(plan.personal_options))
+    if own is None:
+        return None
     received, memory, state = local
+    models, kept = own
+    received += models - 1
+    alone, adapts = int(bool(plan.compare)), int(plan.adapts)
+    personal = int(plan.personal is not None)
     # fedge/algorithms/local/descent.py has a buffer for each of these
     buffers = bool(plan.momentum) + bool(plan.weight_decay) + (plan.max_gradient is not None)
     vector = model_bytes / received
-    return Cost(ceil(2 * state * vector), ceil((received + 1 + buffers + memory + state) * vector))
+    disk = 2 * state + kept + alone + 2 * adapts
+    more = kept + personal + 2 * alone + adapts  # the models made, and what was kept of the former ones
+    return Cost(ceil(disk * vector), ceil((received + 1 + buffers + memory + state + more) * vector))
 
 
 def _fixed(options: PartOptions | None) -> tuple[tuple[str, object], ...]:
@@ -69,3 +82,15 @@ def _shares(
     state = sum(np.asarray(array).nbytes for array in arrays) / (4 * SAMPLE)
     # A part from outside may not derive from the protocol's class, and then may lack `memory`.
     return 1 + len(local.receives), float(getattr(local, "memory", LocalAlgorithm.memory)), state
+
+
+@lru_cache(maxsize=16)
+def _own(name: str, options: tuple[tuple[str, object], ...]) -> tuple[int, float] | None:
+    """The number of shared models, and the state of a personal model's part in vectors, without scalars."""
+    try:
+        part = PERSONAL.make(name, dict(options))
+    except ValueError:
+        return None
+    arrays = [array for each in part.init(SAMPLE).values() if (array := np.asarray(each)).ndim]
+    # A part from outside may not derive from the protocol's class, and then may lack `models`.
+    return int(getattr(part, "models", 1)), sum(array.nbytes for array in arrays) / (4 * SAMPLE)

@@ -81,6 +81,40 @@ def test_memory_for_the_vectors(plan: dict[str, object], vectors: float) -> None
     assert_tells(objection.detail, str(needed), "[limits] memory_bytes", str(needed - 1))
 
 
+@pytest.mark.parametrize(
+    ("plan", "model_bytes", "vectors"),
+    [
+        ({"personal": "finetune"}, 8_000, 2),  # the model in use: in the database, and in its file
+        ({"personal": "ditto"}, 8_000, 3),  # and v
+        ({"compare": True}, 8_000, 3),  # or the model alone
+        ({"personal": "ditto", "compare": True}, 8_000, 4),
+        ({"personal": "clusters"}, 16_000, 2),  # two models are announced, and one is used
+    ],
+)
+def test_disk_for_models_of_the_devices_own(plan: dict[str, object], model_bytes: int, vectors: int) -> None:
+    needed = vectors * 8_000
+    assert not list(beyond_room(LimitsSettings(state_bytes=needed), asked(model_bytes, **plan)))
+    (objection,) = beyond_room(LimitsSettings(state_bytes=needed - 1), asked(model_bytes, **plan))
+    assert objection.reason is Reason.TOO_MUCH_STATE
+    assert_tells(objection.detail, "[personal]", str(needed), "[limits] state_bytes")
+
+
+@pytest.mark.parametrize(
+    ("plan", "model_bytes", "vectors"),
+    [
+        ({"personal": "finetune"}, 8_000, 4),  # beside the 2 of sgd: the personal model, and the former one
+        ({"personal": "ditto", "compare": True}, 8_000, 7),  # and v; the model alone, and the former one
+        ({"personal": "clusters"}, 16_000, 5),  # and the second announced one
+    ],
+)
+def test_memory_for_models_of_the_devices_own(
+    plan: dict[str, object], model_bytes: int, vectors: int
+) -> None:
+    needed = vectors * 8_000
+    assert not list(beyond_room(LimitsSettings(memory_bytes=needed), asked(model_bytes, **plan)))
+    assert list(beyond_room(LimitsSettings(memory_bytes=needed - 1), asked(model_bytes, **plan)))
+
+
 def test_room_is_asked_of_rounds_of_training_alone() -> None:
     limits = LimitsSettings(state_bytes=0, memory_bytes=1)
     assert not list(beyond_room(limits, manifest())), "a survey has no plan"
