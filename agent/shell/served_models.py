@@ -29,17 +29,17 @@ def keep_own(file: Path, state: PersonalState, task: bytes) -> None:
     Args:
         file: the file of the newest model. The device's own is beside it.
         state: what the device keeps of its own models.
-        task: the packed task that the newest model is of. If the state is of another one, the file is left
-            as it is: `model_file.in_use` does not use it.
+        task: the packed task that the newest model is of. A model of another one is not written; a file that
+            is there is left as it is, because `model_file.in_use` does not use it.
     """
-    if sha256(task).digest() != state.task:
-        return
     path = file.with_name(model_file.PERSONAL)
     try:
         weights = weights_in_use(state)
-        if weights is None:
+        if weights is None:  # whatever the task: a file that stayed would be used when its task returns
             if path.exists():
                 remove(path)
+            return
+        if sha256(task).digest() != state.task:
             return
         body = float32.encode(np.asarray(weights, np.float32))
         # A round begins from the model of the round before.

@@ -22,6 +22,7 @@ from agent.data.model_scores import score
 from agent.shell import model_file
 from agent.shell.memory import Memory
 from agent.shell.memory_layout import FILE, MIGRATIONS
+from agent.shell.served_models import keep_own
 from agent.shell.startup import open_device
 from agent.trainers import personal_states
 from fedge.algorithms.codecs import float32
@@ -139,6 +140,15 @@ def test_a_model_of_another_task_is_not_used_and_not_lost(tmp_path: Path) -> Non
     assert path.exists()
     started(tmp_path, None)  # a generation with the former task again
     assert answered(tmp_path) == ("yes", "personal")
+
+
+def test_who_chose_the_shared_model_has_no_file_whatever_the_newest_task(tmp_path: Path) -> None:
+    """The operator has removed [personal] with a generation of another task; then the former task returns."""
+    path = started(tmp_path, state())
+    keep_own(path.with_name(model_file.FILE), state(SHARED), pack(OTHER))
+    assert not path.exists()
+    model_file.save(path.with_name(model_file.FILE), pack(TASK), model("no"))
+    assert answered(tmp_path) == ("no", "shared")
 
 
 def test_behind_a_gate_it_waits_until_its_shared_model_is_in_use(tmp_path: Path) -> None:
