@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from fleet.demo.threads import ONE_THREAD
 from fleet.study.deal import Deal, Table
 from fleet.study.runs import Cell, Run, run
 from fleet.study.settings import StudySettings
+
+ENDING_S = 5.0
+"""How long a process may take to remove its temporary folder before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,10 @@ def run_all(
                     _ask(worker, waiting)
     finally:
         for worker in workers:
-            worker.process.kill()  # it has nothing to save
+            worker.process.terminate()  # it has nothing to save, and removes its temporary folder
+        for worker in workers:
+            worker.process.join(ENDING_S)
+            worker.process.kill()
             worker.process.join()
             worker.line.close()
 
@@ -123,6 +130,7 @@ def _heard(worker: _Worker) -> Round | Run | Failed:
 def _work(line: Connection, settings: StudySettings, table: Callable[[StudySettings], Table] | None) -> None:
     """Run cells until the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.disable(logging.WARNING)  # what devices tell their owners of the data
     for extension in settings.extensions:
@@ -152,6 +160,8 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)  # so that the main thread removes its temporary folder
+    time.sleep(ENDING_S)
     os._exit(1)
 
 

@@ -173,6 +173,45 @@ def test_ctrl_c_keeps_the_runs_that_are_done_and_resume_does_the_others(tmp_path
     assert len(set(done)) == len(done) == 15
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which files a process has open")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_run_leaves_its_folder_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Each run has a ledger in memory; also one that is interrupted, or whose parent dies."""
+    path = study(tmp_path, rounds=100_000)
+    command = [sys.executable, "-m", "fleet", "simulate", str(path), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*command, "--jobs", "1"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end_s = time.monotonic() + 60
+        while not (made := folders_of_session(process.pid)):
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        process.send_signal(number)
+        process.wait(30)
+        while left := [folder for folder in made if folder.exists()]:
+            assert time.monotonic() < end_s, left
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def folders_of_session(session: int) -> set[Path]:
+    """The temporary folders of simulations in which processes of this session have files open."""
+    found: set[Path] = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.getsid(int(link.parts[2])) == session:
+                found |= {one for one in link.readlink().parents if one.name.startswith("fedge-simulation-")}
+        except OSError:  # it has ended, or belongs to somebody else
+            continue
+    return found
+
+
 def test_what_is_not_the_same_study_is_not_gone_on_with(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     again = ["simulate", str(study(tmp_path, seeds=[1], rates=[0.1])), "--out", out]
