@@ -129,14 +129,17 @@ def load_state(
 
 
 def _earlier(ledger: LedgerReader, round_id: RoundId, staleness: int | None) -> tuple[tuple[int, bytes], ...]:
-    """Return the training rounds before the open one whose base updates may have, with that base."""
+    """Return the training rounds before the open one whose base updates may have, with that base.
+
+    A round whose answers are no longer kept is none of them: an update of it may have counted already.
+    """
     if staleness is None:
         return ()
     found = []
     for number in range(max(1, round_id.round - staleness), round_id.round):
-        base = ledger.model_of(round_id._replace(round=number - 1))
-        if base is not None and not ledger.only_measured(round_id._replace(round=number)):
-            found.append((number, base))
+        before, of = ledger.model_of(round_id._replace(round=number - 1)), round_id._replace(round=number)
+        if before is not None and ledger.remembers(of) and not ledger.only_measured(of):
+            found.append((number, before))
     return tuple(found)
 
 

@@ -1,11 +1,12 @@
 """The finished runs of a study as lines of JSON in its folder, so that it can be resumed."""
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from fedge.errors import ConfigError, StateError
 from fleet.study.runs import Run
@@ -25,7 +26,15 @@ class Book:
         self.path = path
         self.runs = runs
         """The runs that the file had when it was opened."""
-        self._file: IO[bytes] = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ConfigError(
+                f"{path}: another `fedge simulate` writes its runs here now; wait until it has ended, or name "
+                "another folder with --out"
+            ) from None
 
     @classmethod
     def new(cls, folder: Path, settings: StudySettings) -> Self:
@@ -59,10 +68,23 @@ class Book:
             StateError: it cannot be read.
         """
         path = folder / FILE
+        if not path.exists():
+            raise ConfigError(f"{path}: there is no study to resume; run it without --resume")
+        try:
+            book = cls(path, [])
+        except OSError as error:
+            raise StateError(f"{path}: cannot be opened: {error.strerror}") from None
+        try:
+            book._take_up(settings)
+        except BaseException:
+            book._file.close()
+            raise
+        return book
+
+    def _take_up(self, settings: StudySettings) -> None:
+        path = self.path
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: there is no study to resume; run it without --resume") from None
         except OSError as error:
             raise StateError(f"{path}: cannot be read: {error.strerror}") from None
         whole = content[: content.rfind(b"\n") + 1]
@@ -83,7 +105,7 @@ class Book:
             )
         if len(whole) < len(content):
             os.truncate(path, len(whole))
-        return cls(path, runs)
+        self.runs = runs
 
     def add(self, run: Run) -> None:
         """Write a run.
@@ -110,8 +132,9 @@ class Book:
 
     def _write(self, told: Mapping[str, Any]) -> None:
         try:
-            self._file.write(json.dumps(told).encode() + b"\n")
-            self._file.flush()
+            rest = memoryview(json.dumps(told).encode() + b"\n")
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StateError(f"{self.path}: cannot be written: {error.strerror}") from None

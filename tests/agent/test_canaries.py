@@ -131,7 +131,7 @@ class Odd(Exception):  # noqa: N818
 def test_what_nobody_has_foreseen_is_told_without_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    def fails(*_: object) -> Any:
+    def fails(*_: object, **__: object) -> Any:
         raise error
 
     monkeypatch.setattr("agent.trainers.data.fit", fails)

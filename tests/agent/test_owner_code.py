@@ -203,6 +203,7 @@ def test_the_owners_code_is_loaded_when_the_program_starts_and_at_no_other_time(
     assert [call for call in calls if "load(options.config)" not in call] == [
         "agent/cli/check.py: load_extensions(settings)",
         "agent/cli/check.py: trainer_of(settings.trainer)",
+        "agent/cli/export.py: load_extensions(settings)",
         "agent/cli/predict.py: load_extensions(settings)",
         "agent/shell/loop.py: load_extensions(settings)",
         "agent/shell/loop.py: trainer_of(settings.trainer)",

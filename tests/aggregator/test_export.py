@@ -224,7 +224,7 @@ def test_an_onnx_file_that_computes_something_else_is_withheld(
     w = weights(task)
     other = w.copy()
     other[-1] += 1e-3
-    monkeypatch.setattr(onnx_file, "to_onnx", lambda task, _, origin: to_onnx(task, other, origin))
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda task, _, *told: to_onnx(task, other, *told))
     exported = write(tmp_path, task, w, ORIGIN)
     assert_withheld(tmp_path, exported, "onnxruntime differs from our forward pass by")
     assert 1e-5 < exported.max_abs_diff < 1e-2
@@ -236,7 +236,7 @@ def test_a_difference_that_only_real_samples_show_is_found(tmp_path: Path, monke
     w = np.array([1, 0, 0, -100, 0, 0, 0, 0], dtype=np.float32)
     other = w.copy()
     other[4] = 5
-    monkeypatch.setattr(onnx_file, "to_onnx", lambda task, _, origin: to_onnx(task, other, origin))
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda task, _, *told: to_onnx(task, other, *told))
     assert write(tmp_path, task, w, ORIGIN).withheld == ""
     real = np.array([[200, 0, 0]], dtype=np.float32)
     assert_withheld(tmp_path, write(tmp_path, task, w, ORIGIN, samples=real), "differs")

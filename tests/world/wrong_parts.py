@@ -16,6 +16,7 @@ from aggregator.core.claims import Known
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases import train
+from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Bounds, Factors, bounds
 from fedge.algorithms.rules.columns import pooled
@@ -61,8 +62,8 @@ def n_k_not_capped(patch: Patch) -> None:
 
 
 def over_bounds(patch: Patch, **changes: float) -> None:
-    def lax(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
-        return bounds(norms, samples, replace(factors, **changes))
+    def lax(norms: Sequence[float], samples: Sequence[int], factors: Factors, *whole: Any) -> Bounds:
+        return bounds(norms, samples, replace(factors, **changes), *whole)
 
     patch.setattr(aggregate, "bounds", lax)
 
@@ -214,7 +215,9 @@ def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
 
     def last(ledger: Any, beginning: Any, size: int, samples: Any) -> Any:
         here = beginning.source._replace(round=beginning.last)
-        return beginnings.made_by(ledger, here, size, beginning.without).vector
+        made = beginnings.made_by(ledger, here, size, beginning.without)
+        models = {WEIGHTS: made.vector, **made.vectors}
+        return {name: models[name] for name in beginnings.parts_of(ledger, here).models}
 
     patch.setattr(beginnings, "_again", last)
 

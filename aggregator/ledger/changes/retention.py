@@ -43,7 +43,7 @@ class Retention(Transactions):
         """Free the data of older rounds, except the survey of this generation; their figures stay.
 
         The model of the last of them stays too, because this round's updates began from it; those of `behind`
-        more, from which older updates began; and that of `best`.
+        more, and of all from which updates of kept rounds began; and that of `best`.
         """
         older = (
             "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
@@ -58,7 +58,8 @@ class Retention(Transactions):
             # By digest, because a round that only measured has closed with the model of the round before.
             f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # nosec B608 # texts of ours
             " (SELECT model FROM rounds WHERE model IS NOT NULL"
-            " AND ((generation = ?1 AND round BETWEEN ?2 - 1 - ?6 AND ?2 - 1)"
+            " AND ((generation = ?1 AND round < ?2 AND round >= min(?2 - ?6, (SELECT coalesce(min(began), ?2)"
+            " FROM answers WHERE generation = ?1 AND round >= ?2)) - 1)"
             " OR (generation, round) = (?4, ?5)))",
             *values,
             *(best or (0, 0)),

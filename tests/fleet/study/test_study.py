@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 import fedge
 from fedge.algorithms.plan import Plan
+from fedge.errors import ConfigError
 from fleet.cli.commands import app
+from fleet.study.book import Book
 from fleet.study.deal import Table
 from fleet.study.runs import Cell, cells, plan_of, run
 from fleet.study.settings import StudySettings
@@ -226,6 +228,16 @@ def test_what_is_not_the_same_study_is_not_gone_on_with(tmp_path: Path) -> None:
     nothing = CliRunner().invoke(app, ["simulate", again[1], "--out", str(tmp_path / "new"), "--resume"])
     assert nothing.exit_code == os.EX_CONFIG
     assert_tells(nothing.stderr, "new", "--resume")
+
+
+def test_two_do_not_go_on_with_one_study_at_once(tmp_path: Path) -> None:
+    settings = StudySettings.load(study(tmp_path))
+    with Book.new(tmp_path / "out", settings):
+        with pytest.raises(ConfigError) as refused:
+            Book.resume(tmp_path / "out", settings)
+        assert_tells(str(refused.value), "runs.jsonl", "--out")
+    with Book.resume(tmp_path / "out", settings) as book:
+        assert book.runs == []
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
