@@ -32,7 +32,7 @@ class Book:
         except BlockingIOError:
             self._file.close()
             raise ConfigError(
-                f"{path}: another `fedge simulate` writes its runs here now; wait until it has ended, or name "
+                f"{path}: another `fedge simulate` writes its runs here; wait until it has ended, or name "
                 "another folder with --out"
             ) from None
 
