@@ -161,15 +161,18 @@ class Models:
 
         It stays what it was in the generation's last training round. In the first one it is the number of
         devices of which an answer was admitted in the generation, and not less than in the round of which the
-        generation took the model.
+        generation took the model. Answers of a round that was open when the next generation began are gone.
         """
         known = [each for each in book.fleets if each < round_id and each.generation == round_id.generation]
         if known:
             return book.fleets[max(known)]
+        newest = max(book.wishes, default=round_id.generation)
         answered = {
             device
             for (device, digest), verdict in book.answers.items()
-            if verdict == "admitted" and self._record.made[digest].round.generation == round_id.generation
+            if verdict == "admitted"
+            and (made_for := self._record.made[digest].round).generation == round_id.generation
+            and (round_id.generation == newest or made_for in book.bodies or made_for in book.measured)
         }
         source = book.sources.get(round_id.generation)
         if source is None:
