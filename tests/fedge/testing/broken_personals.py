@@ -15,6 +15,12 @@ from fedge.nn import NetworkSpec
 Asked = Callable[[], bool]
 
 
+def global_seed() -> int:
+    """The first word of the global generator's state."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return int(state[1][1])
+
+
 class Drawn(Ditto):
     """Ditto: it has a state, and takes steps."""
 
@@ -130,9 +136,9 @@ class ClusterBehindTheLast(Half):
         return Start(received["weights"], 2)
 
 
-class ClusterOfALoss(Half):
+class ClusterBetweenTwo(Half):
     def start(self, received: Any, state: Any, loss: Callable[[Any], float]) -> Start:
-        return Start(received["weights"], loss(received["weights"]))  # type: ignore[arg-type]
+        return Start(received["weights"], 0.5)  # type: ignore[arg-type]
 
 
 class NeedsAThirdModel(Half):
@@ -161,7 +167,14 @@ class StartWritesToTheState(Drawn):
 
 class StartsByChance(Half):
     def start(self, received: Any, state: Any, loss: Callable[[Any], float]) -> Start:
-        return Start(received["weights"], int(np.random.default_rng().integers(2)))
+        return Start(received["weights"] * np.float32(np.random.default_rng().random()))
+
+
+class StartsByTheGlobalSeed(Half):
+    """It reads the global generator and does not advance it."""
+
+    def start(self, received: Any, state: Any, loss: Callable[[Any], float]) -> Start:
+        return Start(received["weights"] * np.float32(global_seed() / 2**32))
 
 
 class StartsWithTheLast(Half):
@@ -313,9 +326,11 @@ class ShufflesByItself(Drawn):
 
 
 class GlobalSeed(Drawn):
+    """It reads the global generator and does not advance it."""
+
     def adapt(self, job: Job, start: Start, trained: Any, cancelled: Asked) -> Adapted:
-        seed = np.random.randint(10**6)  # noqa: NPY002
-        return super().adapt(replace(job, rng=np.random.default_rng(seed)), start, trained, cancelled)
+        rng = np.random.default_rng(global_seed())
+        return super().adapt(replace(job, rng=rng), start, trained, cancelled)
 
 
 class StateByChance(Drawn):
