@@ -17,7 +17,7 @@ FEDPROX = next(trial for trial in TRIALS if trial.part == "proximal")
 
 def test_every_registered_part_keeps_its_laws() -> None:
     checked = check_all()
-    assert {part.kind for part in checked} >= {"codec", "local", "server", "trainer"}
+    assert {part.kind for part in checked} >= {"codec", "local", "personal", "server", "trainer"}
     assert [part for part in checked if part.broken] == []
 
 

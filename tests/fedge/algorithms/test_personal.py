@@ -13,7 +13,7 @@ from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import Adapted, Start
 from fedge.algorithms.registry import PERSONAL
 from fedge.algorithms.trainer import Cancelled, Job, never
-from fedge.nn import Dense, Network, NetworkSpec
+from fedge.nn import Dense, Network, NetworkSpec, ReLU
 
 NETWORK = Network(NetworkSpec(inputs=3, layers=(Dense(units=2),), loss="cross-entropy"), np.float64)
 SIZE = NETWORK.schema.size
@@ -92,11 +92,18 @@ def test_the_owners_time_ends_the_work_after_a_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", PERSONAL.names())
 def test_the_same_arguments_give_the_same_model_and_are_not_changed(name: str) -> None:
-    part = PERSONAL.make(name)
-    plan = replace(job()).plan.model_copy(update={"batch_size": 5})
-    before = W.copy()
-    found = [part.adapt(job(plan, part.init(SIZE)), Start(W), W + 1, never).weights for _ in range(2)]
-    assert (before == W).all()
+    layers = (Dense(units=4), ReLU(), Dense(units=2))  # `head` needs two layers with parameters
+    network = Network(NetworkSpec(inputs=3, layers=layers, loss="cross-entropy"), np.float64)
+    weights = np.random.default_rng(2).normal(size=network.schema.size)
+    part, plan, before = PERSONAL.make(name), FULL.model_copy(update={"batch_size": 5}), weights.copy()
+    begun = replace(job(plan, part.init(weights.size)), network=network, received={"weights": weights})
+    trained = weights + 1
+    found = [
+        part.adapt(replace(begun, rng=np.random.default_rng(7)), Start(weights), trained, never).weights
+        for _ in range(2)
+    ]
+    assert (before == weights).all()
+    assert (before + 1 == trained).all()
     if found[0] is None or found[1] is None:
         assert name == "none"
     else:
