@@ -81,7 +81,8 @@ def terms(
     quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
     buffered = seed % BUFFERED_ONE_IN == BUFFERED_ONE_IN - 1
-    with_ = composition(seed) if learns is None else learns
+    lying = seed % LYING_ONE_IN == LYING_ONE_IN - 1
+    with_ = composition(seed, lying=lying) if learns is None else learns
     if buffered and not with_.fits_stale:
         if learns is None:
             with_ = FEDAVG
@@ -101,7 +102,7 @@ def terms(
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
-        lying=seed % LYING_ONE_IN == LYING_ONE_IN - 1,
+        lying=lying,
         stateful=with_.stateful if with_.drawn else seed % STATEFUL_ONE_IN == STATEFUL_ONE_IN - 1,
         clips=seed % ODD_OF != UNCLIPPED,
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
