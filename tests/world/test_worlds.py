@@ -22,7 +22,7 @@ from tests.world.search import candidates, caught, found, table
 from tests.world.wrong_variants import VARIANTS
 
 MANY = 40
-"""How many worlds the programs are run in here; CI also runs `make world WORLDS=0:2000`."""
+"""How many worlds the programs are run in here; CI also runs `make world WORLDS=0:1000`."""
 PAGE = Path(__file__).parents[2] / "docs" / "world.md"
 
 
