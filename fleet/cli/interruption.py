@@ -1,4 +1,4 @@
-"""End `fedge demo` and `fedge try` early with the right exit code and one line that says why."""
+"""End a command of `fedge` early with the right exit code and one line that says why."""
 
 import signal
 import sys
@@ -19,7 +19,7 @@ def interruptible(command: str, worded: Callable[[str], str] = str) -> Iterator[
         command: the command's name, for that line.
         worded: turns an error's message into the line's text.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except FedgeError as error:
@@ -28,6 +28,8 @@ def interruptible(command: str, worded: Callable[[str], str] = str) -> Iterator[
     except KeyboardInterrupt:
         typer.echo(f"{command}: stopped", err=True)
         sys.exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -228,6 +228,7 @@ def test_what_is_not_the_same_study_is_not_gone_on_with(tmp_path: Path) -> None:
     nothing = CliRunner().invoke(app, ["simulate", again[1], "--out", str(tmp_path / "new"), "--resume"])
     assert nothing.exit_code == os.EX_CONFIG
     assert_tells(nothing.stderr, "new", "--resume")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the command takes its handler back"
 
 
 def test_two_do_not_go_on_with_one_study_at_once(tmp_path: Path) -> None:
