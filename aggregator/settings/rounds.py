@@ -86,8 +86,8 @@ class RoundsSection(Section):
         if self.schedule != BUFFERED:
             if self.max_staleness is not None:
                 raise ValueError(
-                    f'max_staleness: has no meaning with schedule = "{self.schedule}", because each update '
-                    "of a round begins from the newest model; leave it out, or set schedule = "
+                    f'max_staleness: has no meaning with schedule = "{self.schedule}", because the '
+                    "newest model is the base of each update; leave it out, or set schedule = "
                     f'"{BUFFERED}"'
                 )
             return self
