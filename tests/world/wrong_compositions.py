@@ -66,7 +66,7 @@ def a_state_applied_on_refusal(patch: Patch) -> None:
     needs=["a composition", "a state", "new generation"],
 )
 def a_state_kept_over_a_new_generation(patch: Patch) -> None:
-    def of_any(_manifest: Manifest, plan: Plan, _trainer: str) -> bytes:
+    def of_any(_manifest: Manifest, plan: Plan, _trainer: str, **_: object) -> bytes:
         return plan.local_name.encode().ljust(32)
 
     patch.setattr(states, "lineage_of", of_any)
