@@ -1,6 +1,7 @@
 """A closed training round, computed again from the ledger by the parts that it names."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -132,16 +133,11 @@ def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
         known = False
     if not known:
         raise DataError(unknown_rule(round_id, named))
-    try:
+    with _known(round_id):
         parts.server.made(SERVER)
         parts.codec.made(CODECS)
         parts.local.made(LOCAL)
         parts.personal.made(PERSONAL)
-    except ValueError as error:
-        raise DataError(
-            f"round {round_id} was closed with a part that this program does not have: {error}; if it is an "
-            "extension, name it under extensions in federation.toml"
-        ) from None
     return parts
 
 
@@ -151,13 +147,8 @@ def hands_on(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
     Raises:
         DataError: this program does not have the local algorithm that they belong to.
     """
-    try:
+    with _known(round_id):
         return Parts.read(ledger.parts(round_id)).hands_on
-    except ValueError as error:
-        raise DataError(
-            f"round {round_id} began with a part that this program does not have: {error}; if it is an "
-            "extension, name it under extensions in federation.toml"
-        ) from None
 
 
 def models(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
@@ -166,8 +157,15 @@ def models(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
     Raises:
         DataError: this program does not have the personal model that they belong to.
     """
-    try:
+    with _known(round_id):
         return Parts.read(ledger.parts(round_id)).models
+
+
+@contextmanager
+def _known(round_id: RoundId) -> Iterator[None]:
+    """Turn a ValueError of a part that is not installed into a DataError with what to do."""
+    try:
+        yield
     except ValueError as error:
         raise DataError(
             f"round {round_id} was closed with a part that this program does not have: {error}; if it is an "

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -33,7 +34,7 @@ class Course:
     now_s: Callable[[], float] = time.monotonic
     curve: list[Point] = field(default_factory=list)
     """The models so far."""
-    _rows: "tuple[Network, NDArray, NDArray] | None" = None  # type: ignore[type-arg]
+    _rows: tuple[Network, NDArray[Any], NDArray[Any]] | None = None
     _begun_s: float | None = None
     _bytes: tuple[int, int] = (0, 0)
 
