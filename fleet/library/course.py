@@ -31,12 +31,15 @@ class Course:
     """The test rows."""
     settings: DataSettings | None = None
     """How the test rows are read; nothing is held out of them."""
+    timed: bool = False
+    """Whether the seconds of the rounds are those that devices train, on a virtual clock."""
     now_s: Callable[[], float] = time.monotonic
     curve: list[Point] = field(default_factory=list)
     """The models so far."""
     _rows: tuple[Network, NDArray[Any], NDArray[Any]] | None = None
     _begun_s: float | None = None
     _bytes: tuple[int, int] = (0, 0)
+    _seconds: float = 0.0
 
     @property
     def wanted(self) -> bool:
@@ -55,6 +58,8 @@ class Course:
         if self._begun_s is None:
             self._begun_s = self.now_s()  # the survey's end
         self._bytes = self._bytes[0] + up, self._bytes[1] + down
+        if row.kind == "train":
+            self._seconds += row.seconds or 0.0
         point = None
         if self.test is not None:
             point = self._measured(model())
@@ -79,4 +84,5 @@ class Course:
         network, X, y = self._rows
         measured = network.evaluate(model.weights, X, y)
         rmse = measured.errors.rmse if measured.errors is not None else None
-        return Point(model.round, *self._bytes, measured.accuracy, measured.loss, rmse)
+        seconds = self._seconds if self.timed else None
+        return Point(model.round, *self._bytes, measured.accuracy, measured.loss, rmse, seconds)

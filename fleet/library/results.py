@@ -25,6 +25,8 @@ class Point:
     """The mean loss over the test rows."""
     rmse: float | None
     """For a regression: the root mean squared error, in the target's unit."""
+    seconds: float | None = None
+    """With the argument `seconds`: when the model was made, in virtual seconds since training began."""
 
 
 @dataclass(frozen=True)

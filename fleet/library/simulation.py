@@ -66,7 +66,8 @@ def simulate(
         holdout: the share of each recording that is kept for evaluation: its last rows.
         settings: other tables of `federation.toml`, as in `{"rounds": {"fraction": 0.5, "target": 4}}`.
         seconds: how long each device trains in a round, in virtual seconds; a device that is missing here
-            trains at once. What a round lasts is `seconds` in its summary. Only with the engine `cores`.
+            trains at once. What a round lasts is `seconds` in its summary, and `seconds` of a `Point` says
+            when its model was made. Only with the engine `cores`.
         folder: a new folder, which keeps the ledger in `state`, for `read_rounds`, and each device's model in
             `devices/NAME`, for `load_model`; None: both are deleted. Only with the engine `cores`.
         engine: `cores`, production's state machines, messages and ledger; or `fast`, only the functions that
@@ -100,7 +101,7 @@ def simulate(
         federation = federation_settings(
             task, devices, chosen, plan or Plan(), rounds, seed, settings or {}, home
         )
-        course = Course(federation.stopping.rounds, progress, until)
+        course = Course(federation.stopping.rounds, progress, until, timed=seconds is not None)
         if test is not None:
             course.test = source_of("test", test)
             course.settings = agent_settings("test", 0.0, home).data

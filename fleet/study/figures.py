@@ -1,11 +1,13 @@
-"""The figures of a study's report: curves by round and by bytes, and the grid of learning rates."""
+"""The figures of a study's report: curves by round, bytes and seconds, and the grid of learning rates."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Literal, assert_never
 
 import plotly.graph_objects as go
 
 from fleet.demo import look
+from fleet.library.results import Point
 from fleet.study.runs import Run, figure_of
 from fleet.study.table import Result
 
@@ -29,13 +31,22 @@ MOST_POINTS = 400
 """Of a longer curve some points are drawn, evenly, so that the page stays small."""
 
 
-def curves(result: Result, runs: Mapping[str, Sequence[Run]], *, by_bytes: bool) -> go.Figure:
-    """The figure on the test rows, by round or by megabytes: the mean over the seeds, and their range.
+By = Literal["round", "bytes", "seconds"]
+"""What a curve is drawn over."""
+AXES: dict[By, str] = {
+    "round": "round",
+    "bytes": "MB of models and updates, all devices",
+    "seconds": "virtual seconds since training began",
+}
+
+
+def curves(result: Result, runs: Mapping[str, Sequence[Run]], by: By) -> go.Figure:
+    """The figure on the test rows, by rounds, megabytes or seconds: the mean over the seeds, and their range.
 
     Args:
         result: of the study.
         runs: each algorithm's runs at the rate that is drawn.
-        by_bytes: whether the abscissa is the bytes of all models and updates; else the round.
+        by: the abscissa; the bytes are those of all models and updates.
     """
     figure = look.figure(420, legend=True)
     for place, (name, its) in enumerate(runs.items()):
@@ -49,10 +60,7 @@ def curves(result: Result, runs: Mapping[str, Sequence[Run]], *, by_bytes: bool)
             else {0}
         )
         values = [[figure_of(curve[k]) for curve in points] for k in chosen]
-        if by_bytes:
-            x = [fmean(curve[k].bytes_up + curve[k].bytes_down for curve in points) / 1e6 for k in chosen]
-        else:
-            x = [points[0][k].round for k in chosen]
+        x = [fmean(_place(curve[k], by) for curve in points) for k in chosen]
         colour, dash = style(place)
         if len(points) > 1:
             figure.add_scatter(
@@ -79,8 +87,21 @@ def curves(result: Result, runs: Mapping[str, Sequence[Run]], *, by_bytes: bool)
     _measure(figure, result)
     if result.figure == "accuracy" and result.target is not None:
         figure.update_yaxes(range=[max(0.0, 1 - BELOW * (1 - result.target)), 1.0])
-    figure.update_xaxes(title="MB of models and updates, all devices" if by_bytes else "round")
+    figure.update_xaxes(title=AXES[by])
     return figure
+
+
+def _place(point: Point, by: By) -> float:
+    match by:
+        case "round":
+            return point.round
+        case "bytes":
+            return (point.bytes_up + point.bytes_down) / 1e6
+        case "seconds":
+            assert point.seconds is not None, "the study is timed"
+            return point.seconds
+        case _:
+            assert_never(by)
 
 
 def grid(result: Result) -> go.Figure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fleet.demo import look
 from fleet.study import figures
 from fleet.study.runs import Run, cells
+from fleet.study.settings import SPEED_KEYS
 from fleet.study.table import Result, Row
 from fleet.study.terminal import columns, figure, texts
 
@@ -34,8 +35,16 @@ def render(study: "Study", result: Result, runs: Sequence[Run]) -> str:
         for name, row in result.chosen.items()
     }
     band = "A line is the mean over the seeds, the area around it their range." if _seeds(study) > 1 else ""
-    by_round = look.drawn(figures.curves(result, best, by_bytes=False), first=True)
-    by_bytes = look.drawn(figures.curves(result, best, by_bytes=True))
+    by_round = look.drawn(figures.curves(result, best, "round"), first=True)
+    by_bytes = look.drawn(figures.curves(result, best, "bytes"))
+    by_seconds = []
+    if result.timed:
+        text = (
+            "The same curves by the virtual time at which each model was made. Sending a model takes no time "
+            "here, and closing a round neither."
+        )
+        drawing = look.drawn(figures.curves(result, best, "seconds"))
+        by_seconds = [look.section(f"{_measure(result)} by seconds", text, drawing)]
     sections = [
         look.section(
             "Each algorithm at its best learning rate",
@@ -49,6 +58,7 @@ def render(study: "Study", result: Result, runs: Sequence[Run]) -> str:
             "receive, with all further vectors, without MQTT's own bytes.",
             by_bytes,
         ),
+        *by_seconds,
         look.section("The grid of learning rates", _grid_note(result), look.drawn(figures.grid(result))),
         look.section("All runs", _all_note(result), _table(result, result.rows)),
         look.section("How it was done", "", _facts(study, runs)),
@@ -87,7 +97,8 @@ def _how_chosen(result: Result) -> str:
         return "The best rate of the grid is the one whose best figure, in the mean over the seeds, is best."
     return (
         f"The best rate of the grid is that with which the fewest runs miss {figure(result, result.target)} "
-        "and, among these, the fewest rounds reach it. Rates were chosen by the test rows that are shown."
+        f"and, among these, the fewest {'seconds' if result.timed else 'rounds'} reach it. Rates were chosen "
+        "by the test rows that are shown."
     )
 
 
@@ -128,6 +139,11 @@ def _facts(study: "Study", runs: Sequence[Run]) -> str:
         ("Engine", settings.study.engine),
         ("Time", f"{sum(run.seconds for run in runs):.0f} s, the sum over {len(runs)} runs"),
     ]
+    if settings.speeds is not None:
+        speeds = settings.speeds.model_dump(exclude_none=True)
+        keys = ("by", "median_s", *SPEED_KEYS[settings.speeds.by], "seed")
+        text = ", ".join(f"{key} = {speeds[key]}" for key in keys if key in speeds)
+        rows.insert(2, ("Seconds of training", text))
     for one in settings.algorithm:
         told = one.model_dump(exclude_unset=True, exclude={"name"})
         rows.append((one.name, ", ".join(f"{key} = {value}" for key, value in told.items()) or "FedAvg"))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from aggregator.settings.rounds import BUFFERED
 from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError
 from fedge.nn.spec import Dense, NetworkSpec
@@ -17,9 +18,12 @@ from fleet.library.simulation import simulate
 from fleet.study.deal import Deal
 from fleet.study.rows import Rows
 from fleet.study.settings import AlgorithmSection, StudySettings
+from fleet.study.speeds import drawn
 
 LAST = 5
 """The number of last rounds whose mean is the last figure: single rounds are noisy."""
+LONGEST_S = 30 * 86_400.0
+"""The deadline of rounds where devices train for a time, unless an algorithm sets one: the longest of all."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,10 @@ class Run:
     curve: tuple[Point, ...]
     """The first model and that of each round, measured on the test rows."""
     stopped: Literal["rounds", "until", "diverged"]
-    """Why it ended: all rounds were done, the target was reached, or training diverged."""
+    """Why it ended: all rounds were done, the target was reached or the virtual seconds had passed, or
+    training diverged."""
     seconds: float
+    """How long it took, in real seconds."""
 
     def figures(self) -> list[tuple[int, float]]:
         """Each round and the figure of its model: the accuracy, or for a regression the RMSE."""
@@ -128,6 +134,7 @@ def run(
     """
     chosen = next(one for one in settings.algorithm if one.name == cell.algorithm)
     plan, further = plan_of(settings, chosen, cell.rate)
+    seconds = None if settings.speeds is None else drawn(settings.speeds, tuple(deal.devices), cell.seed)
     begun_s = time.monotonic()
     found = simulate(
         task_of(settings, rows),
@@ -141,8 +148,9 @@ def run(
         engine=settings.study.engine,
         workers=workers if settings.study.engine == "fast" else None,
         progress=told,
-        until=_reached(settings),
+        until=_end(settings),
         test=deal.test,
+        seconds=seconds,
     )
     return Run(cell, found.curve, found.stopped, time.monotonic() - begun_s)
 
@@ -152,18 +160,24 @@ def reaches(figure: float, target: float, *, more_is_better: bool) -> bool:
     return figure >= target if more_is_better else figure <= target
 
 
-def _reached(settings: StudySettings) -> Callable[[Progress], bool] | None:
-    target = settings.study.target
-    if target is None or not settings.study.stop_at_target:
+def _end(settings: StudySettings) -> Callable[[Progress], bool] | None:
+    """Whether a run is to end with a model: the target is reached, or the virtual seconds have passed."""
+    target = settings.study.target if settings.study.stop_at_target else None
+    most_s = settings.study.seconds
+    if target is None and most_s is None:
         return None
 
-    def reached(told: Progress) -> bool:
+    def ends(told: Progress) -> bool:
         point = told.point
-        return point is not None and reaches(
+        if point is None:
+            return False
+        if most_s is not None and point.seconds is not None and point.seconds >= most_s:
+            return True
+        return target is not None and reaches(
             figure_of(point), target, more_is_better=point.accuracy is not None
         )
 
-    return reached
+    return ends
 
 
 def task_of(settings: StudySettings, rows: Rows) -> Task:
@@ -196,19 +210,32 @@ def plan_of(
     """The plan of an algorithm with a learning rate, and the other tables of `federation.toml`.
 
     Raises:
-        ConfigError: the algorithm's `plan` names what is set elsewhere.
+        ConfigError: the algorithm's `plan` or `rounds` names what is set elsewhere, or its schedule does not
+            work with the study's drop-out.
     """
     if fixed := sorted(
         {"learning_rate", "codec", "codec_options", "local", "local_options"} & one.plan.keys()
     ):
         raise ConfigError(f"plan: {fixed[0]} is not set here but in [study] rates or beside `plan`")
+    if elsewhere := sorted({"schedule", "drop_out"} & one.rounds.keys()):
+        where = "beside `rounds`" if elsewhere[0] == "schedule" else "in [rounds], for all algorithms"
+        raise ConfigError(f"rounds: {elsewhere[0]} is not set here but {where}")
+    if one.schedule == BUFFERED and settings.rounds.drop_out:
+        raise ConfigError(
+            f'schedule: with "{BUFFERED}" every device takes part; leave [rounds] drop_out out, or compare '
+            "this algorithm in a study of its own"
+        )
     plan = {**settings.plan.model_dump(exclude_unset=True), **one.plan, "learning_rate": rate}
-    rounds = settings.rounds.model_dump(exclude_unset=True, exclude={"drop_out"})
+    rounds = {**settings.rounds.model_dump(exclude_unset=True, exclude={"drop_out"}), **one.rounds}
     # Devices are chosen independently of each other. So who is chosen and drops out might as well not have
     # been chosen: no update of it counts, and its state stays as it was.
-    rounds["fraction"] = settings.rounds.fraction * (1 - settings.rounds.drop_out)
+    if settings.rounds.drop_out:
+        fraction = rounds.get("fraction", settings.rounds.fraction)
+        rounds["fraction"] = fraction * (1 - settings.rounds.drop_out)
     # A round waits for its whole cohort: without a target it closes when all who are chosen have answered.
     rounds = {"quorum": 1, "target": None, **rounds, "schedule": one.schedule}
+    if settings.speeds is not None:
+        rounds = {"deadline_s": LONGEST_S, **rounds}
     # Nobody looks into the ledger of a run, so that it keeps as little as it can.
     further: dict[str, dict[str, Any]] = {"plan": plan, "rounds": rounds, "state": {"keep_rounds": 2}}
     if "clip" in settings.model.model_fields_set:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from aggregator.config import load_extensions
 from aggregator.settings.plan import PlanSection
-from aggregator.settings.rounds import RoundsSection
+from aggregator.settings.rounds import BUFFERED, RoundsSection
 from fedge.algorithms.plan import PartOptions
 from fedge.nn.spec import MOST_CLIP, TrainableSpec
 from fedge.service.settings import FileSettings, LocalPath, Section
@@ -46,9 +46,44 @@ class StudySection(Section):
     shows in which round that happened."""
     stop_at_target: bool = False
     """End a run when it has reached the target, so that its last figure is that one."""
+    seconds: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
+    """End a run with the first model that is made after so many virtual seconds, so that schedules are
+    compared at the same time; needs `[speeds]`."""
     engine: Literal["cores", "fast"] = "fast"
     """`cores`: production's own cores on a virtual network. `fast`: the same functions without messages and
     ledger; the models are equal to the bit."""
+
+
+SPEED_KEYS = {"lognormal": ("sigma",), "pareto": ("alpha",), "slow": ("share", "times")}
+"""The keys that belong to a distribution of speeds, besides `median_s` and `seed`."""
+
+
+class SpeedsSection(Section):
+    """`[speeds]`: how long each device trains in a round. Without this table devices train in no time."""
+
+    by: Literal["lognormal", "pareto", "slow"] = "lognormal"
+    """`lognormal`: the logarithms of the seconds are normal; `pareto`: the tail is heavier; `slow`: some
+    devices need many times as long as the others, which are equal."""
+    median_s: float = Field(default=30.0, ge=0.1, le=86_400, allow_inf_nan=False)
+    """The median, in virtual seconds; by `slow` the seconds of the others."""
+    sigma: float = Field(default=1.0, ge=0, le=3, allow_inf_nan=False)
+    """By `lognormal`: the standard deviation of the logarithms; 0: all devices are equally fast."""
+    alpha: float = Field(default=1.5, ge=0.5, le=100, allow_inf_nan=False)
+    """By `pareto`: α; the smaller, the slower the slowest."""
+    share: float = Field(default=0.2, gt=0, lt=1, allow_inf_nan=False)
+    """By `slow`: the share of the devices that are slow."""
+    times: float = Field(default=20.0, ge=1, le=1_000, allow_inf_nan=False)
+    """By `slow`: how many times as long they train."""
+    seed: Seed | None = None
+    """Fixes the speeds; default: each run's own seed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for key in sorted({"sigma", "alpha", "share", "times"} & self.model_fields_set):
+            if key not in SPEED_KEYS[self.by]:
+                owner = next(by for by, keys in SPEED_KEYS.items() if key in keys)
+                raise ValueError(f"{key}: belongs to by = {owner!r}, and this is {self.by!r}")
+        return self
 
 
 KEYS = {"column": ("column",), "iid": (), "shards": ("shards",), "dirichlet": ("alpha",)}
@@ -158,9 +193,12 @@ class AlgorithmSection(Section):
     server_options: PartOptions = Field(default_factory=dict)
     """Its options, for example its own `rate`."""
     schedule: str = "rounds"
-    """When rounds open and close."""
+    """When rounds open and close; `buffered` needs the engine `cores`."""
     plan: dict[str, Any] = Field(default_factory=dict)
     """Keys of `[plan]` that differ for this algorithm, as in { epochs = 1 }."""
+    rounds: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `[rounds]` that differ for this algorithm, as in { target = 8, max_staleness = 10 }. With
+    `target` a round closes with the first updates, so that needs the engine `cores`."""
 
 
 class StudySettings(FileSettings):
@@ -180,6 +218,8 @@ class StudySettings(FileSettings):
     """Local training."""
     rounds: StudyRounds = Field(default_factory=StudyRounds)
     """How rounds run, as in `federation.toml`."""
+    speeds: SpeedsSection | None = None
+    """How long devices train, in virtual seconds; needs the engine `cores`. Default: no time."""
     algorithm: Annotated[tuple[AlgorithmSection, ...], Field(min_length=1)]
     """The algorithms that are compared."""
 
@@ -192,9 +232,37 @@ class StudySettings(FileSettings):
             raise ValueError("[study] stop_at_target: needs a target; set [study] target")
         for key in ("schedule", "deadline_s", "target"):
             if key in self.rounds.model_fields_set:
-                where = "[[algorithm]] schedule" if key == "schedule" else "nothing"
+                where = (
+                    "[[algorithm]] schedule"
+                    if key == "schedule"
+                    else f"[[algorithm]] rounds = {{ {key} = … }}"
+                )
                 raise ValueError(
-                    f"[rounds] {key}: a simulated round ends when its whole cohort has answered; "
-                    f"set {where} instead"
+                    f"[rounds] {key}: a simulated round ends when its whole cohort has answered, unless an "
+                    f"algorithm says otherwise; set {where} instead"
+                )
+        if self.study.seconds is not None and self.speeds is None:
+            raise ValueError(
+                "[study] seconds: devices train in no time; say with a table [speeds] how long they train"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> Self:
+        if self.study.engine == "cores":
+            return self
+        remedy = 'set [study] engine = "cores"'
+        if self.speeds is not None:
+            raise ValueError(f"[speeds]: the engine fast has no clock; {remedy}, or leave the table out")
+        for one in self.algorithm:
+            if one.schedule == BUFFERED:
+                raise ValueError(
+                    f"[[algorithm]] {one.name!r}: with schedule = {BUFFERED!r} the order counts in which "
+                    f"updates come, which the engine fast does not know; {remedy}"
+                )
+            if one.rounds.get("target") is not None:
+                raise ValueError(
+                    f"[[algorithm]] {one.name!r}: with rounds.target the first updates count, and the engine "
+                    f"fast does not know which these are; {remedy}"
                 )
         return self

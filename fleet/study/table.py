@@ -6,6 +6,7 @@ from math import inf
 from statistics import fmean, stdev
 from typing import Any
 
+from fleet.library.results import Point
 from fleet.study.runs import LAST, Run, reaches
 
 
@@ -43,6 +44,8 @@ class Row:
     """These rounds; None: there is no target, or a run did not reach it."""
     mb: Spread | None
     """The megabytes, up and down, until then."""
+    virtual_s: Spread | None
+    """The virtual seconds until then; None also if devices train in no time."""
     best: Spread | None
     """The best figure of a run; None: no run has one."""
     last: Spread | None
@@ -64,13 +67,16 @@ class Result:
     """Algorithm by algorithm in the order of `study.toml`, each by ascending rate."""
     chosen: dict[str, Row]
     """Each algorithm's row with the best rate: first the fewest runs that miss the target, then the fewest
-    rounds to it, then the best figure."""
+    rounds to it (where devices train for a time: the fewest virtual seconds), then the best figure."""
+    timed: bool = False
+    """Whether devices train for a time."""
 
     def as_json(self) -> dict[str, Any]:
         """The result as one JSON object."""
         return {
             "figure": self.figure,
             "target": self.target,
+            "timed": self.timed,
             "rows": [row.as_json() for row in self.rows],
             "best_rates": {name: row.rate for name, row in self.chosen.items()},
         }
@@ -95,7 +101,8 @@ def result(runs: Sequence[Run], algorithms: Sequence[str], figure: str, target: 
     for name in algorithms:
         if own := [row for row in rows if row.algorithm == name]:
             chosen[name] = min(own, key=lambda row: _rank(row, more))
-    return Result(figure, target, tuple(rows), chosen)
+    timed = any(run.curve and run.curve[-1].seconds is not None for run in runs)
+    return Result(figure, target, tuple(rows), chosen, timed)
 
 
 def first_reaching(run: Run, target: float, *, more_is_better: bool) -> int | None:
@@ -112,6 +119,9 @@ def _row(runs: list[Run], more: bool, target: float | None) -> Row:
     rounds = [at for at in reached if at is not None]
     all_reached = target is not None and len(rounds) == len(runs)
     best = max if more else min
+    points = []
+    if all_reached:
+        points = [_point(run, at) for run, at in zip(runs, reached, strict=True) if at is not None]
     return Row(
         runs[0].cell.algorithm,
         runs[0].cell.rate,
@@ -119,9 +129,8 @@ def _row(runs: list[Run], more: bool, target: float | None) -> Row:
         sum(run.stopped == "diverged" for run in runs),
         reached,
         Spread.of(rounds) if all_reached else None,
-        Spread.of([_mb(run, at) for run, at in zip(runs, reached, strict=True) if at is not None])
-        if all_reached
-        else None,
+        Spread.of([(point.bytes_up + point.bytes_down) / 1e6 for point in points]),
+        Spread.of([point.seconds for point in points if point.seconds is not None]),
         Spread.of([best(value for _, value in run.figures()) for run in runs if run.curve]),
         Spread.of(
             [
@@ -133,12 +142,12 @@ def _row(runs: list[Run], more: bool, target: float | None) -> Row:
     )
 
 
-def _mb(run: Run, at: int) -> float:
-    point = next(one for one in run.curve if one.round == at)
-    return (point.bytes_up + point.bytes_down) / 1e6
+def _point(run: Run, at: int) -> Point:
+    return next(one for one in run.curve if one.round == at)
 
 
 def _rank(row: Row, more: bool) -> tuple[float, ...]:
     missed = sum(at is None for at in row.reached)
     figure = inf if row.best is None else (-row.best.mean if more else row.best.mean)
-    return (missed, row.rounds.mean if row.rounds is not None else inf, row.diverged, figure)
+    effort = row.rounds if row.virtual_s is None else row.virtual_s
+    return (missed, effort.mean if effort is not None else inf, row.diverged, figure)

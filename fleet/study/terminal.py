@@ -94,7 +94,12 @@ def shown(result: Result) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns(result):
         name = column == "algorithm"
-        table.add_column(column, justify="left" if name else "right", no_wrap=not name)
+        table.add_column(
+            column,
+            justify="left" if name else "right",
+            no_wrap=not name,
+            min_width=len("algorithm") if name else None,
+        )
     for row in result.rows:
         best = result.chosen.get(row.algorithm) is row and len(result.rows) > len(result.chosen)
         table.add_row(*texts(result, row), style="bold" if best else None)
@@ -103,7 +108,13 @@ def shown(result: Result) -> Table:
 
 def columns(result: Result) -> list[str]:
     """The headings of a study's table."""
-    to = [] if result.target is None else [f"rounds to {figure(result, result.target)}", "MB to it"]
+    to = []
+    if result.target is not None:
+        to = [
+            f"rounds to {figure(result, result.target)}",
+            "MB to it",
+            *(["s to it"] if result.timed else []),
+        ]
     best = "best, %" if result.figure == "accuracy" else "best RMSE"
     return ["algorithm", "rate", *to, best, best.replace("best", "last")]
 
@@ -118,6 +129,8 @@ def texts(result: Result, row: Row) -> list[str]:
             never if row.rounds is None else _rounds(row.rounds),
             "–" if row.mb is None else spread(row.mb, "{:.0f}" if row.mb.mean >= 10 else "{:.2g}"),
         ]
+        if result.timed:
+            to.append(spread(row.virtual_s, "{:.0f}"))
     last = _measured(result, row.last)
     if row.diverged:
         last = f"{row.diverged} of {len(row.seeds)} diverged"
