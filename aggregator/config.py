@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from aggregator.core.choice import How
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
@@ -15,7 +16,7 @@ from aggregator.settings.metrics import MetricsSection
 from aggregator.settings.model import ModelSection
 from aggregator.settings.parts import PersonalSection, RuleSection, ServerSection
 from aggregator.settings.plan import PlanSection
-from aggregator.settings.rounds import RoundsSection
+from aggregator.settings.rounds import BUFFERED, RoundsSection
 from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
@@ -106,6 +107,13 @@ class FederationSettings(FileSettings):
         if stale and (fault := unfit_for_stale(self.parts(), part=shared is not None)) is not None:
             raise ValueError(fault)
         return self
+
+    @property
+    def choose(self) -> How:
+        """Which model is exported: as `[export] choose` says, or as the schedule's default."""
+        if self.rounds.schedule == BUFFERED and "choose" not in self.export.model_fields_set:
+            return "newest"
+        return self.export.choose
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""

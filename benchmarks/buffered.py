@@ -16,9 +16,9 @@
    ratios say more of the machine than of the schedule.
 
 **Fast devices dominate.** Beside time and accuracy the tables have the share of the slowest quarter of the
-devices (of the processes, of the two) in the updates, by samples, and in the sums, where a stale update weighs
-n_k/√(1 + τ). A third part counts the same without learning, on 2,000 versions, for buffers that take one, two or
-any number of updates of one device.
+devices (of the processes, of the two) in the updates, by samples, and in the sums, where a stale update
+weighs n_k/√(1 + τ). A third part counts the same without learning, on 2,000 versions, for buffers that take
+one, two or any number of updates of one device.
 
 Times are from the first announcement of training on, so starting the programs and the survey do not count.
 

@@ -45,7 +45,7 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
         "state": str(settings.state.folder),
         "export": str(settings.export.folder),
-        "choose": settings.export.choose,
+        "choose": settings.choose,
         "samples": _samples(settings),
         "metrics": "{}:{}".format(*settings.metrics.listen) if settings.metrics.listen else "off",
         "signing": _signing(settings),

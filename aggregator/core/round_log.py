@@ -96,6 +96,13 @@ def missing(stopping: StoppingRule, progress: Progress) -> str | None:
         return None
     labels = " and ".join(FIGURES[name].label for name in lacks)
     keys = " and ".join(_key(stopping, name) for name in lacks)
+    if progress.figures.get("stale", 0):
+        return (
+            f"the last {FIRST_ROUNDS} versions brought no {labels}, because most of their updates began from "
+            f"older models, so [stopping] {keys} can end learning only after a version with figures. Set a "
+            "larger [rounds] target, or stop by [stopping] rounds or weight_change; until then learning ends "
+            f"after [stopping] rounds = {stopping.rounds}"
+        )
     return (
         f"the last {FIRST_ROUNDS} rounds brought no {labels}, so [stopping] {keys} cannot end learning. "
         "Either the devices hold no rows out ([data] holdout = 0), or fewer than three of those that count "

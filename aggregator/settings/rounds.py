@@ -42,6 +42,9 @@ class RoundsSection(Section):
     max_staleness: int | None = Field(default=None, ge=1, le=1_000)
     """With schedule `buffered`: how many versions back the base of an update may be; an older update is
     refused. Default: 10."""
+    max_per_device: int | None = Field(default=None, ge=1)
+    """With schedule `buffered`: how many updates of one device count in a version. Default: 1, which is the
+    only value that works (docs/adr/0025-buffered-rounds.md)."""
 
     @field_validator("schedule")
     @classmethod
@@ -84,13 +87,22 @@ class RoundsSection(Section):
     @model_validator(mode="after")
     def _fits_the_schedule(self) -> Self:
         if self.schedule != BUFFERED:
-            if self.max_staleness is not None:
-                raise ValueError(
-                    f'max_staleness: has no meaning with schedule = "{self.schedule}", because the '
-                    "newest model is the base of each update; leave it out, or set schedule = "
-                    f'"{BUFFERED}"'
-                )
+            for key, why in (
+                ("max_staleness", "the newest model is the base of each update"),
+                ("max_per_device", "a device has one update in a round"),
+            ):
+                if getattr(self, key) is not None:
+                    raise ValueError(
+                        f'{key}: has no meaning with schedule = "{self.schedule}", because {why}; leave it '
+                        f'out, or set schedule = "{BUFFERED}"'
+                    )
             return self
+        if self.max_per_device not in (None, 1):
+            raise ValueError(
+                f"max_per_device: must be 1, got {self.max_per_device}: a second update of a device in a "
+                "version makes versions no faster, and gives one device more weight; leave it out, and set a "
+                "larger target if fast devices weigh too much"
+            )
         if self.target is None:
             raise ValueError(
                 f'target: schedule = "{BUFFERED}" needs it: the number of updates that make a version; set '

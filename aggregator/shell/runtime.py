@@ -105,7 +105,7 @@ class Runtime:
             self._reception,
             self._job,
             export,
-            settings.export.choose,
+            settings.choose,
         )
         self.has_nothing_left_to_say = False
         """Learning is done, and the broker holds the final model and its export."""

@@ -255,6 +255,7 @@ def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture
         "max_weight": 10.0,
         "schedule": "rounds",
         "max_staleness": None,
+        "max_per_device": None,
     }
     assert (understood["weights"], understood["devices"]) == (42, "any")
     assert understood["state"] == str(tmp_path / "state")
@@ -307,6 +308,14 @@ def test_a_rule_of_another_kind_of_task_is_refused(tmp_path: Path, text: str, ex
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert expected in str(caught.value)
+
+
+def test_with_buffers_the_newest_model_is_exported_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    buffered = '[rounds]\nschedule = "buffered"\ntarget = 2\n'
+    assert load(tmp_path, GOOD).choose == "best"
+    assert load(tmp_path, GOOD + buffered).choose == "newest"
+    assert load(tmp_path, GOOD + buffered + '[export]\nchoose = "best"\n').choose == "best"
+    assert load(tmp_path, GOOD + '[export]\nchoose = "newest"\n').choose == "newest"
 
 
 def test_the_figure_that_patience_is_on(tmp_path: Path) -> None:

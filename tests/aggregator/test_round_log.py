@@ -1,5 +1,7 @@
 """What the log says of rounds and of the end: the figures that the rules go by, in the words of the rules."""
 
+from dataclasses import replace
+
 import pytest
 
 from aggregator.core import round_log
@@ -111,3 +113,13 @@ def test_a_rule_whose_figure_comes_is_not_doubted() -> None:
     assert round_log.missing(StoppingRule(9, patience=3), progress(0.5, None, None)) is not None, (
         "it has ceased"
     )
+
+
+def test_a_rule_whose_figure_is_missing_because_updates_are_stale_is_told_apart() -> None:
+    """Such devices hold rows out; what helps are more updates in a version, or another rule."""
+    told = replace(progress(None, None), figures={"stale": 6})
+    text = round_log.missing(StoppingRule(9, patience=3), told)
+    assert_tells(
+        text or "", "[stopping] patience", "[rounds] target", "weight_change", "[stopping] rounds = 9"
+    )
+    assert "holdout" not in (text or "")

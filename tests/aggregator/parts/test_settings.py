@@ -40,6 +40,10 @@ def test_an_option_may_be_given_by_a_variable(tmp_path: Path) -> None:
 BUFFERED = '[rounds]\nschedule = "buffered"\ntarget = 2\n'
 
 
+def test_one_update_of_a_device_in_a_version_may_be_said(tmp_path: Path) -> None:
+    assert load(tmp_path, BUFFERED + "max_per_device = 1\n").rounds.max_per_device == 1
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -53,6 +57,9 @@ BUFFERED = '[rounds]\nschedule = "buffered"\ntarget = 2\n'
         ('[plan]\nlocal = "toy-deaf"', ("[plan] local", "toy-deaf", "rest")),
         ('[rounds]\nschedule = "lunar"', ("[rounds] schedule", "lunar", "rounds")),
         ("[rounds]\nmax_staleness = 3", ("[rounds] max_staleness", '"rounds"', '"buffered"')),
+        ("[rounds]\nmax_per_device = 1", ("[rounds] max_per_device", '"rounds"', '"buffered"')),
+        (BUFFERED + "max_per_device = 2", ("[rounds] max_per_device", "got 2", "1", "target")),
+        (BUFFERED + "max_per_device = 0", ("[rounds] max_per_device", "1")),
         ('[rounds]\nschedule = "buffered"', ("[rounds] target", '"buffered"', '"rounds"')),
         (BUFFERED + "fraction = 0.5", ("[rounds] fraction", "0.5", '"buffered"', '"rounds"')),
         (
