@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.aggregation.figures import FEWEST
 from aggregator.aggregation.models import task_of, vector_of
 from aggregator.aggregation.updates import admitted
 from aggregator.ledger.layout import FILE as LEDGER
@@ -282,6 +283,7 @@ def dominance(devices: int, seed: int) -> list[dict[str, Any]]:
         counted = filled(seconds, round(BUFFER * devices), most, by_base=by_base)
         device, began, version, at_s = map(np.array, zip(*counted, strict=True))
         weights = (1.0 + version - began) ** -0.5
+        fresh = np.bincount(version[began == version], minlength=VERSIONS)
         updates = np.bincount(device, minlength=devices) / len(counted)
         sums = np.bincount(device, weights, devices) / weights.sum()
         rows.append(
@@ -291,6 +293,7 @@ def dominance(devices: int, seed: int) -> list[dict[str, Any]]:
                 "sums": [float(each.sum()) for each in np.array_split(sums, 4)],
                 "largest": float(sums.max()),
                 "staleness": float((version - began).mean()),
+                "measured": float((fresh >= FEWEST).mean()),
                 "version_s": float(at_s[-1]) / VERSIONS,
             }
         )
@@ -340,14 +343,14 @@ def dominance_table(rows: list[dict[str, Any]]) -> str:
     """The shares in Markdown."""
     lines = [
         "| updates of one device in a buffer | updates by quarter, fastest first | sums by quarter "
-        "| largest share of one device | mean staleness | seconds a version |",
-        "|---|---|---|---|---|---|",
+        "| largest share of one device | mean staleness | versions with figures | seconds a version |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         updates, sums = (", ".join(f"{each:.1%}" for each in row[key]) for key in ("updates", "sums"))
         lines.append(
             f"| {row['most'] or 'any, also of one base'} | {updates} | {sums} | {row['largest']:.1%} "
-            f"| {row['staleness']:.1f} | {row['version_s']:.1f} |"
+            f"| {row['staleness']:.1f} | {row['measured']:.2%} | {row['version_s']:.1f} |"
         )
     return "\n".join(lines)
 
