@@ -173,8 +173,8 @@ def schedules(devices: int, over: int, buffer: int, rounds: int) -> list[tuple[s
     ]
 
 
-def simulated(devices: int, rounds: int, seed: int, folder: Path) -> list[Curve]:
-    """The schedules on a virtual clock."""
+def simulated(devices: int, rounds: int, seed: int, folder: Path, *, usual: bool) -> list[Curve]:
+    """The schedules on a virtual clock; `usual`: with the default of `max_staleness` as well."""
     data = folder / "data"
     data.mkdir(parents=True)
     digits.write(data, devices, seed)
@@ -195,7 +195,7 @@ def simulated(devices: int, rounds: int, seed: int, folder: Path) -> list[Curve]
     task = Task(network=network, features=digits.FEATURES, classes=digits.CLASSES)
     found = []
     over, buffer = round(OVER * devices), round(BUFFER * devices)
-    for name, length, table in schedules(devices, over, buffer, rounds):
+    for name, length, table in schedules(devices, over, buffer, rounds)[: 4 if usual else 3]:
         home = folder / name
         simulate(
             task,
@@ -406,7 +406,7 @@ def table(where: str, rows: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    parser = arguments(__doc__, "one seed, fewer rounds")
+    parser = arguments(__doc__, "one seed, fewer devices and rounds, shorter training")
     parser.add_argument("--devices", type=int, default=40, help="on the virtual clock")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
@@ -417,7 +417,9 @@ def main() -> int:
         folder = Path(name)
         devices, rounds, real_rounds = (20, 10, 6) if quick else (options.devices, 40, 12)
         logging.disable(logging.WARNING)  # the clock's programs run in this process
-        virtual = figures([simulated(devices, rounds, seed, folder / f"virtual-{seed}") for seed in seeds])
+        virtual = figures(
+            [simulated(devices, rounds, seed, folder / f"virtual-{seed}", usual=not quick) for seed in seeds]
+        )
         logging.disable(logging.NOTSET)
         fast_s = QUICK_S if quick else FAST_S
         processes = figures([real(real_rounds, fast_s, seed, folder / f"real-{seed}") for seed in seeds])
