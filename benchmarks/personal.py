@@ -39,6 +39,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from agent.data.dataset import fit
+from aggregator.aggregation.compared import by_more_than_a_row
 from benchmarks.machine import description
 from benchmarks.personal_fleet import Fleet, Rows, fleet_of, learn
 from benchmarks.plans import split
@@ -243,7 +244,7 @@ def worse(behind: Sequence[float]) -> int:
     >>> worse([0.0, 1.0, 1.2, -3.0, 2.0])
     2
     """
-    return sum(rows > 1 + 1e-9 for rows in behind)
+    return sum(map(by_more_than_a_row, behind))
 
 
 def _left_out(found: Sequence[tuple[int, int]]) -> dict[str, float] | None:

@@ -206,8 +206,19 @@ class Personal(Protocol):
         Raises:
             Cancelled: `cancelled` returned True.
             Diverged: the loss or the weights are not finite.
+
+        Where the model is `chosen` and has been, this is called once more: with the state that it returned, a
+        job that also has the rows to choose by, and `trained` None. The state that it then returns is not
+        kept.
         """
         return Adapted(None)
+
+    def kept(self, state: State) -> Array | None:
+        """The personal model that a state holds, of shape (p,), for a round without time to adapt it.
+
+        None: it holds none, and the device uses another model.
+        """
+        return None
 
 
 class Updates(Protocol):
