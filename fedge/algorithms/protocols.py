@@ -165,6 +165,9 @@ class Personal(Protocol):
     chosen: ClassVar[bool] = False
     """Whether the device uses the personal model only where it is better than the shared one, on rows that
     are neither trained on nor reported."""
+    announced: ClassVar[bool] = True
+    """Whether the announced `weights` are a model that any device can use as they are. If not, the owner's
+    gate `[predict] tolerance` has nothing to compare, and devices with a gate do not take part."""
 
     @property
     def models(self) -> int:
