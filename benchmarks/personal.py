@@ -1,7 +1,7 @@
 """Personal models beside the shared one and a model alone, on unlike devices.
 
     python -m benchmarks.personal [--seeds 5] [--rounds 60] [--data watch digits] [--algorithms NAME ...]
-                                  [--without 20] [--jobs 2] [--quick] [--json]
+                                  [--without 20] [--without-seeds 1] [--jobs 2] [--quick] [--json]
 
 Two fleets of 20 devices: the wrists of the watch data, each with its own rows, and the digits, dealt by
 Dirichlet's distribution with α = 0.1. Each algorithm learns with `[personal] compare = true`
@@ -20,8 +20,9 @@ after the last round, as the devices report them:
   value, or above;
 * bytes: sent and received by a device in all.
 
-`left out` is what the shared model is worth to a device that never took part: the others learn without it,
-and their model answers its held-out rows.
+"Left out" is what the shared model is worth to a device that never took part: the others learn without it,
+and their model answers its held-out rows. Such a device has no last layers of its own with `head`: the model
+that it gets has first weights there, which nobody trained. With `clusters` it uses model 0.
 """
 
 import os
@@ -39,6 +40,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from agent.data.dataset import fit
+from aggregator.aggregation.compared import by_more_than_a_row
 from benchmarks.machine import description
 from benchmarks.personal_fleet import Fleet, Rows, fleet_of, learn
 from benchmarks.plans import split
@@ -57,6 +59,7 @@ GAP = {"watch": 1, "digits": 0}
 ALGORITHMS = ("none", "finetune", "ditto", "head", "clusters")
 ALIKE = ("ditto", "finetune", "none")
 """These leave the shared model as it is; the first has a state from round to round."""
+SHARED = "the shared model"
 LABELS = {"none": "FedAvg", "finetune": "FedAvg + finetune"}
 GOAL_OF = PERSONAL_OF_DEMO
 QUICK_ROUNDS, QUICK_SEEDS, QUICK_WITHOUT = 12, 1, 2
@@ -80,7 +83,9 @@ def data_of(name: str, seed: int) -> Data:
         }
         return Data(_task(found.features, found.classes), rows)
     X, y = load_digits(return_X_y=True)
-    hands = split(y, DEVICES, ALPHA, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    # Mixed anew: where classes are used up, the last ones dealt are of others, and the last are held out.
+    hands = [rng.permutation(hand) for hand in split(y, DEVICES, ALPHA, rng)]
     rows = {f"writer-{k:02d}": (X[hand].astype(np.float32), y[hand]) for k, hand in enumerate(hands, 1)}
     return Data(_task(tuple(f"x{k}" for k in range(X.shape[1])), tuple(map(str, range(10)))), rows)
 
@@ -140,11 +145,12 @@ def alone_on_all_rows(name: str, rounds: int, seed: int) -> dict[str, float]:
     return {one.device: one.own * len(datasets[one.device].held_y) for one in found}
 
 
-def left_out(name: str, device: str, rounds: int, seed: int) -> tuple[int, int]:
-    """The held-out rows of a device, and those that the model of the others gets right."""
+def left_out(name: str, algorithm: str, device: str, rounds: int, seed: int) -> tuple[int, int]:
+    """The held-out rows of a device, and those that the shared model of the others gets right."""
     data = data_of(name, seed)
     others = _fleet(data, name, without=device)
-    found = learn(others, PLAN, rounds, seed)
+    personal = None if algorithm in ALIKE else algorithm
+    found = learn(others, PLAN.model_copy(update={"personal": personal}), rounds, seed)
     own = fleet_of(data.task, {device: data.devices[device]}, HELD_OUT, GAP[name]).samples[device]
     part = fit(own, others.task, others.data)
     outputs = found.network.predict(found.models["weights"], part.held_X)
@@ -152,25 +158,34 @@ def left_out(name: str, device: str, rounds: int, seed: int) -> tuple[int, int]:
 
 
 def measured(
-    names: Sequence[str], algorithms: Sequence[str], rounds: int, seeds: int, without: int, jobs: int
+    names: Sequence[str],
+    algorithms: Sequence[str],
+    rounds: int,
+    seeds: int,
+    without: tuple[int, int],
+    jobs: int,
 ) -> dict[str, Any]:
-    """All fleets, algorithms and seeds."""
+    """All fleets, algorithms and seeds; `without`: how many devices are left out, and with how many seeds."""
     each_seed = range(1, seeds + 1)
     with ProcessPoolExecutor(jobs) as pool:
         together = [each for each in ALIKE if each in algorithms]
-        groups = [together, *([each] for each in algorithms if each not in ALIKE)]
+        groups = [each for each in (together, *([each] for each in algorithms if each not in ALIKE)) if each]
         asked = {
             (name, group[0]): [pool.submit(tried, name, group, rounds, seed) for seed in each_seed]
             for name in names
             for group in groups
-            if group
         }
         everything = {
             name: [pool.submit(alone_on_all_rows, name, rounds, seed) for seed in each_seed] for name in names
         }
         apart = {
-            name: [pool.submit(left_out, name, d, rounds, 1) for d in [*data_of(name, 1).devices][:without]]
+            (name, group[0]): [
+                (device, pool.submit(left_out, name, group[0], device, rounds, seed))
+                for seed in range(1, without[1] + 1)
+                for device in [*data_of(name, seed).devices][: without[0]]
+            ]
             for name in names
+            for group in groups
         }
         fleets = {}
         for name in names:
@@ -181,7 +196,13 @@ def measured(
                     for group in groups
                     for algorithm in group
                 },
-                "left_out": _left_out([one.result() for one in apart[name]]),
+                "left_out": {
+                    SHARED if group is together else group[0]: _left_out(
+                        [(device, *one.result()) for device, one in apart[name, group[0]]], without[1]
+                    )
+                    for group in groups
+                    if apart[name, group[0]]
+                },
             }
     return {"machine": description(), "rounds": rounds, "seeds": seeds, "fleets": fleets}
 
@@ -243,14 +264,21 @@ def worse(behind: Sequence[float]) -> int:
     >>> worse([0.0, 1.0, 1.2, -3.0, 2.0])
     2
     """
-    return sum(rows > 1 + 1e-9 for rows in behind)
+    return sum(map(by_more_than_a_row, behind))
 
 
-def _left_out(found: Sequence[tuple[int, int]]) -> dict[str, float] | None:
-    if not found:
-        return None
-    shares = [right / rows for rows, right in found]
-    return {"devices": len(found), "mean": float(np.mean(shares)), "worst": min(shares)}
+def _left_out(found: Sequence[tuple[str, int, int]], seeds: int) -> dict[str, float]:
+    """The shares of right rows, each a device's mean over the seeds.
+
+    Args:
+        found: by seed and device: its name, its held-out rows, and the right ones.
+        seeds: how many there were.
+    """
+    shares: dict[str, list[float]] = {}
+    for device, rows, right in found:
+        shares.setdefault(device, []).append(right / rows)
+    means = [float(np.mean(each)) for each in shares.values()]
+    return {"devices": len(means), "seeds": seeds, "mean": float(np.mean(means)), "worst": min(means)}
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -274,12 +302,18 @@ def table(report: Mapping[str, Any]) -> str:
                 f"{one['bytes'] / 1e6:.2f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
-        if (apart := fleet["left_out"]) is not None:
+        for which, apart in fleet["left_out"].items():
             lines.append(
-                f"| {name} | left out: {apart['devices']} devices, one at a time | "
-                f"{apart['mean']:.3f}, worst {apart['worst']:.3f} | | | | | | |"
+                f"| {name} | {which}, left out: {apart['devices']} devices, one at a time, "
+                f"{_counted(apart['seeds'], 'seed')} | {apart['mean']:.3f}, worst {apart['worst']:.3f} "
+                "| | | | | | |"
             )
-    return "\n".join([*lines, "", f"{report['rounds']} rounds, {report['seeds']} seeds"])
+    said = f"{_counted(report['rounds'], 'round')}, {_counted(report['seeds'], 'seed')}"
+    return "\n".join([*lines, "", said])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def main() -> int:
@@ -295,11 +329,12 @@ def main() -> int:
     parser.add_argument(
         "--without", type=int, default=DEVICES, help="how many devices are left out, each once"
     )
+    parser.add_argument("--without-seeds", type=int, default=1, help="how many seeds for those")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     options = parser.parse_args()
-    rounds, seeds, without = options.rounds, options.seeds, options.without
+    rounds, seeds, without = options.rounds, options.seeds, (options.without, options.without_seeds)
     if options.quick:
-        rounds, seeds, without = min(rounds, QUICK_ROUNDS), QUICK_SEEDS, QUICK_WITHOUT
+        rounds, seeds, without = min(rounds, QUICK_ROUNDS), QUICK_SEEDS, (QUICK_WITHOUT, 1)
     report = measured(options.data, options.algorithms, rounds, seeds, without, options.jobs)
     goals = [
         Goal(

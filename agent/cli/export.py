@@ -6,6 +6,7 @@ from agent.cli.predict import used_by, weights_of
 from agent.config import AgentSettings
 from agent.shell import model_file
 from agent.trainers.extensions import load_extensions
+from fedge.algorithms.kept_parameters import UNTRAINED, untrained
 from fedge.errors import ConfigError, StateError
 from fedge.storage.atomic_files import atomic_write
 
@@ -16,7 +17,8 @@ def export(settings: AgentSettings, file: Path, *, shared: bool) -> str:
     """Write the model that `predict` uses to `file`; returns a line that says which one it is.
 
     The metadata are those of the aggregator's export, and `kind`: shared, personal or alone; of a model of
-    the device's own also `personal`, the part that made it, and `made_in`, the round. A model whose ONNX file
+    the device's own also `personal`, the part that made it, and `made_in`, the round; of a shared model with
+    parameters that nobody trains `untrained`, which names them, as the line does. A model whose ONNX file
     does not compute what Fedge computes is not written.
 
     Args:
@@ -40,9 +42,12 @@ def export(settings: AgentSettings, file: Path, *, shared: bool) -> str:
     origin = Origin(settings.federation, model.generation, model.round, stored.model_digest.hex())
     kind = "shared" if own is None else own.chosen
     told = {"kind": kind} | ({} if own is None else {"personal": own.name, "made_in": own.round})
+    unfit = {UNTRAINED: untrained(stored.local)} if stored.local else {}
+    told |= unfit
     made = checked_onnx(task, weights_of(path, task, model), origin, None, told)
     if made.onnx is None:
         raise StateError(f"{file}: is not written: {made.withheld}")
     atomic_write(file, made.onnx)
     made_in = f"{model.generation}.{model.round}" if own is None else own.round
-    return f"{file}: the {kind} model of round {made_in}"
+    said = f"{file}: the {kind} model of round {made_in}"
+    return f"{said}; {unfit[UNTRAINED]}" if unfit else said

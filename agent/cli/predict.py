@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +21,7 @@ from agent.sources import CsvSource, NpzSource, Samples, Source
 from agent.sources.exclusions import exclude
 from agent.sources.form_settings import NOTHING, FormSettings
 from agent.trainers.extensions import load_extensions
+from fedge.algorithms.kept_parameters import untrained
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.nn import Network
@@ -27,6 +29,8 @@ from fedge.nn.spec import takes_float64
 from fedge.service.escapes import printable
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
+
+log = logging.getLogger("fedge.agent")
 
 
 def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool, *, shared: bool = False) -> None:
@@ -88,6 +92,8 @@ def answer(settings: AgentSettings, file: Path, *, shared: bool = False) -> Answ
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = Network(task.network).predict(weights, X[rows])
     kind = "shared" if stored.own is None else stored.own.chosen
+    if stored.local:
+        log.warning("the shared model gives no useful answers: %s", untrained(stored.local))
     return Answered(task, model, samples, rows, outputs, data, kind)
 
 

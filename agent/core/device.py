@@ -99,6 +99,8 @@ class Device:
     """What this device can do, as names of `fedge.wire.capabilities`."""
     untrained: frozenset[str] = frozenset()
     """Names that are missing in `can` because the owner's trainer does not do them."""
+    unjudged: frozenset[str] = frozenset()
+    """Names that are missing in `can` because the owner's gate cannot judge their models."""
     own_boots: frozenset[bytes] = frozenset()
     """Earlier boot ids of this state folder. Wills and statuses with these ids are this device's own."""
     link_up: bool = False

@@ -66,7 +66,13 @@ def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
             "`algorithms`, or remove [trainer] use"
         )
         yield Objection(Reason.UNSUPPORTED, detail)
-    if names := lacking(needed - state.untrained, state.can):
+    if names := lacking(needed & state.unjudged, state.can):
+        detail = (
+            "[predict] tolerance compares the announced weights, and these are no model that this device "
+            f"uses with {', '.join(names)}: remove [predict] tolerance to take part"
+        )
+        yield Objection(Reason.UNSUPPORTED, detail)
+    if names := lacking(needed - state.untrained - state.unjudged, state.can):
         detail = f"this program (Fedge {state.version}) cannot do {', '.join(names)}; upgrade it"
         yield Objection(Reason.UNSUPPORTED, detail)
 

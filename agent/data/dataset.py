@@ -50,6 +50,13 @@ class Dataset:
     """Like `y`, for its c rows."""
 
     @property
+    def with_choice(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The training part and the part to choose by together: samples and targets like `X` and `y`."""
+        if self.choose_X is None or self.choose_y is None:
+            return self.X, self.y
+        return np.concatenate([self.X, self.choose_X]), np.concatenate([self.y, self.choose_y])
+
+    @property
     def held_unseen(self) -> int:
         """The number of held-out rows whose class does not occur in the training part; 0 for a regression."""
         if self.y.dtype.kind == "f":

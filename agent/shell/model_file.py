@@ -55,6 +55,8 @@ class StoredModel:
     """Whether the model holds the first weights of a generation, which no device has trained yet."""
     own: Own | None = None
     """What the file says of a model of the device's own; None: it is a shared one."""
+    local: tuple[str, ...] = ()
+    """Of a shared model: its parameters that nobody trains, because each device keeps its own of them."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ def save(
     *,
     untrained: bool = False,
     own: Own | None = None,
+    local: tuple[str, ...] = (),
 ) -> None:
     """Replace the file by a task, its model, and what was announced with them.
 
@@ -80,6 +83,7 @@ def save(
         max_samples: the federation's cap on a device's training rows; None: it announced none.
         untrained: whether no device has trained the model yet.
         own: of a model of the device's own: how it was made.
+        local: of a shared model: its parameters that nobody trains.
 
     Raises:
         StateError: the file cannot be written. The former one is unchanged.
@@ -88,6 +92,7 @@ def save(
         **({} if max_samples is None else {"max_samples": max_samples}),
         **({"untrained": True} if untrained else {}),
         **(asdict(own) if own is not None else {}),
+        **({"local": list(local)} if local else {}),
     }
     beside = encoding.encode(told)
     fields = {
@@ -175,6 +180,7 @@ def read(path: Path) -> StoredModel | None:
             max_samples=cap if isinstance(cap := told.get("max_samples"), int) else None,
             untrained=told.get("untrained") is True,
             own=_own(told),
+            local=_local(told),
         )
     except ProtocolError as error:
         raise DamagedState(
@@ -257,6 +263,11 @@ def _told(fields: dict[str, object]) -> dict[str, object]:
         return {}
     beside = _checked(fields, "told")
     return encoding.decode(beside, max_bytes=len(beside))
+
+
+def _local(told: dict[str, object]) -> tuple[str, ...]:
+    names = told.get("local")
+    return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
 
 
 def _own(told: dict[str, object]) -> Own | None:

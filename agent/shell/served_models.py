@@ -12,7 +12,10 @@ from agent.shell.downloads import Downloads
 from agent.trainers.comparison import Judgement
 from agent.trainers.personal_states import weights_in_use
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.kept_parameters import kept_parameters
+from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS
+from fedge.algorithms.registry import PERSONAL
 from fedge.errors import StateError
 from fedge.nn import first_weights
 from fedge.storage.atomic_files import remove
@@ -87,6 +90,8 @@ class ServedModels:
         self._downloads = downloads
         self._candidate: tuple[bytes, bytes, bytes] | None = None
         """Digest, task and model that are being judged. They stay in memory during later downloads."""
+        self._local: tuple[str, ...] = ()
+        """The newest model's parameters that nobody trains, as far as its announcement says."""
 
     def keep(self, manifest: Manifest | None, *, gated: bool) -> None:
         """Write the model in memory to the file of the newest one.
@@ -99,11 +104,16 @@ class ServedModels:
             StateError: a file cannot be written.
         """
         untrained = self._is_untrained(manifest)
+        plan = manifest.plan if manifest is not None else None
+        if plan is not None:
+            self._local = self._kept_parameters(plan)
+            if not plan.adapts:
+                self._drop_own()
         if gated or untrained:
             model_file.set_apart(self._file)
         cap = manifest.max_samples if manifest is not None else None
         task, model = self._downloads.task_bytes, self._downloads.model_bytes
-        model_file.save(self._file, task, model, cap, untrained=untrained)
+        model_file.save(self._file, task, model, cap, untrained=untrained, local=self._local)
         if untrained and model_file.waits(self._file.parent):
             log.info("no device has trained the new model yet: `predict` keeps using the former one")
         elif not gated:
@@ -135,7 +145,31 @@ class ServedModels:
             _, task, model = candidate
         else:  # the first model is not judged
             task, model = self._downloads.task_bytes, self._downloads.model_bytes
-        model_file.save(self._file.with_name(model_file.USED), task, model)
+        model_file.save(self._file.with_name(model_file.USED), task, model, local=self._local)
+
+    def _drop_own(self) -> None:
+        """Remove the file of the device's own model, because the plan has none.
+
+        The memory says the same after the round's work, if it still knows of such a model.
+        """
+        path = self._file.with_name(model_file.PERSONAL)
+        try:
+            if path.exists():
+                remove(path)
+                log.info("%s is removed: the federation has no personal models", path)
+        except StateError as error:
+            log.error("%s: the device's own model stays in use: %s", path, error)
+
+    def _kept_parameters(self, plan: Plan) -> tuple[str, ...]:
+        if plan.personal is None or not self._downloads.has_task:
+            return ()
+        network = self._downloads.task.network
+        try:
+            return kept_parameters(
+                PERSONAL.make(plan.personal, plan.personal_options).shared(network), network
+            )
+        except ValueError:  # this program does not have it; the device does not take part
+            return ()
 
     def _is_untrained(self, manifest: Manifest | None) -> bool:
         """Whether the model in memory holds the first weights of a generation, which are not trained."""

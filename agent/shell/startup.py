@@ -12,6 +12,7 @@ from agent.shell.memory import Memory
 from agent.shell.model_file import StoredModel
 from agent.shell.served_models import restore_own
 from fedge import __version__
+from fedge.algorithms.registry import PERSONAL
 from fedge.errors import DamagedState, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import Signers
@@ -96,6 +97,7 @@ def open_device(
     if kept is not None:
         restore_own(file, memory.personal(), kept.task)
     gated = settings.predict.tolerance is not None
+    unjudged = unjudged_parts() if gated else frozenset()
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,
@@ -105,8 +107,9 @@ def open_device(
         limits=settings.limits,
         conditions=settings.conditions,
         offered=frozenset(settings.offered),
-        can=can() - untrained,
+        can=can() - untrained - unjudged,
         untrained=untrained,
+        unjudged=unjudged,
         own_boots=memory.add_boot(boot),
         signers=signers,
         seen=memory.seen(),
@@ -121,6 +124,19 @@ def open_device(
         followed_s=now_s if kept else -inf,
     )
     return Opened(state, kept)
+
+
+def unjudged_parts() -> frozenset[str]:
+    """The personal models that a gate cannot judge, as names of `fedge.wire.capabilities`.
+
+    The gate compares the announced weights, and each device uses something else.
+    """
+    # A part from outside may not derive from the protocol's class.
+    return frozenset(
+        f"personal:{name}"
+        for name, entry in PERSONAL.entries().items()
+        if not getattr(entry.make, "announced", True)
+    )
 
 
 def _used(file: Path, kept: StoredModel | None, *, gated: bool) -> bytes | None:

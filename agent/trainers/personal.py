@@ -1,13 +1,18 @@
 """A device's models of its own in a round: the personal one and, to compare, one trained alone.
 
 The order in a round is: what the training of the shared model begins with (`Own.start`); the training; then
-`Own.finish` makes the personal model, trains the model alone, chooses which model the device uses, and
-measures. The personal work has what is left of the owner's `[limits] seconds`.
+`Own.finish` makes the personal model, trains the model alone, chooses which model the device uses, trains
+the chosen one once more with the rows that it was chosen by, and measures. The personal work has what is left
+of the owner's `[limits] seconds`.
+
+The choice is made among models that have not seen the rows to choose by. What is then trained with them too
+is used and reported, and never chosen by these rows: the next round begins from the models before. Hastie,
+Tibshirani, Friedman 2009, "The Elements of Statistical Learning", 2nd edition, section 7.10.1: the chosen
+model is fit to all the data.
 """
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,71 +23,17 @@ from agent.trainers import personal_states
 from agent.trainers.assignment import Assignment
 from agent.trainers.choice import Array, Candidate, choose
 from agent.trainers.figures import measured
+from agent.trainers.rest import OutOfTime, Rest
 from fedge.algorithms.local.descent import train_job
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.protocols import WEIGHTS, Adapted, Start
+from fedge.algorithms.protocols import WEIGHTS, Adapted, Start, State
 from fedge.algorithms.registry import PERSONAL as PARTS
 from fedge.algorithms.trainer import Diverged, Job
 from fedge.nn import first_weights
 from fedge.wire.freshness import round_of
 
 log = logging.getLogger(__name__)
-
-
-class OutOfTime(Exception):  # noqa: N818 (what happened)
-    """The owner's time is used up, and the part took another step all the same."""
-
-
-class Rest:
-    """What is left of the owner's time: `Job.enough` and `cancelled` of the personal work.
-
-    Args:
-        cancelled: whether the round's work was cancelled.
-        limit_s: `[limits] seconds`; None: no limit.
-        begun_s: when the round's training began, in monotonic seconds.
-        now_s: monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        cancelled: Cancelled,
-        limit_s: float | None,
-        begun_s: float,
-        now_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._cancelled = cancelled
-        self._limit_s, self._begun_s, self._now_s = limit_s, begun_s, now_s
-        self._told = False
-        self.used_up = False
-        """Whether work ended early, or was not begun."""
-
-    def enough(self) -> bool:
-        """Whether the time is used up."""
-        over = self._limit_s is not None and self._now_s() - self._begun_s > self._limit_s
-        self.used_up = self.used_up or over
-        return over
-
-    def cancelled(self) -> bool:
-        """Whether the work was cancelled; call it before each step.
-
-        Raises:
-            OutOfTime: the time was used up before the former step already.
-        """
-        if self._told:
-            raise OutOfTime
-        self._told = self.enough()
-        return self._cancelled()
-
-    def begin(self) -> None:
-        """Begin another piece of work.
-
-        Raises:
-            OutOfTime: there is no time for it.
-        """
-        self._told = False
-        if self.enough():
-            raise OutOfTime
 
 
 @dataclass(frozen=True)
@@ -146,6 +97,7 @@ class Own:
         adapted = self._adapted(trained)
         alone = self._alone(trains=trained is not None) if self._plan.compare else self._kept.alone
         chose, weights = self._chosen(adapted.weights, alone if self._plan.compare else None)
+        weights = self._with_all_rows(chose, weights, adapted)
         self._tell()
         metrics = self._figures(chose, weights, alone if self._plan.compare else None)
         manifest = self._assignment.manifest
@@ -165,36 +117,36 @@ class Own:
         assert self.part is not None
         return self._kept.part or dict(self.part.init(len(self._received[WEIGHTS])))
 
-    def _job(self, weights: Array, what: str) -> Job:
+    def _job(self, weights: Array, what: str, state: State, *, all_rows: bool = False) -> Job:
         """Training of a model of the device's own: the round's, with another source of randomness."""
         manifest, dataset = self._assignment.manifest, self._equipment.dataset
+        X, y = dataset.with_choice if all_rows else (dataset.X, dataset.y)
         device = f"{self._equipment.settings.device}|{what}"  # no device id has a |
         return Job(
             self._network,
             {**self._received, WEIGHTS: weights},
-            self._network.prepare(dataset.X),
-            self._network.prepare_targets(dataset.y),
+            self._network.prepare(X),
+            self._network.prepare_targets(y),
             self._plan,
             generator(manifest.seed, manifest.generation, manifest.round, device),
-            self._state_before() if self.part is not None else {},
+            state,
             self._rest.enough,
         )
 
     def _adapted(self, trained: Array | None) -> Adapted:
-        """Make the personal model; without time, or if it diverges, there is none in this round."""
+        """Make the personal model; without time, or if it diverges, the one that its state has, if any."""
         if self.part is None:
             return Adapted(None)
         try:
             if self.part.chosen:  # the others are what the round's training ended with: they take no time
                 self._rest.begin()
-            return self.part.adapt(
-                self._job(self._received[WEIGHTS], "personal"), self.start, trained, self._rest.cancelled
-            )
+            job = self._job(self._received[WEIGHTS], "personal", self._state_before())
+            return self.part.adapt(job, self.start, trained, self._rest.cancelled)
         except OutOfTime:
             pass  # `_tell` says so
         except Diverged as error:
             log.warning("the personal model is left out in this round: %s", error)
-        return Adapted(None, self._kept.part)
+        return Adapted(self.part.kept(self._state_before()), self._kept.part)
 
     def _alone(self, *, trains: bool) -> Array | None:
         """Train the model alone by the plan, from the generation's first weights on.
@@ -209,7 +161,7 @@ class Own:
         )
         try:
             self._rest.begin()
-            job = self._job(before, "alone")
+            job = self._job(before, "alone", {})
             return train_job(job, self._rest.cancelled, enough=job.enough).vector
         except OutOfTime:
             pass  # `_tell` says so
@@ -230,6 +182,29 @@ class Own:
         if len(candidates) == 1 or dataset.choose_X is None or dataset.choose_y is None:
             return candidates[0]
         return choose(self._network, candidates, dataset.choose_X, dataset.choose_y)
+
+    def _with_all_rows(self, chose: int, weights: Array, adapted: Adapted) -> Array:
+        """Train the chosen model once more with the rows that it was chosen by, where it is the device's own.
+
+        Without time for it, or if it diverges, the model stays as it was chosen.
+        """
+        if self._equipment.dataset.choose_X is None or chose == SHARED:
+            return weights
+        try:
+            if chose == ALONE:
+                self._rest.begin()
+                job = self._job(weights, "alone|all", {}, all_rows=True)
+                return train_job(job, self._rest.cancelled, enough=job.enough).vector
+            if self.part is not None and self.part.chosen:
+                self._rest.begin()
+                job = self._job(self._received[WEIGHTS], "personal|all", adapted.state, all_rows=True)
+                found = self.part.adapt(job, self.start, None, self._rest.cancelled).weights
+                return weights if found is None else found
+        except OutOfTime:
+            pass  # `_tell` says so
+        except Diverged as error:
+            log.warning("the model in use is not trained with the rows it was chosen by: %s", error)
+        return weights
 
     def _figures(self, chose: int, weights: Array, alone: Array | None) -> dict[str, float]:
         dataset = self._equipment.dataset

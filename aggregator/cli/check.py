@@ -65,9 +65,11 @@ def check(settings: FederationSettings, *, as_json: bool) -> int:
 
 def _stays(settings: FederationSettings) -> str:
     """Which parameters never leave the devices."""
-    from aggregator.core.shared_entries import kept_parameters, untrained
+    from aggregator.core.shared_entries import shared_by
+    from fedge.algorithms.kept_parameters import kept_parameters, untrained
 
-    names = kept_parameters(settings.parts().personal, settings.task().network)
+    network = settings.task().network
+    names = kept_parameters(shared_by(settings.parts().personal, network), network)
     return f"in the shared model, {untrained(names)}" if names else "no part of the model stays on devices"
 
 

@@ -76,22 +76,6 @@ def _mask(personal: Part, network: NetworkSpec) -> Mask | None:
     return np.ones(network.schema.size, np.bool_) if mask is None else mask
 
 
-def kept_parameters(personal: Part, network: NetworkSpec) -> tuple[str, ...]:
-    """The parameters that never leave the devices, by their names in exported files; () if all are shared."""
-    mask = shared_by(personal, network)
-    if mask is None:
-        return ()
-    return tuple(name for name, place in network.schema.slices.items() if not mask[place].any())
-
-
-def untrained(names: tuple[str, ...]) -> str:
-    """What a shared model's `kept_parameters` are, for whoever uses its files."""
-    return (
-        f"{', '.join(names)} hold first weights that nobody has trained: with [personal] each device keeps "
-        "its own, and they never leave it; `fedge-agent export` writes a device's own model"
-    )
-
-
 def sent_entries(mask: Mask | None, size: int) -> int:
     """q, the number of entries that an update has, of p = `size`."""
     return size if mask is None else int(np.count_nonzero(mask))

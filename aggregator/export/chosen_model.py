@@ -11,9 +11,10 @@ from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress, progress_of
-from aggregator.core.shared_entries import kept_parameters, untrained
-from aggregator.export.job import BEST, NEWEST, UNTRAINED, Beside, Clusters, Job
+from aggregator.core.shared_entries import shared_by
+from aggregator.export.job import BEST, NEWEST, Beside, Clusters, Job
 from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.kept_parameters import UNTRAINED, kept_parameters, untrained
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
 
@@ -100,9 +101,10 @@ def _job(
 def _untrained(ledger: LedgerReader, round_id: RoundId, task: Task) -> dict[str, Any]:
     """The manifest's entry on parameters that the round's devices have kept to themselves; {} if none."""
     try:
-        names = kept_parameters(Parts.read(ledger.parts(round_id)).personal, task.network)
+        mask = shared_by(Parts.read(ledger.parts(round_id)).personal, task.network)
     except ValueError:  # the round was closed with a part that is not installed any more
         return {}
+    names = kept_parameters(mask, task.network)
     return {UNTRAINED: untrained(names)} if names else {}
 
 

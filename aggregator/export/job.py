@@ -12,7 +12,6 @@ from fedge.wire.messages.task import Task
 
 NEWEST, BEST = "newest", "best"
 """The folders of the other model."""
-UNTRAINED = "untrained"
 """The key, in the manifest and in the ONNX file's metadata, of what is said of parameters that no device
 shares."""
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.export.job import UNTRAINED, Clusters
+from aggregator.export.job import Clusters
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS, Entry, entry_of, kept_onnx, manifest_of
 from aggregator.export.safetensors_file import to_safetensors
+from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.export.metadata import Origin
 from fedge.export.onnx_file import OnnxResult, checked_onnx
 from fedge.nn.probes import Samples

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from aggregator.aggregation.models import blob_of
 from aggregator.core import effects as do
-from aggregator.export.job import UNTRAINED, Exported
+from aggregator.export.job import Exported
 from aggregator.ledger.writing import Ledger
+from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
 from fedge.wire.frames import split

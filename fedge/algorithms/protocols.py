@@ -165,6 +165,9 @@ class Personal(Protocol):
     chosen: ClassVar[bool] = False
     """Whether the device uses the personal model only where it is better than the shared one, on rows that
     are neither trained on nor reported."""
+    announced: ClassVar[bool] = True
+    """Whether the announced `weights` are a model that any device can use as they are. If not, the owner's
+    gate `[predict] tolerance` has nothing to compare, and devices with a gate do not take part."""
 
     @property
     def models(self) -> int:
@@ -206,8 +209,19 @@ class Personal(Protocol):
         Raises:
             Cancelled: `cancelled` returned True.
             Diverged: the loss or the weights are not finite.
+
+        Where the model is `chosen` and has been, this is called once more: with the state that it returned, a
+        job that also has the rows to choose by, and `trained` None. The state that it then returns is not
+        kept.
         """
         return Adapted(None)
+
+    def kept(self, state: State) -> Array | None:
+        """The personal model that a state holds, of shape (p,), for a round without time to adapt it.
+
+        None: it holds none, and the device uses another model.
+        """
+        return None
 
 
 class Updates(Protocol):

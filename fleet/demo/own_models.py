@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.state import USES
-from aggregator.aggregation.compared import worse_off
+from aggregator.aggregation.compared import by_more_than_a_row, worse_off
 from aggregator.ledger.reading import read_only
 from fedge.wire.messages.fields import Metrics
 from fleet.demo.baselines import Alone
@@ -40,7 +40,8 @@ class OwnModel:
     @property
     def behind_all_rows(self) -> bool:
         """Whether the model that it uses is worse than `alone_all_rows` by more than one row."""
-        return self.alone_all_rows is not None and self.rows * (self.alone_all_rows - self.used) > 1 + 1e-6
+        more = self.alone_all_rows
+        return more is not None and by_more_than_a_row(self.rows * (more - self.used))
 
     def wrong(self, share: float) -> int:
         """The held-out rows that a model with this accuracy gets wrong."""

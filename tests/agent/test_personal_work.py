@@ -13,7 +13,7 @@ from agent.core.events import Done
 from agent.core.state import PERSONAL, SHARED, PersonalState
 from agent.trainers import personal, states
 from agent.trainers.assignment import Assignment
-from agent.trainers.personal import OutOfTime, Rest
+from agent.trainers.rest import OutOfTime, Rest
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import Adapted, Personal, Start
 from fedge.algorithms.registry import Entry, registered
@@ -84,6 +84,47 @@ def test_without_time_the_update_is_sent_and_former_models_are_kept(
     for name in ("part/v", "part/rounds", "alone/weights"):
         assert arrays(made.personal)[name].tobytes() == arrays(before)[name].tobytes()
     assert lines_telling(caplog.text, "round 1.2", "[limits] seconds", "1000")
+
+
+def test_dittos_model_is_still_a_choice_in_a_round_without_time_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept_by(tmp_path, Plan(personal="ditto"))
+    monkeypatch.setattr(personal.time, "monotonic", iter(range(0, 10**9, 2_000)).__next__)
+    offered: list[list[int]] = []
+    monkeypatch.setattr(
+        personal, "choose", lambda _, models, *__: offered.append([n for n, _ in models]) or models[-1]
+    )
+    made, _ = done_with_limit(tmp_path, asked(Plan(personal="ditto"), before, 2))
+    assert offered == [[SHARED, PERSONAL]]
+    assert made.personal is not None
+    assert arrays(made.personal)["model/weights"].tobytes() == arrays(before)["part/v"].tobytes()
+
+
+def test_dittos_model_keeps_the_steps_that_were_taken_when_the_time_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """26 rows in batches of 8 are 4 steps an epoch. The time ends after the second step: v has two steps."""
+    plan = Plan(personal="ditto", epochs=3, batch_size=8)
+    first = kept_by(tmp_path, plan)
+    steps = iter([False, True])
+    monkeypatch.setattr(personal.Rest, "enough", lambda self: next(steps, True))
+    monkeypatch.setattr(personal.Rest, "cancelled", lambda self: False)
+    monkeypatch.setattr(personal.Rest, "begin", lambda self: None)
+    found: list[int] = []
+    from fedge.algorithms.personal import ditto
+
+    def counted(*args: Any, **terms: Any) -> Any:
+        trained = train(*args, **terms)
+        found.append(trained.steps)
+        return trained
+
+    train = ditto.train
+    monkeypatch.setattr(ditto, "train", counted)
+    second = kept_by(tmp_path, plan, first, 2)
+    assert found[0] == 2
+    assert int(arrays(second)["part/rounds"]) == 2
+    assert arrays(second)["part/v"].tobytes() != arrays(first)["part/v"].tobytes()
 
 
 def done_with_limit(folder: Path, assignment: Assignment) -> tuple[Done, Update]:

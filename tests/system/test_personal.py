@@ -13,9 +13,9 @@ from agent.shell import model_file
 from agent.shell.memory import Memory
 from agent.trainers import states
 from aggregator.__main__ import main as aggregator
-from aggregator.export.job import UNTRAINED
 from fedge import load_model
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.nn import first_weights
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack

@@ -19,6 +19,7 @@ first. As in the paper (section 6), the result depends on the first models, and 
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -40,6 +41,8 @@ class ClustersOptions(Options):
 
 class Clusters(Personal):
     """IFCA: a device uses the announced model of the cluster that it chose; the state is this choice."""
+
+    announced: ClassVar[bool] = False
 
     def __init__(self, options: ClustersOptions) -> None:
         self._models = options.models

@@ -11,7 +11,8 @@ over its personal model v, where F_k is its mean loss and w the announced shared
 
 with the plan's learning rate α, momentum μ and epochs (`fedge.algorithms.local.descent`, whose weight decay
 applies too). v begins at the shared model of the device's first round, and is kept from round to round: it is
-the state. With λ = 0 it is a model alone from then on; with a large λ it is the shared model.
+the state. A round that is cut short keeps the steps that were taken, and one without time keeps v as it is.
+With λ = 0 it is a model alone from then on; with a large λ it is the shared model.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedge.algorithms.local.descent import train
-from fedge.algorithms.protocols import Adapted, Personal, Start
+from fedge.algorithms.protocols import Adapted, Personal, Start, State
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Job
 
@@ -68,6 +69,10 @@ class Ditto(Personal):
             enough=job.enough,
         )
         return Adapted(found.vector, {"v": found.vector, "rounds": np.array(rounds + 1)})
+
+    def kept(self, state: State) -> NDArray[Any] | None:
+        """v, once it was trained."""
+        return state["v"] if int(state["rounds"]) else None
 
 
 ENTRY = Entry("personal", "ditto", Ditto, DittoOptions)

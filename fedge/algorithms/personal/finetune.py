@@ -25,7 +25,7 @@ from fedge.algorithms.trainer import Job
 class FinetuneOptions(Options):
     """How far the personal model goes from the shared one."""
 
-    epochs: int = Field(default=5, ge=1, le=MAX_EPOCHS)
+    epochs: int = Field(default=20, ge=1, le=MAX_EPOCHS)
     """k, the passes over the device's samples."""
     rate: float = Field(default=1.0, gt=0, le=1e3, allow_inf_nan=False)
     """The factor of the plan's learning rate."""

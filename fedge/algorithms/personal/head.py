@@ -11,7 +11,7 @@ the last model is measured, it is the announced base layers with the device's ow
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class HeadOptions(Options):
 
 class Head(Personal):
     """Keeps the last layers on the device. State: the `places` of their weights, and the `values`."""
+
+    announced: ClassVar[bool] = False
 
     def __init__(self, options: HeadOptions) -> None:
         self._layers, self._names = options.layers, options.names

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agent.core.state import ALONE, PERSONAL, SHARED
@@ -12,7 +13,7 @@ from agent.shell import model_file
 from agent.shell.memory import Memory
 from agent.shell.memory_layout import FILE
 from agent.sources.caller_sources import GivenArrays
-from agent.trainers import states
+from agent.trainers import personal, states
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import read_rounds
 from fedge import Algorithm, simulate
@@ -69,6 +70,12 @@ def dataset(device: str, task: Any) -> Any:
     return fit(source, task, DataSettings(), chooses=True)
 
 
+def all_rows(network: Network, data: Any) -> tuple[Any, Any]:
+    """The rows to train on, and after them those to choose by, prepared."""
+    X, y = (np.concatenate(both) for both in ((data.X, data.choose_X), (data.y, data.choose_y)))
+    return network.prepare(X), network.prepare_targets(y)
+
+
 def test_without_personal_models_nothing_is_kept_and_the_model_has_its_bits(tmp_path: Path) -> None:
     plain = learn(tmp_path / "plain", compare=False)
     memory = Memory(tmp_path / "plain/devices/pi-0" / FILE)
@@ -119,12 +126,16 @@ def test_the_last_round_makes_the_personal_model_of_the_last_shared_one(tmp_path
         assert state.base == held.model_digest
         told = figures(tmp_path / "f")[ROUNDS + 1][device]
         assert told["chose"] == state.chose
-        used = tuned if state.chose == PERSONAL else shared
+        losses = [network.evaluate(w, data.choose_X, data.choose_y).loss for w in (shared, tuned)]
+        assert state.chose == (PERSONAL if losses[1] < losses[0] else SHARED)
+        rng = generator(SEED, 1, ROUNDS + 1, f"{device}|personal|all")
+        again = train(network, shared, *all_rows(network, data), plan, rng).vector
+        used = again if state.chose == PERSONAL else shared
         assert told["accuracy_personal"] == network.evaluate(used, data.held_X, data.held_y).accuracy
         assert told["accuracy_before"] == network.evaluate(shared, data.held_X, data.held_y).accuracy
         assert "accuracy_alone" not in told
         if state.chose == PERSONAL:
-            assert arrays["model/weights"].tobytes() == tuned.tobytes()
+            assert arrays["model/weights"].tobytes() == again.tobytes()
             own = model_file.require(path)
             assert own.own is not None
             assert (own.own.chosen, own.own.name, own.own.base) == ("personal", "finetune", held.model_digest)
@@ -132,6 +143,31 @@ def test_the_last_round_makes_the_personal_model_of_the_last_shared_one(tmp_path
         else:
             assert state.chose == SHARED
             assert not path.exists()
+
+
+@pytest.mark.parametrize("chose", [SHARED, PERSONAL, ALONE])
+def test_the_chosen_model_is_trained_with_the_rows_that_it_was_chosen_by(
+    chose: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the model in use: what the next round begins from has not seen them."""
+    monkeypatch.setattr(personal, "choose", lambda network, models, X, y: models[chose])
+    result = learn(tmp_path / "f", "ditto")
+    task, shared = result.model.task, result.model.weights
+    network = Network(task.network)
+    for device in fleet():
+        state, arrays = kept(tmp_path / "f", device)
+        assert state.chose == chose
+        if chose == SHARED:
+            assert "model/weights" not in arrays
+            continue
+        X, y = all_rows(network, dataset(device, task))
+        if chose == ALONE:
+            rng = generator(SEED, 1, ROUNDS + 1, f"{device}|alone|all")
+            again = train(network, arrays["alone/weights"], X, y, PLAN, rng).vector
+        else:
+            rng = generator(SEED, 1, ROUNDS + 1, f"{device}|personal|all")
+            again = train(network, arrays["part/v"], X, y, PLAN, rng, pull=0.1, anchor=shared).vector
+        assert arrays["model/weights"].tobytes() == again.tobytes()
 
 
 def test_dittos_model_is_trained_in_each_round(tmp_path: Path) -> None:
