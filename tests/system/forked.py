@@ -28,9 +28,33 @@ from fleet.demo.processes import our_packages
 from fleet.demo.threads import ONE_THREAD
 from tests.system import forking
 
+ALGORITHMS = ("fedge.algorithms.local", "fedge.algorithms.personal", "numpy.random", "numpy.ma")
 LOADED = {
-    "agent": ("agent.__main__", "agent.shell.loop"),
-    "aggregator": ("aggregator.__main__", "aggregator.shell.loop"),
+    "agent": (
+        "agent.__main__",
+        "agent.shell.loop",
+        "agent.phases.evaluate",
+        "agent.phases.survey",
+        "agent.phases.train",
+        "agent.trainers.figures",
+        "agent.trainers.personal",
+        *ALGORITHMS,
+    ),
+    "aggregator": (
+        "aggregator.__main__",
+        "aggregator.shell.loop",
+        "aggregator.phases.evaluate",
+        "aggregator.phases.survey",
+        "aggregator.phases.train",
+        "aggregator.aggregation.job",
+        "aggregator.aggregation.summary",
+        "aggregator.aggregation.probes",
+        "aggregator.schedules.buffered",
+        "aggregator.schedules.rounds",
+        "fedge.algorithms.server",
+        "fedge.algorithms.rules.nova",
+        *ALGORITHMS,
+    ),
 }
 """What a parent imports, by program: what the program itself imports when it runs, and nothing more."""
 SEEDS = ("1", "2")

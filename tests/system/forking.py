@@ -59,6 +59,16 @@ def serve(control: socket.socket) -> tuple[dict, int] | None:
             waiting.register(handle, select.POLLIN)
 
 
+def build_models() -> None:
+    """Build the pydantic models that are loaded, which a program would do as it first uses each."""
+    if "pydantic" in sys.modules:
+        kinds = [sys.modules["pydantic"].BaseModel]
+        for kind in kinds:
+            kinds += kind.__subclasses__()
+        for kind in kinds[1:]:
+            kind.model_rebuild(raise_errors=False)
+
+
 def become(request: dict, output: int) -> None:
     """Make of a forked process what a started one is."""
     os.setsid()
@@ -76,6 +86,7 @@ if __name__ == "__main__":
     for module in sys.argv[3:]:
         importlib.import_module(module)
     sys.modules.pop(f"{program}.__main__", None)  # it runs anew, as `__main__`
+    build_models()
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{program}: its modules start {threads - 1} threads, which a fork would not have"
     gc.collect()
