@@ -19,6 +19,12 @@ WAL_BYTES = 1_000 * 4_096
 WATCHED = ("aggregator", "device-00")
 
 
+@pytest.fixture(autouse=True)
+def _own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked program shares memory with its parent: here every program is started."""
+    monkeypatch.setenv("FEDGE_TEST_FORK", "0")
+
+
 def resident_bytes(pid: int) -> int:
     """What of a process lies in RAM (`VmRSS` in proc(5))."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from fedge.errors import StateError
 from fleet.demo.broker import Broker
 from fleet.demo.processes import Program, our_packages, spawn, stop
 from tests import milestones
+from tests.system import forked
 from tests.system.databases import query
 from tests.system.devices import SAMPLES, Device
 from tests.system.toml_text import toml
@@ -44,6 +46,14 @@ class Members(Protocol):
         """What stands in the `[broker]` of a device or of the `aggregator`, or in `[watch]`."""
 
 
+def is_stopped(thread: Path) -> bool:
+    """Whether a thread stands still (proc(5): the state comes after the name, which is in parentheses)."""
+    try:
+        return (thread / "stat").read_text().rpartition(") ")[2].startswith("T")
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return False
+
+
 class FleetOfProcesses:
     """One federation on one machine; leaving the context ends every process and prints every log."""
 
@@ -63,6 +73,7 @@ class FleetOfProcesses:
         self.state = folder / "state"
         self.export = folder / "export"
         self._logs: list[Path] = []
+        self._lives: Counter[str] = Counter()
         (folder / "logs").mkdir(parents=True)
 
     def __enter__(self) -> Self:
@@ -153,15 +164,25 @@ class FleetOfProcesses:
 
     def start_program(self, name: str, command: Sequence[str]) -> Program:
         """Start another program in the place of this fleet's own: elsewhere installed, of another version."""
-        log = self.folder / "logs" / f"{name}.log"
-        if log not in self._logs:
-            self._logs.append(log)
-        self.programs[name] = spawn(name, command, log)
+        self.programs[name] = spawn(name, command, self._log(name))
         return self.programs[name]
 
     def _start(self, name: str, module: str, *arguments: str) -> Program:
         prefix = self.prefixes.get(name, ())
+        if forked.can_start(module) and (not prefix or prefix[0] == "env"):
+            variables = dict(word.split("=", 1) for word in prefix[1:])
+            life = self._lives[name]
+            self._lives[name] += 1
+            log = self._log(name)
+            self.programs[name] = Program(name, forked.start(module, arguments, log, life, variables), log)
+            return self.programs[name]
         return self.start_program(name, [*prefix, sys.executable, "-m", module, *arguments])
+
+    def _log(self, name: str) -> Path:
+        log = self.folder / "logs" / f"{name}.log"
+        if log not in self._logs:
+            self._logs.append(log)
+        return log
 
     def kill(self, name: str) -> None:
         """End a program as a power cut would."""
@@ -173,7 +194,11 @@ class FleetOfProcesses:
         """Stop a program where it is; when this returns, it does."""
         process = self.programs[name].process
         process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        threads = Path(f"/proc/{process.pid}/task")
+        if threads.exists():  # Linux
+            self.until(lambda: all(is_stopped(thread) for thread in threads.iterdir()), f"{name} is stopped")
+        else:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
     def resume(self, name: str) -> None:
         self.programs[name].process.send_signal(signal.SIGCONT)
