@@ -1,5 +1,6 @@
 """Which devices can do what a round requires; no other is awaited or admitted. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from aggregator.core import effects as do
@@ -46,6 +47,12 @@ def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
     can = state.abilities.get(device)
     found = lacking(requirements(state), BASE if can is None else can)
     return None if found and can is None else found
+
+
+def able_of(state: Federation, devices: Iterable[str]) -> list[str]:
+    """Those of some devices that lack nothing that the open round requires, in their order."""
+    needed, can = requirements(state), state.abilities.get
+    return [device for device in devices if needed <= can(device, BASE)]
 
 
 def may_count(state: Federation, device: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core import patience
-from aggregator.core.ability import lacks, may_count
+from aggregator.core.ability import able_of, may_count
 from aggregator.core.announcement import announce
 from aggregator.core.awaited import counted_anew
 from aggregator.core.bad_models import blame
@@ -14,7 +14,7 @@ from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import next_quorum, quorum_now, remedy, updates_needed
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.reasons import Reason
-from fedge.wire.selection import chosen
+from fedge.wire.selection import chosen_of
 
 DRAWS = 32
 """The largest number of draws of the cohort's seed, to find enough devices that are online."""
@@ -41,9 +41,10 @@ def draw(state: Federation) -> Step:
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """The cohort of an attempt: larger each time, and drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
-    able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
+    able = able_of(state, [device for device in state.online if device not in state.quarantined])
     wanted = state.rules.target or quorum_now(state)
-    answering = [device for device in able if not patience.is_given_up(state, device)]
+    given_up = set(patience.given_up(state))
+    answering = [device for device in able if device not in given_up]
     if len(answering) >= wanted:  # otherwise the cohort is drawn for the others, too
         able = answering
     wanted = min(wanted, len(able))
@@ -52,7 +53,7 @@ def _cohort(state: Federation, attempt: int) -> Cohort:
         text = f"{state.seed}|{state.round.generation}|{state.round.round}|{attempt}|{draw}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         cohort = Cohort(fraction=fraction, seed=seed)
-        reached = sum(chosen(cohort, *state.round, attempt, device) for device in able)
+        reached = len(chosen_of(cohort, *state.round, attempt, able))
         if best is None or reached > best[0]:
             best = (reached, cohort)
         if reached >= wanted:

@@ -7,6 +7,7 @@ as random: independent from round to round, and no device can influence it.
 
 import hashlib
 import math
+from collections.abc import Iterable
 
 from fedge.wire.messages.manifest import Cohort
 
@@ -16,7 +17,22 @@ def chosen(cohort: Cohort, generation: int, round: int, attempt: int, device: st
 
     The hash is the first 8 bytes, big-endian, of SHA-256(`generation|round|attempt|seed|device`).
     """
-    text = f"{generation}|{round}|{attempt}|{cohort.seed}|{device}"
-    drawn = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return bool(chosen_of(cohort, generation, round, attempt, (device,)))
+
+
+def chosen_of(
+    cohort: Cohort,
+    generation: int,
+    round: int,  # noqa: A002
+    attempt: int,
+    devices: Iterable[str],
+) -> list[str]:
+    """Those of `devices` that take part, in their order: a whole fleet costs a hash for each."""
     # Scaling by a power of two is exact, so int() is the floor; at fraction 1 it is above every hash.
-    return drawn < int(math.ldexp(cohort.fraction, 64))
+    limit = int(math.ldexp(cohort.fraction, 64))
+    if limit >= 2**64:
+        return list(devices)
+    # Bytes are compared from the first on: a digest is below the 8 bytes of the limit if its first 8 are.
+    sha256, below = hashlib.sha256, limit.to_bytes(8, "big")
+    start = f"{generation}|{round}|{attempt}|{cohort.seed}|"
+    return [device for device in devices if sha256(f"{start}{device}".encode()).digest() < below]

@@ -1,5 +1,6 @@
 """The figures of a study's report: curves by round, bytes and seconds, and the grid of learning rates."""
 
+import html
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal, assert_never
@@ -78,10 +79,10 @@ def curves(result: Result, runs: Mapping[str, Sequence[Run]], by: By) -> go.Figu
             x=x,
             y=[fmean(each) for each in values],
             mode="lines",
-            name=f"{name}, rate {its[0].cell.rate:g}",
+            name=f"{literal(name)}, rate {its[0].cell.rate:g}",
             legendgroup=name,
             line={"color": colour, "width": 2.5, "dash": dash},
-            hovertemplate=f"{name}: %{{y:.4g}} at %{{x:.4g}}<extra></extra>",
+            hovertemplate=f"{literal(name)}: %{{y:.4g}} at %{{x:.4g}}<extra></extra>",
         )
     _target(figure, result)
     _measure(figure, result)
@@ -117,10 +118,10 @@ def grid(result: Result) -> go.Figure:
             y=[value.mean for _, value in there],
             error_y={"type": "data", "array": [value.deviation or 0.0 for _, value in there], "width": 4},
             mode="lines+markers",
-            name=name,
+            name=literal(name),
             line={"color": colour, "width": 2, "dash": dash},
             marker={"size": 8},
-            hovertemplate=f"{name}, rate %{{x:g}}: %{{y:.4g}}<extra></extra>",
+            hovertemplate=f"{literal(name)}, rate %{{x:g}}: %{{y:.4g}}<extra></extra>",
         )
     rates = sorted({row.rate for row in result.rows})
     figure.update_xaxes(
@@ -136,6 +137,15 @@ def grid(result: Result) -> go.Figure:
 def style(place: int) -> tuple[str, str]:
     """The colour and the dashes of the algorithm at this place."""
     return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
+
+
+def literal(name: str) -> str:
+    """The name as Plotly shows it unchanged: it reads a few HTML tags, and `%{…}` in hover texts.
+
+    >>> literal("<b> & %{y}")
+    '&lt;b&gt; &amp; %&#123;y&#125;'
+    """
+    return html.escape(name, quote=False).replace("{", "&#123;").replace("}", "&#125;")
 
 
 def _target(figure: go.Figure, result: Result) -> None:

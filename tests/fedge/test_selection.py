@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedge.wire.messages.manifest import Cohort
-from fedge.wire.selection import chosen
+from fedge.wire.selection import chosen, chosen_of
 
 devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
 counters = st.integers(0, 2**31 - 1)
@@ -30,6 +30,14 @@ def test_the_rule_as_the_protocol_states_it(
 @given(seeds, counters, devices)
 def test_a_fraction_of_one_chooses_everybody(seed: int, number: int, device: str) -> None:
     assert chosen(Cohort(fraction=1.0, seed=seed), 1, number, 0, device)
+
+
+def test_of_a_whole_fleet_the_same_devices_are_chosen_in_their_order() -> None:
+    fleet = [f"pi-{number}" for number in range(300)]
+    for fraction in (2.0**-64, 0.3, 1.0):
+        cohort = Cohort(fraction=fraction, seed=3)
+        assert chosen_of(cohort, 1, 2, 0, fleet) == [d for d in fleet if chosen(cohort, 1, 2, 0, d)]
+    assert chosen_of(Cohort(fraction=1.0, seed=3), 1, 2, 0, fleet) == fleet
 
 
 def test_the_bound_itself_is_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ from fedge.wire.capabilities import can
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.survey import Survey
 from fedge.wire.reasons import Reason
-from fedge.wire.selection import chosen
+from fedge.wire.selection import chosen_of
 from fleet.library.algorithm import Algorithm
 from fleet.library.cores import ATTEMPTS, SETTLE_S
 from fleet.library.course import Course
@@ -263,11 +263,8 @@ class _Run:
         """Let the devices work that the open attempt chooses and that have not answered."""
         state = self._state
         cohort = state.cohorts[-1]
-        asked = [
-            device
-            for device in self._devices
-            if device not in answers.outcomes and chosen(cohort, *state.round, state.attempt, device)
-        ]
+        silent = (device for device in self._devices if device not in answers.outcomes)
+        asked = chosen_of(cohort, *state.round, state.attempt, silent)
         for device in asked:
             answers.rows.setdefault(device, len(answers.rows))
         trains = phase_of(state.kind).trains
