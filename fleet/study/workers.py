@@ -54,6 +54,7 @@ def run_all(
     asked: Sequence[Cell],
     jobs: int,
     table: Callable[[StudySettings], Table] | None = None,
+    most: Callable[[Cell], int] | None = None,
 ) -> Iterator[Round | Run]:
     """Run cells in processes of their own; yield each round that closes and each run that is done.
 
@@ -64,15 +65,17 @@ def run_all(
         asked: what to run, in this order.
         jobs: the number of processes.
         table: reads the rows, in each process; a function of a module. Default: as `[data]` says.
+        most: the number of rounds after which a run ends, asked when it begins. Default: as `[study]` says.
 
     Raises:
         FedgeError: a run cannot be done, or its process has died; the text names the run.
     """
     waiting = deque(asked)
+    rounds = most or (lambda _: settings.study.rounds)
     workers = [_started(settings, table) for _ in range(min(jobs, len(asked)))]
     try:
         for worker in workers:
-            _ask(worker, waiting)
+            _ask(worker, waiting, rounds)
         while busy := [worker for worker in workers if worker.cell is not None]:
             for line in wait([worker.line for worker in busy]):
                 worker = next(one for one in busy if one.line is line)
@@ -81,7 +84,7 @@ def run_all(
                     raise told.error(f"{named(told.cell)}: {told.text}")
                 yield told
                 if isinstance(told, Run):
-                    _ask(worker, waiting)
+                    _ask(worker, waiting, rounds)
     finally:
         for worker in workers:
             worker.process.terminate()  # it has nothing to save, and removes its temporary folder
@@ -107,10 +110,10 @@ def _started(settings: StudySettings, table: Callable[[StudySettings], Table] | 
     return _Worker(process, ours)
 
 
-def _ask(worker: _Worker, waiting: deque[Cell]) -> None:
+def _ask(worker: _Worker, waiting: deque[Cell], rounds: Callable[[Cell], int]) -> None:
     worker.cell = waiting.popleft() if waiting else None
     if worker.cell is not None:
-        worker.line.send(worker.cell)
+        worker.line.send((worker.cell, rounds(worker.cell)))
 
 
 def _heard(worker: _Worker) -> Round | Run | Failed:
@@ -139,7 +142,7 @@ def _work(line: Connection, settings: StudySettings, table: Callable[[StudySetti
     dealt: tuple[int, Deal] | None = None
     while True:
         try:
-            cell: Cell = line.recv()
+            cell, rounds = line.recv()
         except EOFError:
             return
         try:
@@ -147,7 +150,7 @@ def _work(line: Connection, settings: StudySettings, table: Callable[[StudySetti
                 rows = Table(settings.data) if table is None else table(settings)
             if dealt is None or dealt[0] != cell.seed:
                 dealt = cell.seed, rows.deal(cell.seed)
-            line.send(_run(line, settings, rows, dealt[1], cell))
+            line.send(_run(line, _of(settings, rounds), rows, dealt[1], cell))
         except FedgeError as error:
             kind = type(error) if type(error) in (ConfigError, FedgeError) else FedgeError
             line.send(Failed(cell, str(error), kind))
@@ -163,6 +166,10 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)  # so that the main thread removes its temporary folder
     time.sleep(ENDING_S)
     os._exit(1)
+
+
+def _of(settings: StudySettings, rounds: int) -> StudySettings:
+    return settings.model_copy(update={"study": settings.study.model_copy(update={"rounds": rounds})})
 
 
 def _run(line: Connection, settings: StudySettings, rows: Table, deal: Deal, cell: Cell) -> Run:
