@@ -16,6 +16,6 @@ class BuiltIn:
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """As `Trainer.work`."""
         algorithm = LOCAL.make(job.plan.local_name, job.plan.local_options)
-        if not job.state:
-            job = replace(job, state=algorithm.init(len(job.weights)))
+        if not job.state and (state := algorithm.init(len(job.weights))):
+            job = replace(job, state=state)
         return algorithm.run(job, cancelled)

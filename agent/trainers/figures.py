@@ -1,5 +1,7 @@
 """Evaluate a model on a device's held-out rows."""
 
+from math import isfinite
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,4 +26,4 @@ def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, wh
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:
     """Return the metrics that are finite; the device reports no others."""
-    return {name: value for name, value in metrics.items() if np.isfinite(value)}
+    return {name: value for name, value in metrics.items() if isfinite(value)}

@@ -19,6 +19,7 @@ from agent.core.state import AlgorithmState
 from fedge.algorithms.plan import PartOptions, Plan
 from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, Registry
+from fedge.latest import latest
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 
@@ -46,6 +47,11 @@ def lineage_of(manifest: Manifest, plan: Plan, trainer: str, *, divided: bool = 
         trainer: the owner's trainer; "" for the built-in one.
         divided: whether only a part of the entries is sent, as the plan's personal model says.
     """
+    return _lineage(manifest, plan, trainer, divided)
+
+
+@latest
+def _lineage(manifest: Manifest, plan: Plan, trainer: str, divided: bool) -> bytes:
     named = [
         manifest.generation,
         manifest.task.digest.hex(),

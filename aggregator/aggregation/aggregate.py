@@ -144,7 +144,13 @@ def sizes_of(updates: RoundUpdates, base: Vector, name: str = WEIGHTS) -> dict[s
     Raises:
         DamagedState, PartError: as `Updates.sent`.
     """
-    return {sent.device: Size(distance(base, sent.vector), sent.steps) for sent in updates.sent(name=name)}
+    return {
+        sent.device: Size(
+            distance(base, sent.vector) if sent.length is None else sent.length,
+            sent.steps,
+        )
+        for sent in updates.sent(name=name)
+    }
 
 
 def aggregate(

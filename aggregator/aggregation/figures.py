@@ -80,9 +80,9 @@ RANGES: Mapping[str, Range] = {
 
 def fault(metrics: Metrics) -> str | None:
     """The fault of an update's or survey's figures; None: all known ones are in their range."""
-    for name, allowed in RANGES.items():
-        if name in metrics and not allowed.holds(metrics[name]):
-            return f"{name} = {metrics[name]:.10g}: it must be {allowed}"
+    for name, value in metrics.items():
+        if name in RANGES and not RANGES[name].holds(value):
+            return f"{name} = {value:.10g}: it must be {RANGES[name]}"
     if metrics.get("held_unseen", 0) > metrics.get("held_out", 0):
         return f"held_unseen = {metrics['held_unseen']:.10g}: it must be no more than held_out"
     return None

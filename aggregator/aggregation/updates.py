@@ -81,6 +81,8 @@ class Sent(NamedTuple):
     """The steps that the device says it took; not bounded yet."""
     vector: Vector
     """Of shape (p,)."""
+    length: float | None = None
+    """Of the vector, from the base if there is one; None: it has to be measured."""
 
 
 class RoundUpdates(ABC):

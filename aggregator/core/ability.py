@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Stage, Step
-from aggregator.core.latest import latest
 from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
+from fedge.latest import latest
 from fedge.wire.capabilities import BASE, BUFFERED, lacking, required, told
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason

@@ -69,6 +69,8 @@ class Admitted:
     samples: int
     figures: Metrics = field(default_factory=dict)
     """The device's figures that are known here, each within its range."""
+    lengths: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """By vector, as far as they were measured: ‖w - start‖ of the weights, the length of the others."""
 
 
 def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rejection:
@@ -91,7 +93,7 @@ def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rej
         return verdict
     if (why := fault(message.metrics)) is not None:
         return Rejection(Reason.IMPLAUSIBLE, why)
-    return Admitted(verdict.samples, known(message.metrics))
+    return Admitted(verdict.samples, known(message.metrics), verdict.lengths)
 
 
 def _wrong_round(terms: Terms, message: Update | Survey) -> Rejection | None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from aggregator.core.claim_counts import ClaimCounts
 from aggregator.core.effects import Effect
-from aggregator.core.latest import latest
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import Progress
@@ -19,6 +18,7 @@ from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Missed, Verdict
 from fedge.algorithms.plan import Plan
 from fedge.identity.trust import Signers
+from fedge.latest import latest
 from fedge.wire.frames import Partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob

@@ -3,10 +3,10 @@
 from functools import lru_cache
 
 from aggregator.core.federation import Federation
-from aggregator.core.latest import latest
 from aggregator.core.parts import Part, Parts
 from aggregator.core.shared_entries import sent_entries, shared_by
 from fedge.algorithms.registry import CODECS, LOCAL
+from fedge.latest import latest
 from fedge.wire.messages.task import Task
 
 

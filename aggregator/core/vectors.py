@@ -28,9 +28,9 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         return Rejection(
             Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
         )
-    if message.codec not in CODECS.names() or message.codec != terms.codec:
+    unknown = message.codec not in CODECS.entries()
+    if unknown or message.codec != terms.codec:
         detail = f"encoded as {message.codec!r}: the plan asks for {terms.codec!r}"
-        unknown = message.codec not in CODECS.names()
         return Rejection(Reason.UNSUPPORTED if unknown else Reason.WRONG_KIND, detail)
     cluster = message.cluster or 0
     if cluster > len(terms.clusters):
@@ -45,6 +45,7 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
     if more.keys() != set(terms.sends):
         detail = f"further vectors {_listed(more)}: the plan asks for {_listed(terms.sends)}"
         return Rejection(Reason.WRONG_KIND, detail)
+    lengths: dict[str, float] = {}
     for name, body in more.items():
         further = _decoded(codec, terms, name, body)
         if isinstance(further, Rejection):
@@ -56,11 +57,12 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
                 f"{name} has the length {length:.3g}, at most {most:.3g} is admitted ([rounds] max_norm): "
                 "look for samples out of range in the device's data",
             )
+        lengths[name] = length
     vector = _decoded(codec, terms, WEIGHTS, message.body)
     if isinstance(vector, Rejection):
         return vector
     if start is None:
-        return Admitted(message.samples)
+        return Admitted(message.samples, lengths=lengths)
     weights = completed(terms.shared, codec, vector, start)
     if weights is not vector and not _finite_in_float32(weights):
         return Rejection(Reason.NOT_FINITE, "the sum of the model and this change is not finite in float32")
@@ -72,7 +74,8 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
                 f"the weights are {norm:.3g} from the model's, at most {terms.furthest:.3g} is admitted "
                 "([rounds] max_norm): look for samples out of range in the device's data",
             )
-    return Admitted(message.samples)
+        lengths[WEIGHTS] = norm
+    return Admitted(message.samples, lengths=lengths)
 
 
 def _finite_in_float32(vector: NDArray[np.floating[Any]]) -> bool:

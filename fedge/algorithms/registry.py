@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -73,7 +74,7 @@ class Entry(Generic[P]):
             ValueError: an option is unknown, or its value is wrong; the text says which.
         """
         try:
-            options = self.options.model_validate(dict(given or {}))
+            options = self.options.model_validate(dict(given)) if given else self._defaults
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -81,7 +82,12 @@ class Entry(Generic[P]):
             if first["type"] == "extra_forbidden":
                 what = f"unknown option; accepted: {', '.join(self.options.model_fields) or 'none'}"
             raise ValueError(f"{self.kind} {self.name!r}: {where}: {what}") from None
-        return self.make(options) if self.options.model_fields else self.make()
+        return self.make() if options is None else self.make(options)
+
+    @cached_property
+    def _defaults(self) -> Options | None:
+        """The options if none are given, validated once; None: the part has no options."""
+        return self.options.model_validate({}) if self.options.model_fields else None
 
 
 @dataclass

@@ -64,17 +64,18 @@ class CrossEntropy:
 
     def gradient(self, z: Array, y: Array, scale: float) -> Array:
         """Return scale · ∂ΣL/∂z."""
-        self._scale.fill(scale)
+        divide, of_row, factor = np.divide, self._of_row, self._scale
+        factor.fill(scale)
         delta = self._shift(z)
         np.exp(delta, delta)
         sums = delta.dot(self._ones, self._sums)
-        np.divide(sums, self._scale, sums)
-        np.divide(delta, sums, delta)
+        divide(sums, factor, sums)
+        divide(delta, sums, delta)
         # Only one entry a row differs from scale · softmax; changing it costs less than a one-hot matrix.
-        at = self._locate(y)
-        delta.take(at, None, self._of_row, "clip")
-        np.subtract(self._of_row, self._scale, self._of_row)
-        delta.put(at, self._of_row, "clip")
+        at = np.add(self._row_starts, y, self._at)
+        delta.take(at, None, of_row, "clip")
+        np.subtract(of_row, factor, of_row)
+        delta.put(at, of_row, "clip")
         return delta
 
     def _shift(self, z: Array) -> Array:

@@ -1,6 +1,6 @@
 """A result is remembered for the very same arguments alone."""
 
-from aggregator.core.latest import latest
+from fedge.latest import latest
 
 
 def test_another_object_or_another_number_of_arguments_is_computed_anew() -> None:

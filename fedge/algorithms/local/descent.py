@@ -178,12 +178,12 @@ def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterat
         return
     order = rng.permutation(samples)
     X_batch, y_batch = np.empty((size, *X.shape[1:]), X.dtype), np.empty((size, *y.shape[1:]), y.dtype)
-    for start in range(0, samples - size + 1, size):
+    for start in range(0, samples, size):
         rows = order[start : start + size]
+        if len(rows) < size:
+            X_batch, y_batch = X_batch[: len(rows)], y_batch[: len(rows)]
         # only mode "clip" writes to `out` without a temporary buffer
         yield X.take(rows, 0, X_batch, "clip"), y.take(rows, 0, y_batch, "clip")
-    if rest := samples % size:
-        yield X[order[-rest:]], y[order[-rest:]]
 
 
 def rounded(made: Callable[[slice], Array], size: int, dtype: DTypeLike, rate: float) -> Array:

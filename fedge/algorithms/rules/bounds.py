@@ -154,15 +154,14 @@ def distance(base: Vector, vector: Vector) -> float:
     within blocks of 16,384, and the blocks one after another. Float32 entries neither overflow nor underflow.
     """
     total = 0.0
-    rows = min(BLOCK, 1 << max(0, len(vector) - 1).bit_length())  # more zeros would change nothing
-    squares = np.empty(rows)
+    rows = min(BLOCK, 1 << max(0, len(vector) - 1).bit_length())
+    squares = np.empty(min(rows, len(vector)))
     for start in range(0, len(vector), rows):
         stop = min(start + rows, len(vector))
         part = squares[: stop - start]
         np.subtract(vector[start:stop], base[start:stop], out=part, dtype=np.float64)
         np.multiply(part, part, out=part)
-        squares[stop - start :] = 0.0
-        total += _sum_by_halves(squares)
+        total += _sum_by_halves(part, rows)
     return math.sqrt(total)
 
 
@@ -176,9 +175,11 @@ def clipped(base: Vector, vector: Vector, scale: float) -> Vector:
     return difference
 
 
-def _sum_by_halves(values: NDArray[np.float64]) -> float:
-    while len(values) > 1:
-        half = len(values) // 2
-        values, upper = values[:half], values[half:]
-        values += upper
+def _sum_by_halves(values: NDArray[np.float64], size: int) -> float:
+    """The sum of `values`, which are not negative, as of `size` ones whose others are 0; overwrites them."""
+    while size > 1:
+        size //= 2
+        upper = values[size:]
+        values = values[:size]
+        values[: len(upper)] += upper
     return float(values[0])

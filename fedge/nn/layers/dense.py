@@ -59,7 +59,8 @@ class Dense(LayerSpec):
 class _Cut(NamedTuple):
     """Some rows of a dense layer's W, followed by b in the last cut, and the buffer for their gradient."""
 
-    rows: slice
+    rows: slice | None
+    """None: all of them."""
     weight: Array
     bias: Array | None
     place: slice
@@ -86,7 +87,8 @@ class _Dense:
             weight, bias = buffer[: bottom - top], buffer[bottom - top] if last else None
             part = slice(start + top * units, start + (bottom + last) * units)
             values = buffer[: bottom - top + last].reshape(-1)
-            self._cuts.append(_Cut(slice(top, bottom), weight, bias, part, values))
+            rows_of = None if height == inputs else slice(top, bottom)
+            self._cuts.append(_Cut(rows_of, weight, bias, part, values))
 
     def bind(self, vector: Array) -> None:
         """Compute with the weights in this flat vector from now on."""
@@ -108,7 +110,7 @@ class _Dense:
         """Yield the gradient some rows of [W; b] at a time."""
         x = self._x.T
         for rows, weight, bias, place, values in self._cuts:
-            x[rows].dot(dy, weight)
+            (x if rows is None else x[rows]).dot(dy, weight)
             if bias is not None:
                 self._ones.dot(dy, bias)
             yield place, values

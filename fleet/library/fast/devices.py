@@ -1,5 +1,6 @@
 """Some devices in one process: production's work of a round, and the admission of what comes out."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from aggregator.core.shared_entries import sent_entries
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.algorithms.trainer import never
+from fedge.errors import FedgeError
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
@@ -49,6 +51,7 @@ class Devices:
         self._given = given
         self._ready: dict[str, tuple[Contributor, Data]] = {}
         self._networks, self._trainer = Networks(CHAINS), BuiltIn()
+        self._uncancelled = threading.Event()
         self._states: dict[str, AlgorithmState] = {}
         """Of each device that has one: that of its last admitted update."""
         self._personal: dict[str, PersonalState] = {}
@@ -64,14 +67,24 @@ class Devices:
             asked: the devices to ask, and the row of `updates` for each one's vectors.
             model: the announced vectors, of shape (len(order.received), p).
             updates: receives the vectors of those that are admitted.
+
+        Raises:
+            FedgeError: the work of a device fails in a way that it does not in production; the text names
+                the device.
         """
         received = dict(zip(order.received, _frozen(model), strict=True))
         start = received.pop(WEIGHTS, None)
         terms = replace(order.terms, start=start)
-        return [
-            self._worked(order, terms, device, start, received, updates[row] if order.sends else None)
-            for device, row in asked.items()
-        ]
+        outcomes: list[Outcome] = []
+        for device, row in asked.items():
+            up = updates[row] if order.sends else None
+            try:
+                outcomes.append(self._worked(order, terms, device, start, received, up))
+            except FedgeError:
+                raise
+            except Exception as error:
+                raise FedgeError(f"simulate: round {terms.round}: {device}: {error!r}") from error
+        return outcomes
 
     def _worked(
         self,
@@ -86,7 +99,7 @@ class Devices:
         manifest = order.manifest
         state = self._states.get(device) if phase_of(manifest.kind).needs_state else None
         personal = self._personal.get(device)
-        assignment = Assignment(manifest, order.task, weights, {}, more, state, personal)
+        assignment = Assignment(manifest, order.task, weights, {}, more, state, personal, self._uncancelled)
         try:
             found, _ = contributor.work(assignment, never)
         except Exception as error:
@@ -102,7 +115,9 @@ class Devices:
             self._states[device] = found.pending
         stateful = device in self._states or device in self._personal
         if isinstance(message, Survey):
-            return Outcome(device, verdict.samples, 0, verdict.figures, survey=message, stateful=stateful)
+            return Outcome(
+                device, verdict.samples, metrics=verdict.figures, survey=message, stateful=stateful
+            )
         bodies = {WEIGHTS: message.body, **(message.vectors or {})}
         if row is not None:
             codec = CODECS.make(terms.codec, terms.codec_options)
@@ -110,7 +125,15 @@ class Devices:
                 entries = sent_entries(terms.shared, row.shape[1]) if name == WEIGHTS else row.shape[1]
                 row[number, :entries] = codec.decode(bodies[name], entries)
         sent = sum(map(len, bodies.values()))
-        return Outcome(device, verdict.samples, message.steps, verdict.figures, sent, stateful=stateful)
+        return Outcome(
+            device,
+            verdict.samples,
+            message.steps,
+            verdict.figures,
+            verdict.lengths,
+            sent,
+            stateful=stateful,
+        )
 
     def _of(self, device: str) -> tuple[Contributor, Data]:
         found = self._ready.get(device)

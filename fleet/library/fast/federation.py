@@ -313,11 +313,10 @@ class _Run:
         assert self._state.base is not None
         if job.kind == evaluate.Evaluate.name:
             return evaluate.computed(job, counted, self._made_by, self._state.base)
-        steps = {device: answers.outcomes[device].steps for device in counted}
         updates = KeptUpdates(
             job.round,
             counted,
-            steps,
+            answers.outcomes,
             answers.rows,
             (WEIGHTS, *job.parts.sends),
             self._fleet.updates,

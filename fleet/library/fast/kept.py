@@ -15,6 +15,7 @@ from aggregator.core.shared_entries import completed, sent_entries
 from aggregator.core.verdicts import Verdict
 from fedge.algorithms.protocols import WEIGHTS, Codec, ServerOptimizer, State
 from fedge.wire.freshness import RoundId
+from fleet.library.fast.orders import Outcome
 
 Vector = NDArray[np.float32]
 
@@ -58,7 +59,7 @@ class KeptUpdates(RoundUpdates):
     Args:
         round_id: the round.
         answers: by device, in the order of the sum.
-        steps: of each device.
+        outcomes: of each device.
         rows: of each device: which row of `vectors` is its own.
         names: the names of the vectors in a row.
         vectors: of shape (rows, len(names), p).
@@ -71,7 +72,7 @@ class KeptUpdates(RoundUpdates):
         self,
         round_id: RoundId,
         answers: Mapping[str, Verdict],
-        steps: Mapping[str, int],
+        outcomes: Mapping[str, Outcome],
         rows: Mapping[str, int],
         names: tuple[str, ...],
         vectors: Vector,
@@ -80,7 +81,7 @@ class KeptUpdates(RoundUpdates):
         shared: NDArray[np.bool_] | None = None,
     ) -> None:
         self.round, self.answers, self.size = round_id, answers, len(base)
-        self._steps, self._rows, self._names = steps, rows, names
+        self._outcomes, self._rows, self._names = outcomes, rows, names
         self._vectors, self._codec, self._base = vectors, codec, base
         self._shared, self._entries = shared, sent_entries(shared, len(base))
 
@@ -93,4 +94,5 @@ class KeptUpdates(RoundUpdates):
                 found: NDArray[np.floating[Any]] = vector
                 if name == WEIGHTS:
                     found = completed(self._shared, self._codec, vector[: self._entries], self._base)
-                yield Sent(device, self._steps[device], found)
+                outcome = self._outcomes[device]
+                yield Sent(device, outcome.steps, found, outcome.lengths.get(name))

@@ -46,6 +46,8 @@ class Outcome:
     steps: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The figures that admission keeps."""
+    lengths: Mapping[str, float] = field(default_factory=dict)
+    """Of its vectors, as far as admission has measured them."""
     sent: int = 0
     """The bytes of its encoded vectors."""
     survey: Survey | None = None

@@ -210,12 +210,10 @@ def _serve(
         try:
             outcomes = devices.work(order, asked, maps.of("model", order.model), maps.of("up", order.updates))
         except Exception as raised:
-            error = raised
+            error = _sendable(raised)
         lines, collected.lines = collected.lines, []
         try:
             pipe.send((outcomes, lines, error))
-        except (TypeError, AttributeError, pickle.PicklingError):
-            pipe.send(([], lines, FedgeError(f"simulate: a worker failed: {error!r}")))
         except OSError:
             return
 
@@ -231,6 +229,19 @@ class _Maps:
         if found is None or found[0] != place:
             found = self._newest[name] = place, mapped(place)
         return found[1]
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or what it says: one from outside may not survive pickling, which calls `type(*args)`."""
+    try:
+        again = pickle.loads(pickle.dumps(error))  # nosec B301 # the bytes are this process's own
+        if isinstance(again, FedgeError):
+            return again
+    except Exception as other:
+        why = f"; the error itself cannot be sent to another process: {other!r}"
+    else:
+        why = ""
+    return FedgeError(f"simulate: a worker failed: {type(error).__name__}: {error}{why}")
 
 
 def _require_picklable(algorithm: Algorithm) -> None:

@@ -16,6 +16,7 @@ from examples.extend import geometric_median, topk
 from fedge import Algorithm, ConfigError, FedgeError, Plan, Result, Task, simulate
 from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.plan import fedsgd
+from fleet.library.fast import devices as at_work
 from fleet.library.fast import workers
 from fleet.library.fast.memory import SharedArrays, mapped
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, Data, fleet, summed
@@ -238,6 +239,31 @@ def test_a_worker_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "forks", lambda: True)
     with pytest.raises(FedgeError, match="exit code 3"):
         simulate(CLASSIFIER, fleet(), Algorithm(local=Dying()), rounds=1, engine="fast", workers=2)
+
+
+class OddError(FedgeError):
+    """An error that cannot be unpickled: `type(*args)` lacks an argument."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what} {number}")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("error", [OddError("part", 7), ValueError("part 7")])
+def test_an_error_in_a_worker_is_told_whatever_its_type(
+    error: Exception, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> object:
+        raise error
+
+    monkeypatch.setattr(workers, "forks", lambda: True)
+    monkeypatch.setattr(at_work, "admit", fails)
+    with pytest.raises(FedgeError, match="part 7") as told:
+        simulate(CLASSIFIER, fleet(), rounds=1, engine="fast", workers=count)
+    if isinstance(error, ValueError):
+        assert "pi-" in str(told.value)
+    if count > 1:
+        assert type(told.value) is FedgeError
 
 
 def test_arrays_are_kept_while_they_are_large_enough(tmp_path: Path) -> None:
