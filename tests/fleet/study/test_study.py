@@ -19,8 +19,9 @@ from fedge.errors import ConfigError
 from fleet.cli.commands import app
 from fleet.study.book import Book
 from fleet.study.deal import Table
-from fleet.study.runs import Cell, cells, plan_of, run
+from fleet.study.runs import Cell, Run, cells, plan_of, run
 from fleet.study.settings import StudySettings
+from fleet.study.workers import run_all
 from tests.system.toml_text import toml
 from tests.wording import assert_tells
 
@@ -270,3 +271,22 @@ def test_the_example_is_checked(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     for name in ("FedAvg", "FedProx", "SCAFFOLD", "FedAvgM", "FedAdam"):
         assert name in result.stdout
+
+
+def test_a_run_can_be_given_fewer_rounds(tmp_path: Path) -> None:
+    """Who runs the cells says so, when each begins; the rounds before are those of a longer run."""
+    settings = StudySettings.load(study(tmp_path), {})
+    whole, short = Cell("FedAvg", 0.05, 1), Cell("FedAvg", 0.2, 1)
+    asked: list[Cell] = []
+
+    def most(cell: Cell) -> int:
+        asked.append(cell)
+        return 2 if cell == whole else 1
+
+    told = run_all(settings, [whole, short], 1, most=most)
+    by_cell = {one.cell: one for one in told if isinstance(one, Run)}
+    assert asked == [whole, short]
+    assert [point.round for point in by_cell[whole].curve] == [0, 1, 2]
+    table = Table(settings.data)
+    longer = run(settings, table.rows, table.deal(1), short)
+    assert by_cell[short].curve == longer.curve[:-1]
