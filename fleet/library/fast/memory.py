@@ -1,6 +1,7 @@
 """Arrays that several processes share: files that each maps into its memory."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -32,6 +33,9 @@ class SharedArrays:
         if found is None or found[0].shape[1:] != shape[1:] or found[0].shape[0] < shape[0]:
             rows = shape[0] if found is None else max(shape[0], shape[0] * 5 // 4)
             place = self._made(name, (rows, *shape[1:]))
+            if found is not None and found[0].path:
+                with suppress(PermissionError):  # Windows keeps a file that is mapped; `close` removes it
+                    Path(found[0].path).unlink()
             found = self._arrays[name] = place, mapped(place)
         return found
 
