@@ -1,10 +1,14 @@
 """How many workers take the tests, in which order: those of real processes lie evenly among the pure ones.
 
+What is made while the tests are collected (modules, tests, fixtures) stays to the end: Python's garbage
+collector looks neither for it then nor at it later.
+
 The former mostly wait and the latter compute, so both kinds go on at the same time, whatever part of the
 order a worker has got. What stands side by side in a module stays so, for it may share fixtures. One process
 alone takes the tests as they are written.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from heapq import merge
@@ -29,6 +33,16 @@ def pytest_xdist_auto_num_workers() -> int:
 def workers(cores: int, memory: int) -> int:
     """Two for each core, as far as these bytes of memory suffice."""
     return max(1, min(2 * cores, memory // MEMORY))
+
+
+def pytest_collection() -> None:
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # when it is known which tests are run

@@ -1,5 +1,6 @@
 """Whatever part of the tests a worker gets, some of them wait and some compute; modules stay whole."""
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -72,3 +73,8 @@ def test_only_the_cores_that_may_be_used_count(monkeypatch: pytest.MonkeyPatch) 
     assert order.pytest_xdist_auto_num_workers() == 2
     monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "5")
     assert order.pytest_xdist_auto_num_workers() == 5
+
+
+def test_what_was_collected_is_looked_at_no_more_and_what_tests_make_is() -> None:
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 10_000

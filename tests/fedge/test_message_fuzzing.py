@@ -24,13 +24,14 @@ def attempt(payload: bytes, kind: type[Message]) -> None:
 
 
 @kinds
+@settings(max_examples=50)
 @given(st.binary(max_size=100))
 def test_random_bytes_raise_only_protocol_errors(kind: type[Message], payload: bytes) -> None:
     attempt(payload, kind)
 
 
 @examples
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     cut=st.integers(0, 600),
     removed=st.integers(0, 5),
@@ -70,7 +71,7 @@ plain = st.recursive(
 
 
 @examples
-@settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data(), value=plain)
 def test_any_value_in_any_place_raises_only_protocol_errors(
     name: str, data: st.DataObject, value: object

@@ -1,6 +1,7 @@
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,21 @@ from fleet.demo.outcome import Outcome
 KINDS = {"mosquitto": _find_mosquitto(), "iotcore": importlib.util.find_spec("iotcore")}
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(kind, marks=pytest.mark.skipif(not found, reason=f"{kind} is not installed"))
+def kinds(*, second: Sequence[pytest.MarkDecorator] = ()) -> list[Any]:
+    """Each broker that we can start; where there are both, the embedded one has the marks `second`."""
+    return [
+        pytest.param(
+            kind,
+            marks=[
+                pytest.mark.skipif(not found, reason=f"{kind} is not installed"),
+                *(second if kind == "iotcore" and KINDS["mosquitto"] else ()),
+            ],
+        )
         for kind, found in KINDS.items()
     ]
-)
+
+
+@pytest.fixture(params=kinds())
 def kind(request: pytest.FixtureRequest) -> str:
     """Each broker that we can start."""
     found: str = request.param

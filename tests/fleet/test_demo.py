@@ -19,6 +19,7 @@ from fedge.storage.locks import lock
 from fleet.demo import learning as whole
 from fleet.demo.progress import Silent
 from fleet.demo.run import Options, run
+from tests.fleet.conftest import kinds
 from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
@@ -82,6 +83,7 @@ def children(out: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.parametrize("kind", kinds(second=[pytest.mark.slow]))
 def test_a_small_fleet_learns(kind: str, tmp_path: Path) -> None:
     outcome = run(Options(tmp_path / "out", devices=3, rounds=4, broker=kind), Silent())
     assert (outcome.devices, outcome.rounds, outcome.broker) == (3, 4, kind)
@@ -175,7 +177,9 @@ def test_an_agent_that_dies_is_told_with_its_log_and_the_others_end(tmp_path: Pa
     assert children(out) == {}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_ends_everything(number: signal.Signals, code: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with learning(out) as program:

@@ -23,6 +23,8 @@ from tests.world.wrong_variants import VARIANTS
 
 MANY = 40
 """How many worlds the programs are run in here; CI also runs `make world WORLDS=0:1000`."""
+RARE = ("staleness_without_a_bound", "one_shared_model_kept_for_all")
+"""Mistakes that show in one of ten worlds only: to find them takes the time of all of those."""
 PAGE = Path(__file__).parents[2] / "docs" / "world.md"
 
 
@@ -35,7 +37,9 @@ def test_in_many_worlds_nothing_is_lost_and_nothing_counted_twice() -> None:
     assert all(tally.faults.values()), tally.faults  # a kind that never happens proves nothing
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in RARE else []) for name in VARIANTS]
+)
 def test_every_deliberate_mistake_is_found(
     name: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:

@@ -174,7 +174,7 @@ def a_server_state_that_is_not_kept(patch: Patch) -> None:
     "the server optimizer's state is kept over a new generation",
     Invariant.MEAN,
     within=100,
-    needs=["a composition", "a server's state", "new generation"],
+    needs=["a composition", "a server's state", "fast devices", "new generation"],
 )
 def a_server_state_kept_over_a_new_generation(patch: Patch) -> None:
     right = server_state.before

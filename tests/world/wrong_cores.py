@@ -221,7 +221,12 @@ def who_never_answers_awaited_for_ever(patch: Patch) -> None:
     over_core(patch, rounds, patient)
 
 
-@variant("the deadline also counts time without a connection", Invariant.DEADLINE_WITH_A_LINK, within=100)
+@variant(
+    "the deadline also counts time without a connection",
+    Invariant.DEADLINE_WITH_A_LINK,
+    within=100,
+    needs=["a short deadline"],
+)
 def deadlines_that_run_without_a_link(patch: Patch) -> None:
     def hurried(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)

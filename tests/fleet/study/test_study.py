@@ -139,7 +139,7 @@ def test_a_wrong_part_is_refused_with_its_algorithm(
 
 def test_ctrl_c_keeps_the_runs_that_are_done_and_resume_does_the_others(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    path = study(tmp_path, seeds=[1, 2, 3, 4, 5], rates=[0.05, 0.1, 0.2], rounds=6)
+    path = study(tmp_path, seeds=[1, 2, 3], rates=[0.1, 0.2], rounds=6)
     command = [
         sys.executable,
         "-m",
@@ -164,20 +164,23 @@ def test_ctrl_c_keeps_the_runs_that_are_done_and_resume_does_the_others(tmp_path
     assert process.returncode == 130
     assert_tells(stderr, str(out), "--resume")
     kept = runs.read_bytes().splitlines()
-    assert 2 <= len(kept) < 16
+    assert 2 <= len(kept) < 7
     assert json.loads((out / "result.json").read_text())["runs"] == len(kept) - 1
     with runs.open("ab") as file:
         file.write(kept[1][:40])  # a line that a power cut has left
-    result = CliRunner().invoke(app, [*command[3:7], "--json", "--resume"])
+    result = CliRunner().invoke(app, [*command[3:], "--resume"])
     assert result.exit_code == 0, result.output
     lines = runs.read_bytes().splitlines()
     assert lines[: len(kept)] == kept
     done = [tuple(json.loads(line)[key] for key in ("rate", "seed")) for line in lines[1:]]
-    assert len(set(done)) == len(done) == 15
+    assert len(set(done)) == len(done) == 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which files a process has open")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_no_run_leaves_its_folder_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Each run has a ledger in memory; also one that is interrupted, or whose parent dies."""
     path = study(tmp_path, rounds=100_000)
@@ -217,7 +220,7 @@ def folders_of_session(session: int) -> set[Path]:
 
 def test_what_is_not_the_same_study_is_not_gone_on_with(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
-    again = ["simulate", str(study(tmp_path, seeds=[1], rates=[0.1])), "--out", out]
+    again = ["simulate", str(study(tmp_path, seeds=[1], rates=[0.1])), "--out", out, "--jobs", "1"]
     assert CliRunner().invoke(app, again).exit_code == 0
     refused = CliRunner().invoke(app, again)
     assert refused.exit_code == os.EX_CONFIG
@@ -267,7 +270,7 @@ def test_the_example_is_checked(tmp_path: Path) -> None:
     assert short.count("= 1\n") + short.count("[1]\n") >= 2
     path = tmp_path / "study.toml"
     path.write_text(short, encoding="utf-8")
-    result = CliRunner().invoke(app, ["simulate", str(path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(app, ["simulate", str(path), "--out", str(tmp_path / "out"), "--jobs", "1"])
     assert result.exit_code == 0, result.output
     for name in ("FedAvg", "FedProx", "SCAFFOLD", "FedAvgM", "FedAdam"):
         assert name in result.stdout
