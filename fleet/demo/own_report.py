@@ -38,7 +38,7 @@ def section(own: OwnModels) -> str:
             " A model alone that may also train on the rows to choose by is better by at least two rows on "
             f"{own.behind_all_rows} of {count} devices."
         )
-    head = ("device", "held-out rows", "alone", "shared model", "its own model", "it uses", "")
+    head = ("device", "held-out rows", "alone", "shared model", "the model it uses", "it uses", "")
     cells = [
         (
             one.device,
