@@ -60,7 +60,7 @@ def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey |
     claims = rng.choice(_told(Update, "metrics")) if any_of_them else CLAIMS[number % len(CLAIMS)]
     more = {name: np.full(4, rng.choice(FURTHER), np.float32) for name in further(manifest)}
     here, steps = round_of(manifest), rng.choice(STEPS)
-    several = manifest.plan is not None and manifest.plan.personal is not None
+    several = manifest.plan is not None and manifest.plan.personal == "clusters"
     return update(
         here,
         manifest.model.digest,

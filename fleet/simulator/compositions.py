@@ -10,6 +10,8 @@ ONE_IN = 2
 """One world in this many learns with a drawn composition; the others with FedAvg."""
 RATE, BATCH = 0.25, 16
 """The learning rate of a world that learns with a composition, and the batch size of all worlds."""
+PULL = 0.5
+"""λ of Ditto, where devices have personal models."""
 FLOOR = 0.1
 """The part of the learning rate at which its decay ends."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -41,6 +43,8 @@ class Composition:
     rate_decay: float = 1.0
     clusters: int = 1
     """The number of shared models."""
+    ditto: bool = False
+    """Whether each device has a personal model by Ditto."""
     drawn: bool = False
     """Whether the devices run the local algorithm; otherwise they make vectors without one."""
 
@@ -70,7 +74,8 @@ class Composition:
 
         A restarted device makes its update again then, unless it counts or has a state.
         """
-        return self.drawn and (self.local != "sgd" or self.max_gradient is not None or self.clusters > 1)
+        named = self.local != "sgd" or self.max_gradient is not None or self.clusters > 1 or self.ditto
+        return self.drawn and named
 
     @property
     def adds_up(self) -> bool:
@@ -107,6 +112,8 @@ class Composition:
         tables = {"plan": plan, "rule": rule, "server": {"name": self.server, **self.server_options}}
         if self.clusters > 1:
             tables["personal"] = {"name": "clusters", "models": self.clusters}
+        if self.ditto:
+            tables["personal"] = {"name": "ditto", "pull": PULL}
         return tables
 
 
@@ -129,8 +136,11 @@ def composition(seed: int, *, lying: bool = False) -> Composition:
     if lying and server in ADAPTIVE:
         server, server_options = STEADY
     able = local in ("sgd", "prox") and server == "average"
+    clusters = rng.choice((1, 2, 2, 3)) if able else 1
+    own = random.Random(f"what devices of world {seed} have for themselves")  # nosec B311 # as above
     return Composition(
-        clusters=rng.choice((1, 2, 2, 3)) if able else 1,
+        clusters=clusters,
+        ditto=clusters == 1 and own.random() < 0.5,
         local=local,
         local_options=options.get(local, NOTHING),
         uniform=local in ("scaffold", "dyn") or (local != "nova" and rng.random() < 0.5),

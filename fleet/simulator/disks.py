@@ -129,6 +129,7 @@ class WatchedMemory(Memory):
         """As `Memory.save_update`."""
         super().save_update(attempt, digest, payload, snapshot, pending, personal, older)
         self._oracle.states.saved(self._device, digest, pending)
+        self._oracle.own_models.saved(self._device, personal)
         self._oracle.devices.saved(self._device, digest)
         self._oracle.devices.saw(self._disk, attempt.round)
 

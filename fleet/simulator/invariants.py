@@ -65,6 +65,8 @@ class Invariant(StrEnum):
     """A device publishes one update for each round and model."""
     ONE_UPDATE_COUNTS = "one update counts"
     """In a round at most one update of each device counts, and each update counts once."""
+    OWN_MODEL = "own model"
+    """A device's own model is what its saved rounds made of it, once each, whatever their verdicts."""
     PARTIALS_DROPPED = "partials dropped"
     """When a round closes, its incomplete messages are deleted."""
     PRESENCE = "presence"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agent.config import AgentSettings
 from agent.core.events import Failed
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.data.dataset import Dataset
 from agent.phases.phase import Equipment
 from agent.phases.train import Train
@@ -102,17 +102,19 @@ class Learner(StandIn):
         self._settings = settings
         self._after: AlgorithmState | None = None
         """The state after the update that was made last."""
+        self._personal: PersonalState | None = None
+        """The device's own model after it."""
 
     def outcome(self, job: Assignment) -> Survey | Update | Failed | None:
         """As `StandIn.outcome`; the vector that it makes is the optimum of the device's loss."""
-        self._after = None
+        self._after = self._personal = None
         said = super().outcome(job)
         if not isinstance(said, Update) or job.manifest.kind != "train":
             return said
         plan = job.manifest.plan
         assert plan is not None
         optimum = np.frombuffer(said.body, "<f4")
-        if plan.personal is not None and self._number % 2:
+        if plan.personal == "clusters" and self._number % 2:
             optimum = -optimum  # so that there are two kinds of devices, where there are several models
         asked, most = 1 + said.samples % MOST_STEPS, 1 + said.samples // MOST_STEPS % MOST_STEPS
         rows = np.zeros((max(1, plan.batch_size) * asked, 1), np.float32)
@@ -139,8 +141,13 @@ class Learner(StandIn):
             update={"samples": said.samples, "metrics": {**said.metrics, **of_it}}
         )
         self._after = found.pending
-        self._bench.learnt(job, update, found.pending, Work([float(b) for b in optimum], steps))
+        self._personal = found.personal if plan.personal == "ditto" else None
+        work = Work([float(b) for b in optimum], steps, asked)
+        self._bench.learnt(job, update, found.pending, work, self._personal)
         return update
+
+    def _own(self) -> PersonalState | None:
+        return self._personal
 
     def _pending(self, job: Assignment, _here: RoundId, digest: bytes) -> AlgorithmState | None:
         after = self._after

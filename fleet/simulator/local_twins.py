@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, inf, isfinite, sqrt
 
-from fleet.simulator.compositions import Composition
+from fleet.simulator.compositions import PULL, Composition
 from fleet.simulator.twins import Numbers, single
 
 STATES = {"scaffold": "control", "dyn": "gradient"}
@@ -24,6 +24,8 @@ class Work:
     """b, where its loss is the least."""
     steps: int
     """The number of its steps."""
+    asked: int = 0
+    """The number of steps that the plan asks for."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,7 @@ def trained(with_: Composition, rate: float, model: Mapping[str, Numbers], own: 
         shift = [single(-g * single(rate)) for g in own]
     pull = options.get("mu", 0.0) if with_.local == "prox" else options.get("alpha", 0.0)
     for _ in range(work.steps):
-        change = [single(single(x - b) * single(rate)) for x, b in zip(w, work.optimum, strict=True)]
-        change = _no_longer(change, rate, with_.max_gradient)
-        if pull:
-            back = [single(single(x - s) * single(rate * pull)) for x, s in zip(w, start, strict=True)]
-            change = [single(a + b) for a, b in zip(change, back, strict=True)]
-        if shift is not None:
-            change = [single(a + b) for a, b in zip(change, shift, strict=True)]
-        w = [single(x - a) for x, a in zip(w, change, strict=True)]
+        w = _step(with_, rate, w, work.optimum, pull, start, shift)
     match with_.local:
         case "nova":
             sent = [single(s + (x - s) / work.steps) for x, s in zip(w, start, strict=True)]
@@ -80,6 +75,24 @@ def trained(with_: Composition, rate: float, model: Mapping[str, Numbers], own: 
             return Sent({"weights": w}, following(with_, own, {"weights": w}, start))
         case _:
             return Sent({"weights": w}, cluster=cluster)
+
+
+def personal(
+    with_: Composition, rate: float, model: Sequence[float], v: Sequence[float], work: Work
+) -> Numbers:
+    """Ditto's personal model after one more round.
+
+    Args:
+        with_: the composition.
+        rate: α, of this round.
+        model: the announced weights, to which a step is drawn.
+        v: the personal model before; in the first round the announced weights.
+        work: the device's loss; the plan's steps are all taken.
+    """
+    after = list(v)
+    for _ in range(work.asked):
+        after = _step(with_, rate, after, work.optimum, PULL, model, None)
+    return after
 
 
 def fitting(with_: Composition, model: Mapping[str, Numbers], work: Work) -> int:
@@ -106,6 +119,26 @@ def following(
         return [single(c + d) for c, d in zip(own, sent["control"], strict=True)]
     a = with_.local_options["alpha"]  # g_k ← g_k - a (θ_k - w)
     return [single(g - a * (x - s)) for g, x, s in zip(own, sent["weights"], start, strict=True)]
+
+
+def _step(
+    with_: Composition,
+    rate: float,
+    w: Sequence[float],
+    optimum: Sequence[float],
+    pull: float,
+    anchor: Sequence[float],
+    shift: Sequence[float] | None,
+) -> Numbers:
+    """One step of gradient descent on the device's loss, drawn to the anchor and shifted."""
+    change = [single(single(x - b) * single(rate)) for x, b in zip(w, optimum, strict=True)]
+    change = _no_longer(change, rate, with_.max_gradient)
+    if pull:
+        back = [single(single(x - s) * single(rate * pull)) for x, s in zip(w, anchor, strict=True)]
+        change = [single(a + b) for a, b in zip(change, back, strict=True)]
+    if shift is not None:
+        change = [single(a + b) for a, b in zip(change, shift, strict=True)]
+    return [single(x - a) for x, a in zip(w, change, strict=True)]
 
 
 def _no_longer(change: Numbers, rate: float, most: float | None) -> Numbers:

@@ -87,6 +87,7 @@ class Operator:
             case "device wiped":
                 self._replace(device, self._spare.blank(device), frozenset())
                 self._scene.oracle.states.replaced(device.device, wiped=True)
+                self._scene.oracle.own_models.replaced(device.device, wiped=True)
                 (device.folder / "model.held").unlink(missing_ok=True)
                 after(RESTART_S, device.start)
             case "device restored":
@@ -147,6 +148,7 @@ class Operator:
     ) -> None:
         self._replace(device, older, outbox)
         self._scene.oracle.states.replaced(device.device, wiped=False)
+        self._scene.oracle.own_models.replaced(device.device, wiped=False)
         held = device.folder / "model.held"
         held.unlink(missing_ok=True)
         if model is not None:

@@ -3,14 +3,14 @@
 import hashlib
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from agent.config import AgentSettings
 from agent.core.events import Done, Failed
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.sources import open_sources
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
@@ -46,8 +46,8 @@ class Bench:
     willing: Callable[[], bool]
     tries: Callable[[], int]
     """Count the trainings across restarts: a repeated one has another result, as with growing data."""
-    learnt: Callable[[Assignment, Update, AlgorithmState | None, Work], None]
-    """Called with what the local algorithm made, if there is one."""
+    learnt: Callable[[Assignment, Update, AlgorithmState | None, Work, PersonalState | None], None]
+    """Called with what the local algorithm made, if there is one, and with the device's own model."""
 
 
 Odd = Literal["", "many samples", "far away", "as large as can be"]
@@ -145,9 +145,12 @@ class StandIn:
             here = RoundId(outcome.generation, outcome.round)
             self._bench.made(digest, Made(self._bench.device, here, outcome))
             pending = self._pending(job, here, digest) if self._stateful else None
-            self._bench.post(
-                Done(self._bench.now_s(), here, digest, payload, outcome.samples, pending=pending)
-            )
+            done = Done(self._bench.now_s(), here, digest, payload, outcome.samples, pending=pending)
+            self._bench.post(replace(done, personal=self._own()))
+
+    def _own(self) -> PersonalState | None:
+        """What the device keeps of its own model; None: it has none."""
+        return None
 
     def _pending(self, job: Assignment, here: RoundId, digest: bytes) -> AlgorithmState | None:
         """The state if this update counts: the updates that counted so far, and this one."""

@@ -59,6 +59,7 @@ def traits(world: World) -> set[str]:
         "control variates": with_.local == "scaffold",
         "a share of the fleet": with_.stateful and terms.fraction < 1,
         "clusters": with_.clusters > 1 and not terms.real,
+        "personal models": with_.ditto and not terms.real,
         "uniform weights": with_.uniform and with_.drawn,
     }
     return {fault.kind for fault in world.schedule} | {trait for trait, there in drawn.items() if there}

@@ -7,6 +7,7 @@ from tests.world import (
     wrong_cores,
     wrong_hosts,
     wrong_memories,
+    wrong_own_models,
     wrong_parts,
 )
 from tests.world.variant import Variants
@@ -19,4 +20,5 @@ VARIANTS: Variants = {
     **wrong_compositions.VARIANTS,
     **wrong_clusters.VARIANTS,
     **wrong_buffers.VARIANTS,
+    **wrong_own_models.VARIANTS,
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import AgentSettings
-from agent.core.state import AlgorithmState
+from agent.core.state import AlgorithmState, PersonalState
 from agent.shell.runtime import Runtime as Agent
 from agent.shell.startup import open_device
 from agent.trainers.assignment import Assignment
@@ -133,11 +133,22 @@ class DeviceHost(Host):
         if self.stateful and self.honest and job.manifest.kind == "train":
             lineage = lineage_of(job.manifest)
             self.scene.oracle.states.work_begins(self.device, job.manifest, job.state, lineage)
+        if self.composition.ditto and self.honest and not self._real and job.manifest.kind == "train":
+            self.scene.oracle.own_models.work_begins(self.device, job)
 
-    def _learns(self, job: Assignment, update: Update, pending: AlgorithmState | None, work: Work) -> None:
-        """Let the oracle check what the local algorithm has made."""
+    def _learns(
+        self,
+        job: Assignment,
+        update: Update,
+        pending: AlgorithmState | None,
+        work: Work,
+        personal: PersonalState | None,
+    ) -> None:
+        """Let the oracle check what the local algorithm has made, and the device's own model."""
         lineage = lineage_of(job.manifest)
         self.scene.oracle.learning.learns(self.device, job, lineage, update, pending, work)
+        if self.composition.ditto and self.honest:
+            self.scene.oracle.own_models.makes(self.device, job, personal, work)
 
     def _try(self) -> int:
         self.tries += 1

@@ -22,6 +22,7 @@ from fleet.simulator.oracle.devices import Devices
 from fleet.simulator.oracle.endings import NEVER, Ending, Endings
 from fleet.simulator.oracle.learning import Learning
 from fleet.simulator.oracle.models import Models
+from fleet.simulator.oracle.own_models import OwnModels
 from fleet.simulator.oracle.quorums import Quorums
 from fleet.simulator.oracle.receipts import Receipts
 from fleet.simulator.oracle.record import Record, opened
@@ -67,6 +68,7 @@ class Oracle:
         self.devices = Devices(record)
         self.states = States(record)
         self.learning = Learning(record)
+        self.own_models = OwnModels(record)
         self.retained = Retained(record)
         self.receipts = Receipts(record)
         self.takeovers = Takeovers(record)
