@@ -253,7 +253,7 @@ def _of(
     """Apply the rule to the updates of these sizes, in the order of the sum."""
     samples = tuple(updates.answers[device].samples for device in sizes)
     norms, steps = tuple(size.norm for size in sizes.values()), tuple(size.steps for size in sizes.values())
-    found = bounds(norms, samples, factors, whole)
+    found = bounds(norms, samples, factors, whole, further=name != WEIGHTS)
     behind = [updates.round.round - (updates.answers[d].began or updates.round.round) for d in sizes]
     weights = discounted(found.weights, behind)
     counted = zip(found.scales, weights, bounded_steps(steps, factors), strict=True)

@@ -22,7 +22,7 @@ def max_distance(state: Federation) -> float | None:
 
 def max_lengths(state: Federation) -> dict[str, float]:
     """The largest length of each further vector of an update; one that is not listed may have any length."""
-    lengths = {name: state.rules.max_norm * length for name, length in state.usual.vectors.items()}
+    lengths = {name: state.rules.max_norm * length for name, length in state.usual.lengths.items()}
     return {name: length for name, length in lengths.items() if length}
 
 

@@ -24,7 +24,7 @@ from aggregator.core.admission import Admitted, Terms
 from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress
 from aggregator.core.shared_entries import shared_by
-from aggregator.core.usual_distance import MEDIAN, UsualDistance
+from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import State
@@ -174,7 +174,9 @@ def combined(
     parts = replace(parts, fleet=past.fleet(updates.answers))
     share = share_of(parts, updates.answers)
     aggregates: dict[str, Vector] = {}
-    medians: dict[str, float] = {}
+    lengths: dict[str, float] = {}
+    if len(found.devices) == 2:
+        lengths[MEAN] = distance(base, found.vector)
     bounded = _bounded(job.factors, found, reads_steps=parts.rule.name != ENTRY_MEAN.name)
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
@@ -182,7 +184,9 @@ def combined(
         if not isinstance(further, Aggregate):
             return further
         aggregates[name] = further.vector
-        medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
+        lengths[f"{MEDIAN}.{name}"] = further.bounds.median_norm
+        if len(further.devices) == 2:
+            lengths[f"{MEAN}.{name}"] = distance(nothing, further.vector)
         bounded += _shortened(job.factors, further, f"{name} vectors")
     vectors = handed_on(job.round, parts.local, past.vectors, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
@@ -200,7 +204,7 @@ def combined(
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
     summary["moved"] = moved
     if len(found.devices) > 1:  # the median of one would be that device's own claim
-        summary |= {MEDIAN: found.bounds.median_norm, **medians}
+        summary |= {MEDIAN: found.bounds.median_norm, **lengths}
     return Averaged(
         vector,
         len(found.devices),
@@ -245,6 +249,9 @@ def averaged_by_cluster(
     summary["moved"] = max(moved)
     if len(answers) > 1:  # the median of one would be that device's own claim
         summary[MEDIAN] = whole.norm
+    if len(answers) == 2:
+        made = zip(clusters, results, strict=True)
+        summary[MEAN] = max(distance(each.base, found.vector) for each, found in made if found)
     bounded = [
         f"model {number}: {line}"
         for number, made in enumerate(results)

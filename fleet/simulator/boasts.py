@@ -30,9 +30,9 @@ SAMPLES = (1, 20, 100, 10_000, 1_000_000)
 """Sample counts from the smallest to `max_samples`."""
 ENTRIES = (1.0, 1.0, 1e6, 3e8, 3e38)
 """Weights as near to the base as others', far away, and as large as float32 allows."""
-FURTHER = (0.0, 1.0, -1e6, 3e8)
-"""Entries of a further vector: as small as others', and far away. They are not as large as float32 allows:
-fewer than five updates are not clipped, and a sum of such vectors could end learning."""
+FURTHER = (0.0, 1e-6, 1.0, -1e6, 3e8)
+"""Entries of a further vector: shorter than others', like theirs, and far away. They are not as large as
+float32 allows: fewer than five updates are not clipped, and a sum of such vectors could end learning."""
 STEPS = (0, 1, 3, 2**31, 2**62, 2**63 - 1)
 """Numbers of steps from none to the most that an update can tell."""
 

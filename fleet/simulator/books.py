@@ -52,8 +52,8 @@ class Book:
     """Updates that were admitted and then set aside, because they made the mean unusable."""
     usual: dict[tuple[int, str], float] = field(default_factory=dict)
     """The longest median length of a round's vectors from their base, by generation and name."""
-    moved: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    """The distances by which the rounds moved the model, oldest first, by generation."""
+    moved: dict[tuple[int, str], tuple[float, ...]] = field(default_factory=dict)
+    """What each round says, besides the medians, of how far vectors may be: by generation and name."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     versions: dict[tuple[str, RoundId], RoundId] = field(default_factory=dict)

@@ -24,8 +24,6 @@ SERVERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("adagrad", {"rate": 10.0, "beta1": 0.0, "tau": 1e-3}),
 )
 """Server optimizers with all their options."""
-ADAPTIVE = ("adam", "yogi", "adagrad")
-STEADY = SERVERS[2]
 
 
 @dataclass(frozen=True)
@@ -120,21 +118,14 @@ class Composition:
 FEDAVG = Composition()
 
 
-def composition(seed: int, *, lying: bool = False) -> Composition:
-    """Draw the composition of the world with this seed; it does not change what else is drawn.
-
-    `lying`: whether a member lies. Then no server optimizer has steps of a fixed size. In a first round of
-    two updates the liar may be the median; honest devices that are far from the model then come within
-    `max_norm` only if the model moves towards them (docs/security.md).
-    """
+def composition(seed: int) -> Composition:
+    """Draw the composition of the world with this seed; it does not change what else is drawn."""
     rng = random.Random(f"what world {seed} learns with")  # nosec B311 # a simulation, not a secret
     if rng.randrange(ONE_IN):
         return FEDAVG
     local = rng.choice(("sgd", "prox", "nova", "scaffold", "scaffold", "dyn"))
     server, server_options = rng.choice(SERVERS) if local != "dyn" else ("dyn", NOTHING)
     options = {"prox": {"mu": 0.5}, "dyn": {"alpha": 0.5}}
-    if lying and server in ADAPTIVE:
-        server, server_options = STEADY
     able = local in ("sgd", "prox") and server == "average"
     clusters = rng.choice((1, 2, 2, 3)) if able else 1
     own = random.Random(f"what devices of world {seed} have for themselves")  # nosec B311 # as above

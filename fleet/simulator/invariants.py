@@ -28,7 +28,7 @@ class Invariant(StrEnum):
     DEADLINE_WITH_A_LINK = "deadline with a link"
     """An attempt lasts until its deadline, counting only time with a connection."""
     DISTANCE = "distance"
-    """No update counts whose distance from its base is too large."""
+    """No update counts whose distance from its base is too large, and none is refused for a smaller one."""
     END_OF_LEARNING = "end of learning"
     """Learning ends early only because of what enough devices report."""
     FIGURES = "figures"

@@ -4,7 +4,7 @@ They compute with Python's floats, one entry after another, and round to float32
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import copysign, sqrt
 
@@ -29,6 +29,8 @@ class Closed:
     state: ServerState
     parts: Mapping[str, list[Counted]]
     """How much each update counted, by the name of the vector."""
+    means: Mapping[str, Numbers] = field(default_factory=dict)
+    """What the rule made of the further vectors, by name."""
 
 
 def closed(
@@ -55,13 +57,13 @@ def closed(
     base, share = model["weights"], len(updates) / fleet
     parts = {"weights": twins.counted(updates, base, late, clips=clips)}
     aggregate = combined(with_, parts["weights"], base)
-    vectors = {}
+    vectors, means = {}, {}
     for name in with_.vectors:
         parts[name] = twins.counted(updates, [0.0] * len(base), clips=clips, name=name)
-        mean = combined(with_, parts[name], [0.0] * len(base))
+        means[name] = mean = combined(with_, parts[name], [0.0] * len(base))
         vectors[name] = [single(c + share * d) for c, d in zip(model[name], mean, strict=True)]
     weights, after = stepped(with_, base, aggregate, state, share)
-    return Closed(aggregate, weights, vectors, after, parts)
+    return Closed(aggregate, weights, vectors, after, parts, means)
 
 
 def combined(with_: Composition, parts: Sequence[Counted], base: Numbers) -> Numbers:

@@ -18,7 +18,8 @@ ODD: Mapping[int, Mapping[int, Odd]] = {
 }
 """The unusual devices of a world, by the remainder of its seed modulo `ODD_OF` and by the device's number."""
 UNCLIPPED = 4
-"""The remainder of the seed for worlds without clipping: there a mean may be unusable in any fleet."""
+"""The remainder of the seed for worlds without clipping: there a mean may be unusable in any fleet. Where a
+liar sends further vectors they are clipped all the same: what it adds to their sum would end learning."""
 SHARE_ONE_IN, SHARE = 8, 0.5
 """One world in this many has a quorum that is this share of the devices online, instead of a number."""
 SIGNED_ONE_IN = 9
@@ -82,7 +83,7 @@ def terms(
     target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
     buffered = seed % BUFFERED_ONE_IN == BUFFERED_ONE_IN - 1
     lying = seed % LYING_ONE_IN == LYING_ONE_IN - 1
-    with_ = composition(seed, lying=lying) if learns is None else learns
+    with_ = composition(seed) if learns is None else learns
     if buffered and not with_.fits_stale:
         if learns is None:
             with_ = FEDAVG
@@ -104,7 +105,7 @@ def terms(
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
         lying=lying,
         stateful=with_.stateful if with_.drawn else seed % STATEFUL_ONE_IN == STATEFUL_ONE_IN - 1,
-        clips=seed % ODD_OF != UNCLIPPED,
+        clips=seed % ODD_OF != UNCLIPPED or (lying and bool(with_.vectors)),
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
         odd={number: _odd(what, with_) for number, what in ODD.get(seed % ODD_OF, {}).items()},
         composition=with_,

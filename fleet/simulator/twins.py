@@ -21,6 +21,8 @@ from fedge.wire.topics import lane_of
 FEWEST = 5
 """The fewest updates of a round that are clipped."""
 CLIP_NORM, MAX_WEIGHT = 2.5, 10
+LOOSER = 4
+"""The factor of `CLIP_NORM` for further vectors where there are fewer."""
 MAX_NORM = 100
 """The factors of the worlds' federations, which are the defaults; some worlds do not clip."""
 
@@ -81,6 +83,13 @@ def middle_of(norms: Sequence[float], samples: Sequence[int]) -> Middle:
     return Middle(sorted(norms)[half], sorted(samples)[half], len(norms))
 
 
+def clip_of(name: str, updates: int) -> float | None:
+    """How many median norms a vector counts with at most, among so many; None: with all of them."""
+    if updates >= FEWEST:
+        return CLIP_NORM
+    return LOOSER * CLIP_NORM if name != "weights" and updates > 1 else None
+
+
 def counted(
     updates: Sequence[Update],
     base: Numbers,
@@ -108,17 +117,17 @@ def counted(
     among = middle_of(norms, [update.samples for update in updates])
     if whole is not None and len(updates) < FEWEST:
         among = whole
-    usual, middle, bounded = among.norm, among.samples, clips and among.updates >= FEWEST
+    usual, middle, clip = among.norm, among.samples, clip_of(name, among.updates)
     most = max(1, floor(MAX_WEIGHT * middle))
     told = [max(1, update.steps) for update in updates]
     most_steps = max(1, floor(min(2.0**53, MAX_WEIGHT * sorted(told)[(len(told) - 1) // 2])))
     found = []
     for update, norm, vector in zip(updates, norms, vectors, strict=True):
         weight = min(most, update.samples)
-        if bounded and norm * most > CLIP_NORM * usual * middle:
-            weight = min(weight, max(middle, floor(CLIP_NORM * usual * middle / norm)))
-        if bounded and norm > CLIP_NORM * usual:
-            scale = CLIP_NORM * usual / norm
+        if clips and clip is not None and norm * most > clip * usual * middle:
+            weight = min(weight, max(middle, floor(clip * usual * middle / norm)))
+        if clips and clip is not None and norm > clip * usual:
+            scale = clip * usual / norm
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
         steps = max(1, update.steps)
         found.append(Counted(update.device, norm, weight, vector, min(most_steps, steps), steps))

@@ -14,9 +14,12 @@ from aggregator.aggregation.aggregate import Aggregate, Unusable, aggregate, mea
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.updates import Updates
+from aggregator.core.parts import Part, Parts
+from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.train import Averaged, averaged
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.registry import SERVER
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn import Network
 from fedge.nn.probes import ROWS, probes
@@ -110,6 +113,43 @@ def test_a_round_of_one_says_nothing_of_what_is_usual(ledger: Ledger) -> None:
     found = averaged(ledger, ClosingJob(ROUND, "train", TASK, blob("task"), MODEL, seed=7, chosen=1.0), BASE)
     assert isinstance(found, Averaged)
     assert "median_norm" not in found.summary
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.floats(1e-12, 1e12),
+    st.floats(-1.0, 1.0),
+    st.integers(1, 10**6),
+    st.integers(1, 10**6),
+    st.sampled_from(["average", "adam", "yogi", "adagrad"]),
+)
+def test_one_of_two_keeps_the_other_out_of_no_round(
+    tmp_path_factory: pytest.TempPathFactory, length: float, cosine: float, n: int, m: int, server: str
+) -> None:
+    """An honest update of distance d is at most 1 + 2 · 10 = 21 usual distances away in the next round."""
+    d = 100.0
+    way, aside = np.eye(P)[0], np.eye(P)[1]
+    lie = length * (cosine * way + np.sqrt(1 - cosine**2) * aside)
+    with ledger_in(tmp_path_factory.mktemp("ledger")) as ledger:
+        admit(ledger, sent("pi", BASE + d * way, n), sent("liar", BASE + lie, m))
+        rate = 1.0 if server == "average" else 0.01
+        parts = Parts(server=Part.of(SERVER, server, {"rate": rate}))
+        job = ClosingJob(ROUND, "train", TASK, blob("task"), MODEL, seed=7, chosen=1.0, parts=parts)
+        found = averaged(ledger, job, BASE)
+    assert isinstance(found, Averaged)
+    usual = UsualDistance().after(found.summary)
+    nothing_is_usual = usual.distance == 0
+    assert nothing_is_usual or d <= 21 * usual.distance * (1 + 1e-5)
+    assert usual.after({"moved": 0.0}).distance == usual.distance
+
+
+def test_the_lie_that_is_worst_for_the_other_of_two(ledger: Ledger) -> None:
+    """Ten times the weight, a twenty-first of the length, the other way: the mean is as short as the lie."""
+    way = np.eye(P)[0]
+    admit(ledger, sent("pi", BASE + 21 * way, 100), sent("liar", BASE - way, 10**6))
+    found = averaged(ledger, ClosingJob(ROUND, "train", TASK, blob("task"), MODEL, seed=7, chosen=1.0), BASE)
+    assert isinstance(found, Averaged)
+    assert UsualDistance().after(found.summary).distance == pytest.approx(1.0, rel=1e-5)
 
 
 def test_clipping_holds_one_update_at_a_time(tmp_path: Path) -> None:

@@ -252,3 +252,20 @@ def test_one_liar_of_twenty_changes_the_effective_steps_within_the_bound(
 )
 def test_steps_that_count(told: tuple[int, ...], factor: float, counted: tuple[int, ...]) -> None:
     assert bounded_steps(told, Factors(max_weight=factor)) == counted
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_further_vectors_of_few_updates_are_clipped_too(count: int) -> None:
+    """At 4 · 2.5 = 10 median lengths M. A liar adds 10 M / K to a uniform mean; of two, M is the shorter."""
+    honest, lie = [1.0, 2.0, 3.0][: count - 1], 1e30
+    found = bounds([lie, *honest], [1] * count, USUAL, further=True)
+    assert found.scales == (pytest.approx(10 * found.median_norm / lie), *[1.0] * len(honest))
+    assert found.median_norm in honest
+    assert bounds([lie, *honest], [1] * count, USUAL).scales == (1.0,) * count, "differences are not clipped"
+    short = bounds([1e-9, *honest], [1] * count, USUAL, further=True)
+    assert short.scales[1] == pytest.approx(1e-8 if count == 2 else 1.0)
+
+
+def test_one_further_vector_alone_is_not_clipped() -> None:
+    assert bounds([1e30], [1], USUAL, further=True).scales == (1.0,)
+    assert bounds([1e30, 1.0], [1, 1], Factors(clip_norm=0), further=True).scales == (1.0, 1.0)

@@ -285,6 +285,24 @@ def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
     assert usual.after({"median_norm": 1.0, "moved": 1.0}).distance == 2
 
 
+def test_after_a_round_of_two_their_mean_counts_too() -> None:
+    """The shorter of the two may be a liar's, and the server's step may be short."""
+    usual = UsualDistance().after({"median_norm": 1e-9, "mean_norm": 3.0, "moved": 0.01})
+    assert usual.distance == 3
+    alone = usual.after({"moved": 1e-9})
+    assert alone.distance == 3, "one update says nothing of what is usual"
+    assert alone.after({"moved": 7.0}).distance == 7, "the model must be able to go back"
+    three = usual.after({"median_norm": 0.5, "moved": 0.01})
+    assert three.distance == 0.5, "of three, the median is not a liar's"
+
+
+def test_the_mean_of_two_further_vectors_counts_until_more_than_two_are_there() -> None:
+    usual = UsualDistance().after({"median_norm": 1.0, "median_norm.c": 1e-9, "mean_norm.c": 3.0})
+    assert usual.lengths == {"c": 3.0}
+    assert usual.after({"moved": 1.0}).lengths == {"c": 3.0}
+    assert usual.after({"median_norm": 1.0, "median_norm.c": 0.5}).lengths == {"c": 0.5}
+
+
 def test_without_a_factor_there_is_no_bound() -> None:
     story = running("a", rules=replace(rules(), max_norm=0.0), usual=UsualDistance(5.0))
     assert max_distance(story.state) is None

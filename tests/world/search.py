@@ -45,6 +45,7 @@ def traits(world: World) -> set[str]:
     drawn = {
         "a bad model": any(f.kind == "new generation" and f.amount % 4 == 3 for f in world.schedule),
         "a lying member": terms.lying and not terms.signed,
+        "a low quorum": terms.quorum <= 2,
         "a low target": terms.target is not None and terms.target <= 2,
         "a long deadline": terms.deadline_s > 40.0,
         "a short deadline": terms.deadline_s <= 20.0,
@@ -54,6 +55,7 @@ def traits(world: World) -> set[str]:
         "a buffer": terms.staleness is not None,
         "a state": terms.stateful and not terms.real,
         "a composition": with_.drawn and not terms.real,
+        "an adaptive server": with_.server in ("adam", "yogi", "adagrad"),
         "a server's state": with_.server not in ("average", "dyn"),
         "nova's steps": with_.local == "nova",
         "control variates": with_.local == "scaffold",

@@ -52,8 +52,10 @@ def all_updates_of_one_cluster(patch: Patch) -> None:
 def few_updates_bounded_by_themselves(patch: Patch) -> None:
     right = aggregate.bounds
 
-    def alone(norms: Sequence[float], samples: Sequence[int], factors: Factors, _whole: object) -> Bounds:
-        return right(norms, samples, factors)
+    def alone(
+        norms: Sequence[float], samples: Sequence[int], factors: Factors, _whole: object, **further: bool
+    ) -> Bounds:
+        return right(norms, samples, factors, **further)
 
     patch.setattr(aggregate, "bounds", alone)
 

@@ -1,5 +1,6 @@
 """Wrong algorithms: local algorithms, rules, server optimizers, and what they keep from round to round."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from aggregator.phases import train
 from fedge.algorithms.local import dyn, nova, scaffold
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import ServerOptimizer, State, Updates
+from fedge.algorithms.rules import bounds
 from fedge.algorithms.rules.bounds import Factors
 from fedge.algorithms.rules.mean import Mean
 from fedge.algorithms.trainer import Job, Trained
@@ -117,6 +119,17 @@ def steps_not_bounded(patch: Patch) -> None:
         return tuple(max(1, each) for each in steps)
 
     patch.setattr(aggregate, "bounded_steps", as_told)
+
+
+@variant(
+    "further vectors of fewer than five updates are not clipped",
+    Invariant.HANDED_ON,
+    Invariant.INFLUENCE,
+    within=100,
+    needs=["a composition", "a lying member", "control variates"],
+)
+def further_vectors_of_few_not_clipped(patch: Patch) -> None:
+    patch.setattr(bounds, "LOOSER", math.inf)
 
 
 @variant(

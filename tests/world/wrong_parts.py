@@ -13,6 +13,7 @@ from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.updates import Updates
 from aggregator.core import claims, vectors
 from aggregator.core.claims import Known
+from aggregator.core.usual_distance import MEAN, UsualDistance
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases import train
@@ -62,8 +63,10 @@ def n_k_not_capped(patch: Patch) -> None:
 
 
 def over_bounds(patch: Patch, **changes: float) -> None:
-    def lax(norms: Sequence[float], samples: Sequence[int], factors: Factors, *whole: Any) -> Bounds:
-        return bounds(norms, samples, replace(factors, **changes), *whole)
+    def lax(
+        norms: Sequence[float], samples: Sequence[int], factors: Factors, *whole: Any, **further: Any
+    ) -> Bounds:
+        return bounds(norms, samples, replace(factors, **changes), *whole, **further)
 
     patch.setattr(aggregate, "bounds", lax)
 
@@ -76,6 +79,23 @@ def over_bounds(patch: Patch, **changes: float) -> None:
 )
 def updates_admitted_from_any_distance(patch: Patch) -> None:
     patch.setattr(vectors, "distance", lambda _start, _vector: 0.0)
+
+
+@variant(
+    "after a round of two updates only the shorter one says what is usual",
+    Invariant.DISTANCE,
+    Invariant.PROGRESS,
+    within=600,
+    needs=["a composition", "a lying member", "a low quorum", "an adaptive server"],
+)
+def the_shorter_of_two_is_usual(patch: Patch) -> None:
+    """A liar that sends nearly nothing keeps the others out, where their way is long."""
+    right = UsualDistance.after
+
+    def by_medians(usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
+        return right(usual, {key: summary[key] for key in summary if not key.startswith(MEAN)})
+
+    patch.setattr(UsualDistance, "after", by_medians)
 
 
 @variant("the aggregator closes a round with an unusable mean", Invariant.MODEL_USABLE, within=100)

@@ -10,6 +10,9 @@ The bounds are relative to the round's own median, which one liar cannot choose:
   harder than `clip_norm` usual ones.
 
 Bounds on lengths apply from five updates on. Among fewer, one liar would be too large a part of the median.
+Further vectors of updates, like SCAFFOLD's control variate, are what the server adds up over rounds. They are
+bounded from two updates on, in rounds of fewer than five by `LOOSER` times `clip_norm` median lengths: so one
+liar adds at most `LOOSER` c M / K to the uniform mean of K vectors. Of two, M is the shorter one's length.
 
 The median is the *lower* one, the element (K - 1) // 2 of the sorted K, unweighted: with an even number it is
 the smaller of the two in the middle and not their average, so an extreme value never enters it. With one liar
@@ -59,6 +62,8 @@ from fedge.algorithms.rules.mean import MAX_SAMPLES
 
 FEWEST = 5
 """With fewer updates no difference is clipped."""
+LOOSER = 4.0
+"""With fewer updates, the factor of `clip_norm` for further vectors."""
 BLOCK = 16_384
 """The number of entries whose squares are added by a binary tree; a power of two."""
 
@@ -101,7 +106,12 @@ class Bounds:
 
 
 def bounds(
-    norms: Sequence[float], samples: Sequence[int], factors: Factors, whole: Medians | None = None
+    norms: Sequence[float],
+    samples: Sequence[int],
+    factors: Factors,
+    whole: Medians | None = None,
+    *,
+    further: bool = False,
 ) -> Bounds:
     """Bound the updates of one round, or of one of its clusters.
 
@@ -110,10 +120,11 @@ def bounds(
         samples: n_k of each, in the same order; each at least 1.
         factors: the federation's, or those stored with a round that is computed again.
         whole: the medians of the whole round, which count where these updates are fewer than `FEWEST`.
+        further: whether the norms are those of a further vector, which the server adds up over rounds.
     """
     among = Medians.of(norms, samples) if whole is None or len(norms) >= FEWEST else whole
     norm, count = among.norm, among.samples
-    clip = factors.clip_norm * norm if factors.clip_norm and among.updates >= FEWEST else math.inf
+    clip = _clip(factors, among, further=further)
     cap = max(1, math.floor(min(MAX_SAMPLES, factors.max_weight * count))) if factors.max_weight else None
 
     def weight(norm: float, samples: int) -> int:
@@ -128,6 +139,14 @@ def bounds(
         tuple(1.0 if each <= clip else clip / each for each in norms),
         tuple(weight(*each) for each in zip(norms, samples, strict=True)),
     )
+
+
+def _clip(factors: Factors, among: Medians, *, further: bool) -> float:
+    """The length at which vectors are clipped."""
+    few = among.updates < FEWEST
+    if not factors.clip_norm or (few and not (further and among.updates > 1)):
+        return math.inf
+    return factors.clip_norm * (LOOSER if few else 1.0) * among.norm
 
 
 def bounded_steps(steps: Sequence[int], factors: Factors) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.announcements import Announcements
 from fleet.simulator.oracle.devices import Devices
+from fleet.simulator.oracle.distances import require_far
 from fleet.simulator.oracle.endings import NEVER, Ending, Endings
 from fleet.simulator.oracle.learning import Learning
 from fleet.simulator.oracle.models import Models
@@ -95,6 +96,7 @@ class Oracle:
         for round_id in rounds:
             answers = ledger.answers(round_id)
             self.models.takes_back(ledger, book, round_id, answers)
+            require_far(self.record, book, round_id, answers)
             for device, answer in answers.items():
                 book.answers[device, answer.digest] = answer.verdict
                 if answer.verdict == "admitted":

@@ -13,7 +13,17 @@ from fedge.wire.freshness import RoundId
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import Record
 from fleet.simulator.round_twins import Closed
-from fleet.simulator.twins import CLIP_NORM, FEWEST, MAX_WEIGHT, Counted, Middle, Numbers, length, mean
+from fleet.simulator.twins import (
+    CLIP_NORM,
+    FEWEST,
+    MAX_WEIGHT,
+    Counted,
+    Middle,
+    Numbers,
+    clip_of,
+    length,
+    mean,
+)
 
 SLACK = 1e-5
 """The relative error of float32 and of the twins' sums."""
@@ -22,7 +32,7 @@ SLACK = 1e-5
 def require_influence(
     record: Record, round_id: RoundId, base: Numbers, made: Closed, weights: Numbers, behind: int = 0
 ) -> None:
-    """Check the bounds on a liar that counts in a round with four others or more.
+    """Check the bounds on a liar that counts with four others or more; with two or more for further vectors.
 
     Args:
         record: knows the liars and the composition.
@@ -36,7 +46,8 @@ def require_influence(
     with_ = record.composition
     for name, parts in made.parts.items():
         others = [part for part in parts if part.device not in record.liars]
-        if len(parts) - len(others) != 1 or len(parts) < FEWEST or not record.clips:
+        clip = clip_of(name, len(parts))
+        if len(parts) - len(others) != 1 or len(parts) == 2 or clip is None or not record.clips:
             continue
         start = base if name == "weights" else [0.0] * len(base)
         weight = [1 if with_.uniform else part.weight for part in parts]
@@ -44,7 +55,7 @@ def require_influence(
         share = weight[liar] / sum(weight)
         usual = median_low([part.norm for part in parts])
         rest = mean(others, uniform=with_.uniform, exact=True)
-        most = sqrt(1 + behind) * CLIP_NORM * usual / (1 + len(parts) // 2) + share * length(start, rest)
+        most = sqrt(1 + behind) * clip * usual / (1 + len(parts) // 2) + share * length(start, rest)
         size = max(map(abs, [*start, *rest]))
         told = mean(parts, uniform=with_.uniform, exact=True)
         if name == "weights":

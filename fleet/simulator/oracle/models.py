@@ -18,6 +18,7 @@ from fleet.simulator.cluster_twins import closed as closed_by_cluster
 from fleet.simulator.cluster_twins import divided, middle
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.distances import note, require_near
 from fleet.simulator.oracle.influence import require_few, require_influence
 from fleet.simulator.oracle.record import Record
 from fleet.simulator.round_twins import ServerState, closed, combined, stepped
@@ -52,7 +53,7 @@ class Models:
         late, state = self._late(book, round_id, updates), self._server_state(book, round_id)
         made = closed(with_, updates, before, state, fleet, late, clips=self._record.clips)
         for name, parts in made.parts.items():
-            self._distances(book, round_id, name, parts)
+            require_near(self._record, book, round_id, name, parts)
         found = vectors_of(model)
         behind = max((each.staleness for each in late.values()), default=0)
         require_influence(self._record, round_id, base, made, found["weights"], behind)
@@ -68,13 +69,14 @@ class Models:
         judge = self._judge(ledger, round_id, base)
         if not judge(made.aggregate) or not judge(made.weights):
             raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
-        self._moved(book, round_id, twins.length(base, made.weights))
         book.fleets[round_id], book.states[round_id] = fleet, made.state
+        moved, aimed = twins.length(base, made.weights), twins.length(base, made.aggregate)
         for name, parts in made.parts.items():
-            if len(parts) > 1:
-                middle = sorted(part.norm for part in parts)[(len(parts) - 1) // 2]
-                key = round_id.generation, name
-                book.usual[key] = max(middle, book.usual.get(key, 0.0))
+            median = sorted(part.norm for part in parts)[(len(parts) - 1) // 2]
+            if name != "weights":
+                mean = made.means[name]
+                moved, aimed = 0.0, twins.length([0.0] * len(mean), mean)
+            note(book, round_id, name, median, len(parts), aimed, moved)
 
     def _trained_by_cluster(
         self,
@@ -112,12 +114,11 @@ class Models:
             else:
                 require_influence(self._record, round_id, each.base, own, found[each.name])
         parts = [part for each in made.values() for part in each.parts["weights"]]
-        self._distances(book, round_id, "weights", parts)
-        self._moved(book, round_id, max(twins.length(e.base, made[e.name].weights) for e in clusters))
+        require_near(self._record, book, round_id, "weights", parts)
+        moved = max(twins.length(each.base, made[each.name].weights) for each in clusters)
+        aimed = max(twins.length(each.base, made[each.name].aggregate) for each in clusters)
+        note(book, round_id, "weights", whole.norm, whole.updates, aimed, moved)
         book.fleets[round_id], book.states[round_id] = fleet, {}
-        if whole.updates > 1:
-            key = round_id.generation, "weights"
-            book.usual[key] = max(whole.norm, book.usual.get(key, 0.0))
 
     def begins(self, round_id: RoundId, model: Model) -> None:
         """Check that a generation begins with further vectors of zeros."""
@@ -132,24 +133,6 @@ class Models:
             raise Violation(
                 Invariant.HANDED_ON, f"the further vectors of the model of round {round_id} are not zeros"
             )
-
-    def _distances(self, book: Book, round_id: RoundId, name: str, parts: Iterable[twins.Counted]) -> None:
-        """Check that no vector counts that is too far from its base."""
-        usual = book.usual.get((round_id.generation, name), 0.0)
-        moved = book.moved.get(round_id.generation, ()) if name == "weights" else ()
-        recent = moved[-1 - (self._record.staleness or 0) :]
-        furthest = twins.MAX_NORM * max(usual, *recent, 0.0) if usual else 0.0
-        longest = max(part.norm for part in parts)
-        if 0 < furthest < longest:
-            raise Violation(
-                Invariant.DISTANCE,
-                f"{name} at distance {longest} from their base count in round {round_id}",
-            )
-
-    def _moved(self, book: Book, round_id: RoundId, distance: float) -> None:
-        """Note how far a round moved the model."""
-        before = book.moved.get(round_id.generation, ())
-        book.moved[round_id.generation] = (*before, distance)
 
     def _server_state(self, book: Book, round_id: RoundId) -> ServerState:
         """The server optimizer's state before a round: that of its generation's last training round."""
