@@ -21,7 +21,7 @@ def test_names_show_as_they_are() -> None:
     curve = (Point(0, 0, 0, 0.1, 0.0, None), Point(1, 1, 1, 0.9, 0.0, None))
     run = Run(Cell(ODD, 0.1, 1), curve, "rounds", 1.0)  # type: ignore[arg-type]
     told = result([run], [ODD], "accuracy", None)
-    figures = curves(told, {ODD: [run]}, by_bytes=False), grid(told)
+    figures = curves(told, {ODD: [run]}, "round"), grid(told)
     for figure in figures:
         trace: Any = figure.data[-1]
         for text in (trace.name, trace.hovertemplate.removesuffix("<extra></extra>")):
