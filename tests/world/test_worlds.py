@@ -35,7 +35,7 @@ RARE = (
     "rounds_since_not_moved_to_the_model_gone_back_to",
     "staleness_without_a_bound",
 )
-"""Mistakes that took longest to find when all were timed: several worlds show nothing of them. `make chaos`."""
+"""Mistakes that took longest to find when all were timed; `make chaos` looks for them."""
 PAGE = Path(__file__).parents[2] / "docs" / "world.md"
 
 
