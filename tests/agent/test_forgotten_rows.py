@@ -31,6 +31,7 @@ print(peak_kb() - before)
 """
 
 
+@pytest.mark.slow  # files of 300,000 rows
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     """Of 300,000 rows of five columns, 8.4 MB of text, arrays of all and their labels take 15 to 20 MB; of

@@ -24,7 +24,6 @@ def attempt(payload: bytes, kind: type[Message]) -> None:
 
 
 @kinds
-@settings(max_examples=50)
 @given(st.binary(max_size=100))
 def test_random_bytes_raise_only_protocol_errors(kind: type[Message], payload: bytes) -> None:
     attempt(payload, kind)

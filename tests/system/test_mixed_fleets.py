@@ -11,7 +11,7 @@ from tests import milestones
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.versions import ABLE_TO_MORE, TODAY, Version, recorded
+from tests.system.versions import ABLE_TO_MORE, TODAY, Version, begin, recorded
 from tests.system.wiretap import Wiretap
 from tests.wording import lines_telling
 
@@ -46,13 +46,12 @@ def learn(
     with Wiretap(fleet) as tap:
         for number, (name, version) in enumerate(devices.items()):
             fleet.device(name, *motions(number))
-            fleet.start_program(name, version.command("agent", fleet.devices[name].config))
+            begin(fleet, version, name)
         fleet.until(
             lambda: all((status := tap.status(name)) is not None and status.online for name in devices),
             "all are online",
         )
-    config = fleet.folder / "federation.toml"
-    fleet.start_program("aggregator", by.command("aggregator", config, "--exit-when-done"))
+    begin(fleet, by, "aggregator")
     assert fleet.ends() == 0
     assert len(fleet.rounds()) == ROUNDS + 1
     assert [row.attempt for row in fleet.rounds()] == [0] * (ROUNDS + 1)

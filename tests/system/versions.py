@@ -104,11 +104,20 @@ def start(fleet: FleetOfProcesses, version: Version, *names: str) -> None:
         if name in fleet.programs:
             # 0.1.0 could be aborted when it was ended in the middle of an export.
             assert fleet.terminate(name) in (0, -signal.SIGABRT)
-        if name == "aggregator":
-            config = fleet.folder / "federation.toml"
-            fleet.start_program(name, version.command("aggregator", config, "--exit-when-done"))
-        else:
-            fleet.start_program(name, version.command("agent", fleet.devices[name].config))
+        begin(fleet, version, name)
+
+
+def begin(fleet: FleetOfProcesses, version: Version, name: str) -> None:
+    """Start a program that does not run, in this version: `aggregator`, or a device by its name."""
+    if name == "aggregator" and version == TODAY:
+        fleet.start_aggregator("--exit-when-done")
+    elif name == "aggregator":
+        config = fleet.folder / "federation.toml"
+        fleet.start_program(name, version.command("aggregator", config, "--exit-when-done"))
+    elif version == TODAY:
+        fleet.start_devices(name)
+    else:
+        fleet.start_program(name, version.command("agent", fleet.devices[name].config))
 
 
 def reach(fleet: FleetOfProcesses, number: int) -> None:

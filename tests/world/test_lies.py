@@ -121,6 +121,7 @@ def _with_lies(seeds: range) -> list[int]:
     return [seed for seed in seeds if any(f.kind == "lies" for f in World(seed, 5, 5).schedule)]
 
 
+@pytest.mark.slow  # a dozen worlds without faults
 def test_liars_of_a_world_say_something_extreme_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a member that lies counts in some rounds, with different claims, steps and control vectors."""
     said: list[Exaggeration] = []

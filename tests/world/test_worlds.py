@@ -23,8 +23,19 @@ from tests.world.wrong_variants import VARIANTS
 
 MANY = 40
 """How many worlds the programs are run in here; CI also runs `make world WORLDS=0:1000`."""
-RARE = ("staleness_without_a_bound", "one_shared_model_kept_for_all")
-"""Mistakes that show in one of ten worlds only: to find them takes the time of all of those."""
+RARE = (
+    "a_device_that_is_left_out_averaged_again",
+    "a_kept_session_taken_for_kept_frames",
+    "a_mean_taken_that_is_not_usable",
+    "a_state_kept_over_a_new_generation",
+    "an_update_admitted_while_the_round_closes",
+    "an_update_counted_that_was_set_aside",
+    "deadlines_that_run_without_a_link",
+    "one_shared_model_kept_for_all",
+    "rounds_since_not_moved_to_the_model_gone_back_to",
+    "staleness_without_a_bound",
+)
+"""Mistakes that took longest to find when all were timed; `make chaos` looks for them."""
 PAGE = Path(__file__).parents[2] / "docs" / "world.md"
 
 
@@ -53,7 +64,8 @@ def test_every_deliberate_mistake_is_found(
 
 
 def test_at_least_fourteen_mistakes_are_tried() -> None:
-    assert len(VARIANTS) >= 14
+    assert len(VARIANTS) - len(RARE) >= 14
+    assert set(RARE) <= VARIANTS.keys()
 
 
 def test_a_violation_of_another_kind_is_not_what_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

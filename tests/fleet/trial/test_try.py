@@ -131,6 +131,7 @@ def test_the_terminal_says_what_was_proposed_and_the_commands_that_go_on(tmp_pat
     assert_tells(made.stderr, "2 ", "(ax, ay)")
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_a_trial_that_is_interrupted_leaves_settings_to_take_into_use(tmp_path: Path) -> None:
     """Ctrl-C in the middle of learning: nothing of what only the trial needed stands in the files."""
