@@ -1,10 +1,15 @@
 """A simulation is the federation of its settings: real processes and a real broker give the same bits."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import RoundRow
 from fedge import Algorithm, NetworkSpec, Plan, Task, load_model, read_rounds, simulate
 from fleet.datasets import load_digits
 from fleet.demo.broker import Broker
@@ -12,12 +17,27 @@ from fleet.demo.learning import learn
 from fleet.demo.progress import Silent
 from fleet.demo.provision import Federation, provision, write_agent, write_federation
 from tests.fleet.library.fleets import CLASSIFIER, fleet
+from tests.system.databases import query
 
 pytestmark = pytest.mark.system
 
 PLAN = Plan(epochs=2, batch_size=16, learning_rate=0.05, momentum=0.9)
 SGD = Plan(epochs=2, batch_size=8, learning_rate=0.05)
-UNIFORM = '[rule]\nweights = "uniform"\n'
+UNIFORM = {"rule": {"weights": "uniform"}}
+SERVERS = ("rule", "server")
+COMPOSITIONS: Mapping[str, tuple[Algorithm, Mapping[str, Any], bool]] = {
+    "sgd": (Algorithm(options=UNIFORM), {}, False),
+    "scaffold": (Algorithm(local="scaffold", options=UNIFORM), {}, False),
+    "prox": (Algorithm(local="prox", options={"local": {"mu": 0.5}}), {}, False),
+    "dyn": (Algorithm(local="dyn", server="dyn", options=UNIFORM), {}, False),
+    "nova with adam": (Algorithm(local="nova", rule="nova", server="adam"), {}, False),
+    "momentum and decay": (Algorithm(server="momentum"), {"rate_decay": 0.5, "momentum": 0.9}, False),
+    "head": (Algorithm(personal="head"), {}, False),
+    "clusters": (Algorithm(personal="clusters"), {}, True),
+}
+"""What is learnt with, changes of the plan, and whether there are several shared models. The engine `fast` does
+not have these."""
+QUICK = ("sgd", "scaffold")
 ROUNDS, SEED = 2, 3
 
 
@@ -61,15 +81,18 @@ def test_real_processes_give_the_same_model_to_the_bit(tmp_path: Path, broker: B
     assert figures == [(row.kind, row.devices, row.samples, row.accuracy, row.loss) for row in told]
 
 
-@pytest.mark.parametrize("local", ["sgd", "scaffold"])
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in COMPOSITIONS]
+)
 def test_five_real_agents_and_both_engines_give_the_same_bits(
-    local: str, tmp_path: Path, broker: Broker
+    case: str, tmp_path: Path, broker: Broker
 ) -> None:
-    """With SCAFFOLD, control vectors of the devices and of the server are part of each later model."""
-    devices = fleet(5)
+    """What devices and server keep, and what is announced besides weights, is part of each later model."""
+    algorithm, changes, clusters = COMPOSITIONS[case]
+    plan, devices, name = SGD.model_copy(update=dict(changes)), fleet(5), f"engines-{case.replace(' ', '-')}"
     settings = write_federation(
         tmp_path,
-        name=f"engines-{local}",
+        name=name,
         seed=SEED,
         devices=tuple(devices),
         broker_url=broker.url,
@@ -78,28 +101,55 @@ def test_five_real_agents_and_both_engines_give_the_same_bits(
             "classes": CLASSIFIER.classes or (),
             "layers": [{"type": "dense", "units": 6}, {"type": "relu"}],
         },
-        plan=SGD.model_copy(update={"local": local}),
+        plan=plan.model_copy(
+            update={
+                "local": algorithm.local,
+                "local_options": algorithm.options.get("local"),
+                "personal": None if algorithm.personal == "none" else algorithm.personal,
+            }
+        ),
         rounds=4,
         choose="newest",
     )
-    settings.write_text(settings.read_text() + UNIFORM)
+    tables = {part: {"name": getattr(algorithm, part), **algorithm.options.get(part, {})} for part in SERVERS}
+    settings.write_text(
+        settings.read_text()
+        + "".join(
+            f"[{part}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+            for part, table in tables.items()
+        )
+    )
     agents = {}
-    for name, (X, y) in devices.items():
-        home = tmp_path / "devices" / name
+    for device, (X, y) in devices.items():
+        home = tmp_path / "devices" / device
         home.mkdir(parents=True)
         np.savez(home / "data.npz", X=X, y=y)
         data = {"source": "npz", "path": "data.npz"}
-        agents[name] = write_agent(
-            home, federation=f"engines-{local}", device=name, broker_url=broker.url, data=data
-        )
+        agents[device] = write_agent(home, federation=name, device=device, broker_url=broker.url, data=data)
     learn(Federation(settings, agents), tmp_path / "logs", broker, Silent())
+    rows = [figures_of(row) for row in read_rounds(tmp_path / "state")]
+    given: dict[str, Any] = {"plan": plan, "rounds": 4, "seed": SEED}
+    cores = simulate(CLASSIFIER, devices, algorithm, folder=tmp_path / "cores", **given)
+    assert rows == [figures_of(row) for row in cores.history]
+    assert models_in(tmp_path) == models_in(tmp_path / "cores")
+    if clusters:
+        return
     real = load_model(tmp_path / "export")
-    rows = [
-        (row.kind, row.devices, row.samples, row.accuracy, row.loss)
-        for row in read_rounds(tmp_path / "state")
-    ]
-    algorithm = Algorithm(local=local, options={"rule": {"weights": "uniform"}})
-    for engine in ({}, {"engine": "fast", "workers": 1}, {"engine": "fast", "workers": 2}):
-        found = simulate(CLASSIFIER, devices, algorithm, plan=SGD, rounds=4, seed=SEED, **engine)
-        assert found.model.weights.tobytes() == real.weights.tobytes(), engine
-        assert rows == [(row.kind, row.devices, row.samples, row.accuracy, row.loss) for row in found.history]
+    for workers in (1, 2):
+        found = simulate(CLASSIFIER, devices, algorithm, engine="fast", workers=workers, **given)
+        assert found.model.weights.tobytes() == real.weights.tobytes(), workers
+        assert rows == [figures_of(row) for row in found.history]
+    plain = simulate(CLASSIFIER, devices, plan=SGD, rounds=4, seed=SEED, engine="fast", workers=1)
+    assert plain.model.weights.tobytes() != real.weights.tobytes(), "the settings reach the programs"
+
+
+def models_in(folder: Path) -> list[tuple[int, str]]:
+    """The digest of the model that each round made, with all that is announced beside it."""
+    found = query(folder / "state" / LEDGER, "SELECT round, hex(model) FROM rounds ORDER BY round")
+    assert len(found) >= 5
+    return found
+
+
+def figures_of(row: RoundRow) -> tuple[object, ...]:
+    """What a row of the history tells of what was learnt."""
+    return row.kind, row.devices, row.samples, row.accuracy, row.loss, row.clusters
