@@ -35,8 +35,10 @@ COMPOSITIONS: Mapping[str, tuple[Algorithm, Mapping[str, Any], bool]] = {
     "head": (Algorithm(personal="head"), {}, False),
     "clusters": (Algorithm(personal="clusters"), {}, True),
 }
-"""What is learnt with, changes of the plan, and whether there are several shared models. The engine `fast` does
-not have these."""
+"""What is learnt with, changes of the plan, and whether there are several shared models.
+
+The engine `fast` does not have several shared models.
+"""
 QUICK = ("sgd", "scaffold")
 ROUNDS, SEED = 2, 3
 
