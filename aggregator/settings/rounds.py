@@ -99,8 +99,8 @@ class RoundsSection(Section):
             return self
         if self.max_per_device not in (None, 1):
             raise ValueError(
-                f"max_per_device: must be 1, got {self.max_per_device}: a second update of a device in a "
-                "version makes versions no faster, and gives one device more weight; leave it out, and set a "
+                f"max_per_device: must be 1, got {self.max_per_device}: two of one device in a "
+                "version make versions no faster, and give one device more weight; leave it out, and set a "
                 "larger target if fast devices weigh too much"
             )
         if self.target is None:
