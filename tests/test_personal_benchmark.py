@@ -117,7 +117,7 @@ def test_five_seeds_are_judged_by_their_mean() -> None:
         "shared": {"a": 9, "b": 9},
         "used": {"a": 7, "b": 9},
         "alone": {"a": 9, "b": 9},
-        "chose": {"a": 0, "b": 2},
+        "chose": {"a": 0, "b": 1},
         "rounds": 3,
         "bytes": 100.0,
     }
