@@ -61,7 +61,7 @@ ALGORITHMS = ("none", "finetune", "ditto", "head", "clusters")
 ALIKE = ("ditto", "finetune")
 """With these the shared model is the same; the first has a state from round to round."""
 SHARED = "the shared model"
-"""Of FedAvg. `ALIKE` leave it as it is, but for the rows that a device chooses by, which are not trained on."""
+"""Of FedAvg. `ALIKE` leave it as it is, but do not train on the rows that a device chooses by."""
 LABELS = {"none": "FedAvg", "finetune": "FedAvg + finetune"}
 GOAL_OF = PERSONAL_OF_DEMO
 QUICK_ROUNDS, QUICK_SEEDS, QUICK_WITHOUT = 12, 1, 2

@@ -202,8 +202,8 @@ def shared_in_use(folder: Path, *, gated: bool) -> Path:
 def in_use(folder: Path, *, gated: bool) -> Path:
     """Return the file that `predict` reads: the device's own model if it fits, else the shared one in use.
 
-    It fits if it is a personal model of the newest task. With a gate, the shared model in use must also be one that is not
-    older than the model that it was made from: otherwise the gate would be passed by.
+    It fits if it is a personal model of the newest task. With a gate, the shared model in use must also be
+    one that is not older than the model that it was made from: otherwise the gate would be passed by.
 
     Args:
         folder: the state folder.

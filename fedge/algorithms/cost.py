@@ -7,7 +7,8 @@ memory together with the state.
 
 A device that has models of its own ([personal]) keeps the state of the personal model's part, the personal
 model in use, which is on disk twice (in the database and in the file for `predict`), and with `compare` the
-model alone. The weights that `head` keeps besides are not counted, because the plan does not tell how many they are.
+model alone. The weights that `head` keeps besides are not counted, because the plan does not tell how many
+they are.
 """
 
 from dataclasses import dataclass
