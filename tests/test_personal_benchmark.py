@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from aggregator.ledger.layout import FILE as LEDGER
-from benchmarks.personal import _left_out as means_left_out
 from benchmarks.personal import ALIKE, data_of, left_out, row
+from benchmarks.personal import _left_out as means_left_out
 from benchmarks.personal_fleet import fleet_of, learn
 from benchmarks.plans import split
 from fedge import Algorithm, simulate
