@@ -12,8 +12,8 @@ after the last round, as the devices report them:
   device's own last ones);
 * own rows: the accuracy of the model that a device uses, on its own held-out rows: the mean over the devices,
   and the worst one;
-* alone: the same for a model of the device's own, trained for as many epochs on the same rows. "All rows":
-  the baseline of `fedge demo`, which also trains on the rows that a device otherwise chooses by;
+* alone: the same for a model of the device's own, trained for as many epochs on the rows that the shared
+  model trains on. "All rows": the baseline of `fedge demo`, which also trains on those to choose by;
 * worse off: devices whose model is worse than alone by more than one held-out row, in the mean of the seeds.
   The goal is 0 of 20 wrists with the demo's personal model, against the model alone that had the same rows;
 * rounds: the first one after which the shared model's mean on own rows is at most a point below its last
@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+from agent.core.state import USES
 from agent.data.dataset import fit
 from aggregator.aggregation.compared import by_more_than_a_row
 from benchmarks.machine import description
@@ -57,9 +58,10 @@ DATA = ("watch", "digits")
 DEVICES, HIDDEN, HELD_OUT, ALPHA = 20, 64, 0.2, 0.1
 GAP = {"watch": 1, "digits": 0}
 ALGORITHMS = ("none", "finetune", "ditto", "head", "clusters")
-ALIKE = ("ditto", "finetune", "none")
-"""These leave the shared model as it is; the first has a state from round to round."""
+ALIKE = ("ditto", "finetune")
+"""With these the shared model is the same; the first has a state from round to round."""
 SHARED = "the shared model"
+"""Of FedAvg. `ALIKE` leave it as it is, but do not train on the rows that a device chooses by."""
 LABELS = {"none": "FedAvg", "finetune": "FedAvg + finetune"}
 GOAL_OF = PERSONAL_OF_DEMO
 QUICK_ROUNDS, QUICK_SEEDS, QUICK_WITHOUT = 12, 1, 2
@@ -104,8 +106,8 @@ def _fleet(data: Data, name: str, without: str | None = None) -> Fleet:
 def tried(name: str, algorithms: Sequence[str], rounds: int, seed: int) -> dict[str, dict[str, Any]]:
     """One federation: right rows by device and the costs, by algorithm.
 
-    Several algorithms have the same federation if they leave the shared model as it is (`ALIKE`). The first
-    of them has a state from round to round, the others are made of the last model.
+    Several algorithms may have the same federation if their shared model is the same (`ALIKE`). The first of
+    them has a state from round to round, the others are made of the last model.
     """
     plans = [
         PLAN.model_copy(update={"personal": None if each == "none" else each, "compare": True})
@@ -149,7 +151,7 @@ def left_out(name: str, algorithm: str, device: str, rounds: int, seed: int) -> 
     """The held-out rows of a device, and those that the shared model of the others gets right."""
     data = data_of(name, seed)
     others = _fleet(data, name, without=device)
-    personal = None if algorithm in ALIKE else algorithm
+    personal = None if algorithm in (*ALIKE, "none", SHARED) else algorithm
     found = learn(others, PLAN.model_copy(update={"personal": personal}), rounds, seed)
     own = fleet_of(data.task, {device: data.devices[device]}, HELD_OUT, GAP[name]).samples[device]
     part = fit(own, others.task, others.data)
@@ -178,14 +180,15 @@ def measured(
         everything = {
             name: [pool.submit(alone_on_all_rows, name, rounds, seed) for seed in each_seed] for name in names
         }
+        kinds = dict.fromkeys(SHARED if each in (*ALIKE, "none") else each for each in algorithms)
         apart = {
-            (name, group[0]): [
-                (device, pool.submit(left_out, name, group[0], device, rounds, seed))
+            (name, kind): [
+                (device, pool.submit(left_out, name, kind, device, rounds, seed))
                 for seed in range(1, without[1] + 1)
                 for device in [*data_of(name, seed).devices][: without[0]]
             ]
             for name in names
-            for group in groups
+            for kind in kinds
         }
         fleets = {}
         for name in names:
@@ -197,11 +200,11 @@ def measured(
                     for algorithm in group
                 },
                 "left_out": {
-                    SHARED if group is together else group[0]: _left_out(
-                        [(device, *one.result()) for device, one in apart[name, group[0]]], without[1]
+                    kind: _left_out(
+                        [(device, *one.result()) for device, one in apart[name, kind]], without[1]
                     )
-                    for group in groups
-                    if apart[name, group[0]]
+                    for kind in kinds
+                    if apart[name, kind]
                 },
             }
     return {"machine": description(), "rounds": rounds, "seeds": seeds, "fleets": fleets}
@@ -251,7 +254,7 @@ def row(found: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, floa
         "worst_rows_behind": max(behind("used")),
         "worse_off_all_rows": worse(against_all),
         "worse_off_each_seed": [worse([one["alone"][d] - one["used"][d] for d in devices]) for one in found],
-        "chose": [[sum(x == k for x in one["chose"].values()) for k in range(3)] for one in found],
+        "chose": [[sum(x == k for x in one["chose"].values()) for k in range(len(USES))] for one in found],
         "rounds": float(np.mean([one["rounds"] for one in found])),
         "bytes": float(np.mean([one["bytes"] for one in found])),
         "devices": len(devices),

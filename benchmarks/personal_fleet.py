@@ -159,8 +159,8 @@ def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, beside: Sequence[Pla
         plan: the plan, with a personal model, `compare`, or neither.
         rounds: of training.
         seed: of the federation.
-        beside: plans that differ in their personal model, which has no state and leaves the shared model as
-            it is.
+        beside: plans that differ in their personal model, which has no state, has a part to choose by if that
+            of `plan` has, and leaves the shared model as it is.
     """
     network = Network(fleet.task.network)
     size = network.schema.size

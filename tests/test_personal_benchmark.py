@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from aggregator.ledger.layout import FILE as LEDGER
+from benchmarks.personal import ALIKE, data_of, left_out, row
 from benchmarks.personal import _left_out as means_left_out
-from benchmarks.personal import data_of, left_out, row
 from benchmarks.personal_fleet import fleet_of, learn
 from benchmarks.plans import split
 from fedge import Algorithm, simulate
@@ -63,9 +63,7 @@ def test_it_is_what_the_cores_do(personal: str, tmp_path: Path) -> None:
 
 def test_plans_beside_have_the_figures_of_their_own_federation() -> None:
     devices = fleet_of(CLASSIFIER, fleet(), holdout=0.2, gap=0)
-    plans = [
-        PLAN.model_copy(update={"personal": name, "compare": True}) for name in ("ditto", "finetune", None)
-    ]
+    plans = [PLAN.model_copy(update={"personal": name, "compare": True}) for name in ALIKE]
     found = learn(devices, plans[0], ROUNDS, SEED, plans[1:])
     for plan, beside in zip(plans[1:], found.beside, strict=True):
         alone = learn(devices, plan, ROUNDS, SEED).figures[-1]
@@ -117,7 +115,7 @@ def test_five_seeds_are_judged_by_their_mean() -> None:
         "shared": {"a": 9, "b": 9},
         "used": {"a": 7, "b": 9},
         "alone": {"a": 9, "b": 9},
-        "chose": {"a": 0, "b": 2},
+        "chose": {"a": 0, "b": 1},
         "rounds": 3,
         "bytes": 100.0,
     }

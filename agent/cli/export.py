@@ -16,7 +16,7 @@ EXTRA = "export needs the packages onnx and onnxruntime: pip install 'fedge[onnx
 def export(settings: AgentSettings, file: Path, *, shared: bool) -> str:
     """Write the model that `predict` uses to `file`; returns a line that says which one it is.
 
-    The metadata are those of the aggregator's export, and `kind`: shared, personal or alone; of a model of
+    The metadata are those of the aggregator's export, and `kind`: shared or personal; of a model of
     the device's own also `personal`, the part that made it, and `made_in`, the round; of a shared model with
     parameters that nobody trains `untrained`, which names them, as the line does. A model whose ONNX file
     does not compute what Fedge computes is not written.

@@ -40,7 +40,7 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool, *, 
     chosen one; with `shared` it is the shared one.
 
     CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
-    `generation` and `round`, `model` (shared, personal or alone), and `predictions` with a probability for
+    `generation` and `round`, `model` (shared or personal), and `predictions` with a probability for
     every class, or the targets. Rows are counted from 0. A missing value is treated as `[data] missing` says;
     a dropped row has no answer. If numbers are too large for the model, the answer is empty, in JSON null. On
     a terminal, control characters in names are escaped.
@@ -71,7 +71,7 @@ class Answered:
     data: DataSettings
     """The section of the task's source."""
     kind: str
-    """`shared`; or of the device's own, `personal` or `alone`."""
+    """`shared`; or `personal`, the device's own."""
 
 
 def answer(settings: AgentSettings, file: Path, *, shared: bool = False) -> Answered:

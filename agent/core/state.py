@@ -16,9 +16,9 @@ class AlgorithmState:
     data: bytes
 
 
-SHARED, PERSONAL, ALONE = 0, 1, 2
-"""The model that a device uses: the shared one, its personal one, or the one that it has trained alone."""
-USES = ("shared", "personal", "alone")
+SHARED, PERSONAL = 0, 1
+"""The model that a device uses: the shared one, or its personal one."""
+USES = ("shared", "personal")
 """Their names, for people and scripts."""
 
 
@@ -37,7 +37,7 @@ class PersonalState:
     name: str
     """The name of the personal model's part; `none` if there is only a model alone."""
     chose: int
-    """The model that the device uses: one of `SHARED`, `PERSONAL`, `ALONE`."""
+    """The model that the device uses: `SHARED` or `PERSONAL`."""
     data: bytes
     """The part's state, the model alone, and the model in use where it is not the shared one, as
     `agent.trainers.personal_states` packs them."""

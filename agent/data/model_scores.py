@@ -28,7 +28,6 @@ log = logging.getLogger("fedge.agent")
 WHOSE = {
     "shared": "the model",
     "personal": "this device's personal model",
-    "alone": "the model that this device trained alone, at the time",
 }
 """How a model is called before its round."""
 NOTHING_SAID = DataSettings()

@@ -30,7 +30,7 @@ class Own:
     """What a file says of a model of the device's own."""
 
     chosen: str
-    """`personal` or `alone`."""
+    """`personal`. A file that says something else is not used."""
     name: str
     """The part that made the personal model, such as `ditto`."""
     round: str
@@ -202,8 +202,8 @@ def shared_in_use(folder: Path, *, gated: bool) -> Path:
 def in_use(folder: Path, *, gated: bool) -> Path:
     """Return the file that `predict` reads: the device's own model if it fits, else the shared one in use.
 
-    It fits if it is of the newest task. With a gate, the shared model in use must also be one that is not
-    older than the model that it was made from: otherwise the gate would be passed by.
+    It fits if it is a personal model of the newest task. With a gate, the shared model in use must also be
+    one that is not older than the model that it was made from: otherwise the gate would be passed by.
 
     Args:
         folder: the state folder.
@@ -215,7 +215,9 @@ def in_use(folder: Path, *, gated: bool) -> Path:
         used = read(shared) if gated else newest
     except StateError:
         return shared
-    if own is None or own.own is None or newest is None or own.task_digest != newest.task_digest:
+    if own is None or own.own is None or own.own.chosen != "personal":
+        return shared
+    if newest is None or own.task_digest != newest.task_digest:
         return shared
     if gated and (used is None or not _as_new(used, own)):
         return shared

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from agent.core.state import PersonalState
+from agent.core.state import SHARED, USES, PersonalState
 from agent.shell.memory_proofs import proof_of_personal
 from fedge.wire.freshness import RoundId
 
@@ -18,7 +18,13 @@ def read(db: sqlite3.Connection) -> PersonalState | None:
 def of_row(
     generation: int, round_: int, lineage: bytes, task: bytes, base: bytes, name: str, chose: int, data: bytes
 ) -> PersonalState:
-    """Return what a row of `COLUMNS` holds."""
+    """Return what a row of `COLUMNS` holds.
+
+    A program between two versions let a device use the model alone, and stored `chose` 2. Such a device uses
+    the shared model until its next round has made a personal one; what the round continues from is kept.
+    """
+    if chose not in range(len(USES)):
+        chose = SHARED
     return PersonalState(RoundId(generation, round_), lineage, task, base, name, chose, data)
 
 

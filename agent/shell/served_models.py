@@ -107,7 +107,7 @@ class ServedModels:
         plan = manifest.plan if manifest is not None else None
         if plan is not None:
             self._local = self._kept_parameters(plan)
-            if not plan.adapts:
+            if plan.personal is None:
                 self._drop_own()
         if gated or untrained:
             model_file.set_apart(self._file)

@@ -16,12 +16,11 @@ Candidate = tuple[int, Array]
 
 
 def chooses(plan: Plan | None) -> bool:
-    """Whether a device chooses among several models, and so needs rows to choose by."""
-    if plan is None:
-        return False
-    if plan.compare:
-        return True
-    if plan.personal is None:
+    """Whether a device chooses among several models, and so needs rows to choose by.
+
+    With `compare` it does not: the model alone is never used.
+    """
+    if plan is None or plan.personal is None:
         return False
     part = PERSONAL.make(plan.personal, plan.personal_options)
     return bool(part.chosen or part.models > 1)

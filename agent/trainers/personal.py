@@ -1,9 +1,11 @@
 """A device's models of its own in a round: the personal one and, to compare, one trained alone.
 
 The order in a round is: what the training of the shared model begins with (`Own.start`); the training; then
-`Own.finish` makes the personal model, trains the model alone, chooses which model the device uses, trains
-the chosen one once more with the rows that it was chosen by, and measures. The personal work has what is left
-of the owner's `[limits] seconds`.
+`Own.finish` makes the personal model, trains the model alone, chooses between the shared and the personal
+model, trains the personal one, where it was chosen, once more with the rows that it was chosen by, and
+measures. The personal work has what is left of the owner's `[limits] seconds`. The model alone is only
+measured: a device never uses it. It trains on the rows that the shared model trains on, and that the personal
+one was chosen with.
 
 The choice is made among models that have not seen the rows to choose by. What is then trained with them too
 is used and reported, and never chosen by these rows: the next round begins from the models before. Hastie,
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.core.state import ALONE, PERSONAL, SHARED, PersonalState
+from agent.core.state import PERSONAL, SHARED, PersonalState
 from agent.phases.phase import Cancelled, Equipment
 from agent.trainers import personal_states
 from agent.trainers.assignment import Assignment
@@ -82,7 +84,7 @@ class Own:
         return self.part is not None or bool(self._plan.compare)
 
     def finish(self, trained: Array | None) -> Outcome:
-        """Make the personal model and the one alone, and choose.
+        """Make the personal model and the one alone, choose, and measure.
 
         Args:
             trained: the weights that the round's training ended with, of shape (p,); None: the round only
@@ -96,7 +98,7 @@ class Own:
             return Outcome({}, personal_states.unused(kept))
         adapted = self._adapted(trained)
         alone = self._alone(trains=trained is not None) if self._plan.compare else self._kept.alone
-        chose, weights = self._chosen(adapted.weights, alone if self._plan.compare else None)
+        chose, weights = self._chosen(adapted.weights)
         weights = self._with_all_rows(chose, weights, adapted)
         self._tell()
         metrics = self._figures(chose, weights, alone if self._plan.compare else None)
@@ -169,32 +171,25 @@ class Own:
             log.warning("the model alone is not trained in this round: %s", error)
         return kept
 
-    def _chosen(self, personal: Array | None, alone: Array | None) -> Candidate:
-        """Choose the model to use. The shared one is preferred, then the personal one."""
-        candidates: list[Candidate] = []
-        if self.part is None or self.part.chosen or personal is None:
-            candidates.append((SHARED, self.start.weights))
-        if personal is not None:
-            candidates.append((PERSONAL, personal))
-        if alone is not None:
-            candidates.append((ALONE, alone))
-        dataset = self._equipment.dataset
-        if len(candidates) == 1 or dataset.choose_X is None or dataset.choose_y is None:
-            return candidates[0]
-        return choose(self._network, candidates, dataset.choose_X, dataset.choose_y)
+    def _chosen(self, personal: Array | None) -> Candidate:
+        """Choose the model to use. If both are equally good, it is the shared one."""
+        shared, dataset = (SHARED, self.start.weights), self._equipment.dataset
+        if self.part is None or personal is None:
+            return shared
+        if not self.part.chosen:
+            return PERSONAL, personal
+        if dataset.choose_X is None or dataset.choose_y is None:
+            return shared
+        return choose(self._network, (shared, (PERSONAL, personal)), dataset.choose_X, dataset.choose_y)
 
     def _with_all_rows(self, chose: int, weights: Array, adapted: Adapted) -> Array:
-        """Train the chosen model once more with the rows that it was chosen by, where it is the device's own.
+        """Train the personal model once more with the rows that it was chosen by, where it was chosen.
 
         Without time for it, or if it diverges, the model stays as it was chosen.
         """
         if self._equipment.dataset.choose_X is None or chose == SHARED:
             return weights
         try:
-            if chose == ALONE:
-                self._rest.begin()
-                job = self._job(weights, "alone|all", {}, all_rows=True)
-                return train_job(job, self._rest.cancelled, enough=job.enough).vector
             if self.part is not None and self.part.chosen:
                 self._rest.begin()
                 job = self._job(self._received[WEIGHTS], "personal|all", adapted.state, all_rows=True)

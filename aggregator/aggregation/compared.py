@@ -17,7 +17,7 @@ LARGEST = 1e30
 """An RMSE counts as at most this: its square is finite."""
 ROUNDING = 1e-6
 """What a difference of whole rows may be off, because devices tell shares of rows."""
-USES = ("use_shared", "use_personal", "use_alone")
+USES = ("use_shared", "use_personal")
 """The counts of devices by `chose`: the model that they use."""
 
 
@@ -28,7 +28,7 @@ def counts(told: Sequence[Metrics]) -> dict[str, float]:
         told: the known figures of each device.
 
     Returns:
-        `use_shared`, `use_personal` and `use_alone`, if a device tells which model it uses; `compared`,
+        `use_shared` and `use_personal`, if a device tells which model it uses; `compared`,
         `worse_off` and `shared_worse_off` (with the shared model), if a device compares.
     """
     found: dict[str, float] = {}

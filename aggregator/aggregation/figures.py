@@ -65,7 +65,7 @@ RANGES: Mapping[str, Range] = {
     "mae_before": LOSS,
     "mae_after": LOSS,
     **OWN,
-    "chose": Range(2.0, whole=True),
+    "chose": Range(1.0, whole=True),
     "held_out": COUNT,
     "held_unseen": COUNT,
     "clipped": COUNT,

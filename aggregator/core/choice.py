@@ -50,7 +50,6 @@ MEASURES = (
     ),
     "use_shared",
     "use_personal",
-    "use_alone",
     "compared",
     "worse_off",
     "shared_worse_off",

@@ -62,8 +62,8 @@ class PersonalSection(PartSection):
     name: str = "none"
     """The personal model: one of those below, or one of `extensions`."""
     compare: bool = False
-    """Whether devices also train a model of their own alone, and report how the shared model and the
-    personal one compare with it."""
+    """Whether devices also train a model of their own alone, which they do not use, and report how the shared
+    model and the personal one compare with it."""
 
     @model_serializer(mode="plain")
     def _with_all_options(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ BROUGHT = {
 }
 """The figures of a round's summary that are shown, with their names and descriptions."""
 
-USES = {"shared": "use_shared", "personal": "use_personal", "alone": "use_alone"}
+USES = {"shared": "use_shared", "personal": "use_personal"}
 """The counts of a round's summary by the model that devices use."""
 
 
@@ -130,7 +130,7 @@ class FederationCollector(Collector):
             words = "Devices that lie far from the fleet in some column of the survey."
             yield GaugeMetricFamily("fedge_survey_outlying_devices", words, counters.outlying)
         if any(key in counters.brought for key in USES.values()):
-            words = "Devices by the model that they use: the shared one, or one of their own."
+            words = "Devices by the model that they use: the shared one, or their personal one."
             uses = GaugeMetricFamily("fedge_devices_using", words, labels=("model",))
             for model, key in USES.items():
                 uses.add_metric((model,), counters.brought.get(key, 0))

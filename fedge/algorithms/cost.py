@@ -5,9 +5,10 @@ that the algorithm receives, so its bytes tell the size of one vector. The annou
 the buffers that the plan asks for, and what the algorithm needs beside them (`LocalAlgorithm.memory`) are in
 memory together with the state.
 
-A device that has models of its own ([personal]) keeps the state of the personal model's part, the model alone
-with `compare`, and the model in use, which is on disk twice: in the database and in the file for `predict`.
-The weights that `head` keeps besides are not counted, because the plan does not tell how many they are.
+A device that has models of its own ([personal]) keeps the state of the personal model's part, the personal
+model in use, which is on disk twice (in the database and in the file for `predict`), and with `compare` the
+model alone. The weights that `head` keeps besides are not counted, because the plan does not tell how many
+they are.
 """
 
 from dataclasses import dataclass
@@ -50,13 +51,12 @@ def cost_of(plan: Plan, model_bytes: int) -> Cost | None:
     received, memory, state = local
     models, kept = own
     received += models - 1
-    alone, adapts = int(bool(plan.compare)), int(plan.adapts)
-    personal = int(plan.personal is not None)
+    alone, personal = int(bool(plan.compare)), int(plan.personal is not None)
     # fedge/algorithms/local/descent.py has a buffer for each of these
     buffers = bool(plan.momentum) + bool(plan.weight_decay) + (plan.max_gradient is not None)
     vector = model_bytes / received
-    disk = 2 * state + kept + alone + 2 * adapts
-    more = kept + personal + 2 * alone + adapts  # the models made, and what was kept of the former ones
+    disk = 2 * state + kept + alone + 2 * personal
+    more = kept + 2 * personal + 2 * alone  # the models made, and what was kept of the former ones
     return Cost(ceil(disk * vector), ceil((received + 1 + buffers + memory + state + more) * vector))
 
 

@@ -27,7 +27,7 @@ class OwnModel:
     used: float
     """Of the model that it uses."""
     alone: float
-    """Of a model that it trained alone, on the same rows as the others."""
+    """Of a model that it trained alone, on the rows that the shared model trains on."""
     uses: str
     """The model that it uses: one of `USES`."""
     worse_off: bool

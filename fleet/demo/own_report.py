@@ -29,13 +29,14 @@ def section(own: OwnModels) -> str:
     note = (
         f"Worse off than alone: {own.worse_off} of {count} devices; with the shared model it would be "
         f"{own.shared_worse_off}. A device is worse off if its model gets at least two of its own held-out "
-        "rows fewer right than a model that it trained alone. Each device chooses among the shared model, a "
-        f"personal one ({own.name}) and the one alone, by rows that none of them was trained on and that are "
-        "not counted here. If it chooses one of its own, it then trains that one with these rows too."
+        "rows fewer right than a model that it trained alone. Each device chooses between the shared model "
+        f"and a personal one ({own.name}), by rows that neither of them was trained on and that are not "
+        "counted here. If it chooses the personal one, it then trains that one with these rows too. It never "
+        "uses the one alone."
     )
     if any(one.alone_all_rows is not None for one in own.devices):
         note += (
-            " A model alone that may also train on the rows to choose by is better by at least two rows on "
+            " A model alone that also trains on the rows to choose by is better by at least two rows on "
             f"{own.behind_all_rows} of {count} devices."
         )
     head = ("device", "held-out rows", "alone", "shared model", "the model it uses", "it uses", "")

@@ -20,7 +20,7 @@ CLAIMS: tuple[dict[str, float], ...] = (
     {"accuracy_before": 1e9, "held_out": 10.0},
     {"accuracy_before": 0.0, "held_loss_before": 1e308, "loss_before": 1e308, "held_out": 2.0**31 - 1},
     {"held_loss_before": -1e300, "held_out": 1.0},
-    {"accuracy_personal": 0.0, "accuracy_alone": 1.0, "chose": 2.0, "held_out": 2.0**31 - 1},
+    {"accuracy_personal": 0.0, "accuracy_alone": 1.0, "chose": 1.0, "held_out": 2.0**31 - 1},
 )
 """Figures that would end learning, prevent its end, or make others seem worse off, if the aggregator believed
 them."""

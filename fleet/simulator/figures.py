@@ -61,7 +61,7 @@ def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]
     return found
 
 
-COUNTS = ("use_shared", "use_personal", "use_alone", "compared", "worse_off", "shared_worse_off")
+COUNTS = ("use_shared", "use_personal", "compared", "worse_off", "shared_worse_off")
 """Counts of devices in a round's summary."""
 
 

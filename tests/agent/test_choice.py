@@ -1,9 +1,9 @@
-"""Which model a device uses: that with the least loss, and the one alone unless another is clearly better."""
+"""Which model a device uses: the shared or the personal one, whichever has the least loss."""
 
 import numpy as np
 import pytest
 
-from agent.core.state import ALONE, PERSONAL, SHARED
+from agent.core.state import PERSONAL, SHARED
 from agent.trainers.choice import choose, chooses
 from fedge.algorithms.plan import Plan
 from fedge.nn import Dense, Network, NetworkSpec
@@ -28,23 +28,18 @@ def test_the_least_loss_decides_and_of_equal_ones_the_first() -> None:
     assert kind((SHARED, constant(1.0)), (PERSONAL, constant(-1.0))) == SHARED
 
 
-def test_a_model_alone_is_one_of_them() -> None:
+def test_it_is_the_mean_loss() -> None:
     """The loss is the squared error, so of two constants the one nearer to the mean answer is better."""
     y = np.array([[1.0], [1.0], [1.0], [0.3]])
-    assert kind((PERSONAL, constant(1.0)), (ALONE, constant(0.0)), y=y) == PERSONAL
-    assert kind((SHARED, constant(1.0)), (ALONE, constant(0.0)), y=y - 0.5) == ALONE
-    assert kind((SHARED, constant(1.0)), (ALONE, constant(0.0)), y=y * 0 + 0.5) == SHARED
-
-
-def test_of_several_that_are_better_than_alone_the_best_is_used() -> None:
-    models = (SHARED, constant(0.5)), (PERSONAL, constant(0.2)), (ALONE, constant(1.0))
-    assert kind(*models) == PERSONAL
+    assert kind((SHARED, constant(1.0)), (PERSONAL, constant(0.0)), y=y) == SHARED
+    assert kind((SHARED, constant(1.0)), (PERSONAL, constant(0.0)), y=y - 0.5) == PERSONAL
+    assert kind((SHARED, constant(1.0)), (PERSONAL, constant(0.0)), y=y * 0 + 0.5) == SHARED
 
 
 def test_a_model_without_a_finite_loss_is_not_used() -> None:
     broken = np.array([np.nan, 0.0])
     assert kind((SHARED, broken), (PERSONAL, constant(9.0))) == PERSONAL
-    assert kind((SHARED, constant(9.0)), (ALONE, broken)) == SHARED
+    assert kind((SHARED, constant(9.0)), (PERSONAL, broken)) == SHARED
     assert kind((SHARED, broken), (PERSONAL, broken)) == SHARED
 
 
@@ -65,7 +60,10 @@ def test_the_losses_of_the_rows_add_up_to_the_loss(loss: str) -> None:
 def test_only_who_has_several_models_needs_rows_to_choose_by() -> None:
     assert not chooses(None)
     assert not chooses(Plan())
-    assert chooses(Plan(compare=True))
+    assert not chooses(Plan(compare=True)), "the model alone is never used"
+    assert not chooses(Plan(personal="head", compare=True))
+    assert chooses(Plan(personal="finetune", compare=True))
+    assert chooses(Plan(personal="clusters"))
     assert chooses(Plan(personal="finetune"))
     assert chooses(Plan(personal="ditto"))
     assert not chooses(Plan(personal="head"))

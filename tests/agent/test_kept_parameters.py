@@ -143,8 +143,8 @@ def test_an_own_model_whose_memory_is_lost_goes_when_the_plan_has_none(tmp_path:
     model_file.save(path, pack(DEEP), a_model(7), own=own)
     assert model_file.in_use(device.folder, gated=False) == path
     device.hears(ended(8, plan))
-    assert path.exists() == plan.adapts
-    used = path if plan.adapts else device.folder / model_file.FILE
+    assert path.exists() == (plan.personal is not None)
+    used = path if plan.personal else device.folder / model_file.FILE
     assert model_file.in_use(device.folder, gated=False) == used
 
 

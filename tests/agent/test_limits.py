@@ -86,7 +86,7 @@ def test_memory_for_the_vectors(plan: dict[str, object], vectors: float) -> None
     [
         ({"personal": "finetune"}, 8_000, 2),  # the model in use: in the database, and in its file
         ({"personal": "ditto"}, 8_000, 3),  # and v
-        ({"compare": True}, 8_000, 3),  # or the model alone
+        ({"compare": True}, 8_000, 1),  # the model alone, which is not used
         ({"personal": "ditto", "compare": True}, 8_000, 4),
         ({"personal": "clusters"}, 16_000, 2),  # two models are announced, and one is used
     ],

@@ -17,7 +17,7 @@ import pytest
 
 from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.core.state import ALONE, PERSONAL, SHARED, PersonalState
+from agent.core.state import PERSONAL, SHARED, PersonalState
 from agent.data.model_scores import score
 from agent.shell import model_file
 from agent.shell.memory import Memory
@@ -111,9 +111,16 @@ def test_it_is_written_again_at_the_start_and_predict_uses_it(tmp_path: Path) ->
     assert answered(tmp_path) == ("yes", "personal")
 
 
-def test_a_model_alone_is_named_so(tmp_path: Path) -> None:
-    started(tmp_path, state(ALONE))
-    assert answered(tmp_path) == ("yes", "alone")
+def test_a_model_alone_that_a_former_program_used_is_not_used_any_more(tmp_path: Path) -> None:
+    """That program stored `chose` 2, and wrote a file that says so."""
+    path = started(tmp_path, state())
+    found = model_file.require(path)
+    alone = model_file.Own("alone", "ditto", "1.4", BASE)
+    model_file.save(path, found.task, found.model, own=alone)
+    assert answered(tmp_path) == ("no", "shared")  # also before the agent has started
+    started(tmp_path, state(2))
+    assert not path.exists()
+    assert answered(tmp_path) == ("no", "shared")
 
 
 def test_a_file_of_an_earlier_round_is_replaced(tmp_path: Path) -> None:
@@ -193,6 +200,19 @@ def test_it_survives_a_restart_a_verdict_and_forgotten_rounds(path: Path) -> Non
         assert memory.personal() == kept  # a round without one leaves it as it is
 
 
+def test_a_use_of_the_model_alone_is_read_as_one_of_the_shared_model(path: Path) -> None:
+    """What a former program stored; the round continues from its arrays, and can be stored again."""
+    former = state(2)
+    with closing(Memory(path)) as memory:
+        save(memory, former)
+    with closing(Memory(path)) as memory:  # the proof is of what was stored
+        found = memory.personal()
+        assert found == replace(former, chose=SHARED)
+        save(memory, found, b"another")
+    with closing(Memory(path)) as memory:
+        assert memory.personal() == found
+
+
 def test_a_full_disk_keeps_update_and_model_together(path: Path) -> None:
     with closing(Memory(path)) as memory:
         save(memory, state())
@@ -200,7 +220,7 @@ def test_a_full_disk_keeps_update_and_model_together(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
         try:
             with pytest.raises(StateError):
-                save(memory, replace(state(ALONE, here=RoundId(1, 5)), data=bytes(2_000_000)), b"later")
+                save(memory, replace(state(SHARED, here=RoundId(1, 5)), data=bytes(2_000_000)), b"later")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert memory.personal() == state()

@@ -79,8 +79,8 @@ def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int
         ("held_loss_personal", -1.0, ("= -1: ",)),
         ("rmse_alone", -1.0, ("= -1: ",)),
         ("mae_personal", float("inf"), ("= inf: ", "finite")),
-        ("chose", 3.0, ("= 3: ", "0…2")),
-        ("chose", 0.5, ("= 0.5: ", "0…2")),
+        ("chose", 2.0, ("= 2: ", "0…1")),
+        ("chose", 0.5, ("= 0.5: ", "0…1")),
     ],
 )
 def test_a_figure_outside_of_its_range_is_named(name: str, value: float, facts: tuple[str, ...]) -> None:

@@ -111,7 +111,7 @@ def test_the_figures_are_those_of_the_round_that_measures_the_last_model(tmp_pat
         assert (one.shared, one.used, one.alone) == tuple(
             figures[f"accuracy_{which}"] for which in ("before", "personal", "alone")
         )
-        assert one.uses == ("shared", "personal", "alone")[int(figures["chose"])]
+        assert one.uses == ("shared", "personal")[int(figures["chose"])]
         assert (one.rows, one.alone_all_rows) == (figures["held_out"], 0.25)
 
 

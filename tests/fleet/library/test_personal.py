@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.core.state import ALONE, PERSONAL, SHARED
+from agent.core.state import PERSONAL, SHARED
 from agent.data.dataset import fit
 from agent.settings.data import DataSettings
 from agent.shell import model_file
@@ -65,9 +65,9 @@ def figures(folder: Path) -> list[dict[str, dict[str, float]]]:
     return found
 
 
-def dataset(device: str, task: Any) -> Any:
+def dataset(device: str, task: Any, *, chooses: bool = True) -> Any:
     source = GivenArrays(device, *fleet()[device]).read()
-    return fit(source, task, DataSettings(), chooses=True)
+    return fit(source, task, DataSettings(), chooses=chooses)
 
 
 def all_rows(network: Network, data: Any) -> tuple[Any, Any]:
@@ -88,22 +88,42 @@ def test_without_personal_models_nothing_is_kept_and_the_model_has_its_bits(tmp_
 
 
 def test_personal_models_leave_the_shared_one_its_bits(tmp_path: Path) -> None:
-    """Fine-tuning and Ditto train on the same rows as `compare`, and change nothing of what is sent."""
-    models = [learn(tmp_path / name, name).model.weights.tobytes() for name in ("none", "finetune", "ditto")]
-    assert models[0] == models[1] == models[2]
+    """Fine-tuning and Ditto leave the same rows to train on, and change nothing of what is sent."""
+    models = [learn(tmp_path / name, name).model.weights.tobytes() for name in ("finetune", "ditto")]
+    assert models[0] == models[1]
 
 
-def test_the_model_alone_is_trained_by_the_plan_from_the_first_weights(tmp_path: Path) -> None:
-    result = learn(tmp_path / "f")
+@pytest.mark.parametrize("name", ["none", "finetune", "ditto", "head"])
+def test_what_is_measured_does_not_change_because_it_is_measured(name: str, tmp_path: Path) -> None:
+    """With and without `compare`: the shared model, and which model each device uses, to the bit."""
+    looked, plain = (learn(tmp_path / str(compare), name, compare=compare) for compare in (True, False))
+    assert looked.model.weights.tobytes() == plain.model.weights.tobytes()
+    for device in fleet():
+        if name == "none":
+            assert kept(tmp_path / "True", device)[0].chose == SHARED
+            assert not (tmp_path / "True/devices" / device / model_file.PERSONAL).exists()
+            continue
+        (state, arrays), (other, others) = (kept(tmp_path / each, device) for each in ("True", "False"))
+        assert arrays.pop("alone/weights").shape == looked.model.weights.shape
+        assert state.chose == other.chose
+        assert {key: each.tobytes() for key, each in arrays.items()} == {
+            key: each.tobytes() for key, each in others.items()
+        }
+
+
+@pytest.mark.parametrize("name", ["none", "finetune"])
+def test_the_model_alone_is_trained_by_the_plan_from_the_first_weights(name: str, tmp_path: Path) -> None:
+    """On the rows that the shared model is trained on: with a personal model not on those to choose by."""
+    result = learn(tmp_path / "f", name)
     task = result.model.task
-    network, data = Network(task.network), dataset("pi-1", task)
+    network, data = Network(task.network), dataset("pi-1", task, chooses=name != "none")
     w = first_weights(task.network, SEED, 1)
     X, y = network.prepare(data.X), network.prepare_targets(data.y)
     for number in range(1, ROUNDS + 1):
         w = train(network, w, X, y, PLAN, generator(SEED, 1, number, "pi-1|alone")).vector
     state, arrays = kept(tmp_path / "f", "pi-1")
     assert arrays["alone/weights"].tobytes() == w.tobytes()
-    assert (state.round.round, state.name) == (ROUNDS + 1, "none")
+    assert (state.round.round, state.name) == (ROUNDS + 1, name)
     last = figures(tmp_path / "f")[ROUNDS + 1]["pi-1"]
     right = network.evaluate(w, data.held_X, data.held_y)
     assert last["accuracy_alone"] == right.accuracy
@@ -145,7 +165,7 @@ def test_the_last_round_makes_the_personal_model_of_the_last_shared_one(tmp_path
             assert not path.exists()
 
 
-@pytest.mark.parametrize("chose", [SHARED, PERSONAL, ALONE])
+@pytest.mark.parametrize("chose", [SHARED, PERSONAL])
 def test_the_chosen_model_is_trained_with_the_rows_that_it_was_chosen_by(
     chose: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,12 +181,8 @@ def test_the_chosen_model_is_trained_with_the_rows_that_it_was_chosen_by(
             assert "model/weights" not in arrays
             continue
         X, y = all_rows(network, dataset(device, task))
-        if chose == ALONE:
-            rng = generator(SEED, 1, ROUNDS + 1, f"{device}|alone|all")
-            again = train(network, arrays["alone/weights"], X, y, PLAN, rng).vector
-        else:
-            rng = generator(SEED, 1, ROUNDS + 1, f"{device}|personal|all")
-            again = train(network, arrays["part/v"], X, y, PLAN, rng, pull=0.1, anchor=shared).vector
+        rng = generator(SEED, 1, ROUNDS + 1, f"{device}|personal|all")
+        again = train(network, arrays["part/v"], X, y, PLAN, rng, pull=0.1, anchor=shared).vector
         assert arrays["model/weights"].tobytes() == again.tobytes()
 
 
@@ -175,7 +191,7 @@ def test_dittos_model_is_trained_in_each_round(tmp_path: Path) -> None:
     for device in fleet():
         state, arrays = kept(tmp_path / "f", device)
         assert int(arrays["part/rounds"]) == ROUNDS + 1  # and once more of the last shared model
-        assert state.chose in (SHARED, PERSONAL, ALONE)
+        assert state.chose in (SHARED, PERSONAL)
 
 
 def test_a_device_with_too_few_rows_uses_the_shared_model(tmp_path: Path) -> None:
