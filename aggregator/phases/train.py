@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, server_state
-from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
+from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, usable
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
@@ -186,7 +186,9 @@ def combined(
         aggregates[name] = further.vector
         lengths[f"{MEDIAN}.{name}"] = further.bounds.median_norm
         if len(further.devices) == 2:
-            lengths[f"{MEAN}.{name}"] = distance(nothing, further.vector)
+            # the shorter of the two, which may be a lie, clips the longer one and not what is usual
+            whole = aggregate(updates, nothing, replace(job.factors, clip_norm=0.0), name=name)
+            lengths[f"{MEAN}.{name}"] = distance(nothing, whole.vector)
         bounded += _shortened(job.factors, further, f"{name} vectors")
     vectors = handed_on(job.round, parts.local, past.vectors, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):

@@ -30,7 +30,7 @@ class Closed:
     parts: Mapping[str, list[Counted]]
     """How much each update counted, by the name of the vector."""
     means: Mapping[str, Numbers] = field(default_factory=dict)
-    """What the rule made of the further vectors, by name."""
+    """The mean of each further vector by name, of vectors that are not clipped: what says how long it is."""
 
 
 def closed(
@@ -60,7 +60,8 @@ def closed(
     vectors, means = {}, {}
     for name in with_.vectors:
         parts[name] = twins.counted(updates, [0.0] * len(base), clips=clips, name=name)
-        means[name] = mean = combined(with_, parts[name], [0.0] * len(base))
+        mean = combined(with_, parts[name], [0.0] * len(base))
+        means[name] = twins.mean(twins.counted(updates, [0.0] * len(base), clips=False, name=name))
         vectors[name] = [single(c + share * d) for c, d in zip(model[name], mean, strict=True)]
     weights, after = stepped(with_, base, aggregate, state, share)
     return Closed(aggregate, weights, vectors, after, parts, means)

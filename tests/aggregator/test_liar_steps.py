@@ -196,6 +196,26 @@ def test_pushes_on_scaffolds_control_add_up_and_devices_whose_vectors_are_clippe
     lab.ledger.close()
 
 
+@pytest.mark.parametrize(("length", "samples"), [(1e-9, 100), (-1e-9, 10**6), (-1 / 21, 10**6), (-0.2, 1)])
+def test_one_of_two_keeps_the_control_of_the_other_out_of_no_round(
+    tmp_path: Path, length: float, samples: int
+) -> None:
+    """A short lie clips the other's change to ten of its own lengths, which says nothing of what is usual."""
+    tables = {"plan": {"local": "scaffold"}, "rule": {"name": "mean", "weights": "uniform"}}
+    lab = Lab(tmp_path, tables, ("pi", "liar"), quorum=2)
+    lab.survey()
+    body = float32.encode(np.full(SIZE, 0.1, np.float32))
+    for _ in range(3):
+        for device, each, n in (("pi", 50.0, 100), ("liar", 50.0 * length, samples)):
+            vectors = {"control": float32.encode(np.full(SIZE, each, np.float32))}
+            here, base = lab.state.round, lab.state.model.digest
+            said = update(device, here, base, samples=n, body=body, vectors=vectors)
+            assert lab.send(device, said).verdict == "admitted"
+        lab.finish()
+        assert 50.0 * np.sqrt(SIZE) <= 21 * lab.state.usual.lengths["control"] * (1 + 1e-5)
+    lab.ledger.close()
+
+
 @pytest.mark.parametrize("local", ["nova", "sgd"])
 def test_devices_whose_steps_are_bounded_are_named_if_the_rule_reads_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, local: str
