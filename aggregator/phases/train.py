@@ -189,7 +189,7 @@ def combined(
             # the shorter of the two, which may be a lie, clips the longer one and not what is usual
             whole = aggregate(updates, nothing, replace(job.factors, clip_norm=0.0), name=name)
             lengths[f"{MEAN}.{name}"] = distance(nothing, whole.vector)
-        bounded += _shortened(job.factors, further, f"{name} vectors")
+        bounded += _shortened(further, f"{name} vectors")
     vectors = handed_on(job.round, parts.local, past.vectors, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
         return Unmade(
@@ -311,7 +311,7 @@ def _bounded(factors: Factors, found: Aggregate, *, reads_steps: bool) -> list[s
         for d, sent, counts in zip(found.devices, found.samples, found.bounds.weights, strict=True)
         if counts < sent
     ]
-    lines = _shortened(factors, found, "differences")
+    lines = _shortened(found, "differences")
     if lighter:
         lines.append(
             f"the weight of {_names(lighter)} is bounded at {max(found.bounds.weights)} samples: "
@@ -332,13 +332,14 @@ def _bounded(factors: Factors, found: Aggregate, *, reads_steps: bool) -> list[s
     return lines
 
 
-def _shortened(factors: Factors, found: Aggregate, what: str) -> list[str]:
+def _shortened(found: Aggregate, what: str) -> list[str]:
     """A log line on devices whose vectors count as shorter than they are; [] if there are none."""
     devices = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
     if not devices:
         return []
+    times = found.bounds.clip / (found.bounds.median_norm or 1.0)
     return [
-        f"the {what} of {_names(devices)} are clipped to {factors.clip_norm:g} times the median "
+        f"the {what} of {_names(devices)} are clipped to {times:g} times the median "
         f"norm of {found.bounds.median_norm:.3g}"
     ]
 

@@ -4,6 +4,7 @@ import hashlib
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fedge.algorithms.plan import Plan
@@ -154,4 +155,4 @@ def test_liars_of_a_world_say_something_extreme_of_each_kind(monkeypatch: pytest
     assert {one.kind for one in said} == set(KINDS)
     assert samples >= set(SAMPLES)
     assert steps >= set(STEPS)
-    assert controls >= set(FURTHER)
+    assert controls >= {float(np.float32(entry)) for entry in FURTHER}

@@ -99,6 +99,8 @@ class Bounds:
 
     median_norm: float
     median_samples: int
+    clip: float
+    """The length at which differences or vectors are clipped; inf: at none."""
     scales: tuple[float, ...]
     """The factor of each difference; 1: it counts unchanged."""
     weights: tuple[int, ...]
@@ -136,6 +138,7 @@ def bounds(
     return Bounds(
         norm,
         count,
+        clip,
         tuple(1.0 if each <= clip else clip / each for each in norms),
         tuple(weight(*each) for each in zip(norms, samples, strict=True)),
     )
