@@ -115,7 +115,7 @@ def test_it_writes_on_its_own_topics_alone_and_says_whole_messages() -> None:
     assert kinds == set(KINDS)
 
 
-LYING = range(LYING_ONE_IN - 1, 20 * LYING_ONE_IN, LYING_ONE_IN)
+LYING = range(LYING_ONE_IN - 1, 32 * LYING_ONE_IN, LYING_ONE_IN)
 
 
 def _with_lies(seeds: range) -> list[int]:
