@@ -19,7 +19,7 @@ ODD = "A<b>&%{y}{x}"
 def test_names_show_as_they_are() -> None:
     """Plotly reads `%{…}`, tags and character references; what it then shows is the name."""
     curve = (Point(0, 0, 0, 0.1, 0.0, None), Point(1, 1, 1, 0.9, 0.0, None))
-    run = Run(Cell(ODD, 0.1, 1), curve, "rounds", 1.0)  # type: ignore[arg-type]
+    run = Run(Cell(ODD, 0.1, 1), curve, "rounds", 1.0)
     told = result([run], [ODD], "accuracy", None)
     figures = curves(told, {ODD: [run]}, "round"), grid(told)
     for figure in figures:
