@@ -64,7 +64,6 @@ SHARED = "the shared model"
 """Of FedAvg. `ALIKE` leave it as it is, but do not train on the rows that a device chooses by."""
 LABELS = {"none": "FedAvg", "finetune": "FedAvg + finetune"}
 GOAL_OF = PERSONAL_OF_DEMO
-QUICK_ROUNDS, QUICK_SEEDS, QUICK_WITHOUT = 12, 1, 2
 
 
 @dataclass(frozen=True)
@@ -323,7 +322,7 @@ def main() -> int:
     """Measure, print, and judge."""
     known = [name for name in ALGORITHMS if name in PERSONAL.entries()]
     parser = arguments(
-        __doc__, f"{QUICK_SEEDS} seed, {QUICK_ROUNDS} rounds, {QUICK_WITHOUT} devices left out"
+        __doc__, f"only the watch data with {' and '.join(ALIKE)}; no device is left out"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=60, help="how many rounds each federation trains")
@@ -335,10 +334,12 @@ def main() -> int:
     parser.add_argument("--without-seeds", type=int, default=1, help="how many seeds for those")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     options = parser.parse_args()
-    rounds, seeds, without = options.rounds, options.seeds, (options.without, options.without_seeds)
     if options.quick:
-        rounds, seeds, without = min(rounds, QUICK_ROUNDS), QUICK_SEEDS, (QUICK_WITHOUT, 1)
-    report = measured(options.data, options.algorithms, rounds, seeds, without, options.jobs)
+        options.data, options.algorithms, options.without = ["watch"], list(ALIKE), 0
+    without = (options.without, options.without_seeds)
+    report = measured(
+        options.data, options.algorithms, options.rounds, options.seeds, without, options.jobs
+    )
     goals = [
         Goal(
             f"watch, {GOAL_OF}: devices worse off than alone",

@@ -161,6 +161,7 @@ def measure(number: int, rounds: int, flower_rounds: int, repeats: int, equal: i
     """Measure all, one after the other, `repeats` times."""
     devices = clients(number)
     speeds: dict[str, list[float]] = {"fast": [], "flower": [], "pfl": []}
+    gains: list[float] = []
     with tempfile.TemporaryDirectory(prefix="fedge-simulate-") as folder:
         data = Path(folder) / "clients.npz"
         X = np.stack([X for X, _ in devices.values()])
@@ -173,6 +174,7 @@ def measure(number: int, rounds: int, flower_rounds: int, repeats: int, equal: i
         for name in PEERS:
             python_of(name)
         for _ in range(repeats):
+            gains.append(machine.gain_of_two())
             speeds["fast"].append(fast(devices, rounds))
             speeds["pfl"].append(peer("pfl", data, rounds))
             speeds["flower"].append(peer("flower", data, flower_rounds))
@@ -183,6 +185,7 @@ def measure(number: int, rounds: int, flower_rounds: int, repeats: int, equal: i
         "load": os.getloadavg(),
         "clients": number,
         "workers": WORKERS,
+        "gain_of_two": median(gains),
         "versions": {name: version(name) for name in PEERS},
         "clients_per_second": speeds,
         "median": medians,
@@ -202,6 +205,7 @@ def table(report: dict[str, Any]) -> str:
     for name, label in names.items():
         found = report["clients_per_second"][name]
         lines.append(f"{label:<32}{median(found):>18.0f}{min(found):>10.0f}{max(found):>10.0f}")
+    lines.append(f"two processes on this machine compute {report['gain_of_two']:.2f} times what one does alone")
     lines.append(f"engines cores and fast give the same weights: {'yes' if report['same_bits'] else 'NO'}")
     return "\n".join(lines)
 
