@@ -67,6 +67,8 @@ OVER, BUFFER = 0.8, 0.2
 STALENESS, USUAL = 100, 10
 """Without a bound that matters, and the default."""
 FASTER, POINTS = 3.0, 0.005
+VIRTUAL = "virtual"
+"""The name of the first part."""
 PROCESSES, SLOW, TIMES = 10, (8, 9), 20
 FAST_S, QUICK_S = 1.0, 0.3
 """How long a fast process trains at least; with `--quick`."""
@@ -288,11 +290,18 @@ def figures(runs: Sequence[list[Curve]]) -> list[dict[str, Any]]:
 
 
 def goals(where: str, rows: list[dict[str, Any]]) -> list[Goal]:
-    """How much faster than waiting for all, and how close in accuracy."""
+    """How much faster than waiting for all, and how close in accuracy.
+
+    Over-selection has a goal where no `target` separates slow devices from fast ones. Where 8 of 10 are
+    equally fast, `target` 8 is the best that a schedule can do with these 8: it loses the other two.
+    """
     everybody, over, buffered = rows[:3]
     return [
         Goal(f"{where}: times as fast as waiting", _times(everybody, buffered), at_least=FASTER),
-        Goal(f"{where}: times as fast as over-selection", _times(over, buffered), at_least=1.0),
+        *(
+            Goal(f"{where}: times as fast as over-selection", _times(over, buffered), at_least=1.0)
+            for _ in range(where == VIRTUAL)
+        ),
         Goal(f"{where}: accuracy below waiting", everybody["last"] - buffered["last"], at_most=POINTS),
     ]
 
@@ -335,7 +344,7 @@ def main() -> int:
         logging.disable(logging.NOTSET)
         fast_s = QUICK_S if quick else FAST_S
         processes = figures([real(real_rounds, fast_s, seed, folder / f"real-{seed}") for seed in seeds])
-    found = {"virtual": virtual, "processes": processes}
+    found = {VIRTUAL: virtual, "processes": processes}
     shares = dominance(devices, round(BUFFER * devices), 1, MEDIAN_S, SIGMA)
     text = "\n\n".join([*(table(where, rows) for where, rows in found.items()), dominance_table(shares)])
     wanted = [goal for where, rows in found.items() for goal in goals(where, rows)]

@@ -321,9 +321,7 @@ def _counted(number: int, what: str) -> str:
 def main() -> int:
     """Measure, print, and judge."""
     known = [name for name in ALGORITHMS if name in PERSONAL.entries()]
-    parser = arguments(
-        __doc__, f"only the watch data with {' and '.join(ALIKE)}; no device is left out"
-    )
+    parser = arguments(__doc__, f"only the watch data with {' and '.join(ALIKE)}; no device is left out")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=60, help="how many rounds each federation trains")
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), help="which fleets")
@@ -337,9 +335,7 @@ def main() -> int:
     if options.quick:
         options.data, options.algorithms, options.without = ["watch"], list(ALIKE), 0
     without = (options.without, options.without_seeds)
-    report = measured(
-        options.data, options.algorithms, options.rounds, options.seeds, without, options.jobs
-    )
+    report = measured(options.data, options.algorithms, options.rounds, options.seeds, without, options.jobs)
     goals = [
         Goal(
             f"watch, {GOAL_OF}: devices worse off than alone",

@@ -205,7 +205,9 @@ def table(report: dict[str, Any]) -> str:
     for name, label in names.items():
         found = report["clients_per_second"][name]
         lines.append(f"{label:<32}{median(found):>18.0f}{min(found):>10.0f}{max(found):>10.0f}")
-    lines.append(f"two processes on this machine compute {report['gain_of_two']:.2f} times what one does alone")
+    lines.append(
+        f"two processes on this machine compute {report['gain_of_two']:.2f} times what one does alone"
+    )
     lines.append(f"engines cores and fast give the same weights: {'yes' if report['same_bits'] else 'NO'}")
     return "\n".join(lines)
 
