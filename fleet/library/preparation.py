@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from math import inf
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,24 @@ def source_of(name: object, data: object) -> GivenArrays:
         found = f"{type(data).__name__}" + (f" of {len(data)}" if isinstance(data, tuple | list) else "")
         raise ConfigError(f"simulate: device {name!r} is given {found}, expected (X, y) or (X, y, series)")
     return GivenArrays(SOURCE, *data)
+
+
+def checked_seconds(seconds: object, devices: Mapping[str, object]) -> dict[str, float]:
+    """How long each device trains, as `simulate` is told it: virtual seconds by the device's name.
+
+    Raises:
+        ConfigError: it is no mapping, names no device of the federation, or is no time.
+    """
+    if not isinstance(seconds, Mapping):
+        raise ConfigError(f"simulate: seconds is {seconds!r}, expected a mapping from devices to numbers")
+    if unknown := [name for name in seconds if name not in devices]:
+        raise ConfigError(f"simulate: seconds names {unknown[0]!r}, which is not among the devices")
+    for name, given in seconds.items():
+        if not isinstance(given, Real) or not 0 <= float(given) < inf:
+            raise ConfigError(
+                f"simulate: seconds of device {name!r} is {given!r}, expected a finite number, 0 or above"
+            )
+    return {name: float(given) for name, given in seconds.items()}
 
 
 def agent_settings(name: str, holdout: float, home: Path) -> AgentSettings:

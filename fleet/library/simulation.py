@@ -20,7 +20,7 @@ from fleet.library import cores
 from fleet.library.algorithm import Algorithm
 from fleet.library.course import Course
 from fleet.library.fast import federation as fast
-from fleet.library.preparation import agent_settings, federation_settings, source_of
+from fleet.library.preparation import agent_settings, checked_seconds, federation_settings, source_of
 from fleet.library.results import Progress, Result
 from fleet.library.warnings import held_back
 
@@ -95,6 +95,7 @@ def simulate(
             wanted = getattr(kind, "__name__", kind)
             raise ConfigError(f"simulate: {what} is of {type(given).__name__}, expected {wanted}")
     _check(engine, workers, folder, seconds)
+    speeds = None if seconds is None else checked_seconds(seconds, devices)
     chosen = algorithm if algorithm is not None else Algorithm()
     sources = {name: source_of(name, data) for name, data in devices.items()}
     with held_back(), registered(*chosen.entries()), _folder(folder) as home:
@@ -108,7 +109,7 @@ def simulate(
         fleet = [(agent_settings(name, holdout, home), source) for name, source in sources.items()]
         if engine == "fast":
             return fast.run(federation, fleet, chosen, workers, course, home)
-        return cores.run(federation, fleet, course, seconds)
+        return cores.run(federation, fleet, course, speeds)
 
 
 def _check(engine: object, workers: int | None, folder: object, seconds: object) -> None:

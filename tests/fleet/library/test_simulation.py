@@ -1,6 +1,7 @@
 """`fedge.simulate`: what comes out is what the federation's settings give, and what cannot be is told."""
 
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fedge.algorithms.registry import LOCAL, Entry
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.nn import Network, first_weights
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, Data, fleet, summed
+from tests.wording import assert_tells
 
 ROUNDS, SEED = 3, 11
 
@@ -161,6 +163,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, dict[str, int]]
         ("pi-0", None),
         (1, fleet(1)["pi-0"]),
         ("settings", {"rounds": 3}),
+        ("seconds", 3.0),
     ],
 )
 def test_each_argument_that_cannot_be_is_named(what: str | int, given: object) -> None:
@@ -171,6 +174,16 @@ def test_each_argument_that_cannot_be_is_named(what: str | int, given: object) -
         arguments[str(what)] = given
     with pytest.raises(ConfigError, match=str(what)):
         simulate(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("device", "given"),
+    [("pi-9", 1.0), ("pi-0", -1.0), ("pi-0", math.nan), ("pi-0", math.inf), ("pi-0", "1")],
+)
+def test_seconds_that_are_no_time_of_a_device_are_refused(device: str, given: object) -> None:
+    with pytest.raises(ConfigError) as error:
+        simulate(CLASSIFIER, fleet(2), rounds=1, seconds={device: given})  # type: ignore[dict-item]
+    assert_tells(str(error.value), "seconds", repr(device))
 
 
 @pytest.mark.parametrize("options", [3, {"codec": 3}])
