@@ -48,13 +48,13 @@ def simulate(
                 70 a run cannot be done; 74 the results cannot be read or
                 written; 78 study.toml or --out cannot be used; 130 Ctrl-C
     """
+    from fedge.errors import FedgeError
     from fleet.study.book import Book
     from fleet.study.settings import StudySettings
     from fleet.study.study import REPORT, Show, Study, folder_of, run
     from fleet.study.study import as_json as told_as_json
     from fleet.study.terminal import Display, shown
 
-    kept: list[str] = []
     console = Console()
     with interruptible("fedge simulate"):
         settings = StudySettings.load(file)
@@ -72,9 +72,11 @@ def simulate(
 
             try:
                 found = run(study, book, jobs or len(os.sched_getaffinity(0)), display)
-            except KeyboardInterrupt:
-                kept.append(f"{len(book.runs)} runs are kept in {folder}; go on with --resume")
-                typer.echo(f"fedge simulate: {kept[0]}", err=True)
+            except (KeyboardInterrupt, FedgeError):
+                typer.echo(
+                    f"fedge simulate: {len(book.runs)} runs are kept in {folder}; go on with --resume",
+                    err=True,
+                )
                 raise
             if as_json:
                 typer.echo(json.dumps(told_as_json(study, found, book)))

@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedge.errors import StateError
+from fedge.errors import FedgeError, StateError
 from fleet.study.book import Book
 from fleet.study.deal import Table
 from fleet.study.report import render
 from fleet.study.runs import Cell, Run, cells, check
 from fleet.study.settings import StudySettings
 from fleet.study.table import Result, result
-from fleet.study.workers import Round, run_all
+from fleet.study.workers import Failed, Round, run_all
 
 REPORT, RESULT = "report.html", "result.json"
 
@@ -53,7 +53,7 @@ class Study:
         return result(runs, names, self.figure, self.settings.study.target)
 
 
-Show = Callable[[Round | Run], None]
+Show = Callable[[Round | Run | Failed], None]
 
 
 def run(
@@ -64,7 +64,8 @@ def run(
 ) -> Result:
     """Run the cells that the book lacks, then write `report.html` and `result.json` beside it.
 
-    When it is interrupted, both files tell of the runs that are done, and the interruption goes on.
+    A run that cannot be done does not keep the others from being done. When one could not, or the study is
+    interrupted, both files tell of the runs that are done, and the error or the interruption goes on.
 
     Args:
         study: what to run.
@@ -73,14 +74,16 @@ def run(
         display: gives a context with what shows progress; its argument is the number of runs to do.
 
     Raises:
-        FedgeError: a run cannot be done, or a file cannot be written.
+        FedgeError: a run could not be done, or a file cannot be written.
     """
     done = {one.cell for one in book.runs}
     asked = [cell for cell in cells(study.settings) if cell not in done]
     try:
         with display(len(asked)) as show:
             _run(study, book, asked, jobs, show)
-    except KeyboardInterrupt:
+    except StateError:
+        raise
+    except (KeyboardInterrupt, FedgeError):
         book.reread()
         if book.runs:
             write(study, book)

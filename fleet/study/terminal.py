@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fleet.study.runs import Run
 from fleet.study.table import Result, Row, Spread
-from fleet.study.workers import Round, named
+from fleet.study.workers import Failed, Round, named
 
 
 class Display:
@@ -44,14 +44,17 @@ class Display:
     ) -> None:
         self._bar.stop()
 
-    def show(self, told: Round | Run) -> None:
-        """Show what a run tells."""
+    def show(self, told: Round | Run | Failed) -> None:
+        """Show what a run tells; a line about a failure stays."""
         name = named(told.cell)
-        if isinstance(told, Run):
+        if not isinstance(told, Round):
             self._done += 1
             self._saved += self._rounds
             self._closed.pop(name, None)
             what = f"{name}: done"
+            if isinstance(told, Failed):
+                what = f"{name}: failed"
+                self._bar.console.print(f"{name}: {told.text}", markup=False, highlight=False, soft_wrap=True)
         else:
             self._closed[name] = told.round
             figure = "" if told.figure is None else f": {told.figure:.4g}"

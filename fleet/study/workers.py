@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -39,7 +41,7 @@ class Failed:
 
     cell: Cell
     text: str
-    error: type[FedgeError]
+    error: type[FedgeError] = FedgeError
 
 
 @dataclass
@@ -55,10 +57,11 @@ def run_all(
     jobs: int,
     table: Callable[[StudySettings], Table] | None = None,
     most: Callable[[Cell], int] | None = None,
-) -> Iterator[Round | Run]:
+) -> Iterator[Round | Run | Failed]:
     """Run cells in processes of their own; yield each round that closes and each run that is done.
 
-    When the caller stops to ask, the processes end.
+    A run that cannot be done does not end the others: it is told when it fails, and raised at the end. When
+    the caller stops to ask, the processes end.
 
     Args:
         settings: of the study.
@@ -68,8 +71,9 @@ def run_all(
         most: the number of rounds after which a run ends, asked when it begins. Default: as `[study]` says.
 
     Raises:
-        FedgeError: a run cannot be done, or its process has died; the text names the run.
+        FedgeError: a run could not be done, or its process has died; the text names the run.
     """
+    failed: list[Failed] = []
     waiting = deque(asked)
     rounds = most or (lambda _: settings.study.rounds)
     workers = [_started(settings, table) for _ in range(min(jobs, len(asked)))]
@@ -80,11 +84,16 @@ def run_all(
             for line in wait([worker.line for worker in busy]):
                 worker = next(one for one in busy if one.line is line)
                 told = _heard(worker)
-                if isinstance(told, Failed):
-                    raise told.error(f"{named(told.cell)}: {told.text}")
                 yield told
-                if isinstance(told, Run):
-                    _ask(worker, waiting, rounds)
+                if isinstance(told, Round):
+                    continue
+                if isinstance(told, Failed):
+                    failed.append(told)
+                if worker.process.exitcode is not None and waiting:  # it has died: another does the others
+                    worker.line.close()
+                    fresh = _started(settings, table)
+                    workers[workers.index(worker)] = worker = fresh
+                _ask(worker, waiting, rounds)
     finally:
         for worker in workers:
             worker.process.terminate()  # it has nothing to save, and removes its temporary folder
@@ -93,6 +102,8 @@ def run_all(
             worker.process.kill()
             worker.process.join()
             worker.line.close()
+    if failed:
+        raise _raised(failed)
 
 
 def named(cell: Cell) -> str:
@@ -113,21 +124,28 @@ def _started(settings: StudySettings, table: Callable[[StudySettings], Table] | 
 def _ask(worker: _Worker, waiting: deque[Cell], rounds: Callable[[Cell], int]) -> None:
     worker.cell = waiting.popleft() if waiting else None
     if worker.cell is not None:
-        worker.line.send((worker.cell, rounds(worker.cell)))
+        with suppress(OSError):  # it has died, which is heard next
+            worker.line.send((worker.cell, rounds(worker.cell)))
 
 
 def _heard(worker: _Worker) -> Round | Run | Failed:
     assert worker.cell is not None
     try:
         told: Round | Run | Failed = worker.line.recv()
-    except EOFError:
+    except (EOFError, OSError):
         worker.process.join()
         code = worker.process.exitcode
-        raise FedgeError(
-            f"{named(worker.cell)}: its process has ended with {code}; is there memory enough for so many "
-            "--jobs?"
-        ) from None
+        return Failed(
+            worker.cell,
+            f"its process has ended with exit code {code}; if it lacks memory, set fewer --jobs",
+        )
     return told
+
+
+def _raised(failed: Sequence[Failed]) -> FedgeError:
+    first, *others = failed
+    more = f"; other runs that cannot be done: {len(others)}" if others else ""
+    return first.error(f"{named(first.cell)}: {first.text}{more}")
 
 
 def _work(line: Connection, settings: StudySettings, table: Callable[[StudySettings], Table] | None) -> None:
@@ -136,8 +154,6 @@ def _work(line: Connection, settings: StudySettings, table: Callable[[StudySetti
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.disable(logging.WARNING)  # what devices tell their owners of the data
-    for extension in settings.extensions:
-        load(extension)
     rows: Table | None = None
     dealt: tuple[int, Deal] | None = None
     while True:
@@ -147,6 +163,8 @@ def _work(line: Connection, settings: StudySettings, table: Callable[[StudySetti
             return
         try:
             if rows is None:
+                for extension in settings.extensions:
+                    load(extension)
                 rows = Table(settings.data) if table is None else table(settings)
             if dealt is None or dealt[0] != cell.seed:
                 dealt = cell.seed, rows.deal(cell.seed)
@@ -156,6 +174,14 @@ def _work(line: Connection, settings: StudySettings, table: Callable[[StudySetti
             line.send(Failed(cell, str(error), kind))
         except BrokenPipeError:
             return
+        except Exception as error:
+            line.send(Failed(cell, _unexpected(error)))
+
+
+def _unexpected(error: Exception) -> str:
+    """What an error says that is not Fedge's own, and where it was raised."""
+    *_, place = traceback.extract_tb(error.__traceback__)
+    return f"{error!r}, in {place.filename}, line {place.lineno}"
 
 
 def _end_with_parent() -> None:
