@@ -67,7 +67,8 @@ def simulate(
                 if as_json:
                     yield lambda told: None
                     return
-                with Display(runs, settings.study.rounds, console) as shows:
+                most = settings.study
+                with Display(runs, most.rounds, console, seconds=most.seconds) as shows:
                     yield shows.show
 
             try:

@@ -16,14 +16,27 @@ from fleet.study.workers import Failed, Round, named
 
 
 class Display:
-    """Counts the rounds of all runs, and shows how long the others take."""
+    """Counts the rounds of all runs, and shows how long the others take.
+
+    Args:
+        runs: how many are to do.
+        rounds: the most rounds of a run.
+        console: where it shows them.
+        now_s: the clock.
+        seconds: the virtual seconds after which a run ends; None: they do not count.
+    """
 
     def __init__(
-        self, runs: int, rounds: int, console: Console, now_s: Callable[[], float] = time.monotonic
+        self,
+        runs: int,
+        rounds: int,
+        console: Console,
+        now_s: Callable[[], float] = time.monotonic,
+        seconds: float | None = None,
     ) -> None:
-        self._rounds = rounds
+        self._rounds, self._seconds = rounds, seconds
         self._runs, self._done = runs, 0
-        self._closed: dict[str, int] = {}
+        self._closed: dict[str, float] = {}
         self._saved = 0
         self._begun_s, self._now_s = now_s(), now_s
         self._bar = Progress(
@@ -56,7 +69,7 @@ class Display:
                 what = f"{name}: failed"
                 self._bar.console.print(f"{name}: {told.text}", markup=False, highlight=False, soft_wrap=True)
         else:
-            self._closed[name] = told.round
+            self._closed[name] = self._rounds * self._part(told)
             figure = "" if told.figure is None else f": {told.figure:.4g}"
             what = f"{name}, round {told.round}{figure}"
         self._bar.update(
@@ -66,8 +79,15 @@ class Display:
             tells=f"{what} · {left(self.seconds_left())}",
         )
 
+    def _part(self, told: Round) -> float:
+        """The part of a run that is done: of its rounds, or of its virtual seconds if that is more."""
+        part = told.round / self._rounds
+        if self._seconds is not None and told.seconds is not None:
+            part = max(part, told.seconds / self._seconds)
+        return min(part, 1.0)
+
     @property
-    def completed(self) -> int:
+    def completed(self) -> float:
         """The rounds that are done; a run that ended early has done all of its rounds."""
         return self._saved + sum(self._closed.values())
 

@@ -33,6 +33,8 @@ class Round:
     round: int
     figure: float | None
     """Of the model on the test rows."""
+    seconds: float | None = None
+    """When the model was made, in virtual seconds; None: devices train in no time."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ def _run(line: Connection, settings: StudySettings, rows: Table, deal: Deal, cel
 
     def tell(told: Progress) -> None:
         figure = None if told.point is None else figure_of(told.point)
-        line.send(Round(cell, told.round, figure))
+        seconds = None if told.point is None else told.point.seconds
+        line.send(Round(cell, told.round, figure, seconds))
 
     return run(settings, rows.rows, deal, cell, tell)

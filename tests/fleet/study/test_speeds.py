@@ -18,6 +18,7 @@ from fleet.study.settings import SpeedsSection, StudySettings
 from fleet.study.speeds import drawn
 from fleet.study.table import result
 from fleet.study.terminal import columns, texts
+from fleet.study.workers import Round, run_all
 from tests.system.toml_text import toml
 from tests.wording import assert_tells
 
@@ -99,6 +100,12 @@ def test_versions_do_not_wait_for_the_slow_device(tmp_path: Path) -> None:
 def test_a_run_ends_with_the_first_model_after_the_seconds(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, study={**STUDY["study"], "seconds": 99.0})
     assert seconds(settings, "FedAvg") == [0, 50, 100]
+
+
+def test_progress_tells_when_each_model_was_made(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, study={**STUDY["study"], "rounds": 2})
+    told = run_all(settings, [Cell("FedAvg", 0.1, 1)], 1)
+    assert [round(one.seconds or 0.0) for one in told if isinstance(one, Round)] == [50, 100]
 
 
 def test_without_speeds_no_seconds_are_told(tmp_path: Path) -> None:

@@ -98,3 +98,16 @@ def test_time_left_counts_the_rounds_of_all_runs() -> None:
     display.show(a_run(0.1, 1, [0.9], "until"))
     display.show(Round(Cell("A", 0.1, 2), 2, 0.5))
     assert display.seconds_left() == pytest.approx(6 / 12 * 18)
+
+
+def test_time_left_counts_the_seconds_after_which_runs_end() -> None:
+    """Of two runs one is at 300 of 1,200 virtual seconds in round 10 of 1,000: after 5 s an eighth."""
+    from rich.console import Console
+
+    now = [0.0]
+    display = Display(2, 1_000, Console(quiet=True), lambda: now[0], seconds=1_200.0)
+    now[0] = 5.0
+    display.show(Round(Cell("A", 0.1, 1), 10, 0.5, 300.0))
+    assert display.seconds_left() == pytest.approx(7 * 5.0)
+    display.show(Round(Cell("A", 0.1, 1), 11, 0.5, 1_250.0))
+    assert display.seconds_left() == pytest.approx(5.0), "the last model is made after the seconds"
