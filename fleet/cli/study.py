@@ -50,6 +50,7 @@ def simulate(
     """
     from fedge.errors import FedgeError
     from fleet.study.book import Book
+    from fleet.study.report import unequal
     from fleet.study.settings import StudySettings
     from fleet.study.study import REPORT, Show, Study, folder_of, run
     from fleet.study.study import as_json as told_as_json
@@ -89,4 +90,6 @@ def simulate(
                 soft_wrap=True,
             )
             console.print(shown(found))
+            if text := unequal(study, book.runs):
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
             console.print(f"  {folder / REPORT}", highlight=False, soft_wrap=True)

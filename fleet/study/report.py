@@ -10,7 +10,7 @@ from fleet.demo import look
 from fleet.study import figures
 from fleet.study.runs import Run, cells
 from fleet.study.settings import SPEED_KEYS
-from fleet.study.table import Result, Row
+from fleet.study.table import Result, Row, too_short
 from fleet.study.terminal import columns, figure, texts
 
 if TYPE_CHECKING:
@@ -88,7 +88,19 @@ def _lead(study: "Study", runs: Sequence[Run]) -> str:
     return (
         f"{len(study.settings.algorithm)} algorithms on {study.devices} simulated devices, each with "
         f"{len(settings.rates)} learning rates and {len(settings.seeds)} seeds, for {settings.rounds} "
-        f"rounds. The {study.test} test rows are on no device.{done}"
+        f"rounds. The {study.test} test rows are on no device.{done}{unequal(study, runs)}"
+    )
+
+
+def unequal(study: "Study", runs: Sequence[Run]) -> str:
+    """Which algorithms ended before the virtual seconds of the study, as a sentence; empty: none did."""
+    settings = study.settings.study
+    if not (names := too_short(runs, settings.seconds)):
+        return ""
+    return (
+        f" Runs of {', '.join(names)} had done their {settings.rounds} rounds before {settings.seconds:g} "
+        "virtual seconds had passed, so that the algorithms are not compared at the same time: raise [study] "
+        "rounds."
     )
 
 

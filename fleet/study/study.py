@@ -12,7 +12,7 @@ from fleet.study.deal import Table
 from fleet.study.report import render
 from fleet.study.runs import Cell, Run, cells, check
 from fleet.study.settings import StudySettings
-from fleet.study.table import Result, result
+from fleet.study.table import Result, result, too_short
 from fleet.study.workers import Failed, Round, run_all
 
 REPORT, RESULT = "report.html", "result.json"
@@ -131,6 +131,7 @@ def as_json(study: Study, found: Result, book: Book) -> dict[str, object]:
         "rounds": study.settings.study.rounds,
         "runs": len(book.runs),
         "runs_in_all": len(cells(study.settings)),
+        "too_short": too_short(book.runs, study.settings.study.seconds),
         **found.as_json(),
         "report": str(folder / REPORT),
     }

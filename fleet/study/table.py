@@ -112,6 +112,22 @@ def first_reaching(run: Run, target: float, *, more_is_better: bool) -> int | No
     )
 
 
+def too_short(runs: Sequence[Run], seconds: float | None) -> list[str]:
+    """The algorithms with a run that had done all of its rounds before so many virtual seconds had passed.
+
+    Their figures are not of the same time as those of the others.
+    """
+    if seconds is None:
+        return []
+    return list(
+        dict.fromkeys(
+            run.cell.algorithm
+            for run in runs
+            if run.stopped == "rounds" and run.curve and (run.curve[-1].seconds or 0.0) < seconds
+        )
+    )
+
+
 def _row(runs: list[Run], more: bool, target: float | None) -> Row:
     reached: tuple[int | None, ...] = ()
     if target is not None:

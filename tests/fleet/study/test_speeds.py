@@ -134,6 +134,19 @@ def test_the_command_tells_seconds_in_table_json_and_report(tmp_path: Path) -> N
     assert all(len(Run.of_json(line).curve[0].__dict__) == len(line["curve"][0]) for line in lines)
 
 
+def test_an_algorithm_whose_rounds_end_before_the_seconds_is_named(tmp_path: Path) -> None:
+    """Two rounds of 50 s pass 99 s, and two of 10 s do not."""
+    settings_of(
+        tmp_path, study={**STUDY["study"], "rounds": 2, "seconds": 99.0}, algorithm=STUDY["algorithm"][:2]
+    )
+    out = tmp_path / "out"
+    ran = CliRunner().invoke(app, ["simulate", str(tmp_path / "study.toml"), "--out", str(out)])
+    assert ran.exit_code == 0, ran.output
+    assert_tells(ran.stdout, "three of four had", "2 rounds", "99", "[study] rounds")
+    assert_tells((out / "report.html").read_text(encoding="utf-8"), "three of four had", "[study] rounds")
+    assert json.loads((out / "result.json").read_text(encoding="utf-8"))["too_short"] == ["three of four"]
+
+
 def timed(rate: float, figures: list[float], each_s: float) -> Run:
     curve = tuple(Point(k, 0, 0, figure, 0.0, None, k * each_s) for k, figure in enumerate(figures))
     return Run(Cell("A", rate, 1), curve, "rounds", 1.0)
