@@ -126,7 +126,8 @@ def settings(split: str, size: Size, names: Sequence[str]) -> StudySettings:
 
 def done(study: Study, folder: Path, jobs: int) -> tuple[Result, list[Run]]:
     """Run the grid with the first seed, then each best rate with the others; keep all runs in the folder."""
-    with (Book.resume if (folder / FILE).exists() else Book.new)(folder, study.settings) as book:
+    opened = Book.resume if (folder / FILE).exists() else Book.new
+    with opened(folder, study.settings, study.data) as book:
         first, *others = study.settings.study.seeds
         names = [one.name for one in study.settings.algorithm]
         _run(

@@ -61,7 +61,7 @@ def simulate(
         settings = StudySettings.load(file)
         study = Study.checked(settings)
         folder = folder_of(settings, out)
-        with (Book.resume if resume else Book.new)(folder, settings) as book:
+        with (Book.resume if resume else Book.new)(folder, settings, study.data) as book:
 
             @contextmanager
             def display(runs: int) -> Iterator[Show]:

@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 class Book:
-    """The file `runs.jsonl`: its first line has the study's settings, each other line one run.
+    """The file `runs.jsonl`: its first line has the study's settings and data, each other line one run.
 
     Each run is on disk before `add` returns. A last line that was cut short is dropped.
     """
@@ -37,8 +37,13 @@ class Book:
             ) from None
 
     @classmethod
-    def new(cls, folder: Path, settings: StudySettings) -> Self:
+    def new(cls, folder: Path, settings: StudySettings, data: str) -> Self:
         """Begin a new file in this folder, which is made.
+
+        Args:
+            folder: of the study.
+            settings: of the study.
+            data: the digest of its rows.
 
         Raises:
             ConfigError: the folder already has one, or cannot be written.
@@ -56,15 +61,20 @@ class Book:
             made = cls(path, [])
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
-        made._write({"format": FORMAT, "study": plain(settings)})
+        made._write({"format": FORMAT, "study": plain(settings), "data": data})
         return made
 
     @classmethod
-    def resume(cls, folder: Path, settings: StudySettings) -> Self:
+    def resume(cls, folder: Path, settings: StudySettings, data: str) -> Self:
         """Open the file in this folder to go on.
 
+        Args:
+            folder: of the study.
+            settings: of the study.
+            data: the digest of its rows.
+
         Raises:
-            ConfigError: there is none, or it is of other settings; the text names what differs.
+            ConfigError: there is none, or it is of other settings or data; the text names what differs.
             StateError: it cannot be read.
         """
         path = folder / FILE
@@ -75,13 +85,13 @@ class Book:
         except OSError as error:
             raise StateError(f"{path}: cannot be opened: {error.strerror}") from None
         try:
-            book._take_up(settings)
+            book._take_up(settings, data)
         except BaseException:
             book._file.close()
             raise
         return book
 
-    def _take_up(self, settings: StudySettings) -> None:
+    def _take_up(self, settings: StudySettings, data: str) -> None:
         path = self.path
         try:
             content = path.read_bytes()
@@ -90,7 +100,7 @@ class Book:
         whole = content[: content.rfind(b"\n") + 1]
         try:
             head, *others = [json.loads(line) for line in whole.splitlines()]
-            known, before = head["format"], head["study"]
+            known, before, rows = head["format"], head["study"], head.get("data", data)
             runs = [Run.of_json(told) for told in others]
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"{path}: is damaged ({error!r}); begin anew with another --out") from None
@@ -102,6 +112,11 @@ class Book:
             raise ConfigError(
                 f"{path}: its runs are of other settings, which differ in {', '.join(changed)}: undo these "
                 "changes, or begin anew with another --out"
+            )
+        if rows != data:
+            raise ConfigError(
+                f"{path}: its runs are of other data than [data] dataset and test now have: restore the "
+                "files, or begin anew with another --out"
             )
         if len(whole) < len(content):
             os.truncate(path, len(whole))

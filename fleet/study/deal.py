@@ -1,6 +1,7 @@
 """Deal the rows of a study to devices, and keep the test rows that no device has."""
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ class Table:
             raise ConfigError(
                 f"[data] split: by {split.by!r} needs labels, and this is a regression; use iid or column"
             )
+
+    def digest(self) -> str:
+        """The SHA-256 of all rows with the names of their columns and classes, in hexadecimal digits."""
+        found = sha256()
+        for rows in (self.rows, self.test):
+            if rows is None:
+                continue
+            found.update(repr((rows.features, rows.classes, rows.targets, rows.gap)).encode())
+            for array in (rows.X, rows.y, rows.groups, rows.series):
+                if array is not None:
+                    found.update(f"{array.dtype} {array.shape}".encode())
+                    found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def deal(self, seed: int) -> Deal:
         """Deal the rows for the runs of this seed.

@@ -30,6 +30,8 @@ class Study:
     """The rows on all devices."""
     test: int
     """The test rows."""
+    data: str
+    """The digest of all rows."""
 
     @classmethod
     def checked(cls, settings: StudySettings, table: Table | None = None) -> "Study":
@@ -45,7 +47,7 @@ class Study:
         check(settings, table.rows, len(first.devices))
         rows = sum(len(X) for X, _ in first.devices.values())
         figure = "accuracy" if table.rows.classes else "rmse"
-        return cls(settings, figure, len(first.devices), rows, len(first.test[0]))
+        return cls(settings, figure, len(first.devices), rows, len(first.test[0]), table.digest())
 
     def result(self, runs: Sequence[Run]) -> Result:
         """The table of these runs."""

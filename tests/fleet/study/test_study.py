@@ -21,6 +21,7 @@ from fleet.study.book import Book
 from fleet.study.deal import Table
 from fleet.study.runs import Cell, Run, cells, plan_of, run
 from fleet.study.settings import StudySettings
+from fleet.study.study import Study
 from fleet.study.workers import run_all
 from tests.system.toml_text import toml
 from tests.wording import assert_tells
@@ -237,11 +238,38 @@ def test_what_is_not_the_same_study_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_two_do_not_go_on_with_one_study_at_once(tmp_path: Path) -> None:
     settings = StudySettings.load(study(tmp_path))
-    with Book.new(tmp_path / "out", settings):
+    with Book.new(tmp_path / "out", settings, "rows"):
         with pytest.raises(ConfigError) as refused:
-            Book.resume(tmp_path / "out", settings)
+            Book.resume(tmp_path / "out", settings, "rows")
         assert_tells(str(refused.value), "runs.jsonl", "--out")
-    with Book.resume(tmp_path / "out", settings) as book:
+    with Book.resume(tmp_path / "out", settings, "rows") as book:
+        assert book.runs == []
+
+
+def test_a_study_is_not_gone_on_with_after_its_data_have_changed(tmp_path: Path) -> None:
+    """The same settings, and one number of one row is another one."""
+    rows = [f"{k % 7},{k % 5},{'ab'[k % 2]}" for k in range(100)]
+    data = {"dataset": str(tmp_path / "rows.csv"), "split": {"by": "iid", "devices": 3}}
+    settings = StudySettings.model_validate(
+        {"study": {"name": "a", "rounds": 1, "rates": [0.1]}, "data": data, "algorithm": [{"name": "A"}]}
+    )
+
+    def written(first: str) -> str:
+        (tmp_path / "rows.csv").write_text("\n".join(["u,v,label", first, *rows[1:]]), encoding="utf-8")
+        return Study.checked(settings).data
+
+    with Book.new(tmp_path / "out", settings, written(rows[0])):
+        pass
+    with pytest.raises(ConfigError) as refused:
+        Book.resume(tmp_path / "out", settings, written("9,0,a"))
+    assert_tells(str(refused.value), "runs.jsonl", "[data]", "--out")
+    with Book.resume(tmp_path / "out", settings, written(rows[0])) as book:
+        assert book.runs == []
+    path = tmp_path / "out" / "runs.jsonl"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    del told["data"]  # as an older program wrote it
+    path.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    with Book.resume(tmp_path / "out", settings, "other rows") as book:
         assert book.runs == []
 
 
