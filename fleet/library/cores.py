@@ -9,7 +9,6 @@ from aggregator.aggregation.models import task_of
 from aggregator.aggregation.updates import admitted, read
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
-from aggregator.ledger.views import read_devices
 from fedge.algorithms.registry import CODECS
 from fedge.errors import FedgeError
 from fedge.wire.freshness import RoundId
@@ -96,7 +95,7 @@ class _Run:
                     return "until", ""
             late = not self._stage.clock.step() or self._stage.clock.now_s - since_s > self._patience_s
             if late or self._aggregator.gives_up:
-                reasons = self._reasons()
+                reasons = self._reasons(newest)
                 if newest is not None and self._diverged(newest):
                     return "diverged", reasons
                 raise FedgeError(f"round {newest} does not close: {reasons}")
@@ -136,11 +135,11 @@ class _Run:
             return True
         return Reason.TRAINING_DIVERGED in failed and Reason.FAILED not in failed
 
-    def _reasons(self) -> str:
-        """Why too few updates were admitted: failures of devices, or refusals of the aggregator."""
-        failed = [f"{one.name}: {one.failure.detail}" for one in self._fleet if one.failure is not None]
-        rows = read_devices(self._aggregator.path)
-        refused = [f"{row.device}: {row.last_refusal}" for row in rows if row.last_refusal is not None]
+    def _reasons(self, round_id: RoundId | None) -> str:
+        """Why too few updates were admitted in the open round: failures of devices, or refusals."""
+        failures = {one.name: one.failure for one in self._fleet if one.failure is not None}
+        failed = [f"{name}: {one.detail}" for name, one in sorted(failures.items()) if one.round == round_id]
+        refused = [f"{device}: {reason}" for device, reason in self._aggregator.refused.items()]
         return "; ".join(failed or refused) or "fewer devices answer than [rounds] requires"
 
 

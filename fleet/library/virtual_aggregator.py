@@ -15,7 +15,9 @@ from aggregator.shell.leader_check import Watching
 from aggregator.shell.runtime import Runtime
 from aggregator.shell.saved_state import known
 from aggregator.shell.startup import take_up
+from fedge.algorithms.rules.mean import order
 from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
 from fleet.library.programs import Program, Stage
 from fleet.simulator.link import VirtualLink
 
@@ -60,6 +62,13 @@ class Aggregator(Program):
     def insufficient(self) -> bool:
         """Whether the updates of the open round make no model."""
         return bool(self._state().insufficient)
+
+    @property
+    def refused(self) -> dict[str, Reason]:
+        """The devices whose answers to the open round were refused, in the order of the sum, and why."""
+        answers = {} if self._runtime is None else self._state().answers
+        refused = {device: one.reason for device, one in answers.items() if one.reason is not None}
+        return {device: refused[device] for device in sorted(refused, key=order)}
 
     @property
     def gives_up(self) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from agent.config import AgentSettings
 from agent.sources import Source
+from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import Unmade, Unusable
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import first_vectors
@@ -325,11 +326,13 @@ class _Run:
             shared_by(job.parts.personal, job.task.network),
         )
         result = train.combined(updates, self._past, job, self._state.base)
-        found = train.computed(job, result)
         if isinstance(result, train.Averaged):
-            self._past.further, self._past.optimizer = result.vectors, result.state
-            self._past.devices = result.fleet
-        return found
+            # A part may hand on a vector of an update as it is, and the next round's overwrite the array.
+            further = {name: np.array(vector) for name, vector in result.vectors.items()}
+            result = replace(result, vector=np.array(result.vector), vectors=further)
+            self._past.further, self._past.devices = further, result.fleet
+            self._past.optimizer = server_state.pack(result.state) if result.state else b""
+        return train.computed(job, result)
 
     def _follow(self, job: ClosingJob, computed: Computed, answers: _Answers, seconds: float) -> bool:
         """Note a closed round and open the next; return whether to end here."""

@@ -26,8 +26,9 @@ class KeptPast:
 
     further: Mapping[str, Vector] = field(default_factory=dict)
     """The announced model's vectors besides its weights."""
-    optimizer: State | None = None
-    """The server optimizer's state; None: no training round has closed."""
+    optimizer: bytes = b""
+    """The server optimizer's state, as a ledger keeps it; empty: it has none, or no training round has
+    closed."""
     devices: int | None = None
     """N of the last training round; None: there was none."""
     known: set[str] = field(default_factory=set)
@@ -50,7 +51,7 @@ class KeptPast:
         assert self.job is not None
         if not self.optimizer:
             return server_state.first(self.job.round, self.job.parts.server, server, size)
-        return server_state.unpack(server_state.pack(self.optimizer))
+        return server_state.unpack(self.optimizer)
 
 
 class KeptUpdates(RoundUpdates):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,15 @@ from examples.extend import geometric_median, topk
 from fedge import Algorithm, ConfigError, FedgeError, Plan, Result, Task, simulate
 from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.plan import fedsgd
+from fedge.algorithms.protocols import Updates
+from fedge.algorithms.registry import Entry
+from fedge.algorithms.server.average import Average
+from fedge.algorithms.trainer import Job, Trained
 from fleet.library.fast import devices as at_work
 from fleet.library.fast import workers
 from fleet.library.fast.memory import SharedArrays, mapped
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, Data, fleet, summed
+from tests.wording import assert_tells
 
 ROUNDS, SEED = 4, 5
 SGD = Plan(epochs=2, batch_size=8, learning_rate=0.05)
@@ -98,6 +103,85 @@ def test_the_number_of_processes_changes_no_bit(
     monkeypatch.setattr(workers, "forks", lambda: forked)
     algorithm, plan, settings = CASES[case]
     require_equal(*both(CLASSIFIER, fleet(7), algorithm, count, plan=plan, settings=settings))
+
+
+class First:
+    """A rule whose result is the vector of the first update, as it got it."""
+
+    version = "first/1"
+
+    def aggregate(self, updates: Updates, base: np.ndarray) -> np.ndarray:
+        return next(iter(updates.lanes())).vector.astype(np.float32, copy=False)
+
+
+class Keeping(Average):
+    """A server optimizer whose state is the aggregate, as it got it."""
+
+    def init(self, size: int) -> dict[str, Any]:
+        return {"last": np.zeros(size, np.float32)}
+
+    def step(self, base: Any, aggregate: Any, state: Any, share: float = 1.0) -> Any:
+        return (0.5 * (aggregate + state["last"])).astype(np.float32), {"last": aggregate}
+
+
+class Sending(Sgd):
+    """A local algorithm that starts between the weights and a vector of the server's."""
+
+    receives = sends = ("more",)
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        start = (job.weights + 0.1 * job.received["more"]).astype(np.float32)
+        trained = super().run(replace(job, received={**job.received, "weights": start}), cancelled)
+        return replace(trained, vectors={**trained.vectors, "more": trained.vector})
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("parts", "settings"),
+    [
+        ({"server": Entry("server", "keeping", Keeping)}, {}),
+        ({"local": Entry("local", "sending", Sending)}, {}),
+        ({}, {"rounds": {"clip_norm": 1.0}}),
+    ],
+    ids=["state", "further vector", "model"],
+)
+def test_parts_may_hand_on_the_very_vector_of_an_update(
+    parts: dict[str, Any], settings: Mapping[str, Mapping[str, Any]], count: int
+) -> None:
+    """The next round's updates are written where this vector was."""
+    algorithm = Algorithm(rule=Entry("rule", "first", First), **parts)
+    require_equal(*both(CLASSIFIER, fleet(7), algorithm, count, plan=SGD, settings=settings))
+
+
+class Failing(Sgd):
+    """In the first round pi-0 fails, in the second one all others."""
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        is_first, is_pi_0 = job.plan.learning_rate == SGD.learning_rate, len(job.y) == 40
+        if is_first == is_pi_0:
+            raise RuntimeError
+        return super().run(job, cancelled)
+
+
+def test_a_round_that_does_not_close_names_who_failed_in_it() -> None:
+    """pi-0, with 40 of 50 rows to train on, failed in the round before."""
+    texts = []
+    for engine in ("cores", "fast"):
+        with pytest.raises(FedgeError) as error:
+            simulate(
+                CLASSIFIER,
+                fleet(4),
+                Algorithm(local=Entry("local", "failing", Failing)),
+                plan=SGD,
+                rounds=3,
+                settings={"rounds": {"quorum": 2, "target": None}, "plan": {"rate_decay": 0.5}},
+                engine=engine,  # type: ignore[arg-type]
+                workers=1,
+            )
+        texts.append(str(error.value))
+    assert_tells(texts[0], "round 1.2", "pi-1", "pi-2", "pi-3")
+    assert "pi-0" not in texts[0]
+    assert texts[0] == texts[1]
 
 
 def test_what_another_process_cannot_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
