@@ -31,6 +31,7 @@ def distances(
     optima: np.ndarray = OPTIMA,
     lies: bool = True,
     factors: Factors = USUAL,
+    alpha: float = ALPHA,
 ) -> list[float]:
     """How far the model is after each round from the optimum of the honest: of the nineteen, if one lies."""
     goal = optima[1:].mean(axis=0) if lies else optima.mean(axis=0)
@@ -45,7 +46,7 @@ def distances(
         x = np.tile(w, (DEVICES, 1))
         for _ in range(STEPS):
             g = x - optima + noise * rng.normal(size=x.shape) - own
-            g += control if local == "scaffold" else ALPHA * (x - w) if local == "dyn" else 0.0
+            g += control if local == "scaffold" else alpha * (x - w) if local == "dyn" else 0.0
             x -= RATE * g
         aggregate = w + counted(x - w)
         if local == "scaffold":
@@ -53,7 +54,7 @@ def distances(
             own += change
             control = Scaffold().handed_on("control", control, counted(change), 1.0)
         if local == "dyn":
-            own -= ALPHA * (x - w)
+            own -= alpha * (x - w)
             w, state = server.step(w, aggregate, state, 1.0)
         else:
             w = aggregate
@@ -79,6 +80,45 @@ def test_scaffolds_distance_grows_with_each_round_by_an_eighth_of_a_usual_change
     assert growth / 100 == pytest.approx([2.5 * usual / DEVICES] * 2, rel=0.35)
     plain = distances("sgd", 300)
     assert plain[299] == pytest.approx(plain[99], abs=0.1)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 10.0])
+def test_feddyns_distance_grows_with_each_round_by_alpha_times_what_the_liar_adds(alpha: float) -> None:
+    """By 2.5 a M / (K - 1). M is the length of a change by noise alone: K steps that each shrink what was
+    before by 1 - α (1 + a)."""
+    told = distances("dyn", 1_000, alpha=alpha)
+    shrinks = (1 - RATE * (1 + alpha)) ** 2
+    usual = RATE * NOISE * np.sqrt(SIZE * (1 - shrinks**STEPS) / (1 - shrinks))
+    assert (told[999] - told[499]) / 500 == pytest.approx(2.5 * alpha * usual / (DEVICES - 1), rel=0.35)
+
+
+@pytest.mark.parametrize(("devices", "counts"), [(4, 100.0), (20, 2.5)])
+def test_a_lie_of_one_round_stays_in_feddyn(devices: int, counts: float) -> None:
+    """A device lies once, by 100 median distances, and is left out from then on. The model ends
+    a / (K - 1) · ‖all that its updates counted for‖ from the others' optimum; four updates are not clipped.
+    """
+    optima = np.random.default_rng(0).normal(size=(devices, SIZE))
+    w, server, own = np.zeros(SIZE), Dyn(), np.zeros((devices, SIZE))
+    state, sum_of_it = server.init(SIZE), np.zeros(SIZE)
+    for number in range(300):
+        x = np.tile(w, (devices, 1))
+        for _ in range(STEPS):
+            x -= RATE * (x - optima - own + ALPHA * (x - w))
+        own -= ALPHA * (x - w)
+        sent = (x - w)[0 if number <= 5 else 1 :]
+        norms = np.linalg.norm(sent, axis=1)
+        if number == 5:
+            sent[0] = 100 * np.sort(norms)[(devices - 1) // 2] / np.sqrt(SIZE)
+            norms[0] = np.linalg.norm(sent[0])
+        found = bounds(norms.tolist(), [1] * len(sent), USUAL)
+        sent = sent * np.array(found.scales)[:, None]
+        if number <= 5:
+            sum_of_it += sent[0]
+        if number == 5:
+            assert np.linalg.norm(sent[0]) == pytest.approx(counts * found.median_norm)
+        w, state = server.step(w, w + sent.mean(axis=0), state, len(sent) / devices)
+    ends = np.linalg.norm(w - optima[1:].mean(axis=0))
+    assert ends == pytest.approx(ALPHA * np.linalg.norm(sum_of_it) / (devices - 1), rel=1e-3)
 
 
 def test_without_noise_nothing_adds_up() -> None:

@@ -10,6 +10,10 @@ This keeps u = h/α, from which α cancels: with the share s = |P|/m and the uni
     w ← aggregate - u
 
 The local algorithm `dyn` has α. At a fixed point the aggregate is the base, and u is 0.
+
+So the changes that have counted add up to 0: what a liar has added, the others have taken away, into their
+own states. The model ends α / (m - 1) times the sum of the liar's changes, divided by the curvature of the
+others' loss, away from their optimum. A bound on each round's change does not bound their sum.
 """
 
 from typing import Any
