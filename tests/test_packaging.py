@@ -90,6 +90,20 @@ def test_it_has_three_commands(wheel: zipfile.ZipFile) -> None:
     }
 
 
+def test_each_command_starts_as_pip_starts_it(wheel: zipfile.ZipFile) -> None:
+    """The other tests start `python -m`; what pip writes into bin imports the function and calls it."""
+    parser = configparser.ConfigParser()
+    parser.read_string(read(wheel, "entry_points.txt"))
+    for command, place in parser["console_scripts"].items():
+        module, function = place.split(":")
+        code = (
+            f"import sys; from {module} import {function}; sys.argv[0] = {command!r}; sys.exit({function}())"
+        )
+        done = run({**os.environ, "PYTHONPATH": str(wheel.filename)}, "-c", code, "--version")
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert fedge.__version__ in done.stdout
+
+
 def test_its_metadata_says_what_a_device_needs(wheel: zipfile.ZipFile) -> None:
     metadata = email.message_from_string(read(wheel, "METADATA"))
     assert metadata["Version"] == fedge.__version__
