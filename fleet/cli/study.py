@@ -54,7 +54,7 @@ def simulate(
     from fleet.study.settings import StudySettings
     from fleet.study.study import REPORT, Show, Study, folder_of, run
     from fleet.study.study import as_json as told_as_json
-    from fleet.study.terminal import Display, shown
+    from fleet.study.terminal import Display, shown, shown_own
 
     console = Console()
     with interruptible("fedge simulate"):
@@ -84,7 +84,8 @@ def simulate(
                 typer.echo(json.dumps(told_as_json(study, found, book)))
                 return
             console.print(
-                f"[bold]{settings.study.name}[/bold]: {study.devices} devices with {study.training} rows, "
+                f"[bold]{settings.study.name}[/bold]: {study.devices} devices with {study.training} rows"
+                f"{f' and {study.held} held-out rows' if study.held else ''}, "
                 f"{study.test} test rows, {len(book.runs)} runs of {settings.study.rounds} rounds",
                 highlight=False,
                 soft_wrap=True,
@@ -92,4 +93,7 @@ def simulate(
             console.print(shown(found))
             if text := unequal(study, book.runs):
                 console.print(text, highlight=False, markup=False, soft_wrap=True)
+            if (own := shown_own(found)) is not None:
+                console.print("The models that devices use, on the rows that they hold out:")
+                console.print(own)
             console.print(f"  {folder / REPORT}", highlight=False, soft_wrap=True)

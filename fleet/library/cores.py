@@ -60,7 +60,9 @@ def run(
             program.start()
         stopped, why = _Run(stage, aggregator, fleet, federation, course).to_its_end()
         rows = tuple(row for row in read_rounds(federation.state.folder) if row.closed)
-        return Result(_newest(aggregator.ledger), rows, tuple(course.curve), stopped, why)
+        last = RoundId(rows[-1].generation, rows[-1].round)
+        told = {device: dict(one.metrics) for device, one in admitted(aggregator.ledger, last).items()}
+        return Result(_newest(aggregator.ledger), rows, tuple(course.curve), stopped, why, told)
     finally:
         for program in (aggregator, *fleet):
             program.close()

@@ -1,6 +1,7 @@
 """What a simulated federation gives: the model, the rounds, and the shared model's figures on test rows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from aggregator.ledger.views import RoundRow
@@ -61,3 +62,7 @@ class Result:
     model with finite numbers, or the updates made no finite model. Then `model` is the last one before."""
     why: str = ""
     """If it diverged: which devices do not take part, and why."""
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What each device has told in the last round of `history`, by its name: `held_out`, its held-out rows,
+    and its figures of them, such as `accuracy_before` of the shared model, `accuracy_personal` of the model
+    that it uses and `accuracy_alone` of one that it trained alone (docs/protocol.md)."""

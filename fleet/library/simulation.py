@@ -50,10 +50,10 @@ def simulate(
     """Run a federation in this process.
 
     Each round waits for all devices that are chosen, unless `settings` say otherwise. The result is a
-    function of the arguments, to the bit. Both engines give the same model, curve and history; only what a
-    clock or the wire's messages say differs: `seconds` of a round, and its `bytes_up` and `bytes_down`,
-    which are those of the vectors alone with the engine `fast`. That engine logs no warnings about the
-    devices' data.
+    function of the arguments, to the bit. Both engines give the same model, curve, history and figures; only
+    what a clock or the wire's messages say differs: `seconds` of a round and of a device, and a round's
+    `bytes_up` and `bytes_down`, which are those of the vectors alone with the engine `fast`. That engine logs
+    no warnings about the devices' data.
 
     Args:
         task: the network, and the names of features and outputs; the survey adds the layers that standardize.

@@ -15,14 +15,20 @@ from fleet.study.rows import Rows, read, read_test
 from fleet.study.settings import DataSection, SplitSection
 
 Pair = tuple[NDArray[np.float32], NDArray[Any]]
+Hand = tuple[NDArray[Any], ...]
+"""(X, y) of a device; or (X, y, series), as `fedge.simulate` takes them."""
 
 
 @dataclass(frozen=True)
 class Deal:
     """The rows of each device, by its name, and the test rows."""
 
-    devices: dict[str, Pair]
+    devices: dict[str, Hand]
     test: Pair
+    training: int
+    """How many rows the devices train on."""
+    held: int
+    """How many they hold out."""
 
 
 class Table:
@@ -45,6 +51,12 @@ class Table:
         if split.by in ("shards", "dirichlet") and self.rows.classes is None:
             raise ConfigError(
                 f"[data] split: by {split.by!r} needs labels, and this is a regression; use iid or column"
+            )
+        if data.holdout and self.rows.gap and split.by != "column":
+            raise ConfigError(
+                f"[data] holdout: the windows of {str(data.dataset)!r} overlap, so rows that are dealt by "
+                f"{split.by!r} cannot be held out from those that a device trains on; set [data.split] by = "
+                '"column"'
             )
 
     def digest(self) -> str:
@@ -70,12 +82,41 @@ class Table:
             seed = self.data.split.seed
         training, test = self._parted(np.random.default_rng([seed, 0]))
         hands = dealt(training, self.data.split, np.random.default_rng([seed, 1]))
+        if self.data.holdout and self.data.split.by != "column":
+            mixing = np.random.default_rng([seed, 3])  # the speeds have 2
+            hands = [mixing.permutation(hand) for hand in hands]
         width = len(str(len(hands)))
-        devices = {
-            f"d{number:0{width}d}": (training.X[hand], training.y[hand])
-            for number, hand in enumerate(hands, 1)
-        }
-        return Deal(devices, (test.X, test.y))
+        devices = {f"d{number:0{width}d}": self._hand(training, hand) for number, hand in enumerate(hands, 1)}
+        parts = [self._divided(hand) for hand in devices.values()]
+        return Deal(
+            devices, (test.X, test.y), sum(trained for trained, _ in parts), sum(held for _, held in parts)
+        )
+
+    def _hand(self, rows: Rows, hand: splits.Rows) -> Hand:
+        """The rows of a device."""
+        found = rows.X[hand], rows.y[hand]
+        if not self.data.holdout or self.data.split.by != "column":
+            return found
+        assert rows.series is not None
+        return *found, rows.series[hand]
+
+    def _divided(self, hand: Hand) -> tuple[int, int]:
+        """How many of its rows a device trains on, and how many it holds out.
+
+        Raises:
+            ConfigError: it holds none out, or has too few others.
+        """
+        if not self.data.holdout:
+            return len(hand[0]), 0
+        series = hand[2] if len(hand) > 2 else np.zeros(len(hand[0]), dtype=np.int64)
+        training, held = divide(series, self.data.holdout, self.rows.gap)
+        if len(training) < splits.LEAST or not len(held):
+            raise ConfigError(
+                f"[data] holdout: with {self.data.holdout:g} a device of {len(hand[0])} rows would train on "
+                f"{len(training)} and hold {len(held)} out, and each needs {splits.LEAST} to train on and 1 "
+                "held out; set another share, or deal each device more rows"
+            )
+        return len(training), len(held)
 
     def _parted(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
         """The rows to train on, and the test rows."""

@@ -11,7 +11,7 @@ from fleet.study import figures
 from fleet.study.runs import Run, cells
 from fleet.study.settings import SPEED_KEYS
 from fleet.study.table import Result, Row, too_short
-from fleet.study.terminal import columns, figure, texts
+from fleet.study.terminal import columns, figure, own_columns, own_texts, texts
 
 if TYPE_CHECKING:
     from fleet.study.study import Study
@@ -106,7 +106,8 @@ def unequal(study: "Study", runs: Sequence[Run]) -> str:
 
 def _how_chosen(result: Result) -> str:
     if result.target is None:
-        return "The best rate of the grid is the one whose best figure, in the mean over the seeds, is best."
+        which = "figure on the devices' own rows" if own_columns(result) else "best figure"
+        return f"The best rate of the grid is the one whose {which}, in the mean over the seeds, is best."
     return (
         f"The best rate of the grid is that with which the fewest runs miss {figure(result, result.target)} "
         f"and, among these, the fewest {'seconds' if result.timed else 'rounds'} reach it. Rates were chosen "
@@ -126,16 +127,26 @@ def _grid_note(result: Result) -> str:
 def _all_note(result: Result) -> str:
     return (
         "Figures are mean ± standard deviation over the seeds; the last figure is the mean of five rounds. "
-        "Each algorithm's best rate is bold."
+        f"Each algorithm's best rate is bold.{_own_note(result)}"
+    )
+
+
+def _own_note(result: Result) -> str:
+    if not own_columns(result):
+        return ""
+    return (
+        " Own: the mean over the devices of the model that each uses in the end, on the rows that it holds "
+        "out; worst: the device for which it is worst. Alone: the mean of models that devices trained alone."
     )
 
 
 def _table(result: Result, rows: Iterable[Row]) -> str:
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in columns(result))
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in [*columns(result), *own_columns(result)])
     bold = {id(row) for row in result.chosen.values()}
     body = ""
     for row in rows:
-        cells_ = "".join(f"<td>{html.escape(cell)}</td>" for cell in texts(result, row))
+        told = [*texts(result, row), *own_texts(result, row)]
+        cells_ = "".join(f"<td>{html.escape(cell)}</td>" for cell in told)
         body += f'<tr class="best">{cells_}</tr>' if id(row) in bold else f"<tr>{cells_}</tr>"
     return f"<table><tr>{top}</tr>{body}</table>"
 
@@ -143,10 +154,11 @@ def _table(result: Result, rows: Iterable[Row]) -> str:
 def _facts(study: "Study", runs: Sequence[Run]) -> str:
     settings = study.settings
     split = settings.data.split.model_dump(exclude_none=True, exclude_unset=True)
+    held = f"which hold {study.held} more out, " if study.held else ""
     rows = [
         ("Data", str(settings.data.dataset)),
         ("Split", ", ".join(f"{key} = {value}" for key, value in split.items())),
-        ("Rows", f"{study.training} on {study.devices} devices, {study.test} test rows"),
+        ("Rows", f"{study.training} on {study.devices} devices, {held}{study.test} test rows"),
         ("Seeds", ", ".join(map(str, settings.study.seeds))),
         ("Engine", settings.study.engine),
         ("Time", f"{sum(run.seconds for run in runs):.0f} s, the sum over {len(runs)} runs"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aggregator.settings.rounds import BUFFERED
+from fedge.algorithms.composition import USUAL
 from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError
 from fedge.nn.spec import Dense, NetworkSpec
@@ -16,6 +17,7 @@ from fleet.library.preparation import federation_settings
 from fleet.library.results import Point, Progress
 from fleet.library.simulation import simulate
 from fleet.study.deal import Deal
+from fleet.study.own import Own, own_of
 from fleet.study.rows import Rows
 from fleet.study.settings import AlgorithmSection, StudySettings
 from fleet.study.speeds import drawn
@@ -48,6 +50,9 @@ class Run:
     training diverged."""
     seconds: float
     """How long it took, in real seconds."""
+    own: Own | None = None
+    """The models that devices use, on the rows that they hold out; None: they hold none out, or the run ended
+    early."""
 
     def figures(self) -> list[tuple[int, float]]:
         """Each round and the figure of its model: the accuracy, or for a regression the RMSE."""
@@ -60,6 +65,7 @@ class Run:
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "curve": [list(asdict(one).values()) for one in self.curve],
+            **({} if self.own is None else {"own": asdict(self.own)}),
         }
 
     @classmethod
@@ -71,7 +77,8 @@ class Run:
         """
         cell = Cell(str(told["algorithm"]), float(told["rate"]), int(told["seed"]))
         curve = tuple(Point(*one) for one in told["curve"])
-        return cls(cell, curve, told["stopped"], float(told["seconds"]))
+        own = Own(**told["own"]) if "own" in told else None
+        return cls(cell, curve, told["stopped"], float(told["seconds"]), own)
 
 
 def figure_of(point: Point) -> float:
@@ -102,9 +109,14 @@ def check(settings: StudySettings, rows: Rows, devices: int) -> None:
     for one in settings.algorithm:
         try:
             plan, further = plan_of(settings, one, settings.study.rates[0])
-            federation_settings(
+            federation = federation_settings(
                 task, names, algorithm_of(one), plan, settings.study.rounds, 0, further, Path("unused")
             )
+            if settings.study.engine == "fast" and len(federation.parts().models) > 1:
+                raise ConfigError(
+                    f"personal = {one.personal!r} has several shared models, which the engine fast does not "
+                    'have; set [study] engine = "cores"'
+                )
         except ConfigError as error:
             text = str(error).removeprefix("simulate: ").removeprefix("Algorithm: ")
             raise ConfigError(f"[[algorithm]] {one.name!r}: {text}") from None
@@ -134,6 +146,8 @@ def run(
     """
     chosen = next(one for one in settings.algorithm if one.name == cell.algorithm)
     plan, further = plan_of(settings, chosen, cell.rate)
+    if settings.data.holdout and rows.gap:
+        further["data"] = {"gap": rows.gap}
     seconds = None if settings.speeds is None else drawn(settings.speeds, tuple(deal.devices), cell.seed)
     begun_s = time.monotonic()
     found = simulate(
@@ -143,7 +157,7 @@ def run(
         plan=plan,
         rounds=settings.study.rounds,
         seed=cell.seed,
-        holdout=0.0,
+        holdout=settings.data.holdout,
         settings=further,
         engine=settings.study.engine,
         workers=workers if settings.study.engine == "fast" else None,
@@ -152,7 +166,7 @@ def run(
         test=deal.test,
         seconds=seconds,
     )
-    return Run(cell, found.curve, found.stopped, time.monotonic() - begun_s)
+    return Run(cell, found.curve, found.stopped, time.monotonic() - begun_s, own_of(found))
 
 
 def reaches(figure: float, target: float, *, more_is_better: bool) -> bool:
@@ -199,9 +213,9 @@ def task_of(settings: StudySettings, rows: Rows) -> Task:
 
 def algorithm_of(one: AlgorithmSection) -> Algorithm:
     """The composition of an `[[algorithm]]`."""
-    options = {kind: getattr(one, f"{kind}_options") for kind in ("local", "codec", "rule", "server")}
+    options = {kind: getattr(one, f"{kind}_options") for kind in USUAL}
     given = {kind: dict(table) for kind, table in options.items() if table}
-    return Algorithm(one.local, one.codec, one.rule, one.server, options=given)
+    return Algorithm(one.local, one.codec, one.rule, one.server, one.personal, options=given)
 
 
 def plan_of(
@@ -238,6 +252,8 @@ def plan_of(
         rounds = {"deadline_s": LONGEST_S, **rounds}
     # Nobody looks into the ledger of a run, so that it keeps as little as it can.
     further: dict[str, dict[str, Any]] = {"plan": plan, "rounds": rounds, "state": {"keep_rounds": 2}}
+    if settings.study.compare:
+        further["personal"] = {"compare": True}
     if "clip" in settings.model.model_fields_set:
         further["model"] = {"clip": settings.model.clip}
     return Plan(), further

@@ -52,6 +52,9 @@ class StudySection(Section):
     engine: Literal["cores", "fast"] = "fast"
     """`cores`: production's own cores on a virtual network. `fast`: the same functions without messages and
     ledger; the models are equal to the bit."""
+    compare: bool = False
+    """Whether devices also train a model alone, as with `[personal] compare` in `federation.toml`. It is only
+    measured; needs `[data] holdout`."""
 
 
 SPEED_KEYS = {"lognormal": ("sigma",), "pareto": ("alpha",), "slow": ("share", "times")}
@@ -139,6 +142,9 @@ class DataSection(Section):
     test: Annotated[float | LocalPath, AfterValidator(_share)] = 0.2
     """The share of the rows that no device has and on which models are measured: random rows, or the last of
     each recording where the data have recordings. Or a file like `dataset`."""
+    holdout: float = Field(default=0.0, ge=0, lt=0.9, allow_inf_nan=False)
+    """The share of its own rows that each device holds out, to measure the model that it uses: the last of
+    each recording by `column`, else random ones. Personal models and `compare` need it."""
 
 
 class ModelSection(Section):
@@ -192,6 +198,10 @@ class AlgorithmSection(Section):
     """The server optimizer."""
     server_options: PartOptions = Field(default_factory=dict)
     """Its options, for example its own `rate`."""
+    personal: WireName = "none"
+    """The personal model, which needs `[data] holdout`; `clusters` needs the engine `cores`."""
+    personal_options: PartOptions = Field(default_factory=dict)
+    """Its options."""
     schedule: str = "rounds"
     """When rounds open and close; `buffered` needs the engine `cores`."""
     plan: dict[str, Any] = Field(default_factory=dict)
@@ -245,6 +255,27 @@ class StudySettings(FileSettings):
             raise ValueError(
                 "[study] seconds: devices train in no time; say with a table [speeds] how long they train"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _measures_own_models(self) -> Self:
+        """What devices tell of their own models, they measure on held-out rows after the last round."""
+        asks = [f"[[algorithm]] {one.name!r}: personal" for one in self.algorithm if one.personal != "none"]
+        if self.study.compare:
+            asks.append("[study] compare")
+        if not asks:
+            return self
+        if not self.data.holdout:
+            raise ValueError(
+                f"{asks[0]}: devices measure their own models on rows that they hold out; set [data] "
+                "holdout, for example to 0.2"
+            )
+        for key in ("stop_at_target", "seconds"):
+            if getattr(self.study, key):
+                raise ValueError(
+                    f"[study] {key}: with {asks[0]}, devices measure their own models after the last round, "
+                    "which a run that ends early does not reach; leave one of the two out"
+                )
         return self
 
     @model_validator(mode="after")

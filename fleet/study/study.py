@@ -27,9 +27,11 @@ class Study:
     """`accuracy`, or for a regression `rmse`."""
     devices: int
     training: int
-    """The rows on all devices."""
+    """The rows that the devices train on."""
     test: int
     """The test rows."""
+    held: int
+    """The rows that the devices hold out."""
     data: str
     """The digest of all rows."""
 
@@ -45,9 +47,16 @@ class Study:
         deals = [table.deal(seed) for seed in settings.study.seeds]
         first = deals[0]
         check(settings, table.rows, len(first.devices))
-        rows = sum(len(X) for X, _ in first.devices.values())
         figure = "accuracy" if table.rows.classes else "rmse"
-        return cls(settings, figure, len(first.devices), rows, len(first.test[0]), table.digest())
+        return cls(
+            settings,
+            figure,
+            len(first.devices),
+            first.training,
+            len(first.test[0]),
+            first.held,
+            table.digest(),
+        )
 
     def result(self, runs: Sequence[Run]) -> Result:
         """The table of these runs."""
@@ -129,6 +138,7 @@ def as_json(study: Study, found: Result, book: Book) -> dict[str, object]:
         "study": study.settings.study.name,
         "devices": study.devices,
         "training_rows": study.training,
+        "held_out_rows": study.held,
         "test_rows": study.test,
         "rounds": study.settings.study.rounds,
         "runs": len(book.runs),

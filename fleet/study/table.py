@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from fleet.library.results import Point
+from fleet.study.own import Own
 from fleet.study.runs import LAST, Run, reaches
 
 
@@ -50,6 +51,17 @@ class Row:
     """The best figure of a run; None: no run has one."""
     last: Spread | None
     """The mean figure of the last five rounds, of the runs that have not diverged."""
+    own: Spread | None = None
+    """The mean over the devices of the figure of the model that each uses, on the rows that it holds out;
+    None: nothing is held out, or no run has measured."""
+    own_worst: Spread | None = None
+    """The figure of the device for which it is worst."""
+    alone: Spread | None = None
+    """The mean over the devices of the figure of a model that each trained alone; None: none compares."""
+    compared: Spread | None = None
+    """How many devices compare the two."""
+    worse_off: Spread | None = None
+    """How many of these are worse off than alone by more than one held-out row."""
 
     def as_json(self) -> dict[str, Any]:
         """The row as one JSON object."""
@@ -67,7 +79,8 @@ class Result:
     """Algorithm by algorithm in the order of `study.toml`, each by ascending rate."""
     chosen: dict[str, Row]
     """Each algorithm's row with the best rate: first the fewest runs that miss the target, then the fewest
-    rounds to it (where devices train for a time: the fewest virtual seconds), then the best figure."""
+    rounds to it (where devices train for a time: the fewest virtual seconds), then the best figure; or, if
+    devices hold rows out, the best mean of the models that they use."""
     timed: bool = False
     """Whether devices train for a time."""
 
@@ -155,7 +168,18 @@ def _row(runs: list[Run], more: bool, target: float | None) -> Row:
                 if run.curve and run.stopped != "diverged"
             ]
         ),
+        **_own([run.own for run in runs if run.own is not None]),
     )
+
+
+def _own(found: Sequence[Own]) -> dict[str, Spread | None]:
+    return {
+        "own": Spread.of([one.mean for one in found]),
+        "own_worst": Spread.of([one.worst for one in found]),
+        "alone": Spread.of([one.alone for one in found if one.alone is not None]),
+        "compared": Spread.of([one.compared for one in found if one.compared is not None]),
+        "worse_off": Spread.of([one.worse_off for one in found if one.worse_off is not None]),
+    }
 
 
 def _point(run: Run, at: int) -> Point:
@@ -164,6 +188,7 @@ def _point(run: Run, at: int) -> Point:
 
 def _rank(row: Row, more: bool) -> tuple[float, ...]:
     missed = sum(at is None for at in row.reached)
-    figure = inf if row.best is None else (-row.best.mean if more else row.best.mean)
+    best = row.best if row.own is None else row.own
+    figure = inf if best is None else (-best.mean if more else best.mean)
     effort = row.rounds if row.virtual_s is None else row.virtual_s
     return (missed, effort.mean if effort is not None else inf, row.diverged, figure)

@@ -114,8 +114,20 @@ def left(seconds: float | None) -> str:
 
 def shown(result: Result) -> Table:
     """The table of a study; each algorithm's best rate is bold."""
+    return _table(result, columns(result), [texts(result, row) for row in result.rows])
+
+
+def shown_own(result: Result) -> Table | None:
+    """The table of what devices measure on the rows that they hold out; None: they hold none out."""
+    if not (more := own_columns(result)):
+        return None
+    cells = [[row.algorithm, f"{row.rate:g}", *own_texts(result, row)] for row in result.rows]
+    return _table(result, ["algorithm", "rate", *more], cells)
+
+
+def _table(result: Result, headings: list[str], cells: list[list[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns(result):
+    for column in headings:
         name = column == "algorithm"
         table.add_column(
             column,
@@ -123,9 +135,9 @@ def shown(result: Result) -> Table:
             no_wrap=not name,
             min_width=len("algorithm") if name else None,
         )
-    for row in result.rows:
+    for row, its in zip(result.rows, cells, strict=True):
         best = result.chosen.get(row.algorithm) is row and len(result.rows) > len(result.chosen)
-        table.add_row(*texts(result, row), style="bold" if best else None)
+        table.add_row(*its, style="bold" if best else None)
     return table
 
 
@@ -149,7 +161,7 @@ def texts(result: Result, row: Row) -> list[str]:
         missed = sum(at is None for at in row.reached)
         never = f"missed by {missed} of {len(row.reached)}"
         to = [
-            never if row.rounds is None else _rounds(row.rounds),
+            never if row.rounds is None else _counted(row.rounds),
             "–" if row.mb is None else spread(row.mb, "{:.0f}" if row.mb.mean >= 10 else "{:.2g}"),
         ]
         if result.timed:
@@ -160,8 +172,34 @@ def texts(result: Result, row: Row) -> list[str]:
     return [row.algorithm, f"{row.rate:g}", *to, _measured(result, row.best), last]
 
 
-def _rounds(value: Spread) -> str:
-    """Rounds: whole for one run, with a decimal for the mean of several."""
+def own_columns(result: Result) -> list[str]:
+    """The further headings if devices hold rows out; else none."""
+    if all(row.own is None for row in result.rows):
+        return []
+    which = ["own", "worst", *(["alone"] if _compares(result) else [])]
+    told = [f"{what}, %" if result.figure == "accuracy" else f"{what} RMSE" for what in which]
+    return [*told, *(["worse off"] if _compares(result) else [])]
+
+
+def own_texts(result: Result, row: Row) -> list[str]:
+    """The cells of a row under `own_columns`."""
+    if not own_columns(result):
+        return []
+    told = [_measured(result, row.own), _measured(result, row.own_worst)]
+    if not _compares(result):
+        return told
+    of = "" if row.compared is None else f" of {row.compared.mean:g}"
+    return [*told, _measured(result, row.alone), f"{_counted(row.worse_off)}{of}"]
+
+
+def _compares(result: Result) -> bool:
+    return any(row.alone is not None for row in result.rows)
+
+
+def _counted(value: Spread | None) -> str:
+    """A number: whole for one run, with a decimal for the mean of several."""
+    if value is None:
+        return "–"
     return spread(value, "{:.0f}" if value.deviation is None or value.mean >= 100 else "{:.1f}")
 
 

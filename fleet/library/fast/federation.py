@@ -106,7 +106,7 @@ def run(
     with _fleet(Fleet(given, number, algorithm, federation.extensions, folder)) as fleet:
         run = _Run(_begun(federation, given), fleet, course, federation.rounds.deadline_s)
         stopped, why = run.to_its_end()
-    return Result(run.model, tuple(run.history), tuple(course.curve), stopped, why)
+    return Result(run.model, tuple(run.history), tuple(course.curve), stopped, why, run.figures)
 
 
 def _processors() -> int:
@@ -204,6 +204,8 @@ class _Run:
         self._made_by = 0
         self.history: list[RoundRow] = []
         """The closed rounds."""
+        self.figures: Mapping[str, Mapping[str, float]] = {}
+        """What each device has told in the last of them."""
 
     @property
     def model(self) -> Model:
@@ -347,6 +349,11 @@ class _Run:
             told, *round_id, job.kind, self._state.attempt, True, computed.devices, computed.samples
         )
         self.history.append(row)
+        self.figures = {
+            device: verdict.metrics
+            for device, verdict in answers.verdicts().items()
+            if verdict.verdict == "admitted"
+        }
         for level, line in (*computed.before, *computed.after):
             log.log(level, "%s", line)
         if computed.model_data is not None:

@@ -145,6 +145,7 @@ def test_the_last_round_makes_the_personal_model_of_the_last_shared_one(tmp_path
         held = model_file.require(path.with_name(model_file.FILE))
         assert state.base == held.model_digest
         told = figures(tmp_path / "f")[ROUNDS + 1][device]
+        assert result.figures[device] == told
         assert told["chose"] == state.chose
         losses = [network.evaluate(w, data.choose_X, data.choose_y).loss for w in (shared, tuned)]
         assert state.chose == (PERSONAL if losses[1] < losses[0] else SHARED)

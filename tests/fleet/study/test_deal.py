@@ -90,6 +90,44 @@ def test_the_last_windows_of_each_recording_of_the_watches_are_the_test() -> Non
     assert sum(len(X) for X, _ in deal.devices.values()) + len(deal.test[0]) == len(read.rows.X) - recordings
 
 
+def test_held_out_rows_are_random_ones_of_each_device(tmp_path: Path) -> None:
+    """Of a file sorted by label the last rows would all have one label. What a device has stays the same."""
+    path = csv(tmp_path, "a,label", [f"{k},{'late' if k >= 100 else 'early'}" for k in range(200)])
+    split = {"by": "iid", "devices": 2}
+    plain = table(dataset=path, test=0.2, split=split).deal(1)
+    held = table(dataset=path, test=0.2, holdout=0.25, split=split).deal(1)
+    assert (plain.training, plain.held) == (160, 0)
+    assert (held.training, held.held) == (120, 40)  # of 80 rows each device holds 20 out
+    for (X, _), (other, y) in zip(plain.devices.values(), held.devices.values(), strict=True):
+        assert sorted(other[:, 0].tolist()) == X[:, 0].tolist()
+        assert set(y[-20:].tolist()) == {0, 1}
+    assert np.array_equal(plain.test[0], held.test[0])
+
+
+def test_by_column_rows_stay_in_the_order_of_time(tmp_path: Path) -> None:
+    """Of 25 rows a device, a test share of .05 takes the last one. 0.2 of 20 would leave 16 to train on."""
+    split = {"by": "column", "column": "where"}
+    deal = table(dataset=four_devices(tmp_path), test=0.05, holdout=0.1, split=split).deal(1)
+    X, _, series = deal.devices["d2"]
+    assert X[:, 0].tolist() == list(range(1, 97, 4))
+    assert len(set(series.tolist())) == 1
+    assert (deal.training, deal.held) == (4 * 22, 4 * 2)  # of 24 rows, 2.4 are rounded down
+    with pytest.raises(ConfigError, match=telling("[data] holdout", "20 rows", "train on 16", "hold 4")):
+        table(dataset=four_devices(tmp_path), holdout=0.2, split=split).deal(1)
+
+
+def test_of_the_watches_windows_that_overlap_held_out_ones_are_left_out() -> None:
+    """One between training and held-out rows of each recording, as between training and test rows."""
+    read = table(dataset="watch", holdout=0.2, split={"by": "column"})
+    deal = read.deal(1)
+    rows = [series for _, _, series in deal.devices.values()]
+    recordings = sum(len(np.unique(series)) for series in rows)
+    assert recordings > 100
+    assert deal.training + deal.held == sum(map(len, rows)) - recordings
+    with pytest.raises(ConfigError, match=telling("[data] holdout", "'watch'", "'iid'", '"column"')):
+        table(dataset="watch", holdout=0.2, split={"by": "iid", "devices": 5})
+
+
 @pytest.mark.parametrize(
     ("data", "facts"),
     [
