@@ -95,6 +95,12 @@ def test_the_page_tells_what_finds_which_mistake() -> None:
     )
 
 
+def test_the_page_on_reliability_tells_how_many_mistakes_there_are() -> None:
+    """Each is found by a test of this file."""
+    text = PAGE.with_name("reliability.md").read_text(encoding="utf-8")
+    assert f"| deliberate mistakes found | {len(VARIANTS)} of {len(VARIANTS)}," in text
+
+
 def test_a_world_with_real_files_and_real_training_holds() -> None:
     seed = REAL_ONE_IN - 1
     tally = campaign.run([seed])
