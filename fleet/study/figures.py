@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from fleet.demo import look
 from fleet.library.results import Point
 from fleet.study.runs import Run, figure_of
-from fleet.study.table import Result
+from fleet.study.table import Result, Row, Spread
 
 COLOURS = (
     "#0f766e",
@@ -106,11 +106,18 @@ def _place(point: Point, by: By) -> float:
 
 
 def grid(result: Result) -> go.Figure:
-    """What each learning rate gives: the rounds to the target, or without a target the best figure."""
+    """What each learning rate gives: the rounds, or where devices train for a time the virtual seconds, to
+    the target; or without a target the best figure."""
     figure = look.figure(400, legend=True)
+
+    def value_of(row: Row) -> Spread | None:
+        if result.target is None:
+            return row.best
+        return row.virtual_s if result.timed else row.rounds
+
     for place, name in enumerate(result.chosen):
         rows = [row for row in result.rows if row.algorithm == name]
-        found = [(row.rate, row.best if result.target is None else row.rounds) for row in rows]
+        found = [(row.rate, value_of(row)) for row in rows]
         there = [(rate, value) for rate, value in found if value is not None]
         colour, dash = style(place)
         figure.add_scatter(
@@ -130,7 +137,8 @@ def grid(result: Result) -> go.Figure:
     if result.target is None:
         _measure(figure, result)
     else:
-        figure.update_yaxes(title="rounds to the target", rangemode="tozero")
+        what = "virtual seconds" if result.timed else "rounds"
+        figure.update_yaxes(title=f"{what} to the target", rangemode="tozero")
     return figure
 
 

@@ -119,7 +119,8 @@ def _grid_note(result: Result) -> str:
     what = (
         "best figure"
         if result.target is None
-        else "rounds to the target; a rate that is missing did not reach it with each seed"
+        else f"{'virtual seconds' if result.timed else 'rounds'} to the target; a rate that is missing did "
+        "not reach it with each seed"
     )
     return f"The {what}, for each rate of the one grid. Bars are the standard deviation over the seeds."
 

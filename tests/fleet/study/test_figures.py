@@ -32,3 +32,12 @@ def test_names_show_as_they_are() -> None:
             }
             assert "<" not in text
             assert html.unescape(text).startswith(ODD)
+
+
+def test_where_devices_train_for_a_time_the_grid_shows_seconds() -> None:
+    """As the best rate is chosen. The target is reached in round 1, after 40 s."""
+    curve = (Point(0, 0, 0, 0.1, 0.0, None, 0.0), Point(1, 1, 1, 0.9, 0.0, None, 40.0))
+    drawn = grid(result([Run(Cell("A", 0.1, 1), curve, "rounds", 1.0)], ["A"], "accuracy", 0.9))
+    trace: Any = drawn.data[-1]
+    assert list(trace.y) == [40.0]
+    assert "seconds" in drawn.layout.yaxis.title.text
