@@ -74,7 +74,7 @@ class SpeedsSection(Section):
     alpha: float = Field(default=1.5, ge=0.5, le=100, allow_inf_nan=False)
     """By `pareto`: α; the smaller, the slower the slowest."""
     share: float = Field(default=0.2, gt=0, lt=1, allow_inf_nan=False)
-    """By `slow`: the share of the devices that are slow."""
+    """By `slow`: the share of the devices that are slow; at least one is."""
     times: float = Field(default=20.0, ge=1, le=1_000, allow_inf_nan=False)
     """By `slow`: how many times as long they train."""
     seed: Seed | None = None

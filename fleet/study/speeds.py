@@ -28,5 +28,5 @@ def _factors(speeds: SpeedsSection, n: int, rng: np.random.Generator) -> NDArray
     if speeds.by == "pareto":  # x_m u^(-1/α), u uniform in (0, 1], with x_m = 2^(-1/α): median 1
         return (2.0 * (1.0 - rng.random(n))) ** (-1.0 / speeds.alpha)
     factors = np.ones(n)
-    factors[rng.permutation(n)[: round(speeds.share * n)]] = speeds.times
+    factors[rng.permutation(n)[: max(1, round(speeds.share * n))]] = speeds.times
     return factors

@@ -69,6 +69,11 @@ def test_of_slow_ones_there_are_so_many() -> None:
     assert (found == 40.0).sum() == 800
 
 
+def test_of_few_devices_one_is_slow_at_the_least() -> None:
+    found = drawn(SpeedsSection(by="slow", median_s=2.0, share=0.1, times=20.0), DEVICES[:3], 1)
+    assert sorted(found.values()) == [2.0, 2.0, 40.0]
+
+
 def test_a_seed_of_their_own_holds_for_all_runs() -> None:
     assert (seconds_of(1) != seconds_of(2)).all()
     assert (seconds_of(1, seed=7) == seconds_of(2, seed=7)).all()
