@@ -46,6 +46,7 @@ class Chain:
             if w.shape != self._shape or w.dtype != self._dtype or not w.flags.c_contiguous:
                 expected = f"a contiguous {self._dtype} vector of shape {self._shape}"
                 raise ValueError(f"weights: expected {expected}, got {w.dtype} of shape {w.shape}")
+            self._vector = None  # if a layer fails, all are bound again
             for layer in self._layers:
                 layer.bind(w)
             self._vector = w

@@ -292,3 +292,23 @@ def test_blocks_are_small_where_a_hidden_layer_is_wide(
     spec = NetworkSpec(inputs=3, layers=(Dense(units=40), ReLU(), Dense(units=2)), loss="cross-entropy")
     Network(spec).predict(initialize(spec, rng), rng.normal(size=(8, 3)))
     assert sorted(made) == [2, 3], "three rows of 40 at once, and the two that are left"
+
+
+def test_views_that_could_not_be_made_are_made_again(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last layer fails to take a vector, as where memory is short; the first one has taken it."""
+    X, first, second = (
+        rng.normal(size=(4, 3)).astype(np.float32),
+        *(initialize(CLASSIFIER, np.random.default_rng(seed)) for seed in (1, 2)),
+    )
+    chain = Chain(CLASSIFIER, 4, np.dtype(np.float32))
+    expected = chain.forward(first, X).copy()
+
+    def fails(w: np.ndarray) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(chain._layers[-1], "bind", fails)
+        chain.forward(second, X)
+    assert (chain.forward(first, X) == expected).all()
