@@ -111,8 +111,8 @@ class Declined:
     """Since when, in seconds since 1970; None: an older program stored it."""
 
 
-def read_rounds(path: Path) -> list[RoundRow]:
-    """Every round of the newest generation, oldest first; safe while the aggregator runs.
+def read_rounds(path: Path, since: int = 0) -> list[RoundRow]:
+    """The rounds of the newest generation from this number on, oldest first; safe while the aggregator runs.
 
     Raises:
         StateError: there is no ledger, or it cannot be read.
@@ -121,7 +121,8 @@ def read_rounds(path: Path) -> list[RoundRow]:
         rows = db.execute(
             "SELECT generation, round, kind, attempt, closed_at IS NOT NULL,"
             " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
-            " WHERE generation = (SELECT generation FROM life) ORDER BY round"
+            " WHERE generation = (SELECT generation FROM life) AND round >= ? ORDER BY round",
+            (since,),
         ).fetchall()
     return [round_row(json.loads(row[-1]), *row[:-1]) for row in rows]
 

@@ -9,6 +9,7 @@ from aggregator.aggregation.models import task_of
 from aggregator.aggregation.updates import admitted, read
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.views import read_rounds as rows_since
 from fedge.algorithms.registry import CODECS
 from fedge.errors import FedgeError
 from fedge.wire.freshness import RoundId
@@ -110,7 +111,7 @@ class _Run:
         if not self._course.wanted:
             return False
         ledger = self._aggregator.ledger
-        row = next(row for row in reversed(read_rounds(self._aggregator.path)) if row.round == round_id.round)
+        row = rows_since(self._aggregator.path, round_id.round)[0]
         if not row.closed or row.kind == "evaluate":
             return False
         up, down = self._bytes(round_id) if row.kind == "train" else (0, 0)

@@ -14,7 +14,9 @@ from agent.config import AgentSettings
 from agent.data.dataset import fit
 from agent.sources.caller_sources import GivenArrays
 from aggregator.aggregation.replay import replay
+from aggregator.ledger import views
 from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import round_row as row_of
 from examples.extend import proximal
 from fedge import Algorithm, ConfigError, FedgeError, Plan, simulate
 from fedge.algorithms.local.descent import train
@@ -265,3 +267,12 @@ def test_it_ends_with_the_round_that_is_enough() -> None:
 def test_test_rows_that_do_not_fit_the_task_are_refused() -> None:
     with pytest.raises(ConfigError, match="test"):
         simulate(CLASSIFIER, fleet(), rounds=1, test=(np.zeros((4, 3)), np.zeros(4, int)))
+
+
+def test_a_round_that_closes_reads_no_older_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 8 rounds, the survey among them, each is read as it closes with the one that opens, and all at the
+    end, where one only measures."""
+    made: list[int] = []
+    monkeypatch.setattr(views, "round_row", lambda *columns: made.append(1) or row_of(*columns))
+    simulate(CLASSIFIER, fleet(2), plan=PLAN, rounds=7, progress=lambda _: None)
+    assert len(made) <= 2 * 8 + 2 * 9 < 8 * 9 / 2
