@@ -73,3 +73,22 @@ def test_of_each_of_these_pushes_adam_makes_a_step_of_the_rate(name: str) -> Non
 def test_momentum_makes_ten_pushes_of_one() -> None:
     changes = [np.ones(1), *[np.zeros(1)] * 200]
     assert moves("momentum", changes, 1.0).sum() == pytest.approx(1 / (1 - 0.9))
+
+
+@pytest.mark.parametrize("lie", [1e2, 1e12])
+def test_after_one_lie_that_is_not_clipped_adams_steps_are_short_until_v_has_decayed(lie: float) -> None:
+    """√v is √(1 - β₂) · lie after it, and the changes of the others Δ: it takes n rounds with
+    β₂^(n / 2) = Δ / (√(1 - β₂) · lie)."""
+    change = 0.1
+    rounds = round(2 * math.log(math.sqrt(1 - B2) * lie / change) / -math.log(B2))
+    steps = moves("adam", [np.full(1, lie), *[np.full(1, change)] * (rounds + 300)])[:, 0] / RATE
+    assert steps[rounds // 2] < 0.2
+    assert steps[-1] > 0.5
+
+
+@pytest.mark.parametrize("name", ["yogi", "adagrad"])
+def test_the_others_never_take_usual_steps_again(name: str) -> None:
+    """`yogi` takes (1 - β₂) Δ² from v in a round, which is 10⁻⁶ of it where the lie was a thousand times as
+    far; `adagrad` takes nothing."""
+    steps = moves(name, [np.full(1, 1e2), *[np.full(1, 0.1)] * 5_000])[:, 0] / RATE
+    assert steps[-1] < 0.011
