@@ -204,6 +204,7 @@ def test_a_day_of_garbage_from_one_member(served: Served, tmp_path: Path) -> Non
     handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("fedge.aggregator")
     logger.addHandler(handler)
+    level = logger.level
     logger.setLevel(logging.INFO)
     wal = served.path.with_name(served.path.name + "-wal")
     says(served, "pi-1", status())
@@ -219,6 +220,7 @@ def test_a_day_of_garbage_from_one_member(served: Served, tmp_path: Path) -> Non
             later(served, 5)
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
         handler.close()
     served.ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     grown = served.path.stat().st_size - before
