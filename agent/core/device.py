@@ -29,6 +29,8 @@ class Saved:
     made it."""
     pending: bool = False
     """Whether a new state of the algorithm waits for the verdict on this update."""
+    own_models: bool = False
+    """Whether the device's own models were made with this update: the same round must not make them twice."""
 
 
 @dataclass(frozen=True)

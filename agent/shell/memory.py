@@ -77,12 +77,20 @@ class Memory:
         with self._clear_errors():
             row = self._db.execute(
                 "SELECT generation, round, digest, verdict,"
-                " EXISTS (SELECT 1 FROM states WHERE states.digest = outbox.digest)"
+                " EXISTS (SELECT 1 FROM states WHERE states.digest = outbox.digest),"
+                " EXISTS (SELECT 1 FROM personal WHERE personal.generation = outbox.generation"
+                " AND personal.round = outbox.round)"
                 " FROM outbox LEFT JOIN verdict USING (digest)"
             ).fetchone()
         if row is None:
             return None
-        return Saved(RoundId(row[0], row[1]), row[2], row[3], pending=bool(row[4]) and row[3] is None)
+        return Saved(
+            RoundId(row[0], row[1]),
+            row[2],
+            row[3],
+            pending=bool(row[4]) and row[3] is None,
+            own_models=bool(row[5]),
+        )
 
     def payload(self, digest: bytes) -> bytes | None:
         """The bytes of the newest update, if it is this one."""

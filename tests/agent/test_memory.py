@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.device import Saved
+from agent.core.state import PersonalState
 from agent.shell.memory import BOOTS_KEPT, Memory
 from fedge.errors import DamagedState, StateError
 from fedge.wire.freshness import Attempt, RoundId
@@ -67,6 +68,17 @@ def test_an_update_and_its_verdict_are_remembered(path: Path) -> None:
             Attempt(RoundId(2, 0), 1),
             Saved(TWO.round, digest(two), None),
         )
+
+
+def test_it_is_remembered_with_which_update_own_models_were_made(path: Path) -> None:
+    own = PersonalState(ONE.round, bytes(32), bytes(32), bytes(32), "ditto", 1, b"models")
+    with opened(path) as memory:
+        memory.save_update(ONE, digest(b"one"), b"one", personal=own)
+    with opened(path) as memory:
+        assert memory.saved() == Saved(ONE.round, digest(b"one"), own_models=True)
+        memory.save_update(TWO, digest(b"two"), b"two")
+    with opened(path) as memory:
+        assert memory.saved() == Saved(TWO.round, digest(b"two"), own_models=False)
 
 
 def test_boots_are_remembered_for_a_while(path: Path) -> None:

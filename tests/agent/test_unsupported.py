@@ -208,6 +208,7 @@ def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: s
     for known in (
         step(replace(upgraded, saved=replace(saved, verdict="admitted")), asked),
         step(replace(upgraded, saved=replace(saved, ours=True)), asked),
+        step(replace(upgraded, saved=replace(saved, own_models=True)), asked),
         step(upgraded, announced(manifest())),
         step(upgraded, announced(manifest(requires=("layer:standardize.clip", "data:missing")))),
         step(upgraded, announced(manifest(kind="evaluate", plan=None, requires=("phase:evaluate",)))),

@@ -52,12 +52,13 @@ def decide(state: Device, now_s: float) -> Step:
 def _half_understood(state: Device, manifest: Manifest) -> bool:
     """Whether an older program, before an upgrade, may have ignored a part of the plan of the saved update.
 
-    This is not so for an update with a state: programs with states read all of a plan, and decline a plan
-    that they do not know.
+    This is not so for an update with a state, or with which own models were made: programs with these read
+    all of a plan, and decline a plan that they do not know.
     """
     saved = state.saved
-    before = saved is not None and not saved.ours and saved.verdict != "admitted" and not saved.pending
-    return before and bool(passed_over(of_manifest(manifest)))
+    if saved is None or saved.ours or saved.verdict == "admitted" or saved.pending or saved.own_models:
+        return False
+    return bool(passed_over(of_manifest(manifest)))
 
 
 def _refuses(state: Device) -> bool:

@@ -29,7 +29,12 @@ def take_result(state: Device, event: on.Done) -> Step:
         return state, []
     state = replace(
         state,
-        saved=Saved(event.round, event.digest, pending=event.pending is not None),
+        saved=Saved(
+            event.round,
+            event.digest,
+            pending=event.pending is not None,
+            own_models=event.personal is not None,
+        ),
         samples=event.samples,
         work=Reporting((0,), event.now_s + REPORT_RETRY_S),
     )

@@ -7,6 +7,7 @@ model again with its own arithmetic.
 
 from collections.abc import Callable
 
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from fedge.transport import Publication
 from fedge.wire.freshness import RoundId
@@ -93,10 +94,15 @@ class Oracle:
         """
         if rounds:
             book.answer_s = self.record.now_s()
+        life = ledger.meta() if rounds_written else None
+        closed = ledger.last_closed(life.generation) if life is not None else None
+        fresh: dict[RoundId, dict[str, Verdict]] = {}
         for round_id in rounds:
             answers = ledger.answers(round_id)
             self.models.takes_back(ledger, book, round_id, answers)
-            require_far(self.record, book, round_id, answers)
+            fresh[round_id] = {d: a for d, a in answers.items() if (d, a.digest) not in book.answers}
+            if closed is None or round_id <= closed:
+                require_far(self.record, book, round_id, fresh.pop(round_id))
             for device, answer in answers.items():
                 book.answers[device, answer.digest] = answer.verdict
                 if answer.verdict == "admitted":
@@ -104,8 +110,6 @@ class Oracle:
                     book.absent_s.pop(device, None)
                 if answer.reason is Reason.QUARANTINED and device in self.record.aside:
                     book.promised.get(round_id, {}).pop(device, None)  # the operator asked for it
-        life = ledger.meta() if rounds_written else None
-        closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
             self._rounds.closed(ledger, book, closed)
             self._rounds.stay_what_they_are(ledger, closed.generation)
@@ -117,6 +121,8 @@ class Oracle:
                         Invariant.PARTIALS_DROPPED,
                         f"round {closed} is closed, but the partial update of {device} is still kept",
                     )
+        for round_id, answers in fresh.items():  # of the round after the closed one, by its bounds
+            require_far(self.record, book, round_id, answers)
         book.spooled |= frames
 
     def aggregator_says(self, ledger: LedgerReader, book: Book, piece: Publication) -> None:

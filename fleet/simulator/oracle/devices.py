@@ -8,6 +8,7 @@ from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Status
+from fedge.wire.messages.update import FIGURES, Update
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import LATENESS_S, Record, attempt_name, opened, short
@@ -22,7 +23,7 @@ class Devices:
         """The update that each device has published for a round and a base model."""
         self._verdicts: dict[tuple[str, bytes], str] = {}
         """The last verdict on each update that its device has saved."""
-        self._bases: dict[tuple[str, RoundId], tuple[bytes, bytes | None]] = {}
+        self._bases: dict[tuple[str, RoundId], set[tuple[bytes, bytes | None]]] = {}
         """The base model of each round that each device has received a manifest of."""
         self._changes: dict[str, int] = {}
         """The number of key changes that each device knows of."""
@@ -87,9 +88,16 @@ class Devices:
             }
 
     def _may_repeat(self, device: str, digest: bytes) -> bool:
-        """Whether a restarted device may make this update again, as an older program could have made it."""
-        verdict = self._verdicts.get((device, digest))
-        return verdict == "refused" or (verdict is None and not self._record.composition.stateful)
+        """Whether a restarted device may make this update again, as an older program could have made it.
+
+        It must not where it made its own model with the update, or while a state waits for the verdict.
+        """
+        verdict, with_ = self._verdicts.get((device, digest)), self._record.composition
+        update = self._record.made[digest].message
+        trained = isinstance(update, Update) and update.kind != FIGURES
+        if trained and with_.ditto:
+            return False
+        return verdict == "refused" or (verdict is None and not (trained and with_.stateful))
 
     def says(self, device: str, disk: Hashable, piece: Publication, *, honest: bool = True) -> None:
         """Check a message that a device publishes; two copies of a cloned device may publish differently."""
@@ -141,9 +149,10 @@ class Devices:
                 key: digest for key, digest in self._said.items() if key < (device, here) or key[0] != device
             }
         base = (manifest.task.digest, manifest.model.digest if manifest.model is not None else None)
-        if self._bases.get((device, here), base) != base:  # from another aggregator with another history
+        bases = self._bases.setdefault((device, here), set())
+        bases.add(base)
+        if len(bases) > 1:  # of aggregators with different histories; the device may pass over one of them
             self._said = {key: digest for key, digest in self._said.items() if key[:2] != (device, here)}
-        self._bases[device, here] = base
         self._newest_heard[device] = max(here, self._newest_heard.get(device, here))
         if self._record.now_s() <= self._over_s(manifest) + LATENESS_S:
             self._heard_in_time.setdefault(device, set()).add(here)
