@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -33,3 +34,15 @@ def _parts_from_outside() -> Iterator[None]:
     for kind, registry in REGISTRIES.items():
         for name in set(registry.names()) - before[kind]:
             registry.remove(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Take back what a test that calls a program's `main` does to the root logger, whose stream then ends."""
+    root = logging.getLogger()
+    level, before = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
