@@ -1,6 +1,7 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -28,9 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _parts_from_outside() -> Iterator[None]:
-    """Take out what a test has registered: settings with `extensions` do so too, in this very process."""
+    """Take out what a test has registered: settings with `extensions` do so too, in this very process, and
+    let Python look for modules in their folder."""
+    path = sys.path[:]
     before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
     yield
+    sys.path[:] = path
     for kind, registry in REGISTRIES.items():
         for name in set(registry.names()) - before[kind]:
             registry.remove(name)
