@@ -1,5 +1,7 @@
+import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -27,9 +29,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _parts_from_outside() -> Iterator[None]:
-    """Take out what a test has registered: settings with `extensions` do so too, in this very process."""
+    """Take out what a test has registered: settings with `extensions` do so too, in this very process, and
+    let Python look for modules in their folder."""
+    path = sys.path[:]
     before = {kind: set(registry.names()) for kind, registry in REGISTRIES.items()}
     yield
+    sys.path[:] = path
     for kind, registry in REGISTRIES.items():
         for name in set(registry.names()) - before[kind]:
             registry.remove(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Take back what a test that calls a program's `main` does to the root logger, whose stream then ends."""
+    root = logging.getLogger()
+    level, before = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)

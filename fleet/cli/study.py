@@ -50,7 +50,7 @@ def simulate(
     """
     from fedge.errors import FedgeError
     from fleet.study.book import Book
-    from fleet.study.report import unequal
+    from fleet.study.report import extent, unequal
     from fleet.study.settings import StudySettings
     from fleet.study.study import REPORT, Show, Study, folder_of, run
     from fleet.study.study import as_json as told_as_json
@@ -86,7 +86,7 @@ def simulate(
             console.print(
                 f"[bold]{settings.study.name}[/bold]: {study.devices} devices with {study.training} rows"
                 f"{f' and {study.held} held-out rows' if study.held else ''}, "
-                f"{study.test} test rows, {len(book.runs)} runs of {settings.study.rounds} rounds",
+                f"{study.test} test rows, {len(book.runs)} runs of {extent(study)}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -87,9 +87,17 @@ def _lead(study: "Study", runs: Sequence[Run]) -> str:
     done = "" if len(runs) == count else f" This report has the {len(runs)} runs that are done, of {count}."
     return (
         f"{len(study.settings.algorithm)} algorithms on {study.devices} simulated devices, each with "
-        f"{len(settings.rates)} learning rates and {len(settings.seeds)} seeds, for {settings.rounds} "
-        f"rounds. The {study.test} test rows are on no device.{done}{unequal(study, runs)}"
+        f"{len(settings.rates)} learning rates and {len(settings.seeds)} seeds, for {extent(study)}. "
+        f"The {study.test} test rows are on no device.{done}{unequal(study, runs)}"
     )
+
+
+def extent(study: "Study") -> str:
+    """How long a run is, in rounds or in virtual seconds."""
+    settings = study.settings.study
+    if settings.seconds is None:
+        return f"{settings.rounds} rounds"
+    return f"{settings.seconds:g} virtual seconds"
 
 
 def unequal(study: "Study", runs: Sequence[Run]) -> str:

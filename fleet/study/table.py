@@ -50,7 +50,8 @@ class Row:
     best: Spread | None
     """The best figure of a run; None: no run has one."""
     last: Spread | None
-    """The mean figure of the last five rounds, of the runs that have not diverged."""
+    """The mean figure of the last five rounds, or of all where there are fewer, of the runs that have not
+    diverged. The first weights are those of no round."""
     own: Spread | None = None
     """The mean over the devices of the figure of the model that each uses, on the rows that it holds out;
     None: nothing is held out, or no run has measured."""
@@ -163,9 +164,10 @@ def _row(runs: list[Run], more: bool, target: float | None) -> Row:
         Spread.of([best(value for _, value in run.figures()) for run in runs if run.curve]),
         Spread.of(
             [
-                fmean(value for _, value in run.figures()[-LAST:])
+                fmean(last)
                 for run in runs
-                if run.curve and run.stopped != "diverged"
+                if run.stopped != "diverged"
+                and (last := [value for at, value in run.figures() if at > 0][-LAST:])
             ]
         ),
         **_own([run.own for run in runs if run.own is not None]),

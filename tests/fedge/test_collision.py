@@ -14,6 +14,7 @@ from agent.__main__ import main as agent
 from aggregator.__main__ import main as aggregator
 from fedge.service import collision
 from fleet.cli.commands import app
+from tests.called import call
 from tests.wording import assert_tells
 
 FEDERATION = """
@@ -94,17 +95,16 @@ def test_a_check_of_the_configuration_tells_it_beside_the_answer(
     settings: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     install_cars(tmp_path, monkeypatch, "RECORD", "fleet/__init__.py,,\n")
     config = tmp_path / "settings.toml"
     config.write_text(settings)
     (tmp_path / "data.csv").write_text("u,v,state\n" + "1,2,a\n2,1,b\n" * 20)
-    assert main(["--config", str(config), "--check", "--json"]) == 0
-    told = capsys.readouterr()
-    assert_tells(told.err, "cars", "'fleet'")
-    assert told.out.startswith("{")
-    assert len(told.out.splitlines()) == 1
+    told = call(main, "--config", config, "--check", "--json")
+    assert told.returncode == 0
+    assert_tells(told.stderr, "cars", "'fleet'")
+    assert told.stdout.startswith("{")
+    assert len(told.stdout.splitlines()) == 1
 
 
 def test_a_package_that_cannot_be_found_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,9 @@ def test_an_algorithm_whose_rounds_end_before_the_seconds_is_named(tmp_path: Pat
     out = tmp_path / "out"
     ran = CliRunner().invoke(app, ["simulate", str(tmp_path / "study.toml"), "--out", str(out)])
     assert ran.exit_code == 0, ran.output
-    assert_tells(ran.stdout, "three of four had", "2 rounds", "99", "[study] rounds")
+    assert_tells(
+        ran.stdout, "2 runs of 99 virtual seconds", "three of four had", "2 rounds", "99", "[study] rounds"
+    )
     assert_tells((out / "report.html").read_text(encoding="utf-8"), "three of four had", "[study] rounds")
     assert json.loads((out / "result.json").read_text(encoding="utf-8"))["too_short"] == ["three of four"]
 
