@@ -53,14 +53,12 @@ deploy: $(VENV)/dev.installed
 long: $(VENV)/dev.installed
 	$(BIN)/pytest -m long --timeout 7200
 
-CHECKS := check-types check-security check-format check-lint check-imports check-advisories
+CHECKS := check-types check-format check-lint check-imports check-advisories
 .PHONY: $(CHECKS)
 check: $(VENV)/dev.installed
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync --keep-going $(CHECKS)
 check-types:
 	$(BIN)/mypy
-check-security:
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive .ci fedge agent aggregator fleet deploy benchmarks examples
 check-format:
 	$(BIN)/ruff format --check .
 check-lint:

@@ -81,17 +81,10 @@ def test_requirements_that_cannot_be_read_are_no_lack_of_a_network(tmp_path: Pat
     ("line", "code"),
     [("subprocess.run('ls', shell=True)", 1), ("random.random()", 1), ("subprocess.run(['/bin/ls'])", 0)],
 )
-def test_what_bandit_finds_fails_the_check(tmp_path: Path, line: str, code: int) -> None:
+def test_what_is_unsafe_fails_the_check(tmp_path: Path, line: str, code: int) -> None:
     file = tmp_path / "program.py"
     file.write_text(f"import random\nimport subprocess\n\n{line}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "bandit",
-        "--quiet",
-        "--configfile",
-        str(ROOT / "pyproject.toml"),
-        str(file),
-    ]
+    config = ("--config", str(ROOT / "pyproject.toml"), "--select", "S", "--no-cache")
+    command = [sys.executable, "-m", "ruff", "check", *config, str(file)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == code, ran.stdout + ran.stderr

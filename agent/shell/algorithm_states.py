@@ -21,13 +21,13 @@ _CURRENT = (
 
 def current(db: sqlite3.Connection) -> AlgorithmState | None:
     """Return the state of the newest admitted update that had one."""
-    row = db.execute(f"SELECT states.generation, states.round, lineage, data{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+    row = db.execute(f"SELECT states.generation, states.round, lineage, data{_CURRENT}").fetchone()
     return AlgorithmState(RoundId(row[0], row[1]), bytes(row[2]), bytes(row[3])) if row else None
 
 
 def current_round(db: sqlite3.Connection) -> RoundId | None:
     """Return the round of `current`, without reading its data."""
-    row = db.execute(f"SELECT states.generation, states.round{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+    row = db.execute(f"SELECT states.generation, states.round{_CURRENT}").fetchone()  # a text of ours
     return RoundId(*row) if row else None
 
 
@@ -36,7 +36,7 @@ def replace_pending(db: sqlite3.Connection, digest: bytes, pending: AlgorithmSta
 
     Call this before the outbox changes, in the same transaction. The former pending state is dropped.
     """
-    row = db.execute(f"SELECT slot{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+    row = db.execute(f"SELECT slot{_CURRENT}").fetchone()  # a text of ours
     taken = row[0] if row else None
     slot = None if pending is None else 1 if taken == 0 else 0
     db.execute("DELETE FROM states WHERE slot IS NOT ? AND slot IS NOT ?", (taken, slot))

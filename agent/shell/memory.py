@@ -67,7 +67,7 @@ class Memory:
         """Delete the newest attempt seen, the update with its verdict, and the states of algorithms."""
         with transaction(self._db, self._path):
             for table in ("seen", "outbox", "verdict", "states"):
-                self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these four names
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 # these four names
         self._has_states = False
         with suppress(StateError):  # a mark that stays costs nothing: there is no state
             self._end_reset()

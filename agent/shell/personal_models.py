@@ -11,7 +11,7 @@ COLUMNS = "generation, round, lineage, task, base, name, chose, data"
 
 def read(db: sqlite3.Connection) -> PersonalState | None:
     """Return what is kept; None: nothing."""
-    row = db.execute(f"SELECT {COLUMNS} FROM personal").fetchone()  # nosec B608 # a text of ours
+    row = db.execute(f"SELECT {COLUMNS} FROM personal").fetchone()  # noqa: S608 # a text of ours
     return of_row(*row) if row else None
 
 
@@ -32,7 +32,7 @@ def replace(db: sqlite3.Connection, state: PersonalState) -> None:
     """Write the row anew; call this in the transaction that saves the update."""
     db.execute(
         # Not REPLACE: a row of the same size is written into the old pages and no others.
-        f"INSERT INTO personal (one, {COLUMNS}, proof) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # nosec B608
+        f"INSERT INTO personal (one, {COLUMNS}, proof) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         " ON CONFLICT DO UPDATE SET generation = excluded.generation, round = excluded.round,"
         " lineage = excluded.lineage, task = excluded.task, base = excluded.base, name = excluded.name,"
         " chose = excluded.chose, data = excluded.data, proof = excluded.proof",

@@ -182,7 +182,7 @@ def read_devices(path: Path) -> list[DeviceRow]:
         since = "declined_at" if layout >= TELLS_DECLINES else "NULL"
         uses = "uses" if layout >= TELLS_USES else "NULL"
         rows = db.execute(
-            "SELECT device, online, version, samples, holds, generation, round,"  # nosec B608 # one of two texts of ours
+            "SELECT device, online, version, samples, holds, generation, round,"  # noqa: S608 # one of two texts of ours
             " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
             f" refused, last_refusal, seen_at, {missed}, declined, {since}, {uses}"
             " FROM devices d ORDER BY device"

@@ -35,7 +35,7 @@ def take_over(program: Program, wheel: Path, arguments: list[str]) -> int:
     except FedgeError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return error.exit_code
-    os.execv(path / "bin" / command, [command, *arguments])  # nosec B606 # the program just installed
+    os.execv(path / "bin" / command, [command, *arguments])  # noqa: S606 # the program just installed
 
 
 _SITE = "--system-site-packages"

@@ -87,7 +87,7 @@ def line(kinds: Set[Trouble]) -> Line:
 def episodes(kinds: Set[Trouble], seed: int) -> Iterator[Episode]:
     """The endless sequence of episodes; empty if none of `kinds` comes in episodes."""
     strikes = sorted(kinds & {Trouble.PARTITION, Trouble.HALF_OPEN})
-    draw = random.Random(seed)  # nosec B311 # what goes wrong, not a secret
+    draw = random.Random(seed)  # noqa: S311 # what goes wrong, not a secret
     while strikes:
         kind = draw.choice(strikes)
         lasts_s = draw.uniform(*PARTED_S) if kind is Trouble.PARTITION else 0.0

@@ -51,7 +51,7 @@ class Relay:
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set, init=False)
 
     def __enter__(self) -> Self:
-        self._random = random.Random(self.seed)  # nosec B311 # jitter, not a secret
+        self._random = random.Random(self.seed)  # noqa: S311 # jitter, not a secret
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()

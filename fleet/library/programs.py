@@ -26,7 +26,7 @@ class Stage:
         """Make a new network."""
         clock = Clock()
         broker = Broker(lambda: clock.now_s, clock.after, lambda _: None, QUEUE_LIMIT)
-        return cls(clock, broker, random.Random(seed))  # nosec B311 # delays, not a secret
+        return cls(clock, broker, random.Random(seed))  # noqa: S311 # delays, not a secret
 
 
 class Program(Turns):

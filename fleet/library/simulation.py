@@ -24,7 +24,7 @@ from fleet.library.preparation import agent_settings, checked_seconds, federatio
 from fleet.library.results import Progress, Result
 from fleet.library.warnings import held_back
 
-MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
+MEMORY = Path("/dev/shm")  # noqa: S108 # the files in it get a folder of their own, by tempfile
 
 Engine = Literal["cores", "fast"]
 

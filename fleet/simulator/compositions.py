@@ -120,7 +120,7 @@ FEDAVG = Composition()
 
 def composition(seed: int) -> Composition:
     """Draw the composition of the world with this seed; it does not change what else is drawn."""
-    rng = random.Random(f"what world {seed} learns with")  # nosec B311 # a simulation, not a secret
+    rng = random.Random(f"what world {seed} learns with")  # noqa: S311 # a simulation, not a secret
     if rng.randrange(ONE_IN):
         return FEDAVG
     local = rng.choice(("sgd", "prox", "nova", "scaffold", "scaffold", "dyn"))
@@ -128,7 +128,7 @@ def composition(seed: int) -> Composition:
     options = {"prox": {"mu": 0.5}, "dyn": {"alpha": 0.5}}
     able = local in ("sgd", "prox") and server == "average"
     clusters = rng.choice((1, 2, 2, 3)) if able else 1
-    own = random.Random(f"what devices of world {seed} have for themselves")  # nosec B311 # as above
+    own = random.Random(f"what devices of world {seed} have for themselves")  # noqa: S311 # as above
     return Composition(
         clusters=clusters,
         ditto=clusters == 1 and own.random() < 0.5,

@@ -106,7 +106,7 @@ _BLANK: dict[tuple[str, ...], list[sqlite3.Connection]] = {}
 
 def _wipe(db: sqlite3.Connection) -> None:
     for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-        db.execute(f"DELETE FROM {table}")  # nosec B608 # a table of the layout
+        db.execute(f"DELETE FROM {table}")  # noqa: S608 # a table of the layout
 
 
 class WatchedMemory(Memory):

@@ -48,6 +48,6 @@ def agent_settings(device: str, folder: Path | None, pin: Path | None) -> AgentS
 
 def write_data(path: Path, number: int) -> None:
     """Write the samples of the device with this number."""
-    rng = random.Random(number)  # nosec B311 # made-up samples, not a secret
+    rng = random.Random(number)  # noqa: S311 # made-up samples, not a secret
     rows = [(rng.gauss(number % 3, 1.0), rng.choice(("low", "high"))) for _ in range(60)]
     path.write_text("x,label\n" + "".join(f"{x:.4f},{label}\n" for x, label in rows))

@@ -33,7 +33,7 @@ from fleet.simulator.terms import ACCURACY, terms
 
 TOPICS = Topics(NAME)
 TRACE_LINES = 400
-MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
+MEMORY = Path("/dev/shm")  # noqa: S108 # the files in it get a folder of their own, by tempfile
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class World:
     ) -> None:
         self.seed = seed
         self._short = short
-        drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
+        drawn = random.Random(f"what world {seed} is like")  # noqa: S311 # a simulation, not a secret
         self.terms = terms(drawn, seed, devices, rounds, learns)
         everything = schedule(drawn, devices)
         self.schedule = tuple(everything if prefix is None else everything[:prefix])
@@ -90,7 +90,7 @@ class World:
         self._trace: deque[str] = deque(maxlen=TRACE_LINES)
         self._digest = hashlib.sha256()
         self._clock = Clock()
-        self._rng = random.Random(f"how world {seed} goes")  # nosec B311 # a simulation, not a secret
+        self._rng = random.Random(f"how world {seed} goes")  # noqa: S311 # a simulation, not a secret
         self._broker = Broker(
             lambda: self._clock.now_s, self._clock.after, self._heard, self.terms.queue_limit
         )

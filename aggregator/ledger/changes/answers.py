@@ -19,7 +19,7 @@ class AnswerChanges(Transactions):
         and this one was made for a newer version (schedule `buffered`).
         """
         self._run(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # noqa: S608 # texts of ours
             " SET digest = excluded.digest, verdict = excluded.verdict, reason = excluded.reason,"
             " detail = excluded.detail, samples = excluded.samples, metrics = excluded.metrics,"
             " began = excluded.began"
@@ -63,7 +63,7 @@ class AnswerChanges(Transactions):
     def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
         """Remove the refusal of a device that was set aside, while the round is open: it may send again."""
         self._run(
-            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"  # nosec B608 # texts of ours
+            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"  # noqa: S608 # texts of ours
             f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"
             " WHERE (generation, round) = (answers.generation, answers.round) AND closed_at IS NOT NULL)",
             *round_id,

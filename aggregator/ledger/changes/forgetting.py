@@ -43,7 +43,7 @@ class Forgetting(GenerationChanges):
         for round_id in incomplete:
             self._mark_forgotten(round_id)
         for table in ("frames", "answers", "devices"):
-            self._run(f"DELETE FROM {table} WHERE device = ?", device)  # nosec B608 # texts of ours
+            self._run(f"DELETE FROM {table} WHERE device = ?", device)  # noqa: S608 # texts of ours
 
     def _is_made_of(self, begun: Beginning, rounds: set[RoundId], device: str) -> bool:
         """Whether a beginning is computed from a device's contribution to some of these rounds."""

@@ -50,13 +50,13 @@ class Retention(Transactions):
         )
         values = (*round_id, 0 if survey is None else survey)
         self._run(
-            "DELETE FROM frames WHERE (device, digest) IN"  # nosec B608 # texts of ours
+            "DELETE FROM frames WHERE (device, digest) IN"  # noqa: S608 # texts of ours
             f" (SELECT device, digest FROM answers WHERE {older})",
             *values,
         )
         self._run(
             # By digest, because a round that only measured has closed with the model of the round before.
-            f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # nosec B608 # texts of ours
+            f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # noqa: S608 # texts of ours
             " (SELECT model FROM rounds WHERE model IS NOT NULL"
             " AND ((generation = ?1 AND round < ?2 AND round >= min(?2 - ?6, (SELECT coalesce(min(began), ?2)"
             " FROM answers WHERE generation = ?1 AND round >= ?2)) - 1)"
@@ -66,8 +66,8 @@ class Retention(Transactions):
             behind,
         )
         self._run(  # as with the models, the last one stays, because the next round began with it
-            f"DELETE FROM states WHERE {older} AND (generation, round) != (?1, coalesce("  # nosec B608 # texts of ours
+            f"DELETE FROM states WHERE {older} AND (generation, round) != (?1, coalesce("  # noqa: S608 # texts of ours
             "(SELECT max(round) FROM states WHERE generation = ?1 AND round < ?2), -1))",
             *values,
         )
-        self._run(f"DELETE FROM answers WHERE {older}", *values)  # nosec B608 # texts of ours
+        self._run(f"DELETE FROM answers WHERE {older}", *values)  # noqa: S608 # texts of ours

@@ -15,7 +15,7 @@ class AnswerQueries(Access):
     def answers(self, round_id: RoundId) -> dict[str, Verdict]:
         """The verdicts of a round, in the order of the sum: lane, then device."""
         rows = self._all(
-            "SELECT device, digest, verdict, reason, detail, samples, metrics,"  # nosec B608 # texts of ours
+            "SELECT device, digest, verdict, reason, detail, samples, metrics,"  # noqa: S608 # texts of ours
             f" {'began' if self._layout() >= TELLS_BEGINNINGS else 'NULL'} FROM answers"
             " WHERE generation = ? AND round = ? ORDER BY lane, device",
             *round_id,
@@ -54,7 +54,7 @@ class AnswerQueries(Access):
         kept."""
         began = "began" if self._layout() >= TELLS_BEGINNINGS else "NULL"
         rows = self._all(
-            f"SELECT device, max(coalesce({began}, round)) FROM answers"  # nosec B608 # texts of ours
+            f"SELECT device, max(coalesce({began}, round)) FROM answers"  # noqa: S608 # texts of ours
             " JOIN rounds USING (generation, round) WHERE generation = ? AND kind = 'train' GROUP BY device",
             generation,
         )

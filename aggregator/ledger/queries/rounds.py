@@ -42,7 +42,7 @@ class RoundQueries(GenerationQueries):
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
         """A round as it is stored, open or closed; None: there is no such round."""
         row = self._one(
-            "SELECT kind, attempt, cohorts, elapsed_s,"  # nosec B608 # texts of ours
+            "SELECT kind, attempt, cohorts, elapsed_s,"  # noqa: S608 # texts of ours
             f" {'quorum' if self._layout() >= TELLS_DECLINES else 'NULL'},"
             f" {'parts' if self._layout() >= NAMES_PARTS else 'NULL'} FROM rounds"
             " WHERE generation = ? AND round = ?",

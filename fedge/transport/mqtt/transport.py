@@ -164,7 +164,7 @@ class MqttTransport:
             if closed.is_set():
                 return
             self.inbox(down)
-            draw = random.random()  # nosec B311 # jitter, not a secret
+            draw = random.random()  # noqa: S311 # jitter, not a secret
             wait_s = backoff.pause_s(connection.lasted_s, self.spread_s, draw)
             self._promise(closed, wait_s + LONGEST_TURN_S)
             closed.wait(wait_s)

@@ -2,7 +2,7 @@
 
 import logging
 import multiprocessing
-import pickle  # nosec B403 # only what this process itself has pickled, for its own children
+import pickle  # only what this process itself has pickled, for its own children
 import signal
 import sys
 import threading
@@ -234,7 +234,7 @@ class _Maps:
 def _sendable(error: Exception) -> Exception:
     """The error, or what it says: one from outside may not survive pickling, which calls `type(*args)`."""
     try:
-        again = pickle.loads(pickle.dumps(error))  # nosec B301 # the bytes are this process's own
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301 # the bytes are this process's own
         if isinstance(again, FedgeError):
             return again
     except Exception as other:

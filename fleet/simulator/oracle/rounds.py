@@ -108,7 +108,7 @@ class Rounds:
         if answer.digest in book.set_aside:
             raise Violation(
                 Invariant.NONE_THAT_IS_SET_ASIDE,
-                f"{device}'s update of round {round_id} counts, but was set aside",  # nosec B608 # no SQL
+                f"{device}'s update of round {round_id} counts, but was set aside",  # noqa: S608 # no SQL
             )
         if answer.digest in book.counted:
             raise Violation(
