@@ -41,7 +41,9 @@ class Announcements:
                     "but that model is not saved",
                 )
         saved = ledger.round_as_saved(here)
-        if saved is None or saved.cohorts[-1] != manifest.cohort:
+        # The next attempt may have been saved meanwhile; it is announced after this one.
+        later = manifest.state == "open" and saved is not None and saved.attempt > manifest.attempt
+        if saved is None or saved.cohorts[manifest.attempt if later else -1] != manifest.cohort:
             raise Violation(
                 Invariant.COHORT_WHEN_DURABLE,
                 f"round {attempt_name(manifest)} announces a cohort that is not saved",
