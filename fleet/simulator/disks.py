@@ -130,7 +130,9 @@ class WatchedMemory(Memory):
         super().save_update(attempt, digest, payload, snapshot, pending, personal, older)
         self._oracle.states.saved(self._device, digest, pending)
         self._oracle.own_models.saved(self._device, personal)
-        self._oracle.devices.saved(self._device, digest)
+        self._oracle.devices.saved(
+            self._device, digest, pending=pending is not None, own=personal is not None
+        )
         self._oracle.devices.saw(self._disk, attempt.round)
 
     def save_seen(self, attempt: Attempt) -> None:

@@ -8,7 +8,6 @@ from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Status
-from fedge.wire.messages.update import FIGURES, Update
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import LATENESS_S, Record, attempt_name, opened, short
@@ -28,6 +27,8 @@ class Devices:
         self._changes: dict[str, int] = {}
         """The number of key changes that each device knows of."""
         self._outbox: dict[str, set[bytes]] = {}
+        self._kept: dict[bytes, tuple[bool, bool]] = {}
+        """Whether each saved update has a state that waits for the verdict, and an own model."""
         self._newest_heard: dict[str, RoundId] = {}
         self._heard_in_time: dict[str, set[RoundId]] = {}
         self._saw: dict[Hashable, RoundId] = {}
@@ -36,9 +37,10 @@ class Devices:
         self._first_disks: set[Hashable] = set()
         """The disks that devices began with. On any other disk the model may be newer than the memory."""
 
-    def saved(self, device: str, digest: bytes) -> None:
-        """Note that the device has saved an update."""
+    def saved(self, device: str, digest: bytes, *, pending: bool, own: bool) -> None:
+        """Note that the device has saved an update, perhaps with a pending state, or with its own model."""
         self._outbox.setdefault(device, set()).add(digest)
+        self._kept[digest] = pending, own
 
     def learnt(self, device: str, digest: bytes, verdict: str) -> None:
         """Check a verdict that the device has saved."""
@@ -92,12 +94,8 @@ class Devices:
 
         It must not where it made its own model with the update, or while a state waits for the verdict.
         """
-        verdict, with_ = self._verdicts.get((device, digest)), self._record.composition
-        update = self._record.made[digest].message
-        trained = isinstance(update, Update) and update.kind != FIGURES
-        if trained and with_.ditto:
-            return False
-        return verdict == "refused" or (verdict is None and not (trained and with_.stateful))
+        verdict, (pending, own) = self._verdicts.get((device, digest)), self._kept[digest]
+        return not own and (verdict == "refused" or (verdict is None and not pending))
 
     def says(self, device: str, disk: Hashable, piece: Publication, *, honest: bool = True) -> None:
         """Check a message that a device publishes; two copies of a cloned device may publish differently."""
