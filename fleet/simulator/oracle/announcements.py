@@ -41,9 +41,12 @@ class Announcements:
                     "but that model is not saved",
                 )
         saved = ledger.round_as_saved(here)
-        # The next attempt may have been saved meanwhile; it is announced after this one.
-        later = manifest.state == "open" and saved is not None and saved.attempt > manifest.attempt
-        if saved is None or saved.cohorts[manifest.attempt if later else -1] != manifest.cohort:
+        cohorts = saved.cohorts if saved is not None else ()
+        if saved is not None and manifest.state == "open" and saved.attempt > manifest.attempt:
+            # The next attempt may have been saved meanwhile; it is announced after this one. Attempts after
+            # one of all devices have its cohort, which is saved once.
+            cohorts = cohorts[: manifest.attempt + 1]
+        if saved is None or cohorts[-1] != manifest.cohort:
             raise Violation(
                 Invariant.COHORT_WHEN_DURABLE,
                 f"round {attempt_name(manifest)} announces a cohort that is not saved",
