@@ -8,6 +8,7 @@ from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts import Scene
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.machines import Machines
+from fleet.simulator.oracle.overflows import cannot_train
 from fleet.simulator.terms import Terms
 
 SETTLE_S = 480.0
@@ -92,8 +93,25 @@ class Calm:
         since_s = max(calm_s, machines.awake_s, machines.operator.acted_s, closed_s)
         self._late_s = since_s + limit_s
         if clock.now_s > since_s + limit_s + (SETTLE_S if machines.aggregator.done else 0.0):
+            if self._too_few_can_train() and machines.operator.replaces_the_model():
+                return
             lacking = self._lacking(but_the_sleepers=True) or self._lacking()
             raise Violation(Invariant.PROGRESS, f"no progress in {limit_s:.0f} s of calm: {lacking}")
+
+    def _too_few_can_train(self) -> bool:
+        """Whether the open round lacks its quorum without the devices that cannot train from its model."""
+        machines, record = self._machines, self._scene.oracle.record
+        book = machines.operator.book
+        if machines.aggregator.done or book.attempt is None:
+            return False
+        here, number = book.attempt
+        awake = [device for device in machines.devices if not device.asleep]
+        unable = 0
+        for device in awake:
+            said = self._scene.broker.retained.get(self._status(device.device))
+            no = decode(said.payload, Status).declined if said is not None else None
+            unable += no is not None and round_of(no) == here and cannot_train(record, book, no)
+        return 0 < unable and len(awake) - unable < book.quorums.get((here, number), 0)
 
     def _all_are_back(self) -> bool:
         """Whether all programs that are awake are connected and have that status, and no will is pending."""

@@ -127,6 +127,19 @@ class Operator:
         else:
             self.aggregators.begin_anew(host, Rollback() if self._scene.rng.random() < 0.5 else None)
 
+    def replaces_the_model(self) -> bool:
+        """Start a generation with a new model, because too few devices can train from the present one.
+
+        Returns:
+            Whether it does so; False: it has decided too often.
+        """
+        if self._decisions >= MOST_DECISIONS:
+            return False
+        self._decisions += 1
+        self.acted_s = self._scene.clock.now_s
+        self.aggregators.begin_anew(self.aggregators.main, None)
+        return True
+
     # ── actions ─────────────────────────────────────────────────────────────────────
 
     def _set_aside(self, device: str) -> None:

@@ -1,4 +1,4 @@
-"""The oracle compares the cohort of an announcement with that of its attempt, also when a later one is saved."""
+"""An attempt that is announced after the next one was saved has the cohort that was saved for it."""
 
 from pathlib import Path
 

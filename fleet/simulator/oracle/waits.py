@@ -12,6 +12,7 @@ from fedge.wire.selection import chosen
 from fleet.simulator.books import Book
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.overflows import cannot_train
 from fleet.simulator.oracle.record import INSTANT_S, LATENESS_S, Record
 from fleet.simulator.sessions import Message
 
@@ -105,14 +106,16 @@ class Waits:
                 unclear = True  # the aggregator uses an earlier status, unknown here
                 continue
             book.absent_s[device] = book.absent_s.get(device, 0.0) + passed_s
+            no = status.declined
+            declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
+            if no is not None and declines and cannot_train(self._record, book, no):
+                book.given_up[round_id] |= {device}
             if self._record.now_s() < self._record.counts_s.get(device, -inf) + INSTANT_S or (
                 book.heard.get(device, (None,))[0] != (status.online, status.declined)
             ):
                 unclear = True  # the aggregator may still use the earlier status
             if device in self._record.aside:
                 continue
-            no = status.declined
-            declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
             if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
                 waited.append(device)
         if late_s < -INSTANT_S or not waited or unclear:
