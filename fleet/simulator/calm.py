@@ -111,7 +111,7 @@ class Calm:
             said = self._scene.broker.retained.get(self._status(device.device))
             no = decode(said.payload, Status).declined if said is not None else None
             unable += no is not None and round_of(no) == here and cannot_train(record, book, no)
-        return 0 < unable and len(awake) - unable < book.quorums.get((here, number), 0)
+        return unable > 0 and len(awake) - unable < book.quorums.get((here, number), 0)
 
     def _all_are_back(self) -> bool:
         """Whether all programs that are awake are connected and have that status, and no will is pending."""
