@@ -8,7 +8,7 @@ from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts import Scene
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.machines import Machines
-from fleet.simulator.oracle.overflows import cannot_train
+from fleet.simulator.oracle.overflows import cannot_train, refused
 from fleet.simulator.terms import Terms
 
 SETTLE_S = 480.0
@@ -99,7 +99,10 @@ class Calm:
             raise Violation(Invariant.PROGRESS, f"no progress in {limit_s:.0f} s of calm: {lacking}")
 
     def _too_few_can_train(self) -> bool:
-        """Whether the open round lacks its quorum without the devices that cannot train from its model."""
+        """Whether the open round lacks its quorum without the devices that cannot train from its model.
+
+        What others make of it is far from it, and refused.
+        """
         machines, record = self._machines, self._scene.oracle.record
         book = machines.operator.book
         if machines.aggregator.done or book.attempt is None:
@@ -110,7 +113,9 @@ class Calm:
         for device in awake:
             said = self._scene.broker.retained.get(self._status(device.device))
             no = decode(said.payload, Status).declined if said is not None else None
-            unable += no is not None and round_of(no) == here and cannot_train(record, book, no)
+            unable += refused(record, book, here, device.device) or (
+                no is not None and round_of(no) == here and cannot_train(record, book, no)
+            )
         return unable > 0 and len(awake) - unable < book.quorums.get((here, number), 0)
 
     def _all_are_back(self) -> bool:

@@ -26,6 +26,17 @@ def overflows(record: Record, book: Book, round_id: RoundId) -> bool:
     return any(abs(w) > LARGE for vector in record.vectors[model].values() for w in vector)
 
 
+def refused(record: Record, book: Book, round_id: RoundId, device: str) -> bool:
+    """Whether a device's update for a round with such a model was refused, because it is far from it."""
+    if not overflows(record, book, round_id):
+        return False
+    return any(
+        Reason.TOO_FAR in reasons and digest in record.made and record.made[digest].round == round_id
+        for (said, digest), reasons in record.reasons.items()
+        if said == device
+    )
+
+
 def cannot_train(record: Record, book: Book, declined: Decline) -> bool:
     """Whether a device declines because training diverges, in a round with such a model."""
     return declined.reason is Reason.TRAINING_DIVERGED and overflows(record, book, round_of(declined))
