@@ -169,6 +169,18 @@ def test_before_it_works_anew_a_device_asks_what_became_of_its_update() -> None:
     assert effects == [do.SaveSeen(Attempt(TWO, 0)), QUESTION]
 
 
+def test_it_still_asks_when_another_aggregator_announces_the_next_round_with_another_model() -> None:
+    other = blob("model of another history")
+    state, effects = step(holding(undecided(), 2), announced(2, chosen=False))
+    assert QUESTION not in effects
+    state, effects = step(state, announced(2, model=other))
+    assert state.saved == Saved(ONE, UPDATE, pending=True)
+    assert QUESTION in effects
+    there, _ = step(holding(undecided(), 1), announced(1, chosen=False))
+    there, _ = step(there, announced(1, model=other))
+    assert there.saved is None, "an update for this very round does not answer it with another model"
+
+
 @pytest.mark.parametrize("plan", [Plan(), Plan(codec="float32", local="sgd", local_options={})])
 def test_after_a_restart_it_asks_whatever_the_plan_is(plan: Plan) -> None:
     """Also in a round that asks for more than 0.2.0 knew: no program of that version left a state."""

@@ -44,9 +44,11 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     same_work = current is None or made_from(manifest) == made_from(current)
     same_state = current is not None and current.state == manifest.state
     if current is not None and same_state and round_of(current) == announced.round and not same_work:
-        # Another aggregator announces this round number, with another history. The saved update does not
-        # answer it, and its final model differs.
-        state = replace(state, saved=None)
+        # Another aggregator announces this round number, with another history. An update that was saved for
+        # it does not answer it, and its final model differs. The verdict on one of an earlier round is still
+        # to be asked for, if a state waits for it.
+        if state.saved is not None and state.saved.round == announced.round:
+            state = replace(state, saved=None)
     elif current is not None and announced == state.seen:
         if manifest.state != current.state:
             return state, effects
