@@ -9,6 +9,7 @@ from aggregator.core.ability import able_of, may_count
 from aggregator.core.announcement import announce
 from aggregator.core.awaited import counted_anew
 from aggregator.core.bad_models import blame
+from aggregator.core.claims import named
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import next_quorum, quorum_now, remedy, updates_needed
@@ -79,7 +80,7 @@ def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
             "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or set "
             "a larger [rounds] max_norm and start the aggregator again"
         )
-    text += _remedy(state) + _dead_end(state)
+    text += _remedy(state) + _dead_end(state) + _older_than_its_fleet(state)
     effects.append(do.Log("warning", text))
     return state, [*blaming, *effects, *(announce(state, now_s) if published else [])]
 
@@ -112,4 +113,22 @@ def _dead_end(state: Federation) -> str:
         f". {aside} of its updates were set aside, and too few devices online may still answer to close it. "
         "To let all devices answer again, run `fedge-aggregator new-generation --from-round "
         f"{state.round.round - 1}`; the aggregator goes on running (docs/operations.md, A bad model)"
+    )
+
+
+def _older_than_its_fleet(state: Federation) -> str:
+    """How to leave a round that stays below quorum, because devices have seen newer rounds than this ledger.
+
+    They take part in no older round. They are too few to prove that the ledger is old (`claims`), so an
+    operator decides.
+    """
+    ahead = state.devices_ahead
+    left = [device for device in state.online if device not in state.answers and device not in ahead]
+    able = sum(may_count(state, device) for device in left)
+    if not ahead or state.admitted + able >= updates_needed(state):
+        return ""
+    return (
+        f". {named(dict(sorted(ahead.items())))} have seen newer rounds and do not take part, and the others "
+        "online are too few to close it. If another aggregator announced these rounds, stop this one, and "
+        "start it with the newest copy of its state folder, or once with --new-generation"
     )

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from fedge.wire.freshness import round_of
+from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.status import Status
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts import Scene
@@ -93,15 +93,16 @@ class Calm:
         since_s = max(calm_s, machines.awake_s, machines.operator.acted_s, closed_s)
         self._late_s = since_s + limit_s
         if clock.now_s > since_s + limit_s + (SETTLE_S if machines.aggregator.done else 0.0):
-            if self._too_few_can_train() and machines.operator.replaces_the_model():
+            if self._too_few_can_take_part() and machines.operator.begins_anew():
                 return
             lacking = self._lacking(but_the_sleepers=True) or self._lacking()
             raise Violation(Invariant.PROGRESS, f"no progress in {limit_s:.0f} s of calm: {lacking}")
 
-    def _too_few_can_train(self) -> bool:
-        """Whether the open round lacks its quorum without the devices that cannot train from its model.
+    def _too_few_can_take_part(self) -> bool:
+        """Whether the open round lacks its quorum without the devices that cannot take part in it.
 
-        What others make of it is far from it, and refused.
+        Some cannot train from its model, and what others make of it is far from it, and refused. Some have
+        seen newer rounds, of an aggregator that gave way to one with an older copy of the ledger.
         """
         machines, record = self._machines, self._scene.oracle.record
         book = machines.operator.book
@@ -112,9 +113,12 @@ class Calm:
         unable = 0
         for device in awake:
             said = self._scene.broker.retained.get(self._status(device.device))
-            no = decode(said.payload, Status).declined if said is not None else None
-            unable += refused(record, book, here, device.device) or (
-                no is not None and round_of(no) == here and cannot_train(record, book, no)
+            status = decode(said.payload, Status) if said is not None else None
+            no = status.declined if status is not None else None
+            unable += (
+                refused(record, book, here, device.device)
+                or (status is not None and RoundId(status.generation, status.round) > here)
+                or (no is not None and round_of(no) == here and cannot_train(record, book, no))
             )
         return unable > 0 and len(awake) - unable < book.quorums.get((here, number), 0)
 

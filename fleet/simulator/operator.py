@@ -127,8 +127,8 @@ class Operator:
         else:
             self.aggregators.begin_anew(host, Rollback() if self._scene.rng.random() < 0.5 else None)
 
-    def replaces_the_model(self) -> bool:
-        """Start a generation with a new model, because too few devices can train from the present one.
+    def begins_anew(self) -> bool:
+        """Start a generation with a new model, because too few devices can take part in the present one.
 
         Returns:
             Whether it does so; False: it has decided too often.

@@ -8,6 +8,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import (
+    DEADLINE_S,
     LARGER,
     OURS,
     SMALLER,
@@ -92,6 +93,22 @@ def test_when_more_than_half_of_the_fleet_has_seen_more_both_ways_on_are_named()
     assert (give_up.gave_way, give_up.later) == (False, False)
     for words in ("3 of the 4 devices", "a (1.7), b (1.7), c (1.8)", "restore", "--new-generation"):
         assert words in give_up.text
+
+
+def test_below_quorum_those_that_have_seen_newer_rounds_are_named_if_the_others_are_too_few() -> None:
+    """They are no majority, so the aggregator does not end."""
+    story = running("a", "b", "c", "d", "e")
+    for device in "abc":
+        story.sees(device, status(online=False))
+    story.sees("a", status(seen=RoundId(1, 7)))
+    story.sees("d", status(seen=RoundId(1, 8)))
+    story.answers("e")
+    assert of(do.Abort, story.log) == []
+    (said,) = of(do.Log, story.later(DEADLINE_S))
+    assert_tells(said.text, "a (1.7), d (1.8)", "newer rounds", "--new-generation")
+    story.sees("b", status())
+    (said,) = of(do.Log, story.later(DEADLINE_S))
+    assert "newer rounds" not in said.text, "the quorum of two can be met"
 
 
 def test_what_another_key_has_announced_is_no_sign_of_an_old_ledger() -> None:

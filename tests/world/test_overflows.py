@@ -1,4 +1,4 @@
-"""Devices that cannot train from a model: who has cause to decline, and when an operator replaces it."""
+"""Devices that cannot take part in a round: who has cause to decline, and when an operator begins anew."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ import pytest
 
 from agent.core.events import Failed
 from agent.trainers.assignment import Assignment
-from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.status import Decline
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
+from fleet.simulator.calm import Calm
 from fleet.simulator.compositions import FEDAVG
 from fleet.simulator.invariants import Invariant
 from fleet.simulator.oracle.overflows import LARGE
@@ -103,3 +104,16 @@ def test_an_operator_replaces_a_model_from_which_too_few_can_train(monkeypatch: 
 def test_no_operator_replaces_a_model_from_which_all_could_train(monkeypatch: pytest.MonkeyPatch) -> None:
     _, outcome = _world(monkeypatch, None, range(5))
     assert outcome.broken is Invariant.PROGRESS
+
+
+def test_devices_that_have_seen_newer_rounds_cannot_take_part_in_an_older_one() -> None:
+    """Those of an aggregator that gave way to one with an older copy of the ledger, as in world 20219."""
+    world = World(SEED, 5, 5, 0, learns=FEDAVG)
+    assert world.run().violation is None
+    book, calm = world.machines.operator.book, Calm(world._scene, world.machines, world.terms)
+    final = max(book.closed)
+    world.machines.aggregator.done = False
+    for here, short in [(final, False), (final._replace(round=final.round - 1), True)]:
+        book.attempt = Attempt(here, 0)
+        book.quorums[here, 0] = 2
+        assert calm._too_few_can_take_part() is short
