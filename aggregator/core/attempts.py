@@ -9,7 +9,7 @@ from aggregator.core.ability import able_of, may_count
 from aggregator.core.announcement import announce
 from aggregator.core.awaited import counted_anew
 from aggregator.core.bad_models import blame
-from aggregator.core.claims import named
+from aggregator.core.claims import is_near, named
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import next_quorum, quorum_now, remedy, updates_needed
@@ -120,15 +120,16 @@ def _older_than_its_fleet(state: Federation) -> str:
     """How to leave a round that stays below quorum, because devices have seen newer rounds than this ledger.
 
     They take part in no older round. They are too few to prove that the ledger is old (`claims`), so an
-    operator decides.
+    operator decides. Only those are named whose updates would count, and with whom the quorum could be met.
     """
-    ahead = state.devices_ahead
-    left = [device for device in state.online if device not in state.answers and device not in ahead]
-    able = sum(may_count(state, device) for device in left)
-    if not ahead or state.admitted + able >= updates_needed(state):
+    left = [device for device in state.online if device not in state.answers and may_count(state, device)]
+    ahead = {device: seen for device in sorted(left) if (seen := state.devices_ahead.get(device)) is not None}
+    ahead = {device: seen for device, seen in ahead.items() if is_near(seen, state.round)}
+    able = sum(device not in state.devices_ahead for device in left)
+    if not state.admitted + able < updates_needed(state) <= state.admitted + able + len(ahead):
         return ""
     return (
-        f". {named(dict(sorted(ahead.items())))} have seen newer rounds and do not take part, and the others "
+        f". {named(ahead)} say that they have seen newer rounds, so they do not take part, and the others "
         "online are too few to close it. If another aggregator announced these rounds, stop this one, and "
         "start it with the newest copy of its state folder, or once with --new-generation"
     )
