@@ -117,7 +117,7 @@ class FederationSettings(FileSettings):
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        return Parts.of(self.first_plan(), self.rule.part(), self.server.part())
+        return Parts.of(self.first_plan(), self.rule.part(), self.server.part(), seed=self.federation.seed)
 
     def first_plan(self) -> Plan:
         """The plan of the first round, as it is announced."""

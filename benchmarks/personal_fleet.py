@@ -28,7 +28,8 @@ from agent.trainers.choice import chooses
 from aggregator.aggregation import survey
 from aggregator.aggregation.survey import Measured, Unmeasured, standardize
 from aggregator.core.parts import Part
-from aggregator.core.shared_entries import completed, shared_by
+from aggregator.core.shared_entries import completed, sent_entries, shared_by
+from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS, PERSONAL
@@ -211,9 +212,11 @@ def learn(fleet: Fleet, plan: Plan, rounds: int, seed: int, beside: Sequence[Pla
         for j, name in enumerate(names):
             base = models[name]
             mine = [u for u in updates if (getattr(u, "cluster", 0) or 0) == j]
+            entries = sent_entries(mask, size)
+            seeds = [vector_seed(seed, GENERATION, number, u.device, WEIGHTS) for u in mine]
             vectors = [
-                completed(mask, codec, codec.decode(u.body, size if mask is None else int(mask.sum())), base)
-                for u in mine
+                completed(mask, codec, codec.decode(u.body, entries, its), base)
+                for u, its in zip(mine, seeds, strict=True)
             ]
             if mine:
                 models[name] = _mean(base, mine, vectors)

@@ -21,24 +21,30 @@ class Counting:
     """float32, behind the number of updates that its state came of."""
 
     encodes: ClassVar[Literal["weights", "change"]] = "weights"
+    exact: ClassVar[bool] = True
+    unbiased: ClassVar[bool] = True
 
     def init(self, size: int) -> State:
         """None was admitted; the second array is as large as a residual would be."""
         return {"count": np.array(0, np.int64), "last": np.zeros(size, np.float32)}
 
-    def encode(self, vector: NDArray[Any], state: State, rng: np.random.Generator) -> tuple[bytes, State]:
+    def encode(self, vector: NDArray[Any], state: State, seed: int) -> tuple[bytes, State]:
         """The number, then the vector; the next state has counted one more."""
         count = int(state["count"])
         body = count.to_bytes(HEAD, "little") + float32.encode(vector)
         return body, {"count": np.array(count + 1, np.int64), "last": vector}
 
-    def decode(self, body: bytes, size: int) -> NDArray[np.float32]:
+    def decode(self, body: bytes, size: int, seed: int) -> NDArray[np.float32]:
         """The vector."""
         return float32.decode(body[HEAD:], size)
 
     def max_bytes(self, size: int) -> int:
         """With the number."""
         return HEAD + 4 * size
+
+    def bits(self, size: int) -> float:
+        """With the number."""
+        return 8 * self.max_bytes(size) / size
 
 
 def count_of(body: bytes) -> int:

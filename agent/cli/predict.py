@@ -21,6 +21,7 @@ from agent.sources import CsvSource, NpzSource, Samples, Source
 from agent.sources.exclusions import exclude
 from agent.sources.form_settings import NOTHING, FormSettings
 from agent.trainers.extensions import load_extensions
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.kept_parameters import untrained
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError, StateError
@@ -124,7 +125,7 @@ def weights_of(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
         StateError: the file is damaged.
     """
     try:
-        return CODECS.make(model.codec).decode(model.body, task.network.schema.size)
+        return CODECS.make(model.codec).decode(model.body, task.network.schema.size, ANNOUNCED)
     except ProtocolError as error:
         raise StateError(
             f"{path}: is damaged ({error}); delete it, and the agent fetches it again"

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from agent.phases.phase import Cancelled, Contribution, Equipment
@@ -13,6 +14,7 @@ from agent.trainers.figures import finite, measured
 from agent.trainers.personal import Own
 from agent.trainers.time_limit import Allowance, Timekeeper
 from agent.trainers.vectors import check, encoded, received, require_half
+from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import CODECS, LOCAL, Entry
 from fedge.algorithms.trainer import Job, Trained, Trainer
@@ -60,7 +62,8 @@ class Train:
         sent, base = trained.vectors, own.start.weights
         if own.shared is not None:
             sent, base = {name: vector[own.shared] for name, vector in sent.items()}, base[own.shared]
-        bodies, remembered = encoded(codec, sent, base, before or {}, job.rng)
+        seed = partial(vector_seed, manifest.seed, *round_of(manifest), settings.device)
+        bodies, remembered = encoded(codec, sent, base, before or {}, seed)
         after = {**states.named(trained.state, "local/"), **remembered}
         pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
         metrics = _figures(assignment, equipment, trained, own.start.weights)

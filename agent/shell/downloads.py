@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from agent.core.events import Fetched, FrameArrived
 from agent.shell.model_file import StoredModel
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
@@ -125,6 +126,6 @@ class Downloads:
 def _vectors(model: Model) -> dict[str, NDArray[np.float32]]:
     """Decode the weights and the model's other vectors for the local algorithm, each of shape (p,)."""
     codec = CODECS.make(model.codec)
-    weights = codec.decode(model.body, len(model.body) // 4)
-    more = {name: codec.decode(body, len(weights)) for name, body in (model.vectors or {}).items()}
+    weights = codec.decode(model.body, len(model.body) // 4, ANNOUNCED)
+    more = {name: codec.decode(body, len(weights), ANNOUNCED) for name, body in (model.vectors or {}).items()}
     return {**more, WEIGHTS: weights}

@@ -13,6 +13,7 @@ from agent.core.gate import Scores, compare
 from agent.data.dataset import Dataset
 from agent.data.model_scores import scores_of
 from agent.shell import model_file
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ConfigError, DataError, ProtocolError, StateError
 from fedge.nn import Network
@@ -49,7 +50,7 @@ def _in_use(path: Path, dataset: Callable[[Task, bytes], Dataset]) -> Scores | s
     try:
         found = model_file.require(path)
         task, model = found.decoded_task, found.decoded_model
-        weights = CODECS.make(model.codec).decode(model.body, task.network.schema.size)
+        weights = CODECS.make(model.codec).decode(model.body, task.network.schema.size, ANNOUNCED)
     except (StateError, ConfigError, ProtocolError) as error:
         return str(error)
     return _measure(task, found.task_digest, weights, dataset)

@@ -1,6 +1,6 @@
 """The vectors that a round's algorithm receives and sends, and their encoding."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def halves_lacking(trainer: Trainer) -> frozenset[str]:
 
 
 def encoded(
-    codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, rng: "np.random.Generator"
+    codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, seed: Callable[[str], int]
 ) -> tuple[dict[str, bytes], dict[str, Array]]:
     """Encode all vectors, `weights` first; return their bodies and the codec's new state.
 
@@ -103,7 +103,7 @@ def encoded(
         vectors: `weights` and others, each of shape (p,).
         base: the announced weights, of shape (p,).
         state: the device's state, which holds the codec's part for each vector.
-        rng: the round's generator; the codec draws from it after training.
+        seed: returns the seed of the vector of this name.
 
     Raises:
         ValueError: the difference is too large for float32.
@@ -118,6 +118,6 @@ def encoded(
             if not np.isfinite(vector).all():
                 raise ValueError("the weights are too far from the announced ones for float32")
         before = states.part(state, prefix) or codec.init(len(base))
-        bodies[name], after = codec.encode(vector, before, rng)
+        bodies[name], after = codec.encode(vector, before, seed(name))
         remembered |= states.named(after, prefix)
     return bodies, remembered

@@ -73,7 +73,8 @@ def clusters_in(
 
     def updates(number: int, base: Vector) -> Updates:
         others = {device for device, chosen in of.items() if chosen != number}
-        return Updates(ledger, round_id, size, go_on, others.union(without), codec, base)
+        left_out = others.union(without)
+        return Updates(ledger, round_id, size, go_on, left_out, codec, base, seed=parts.seed or 0)
 
     return tuple(Cluster(number, base, updates(number, base)) for number, base in enumerate(bases))
 

@@ -10,6 +10,7 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__, nn
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.protocols import cluster_names
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ConfigError, DamagedState
@@ -69,7 +70,7 @@ def weights_of(ledger: LedgerReader, model: Blob, size: int) -> Vector:
 def vector_of(ledger: LedgerReader, digest: bytes, size: int) -> Vector:
     """The vector of a model in the ledger by its digest, of shape (size,)."""
     message = read_model(ledger, digest)
-    return CODECS.make(message.codec).decode(message.body, size)
+    return CODECS.make(message.codec).decode(message.body, size, ANNOUNCED)
 
 
 def vectors_of(ledger: LedgerReader, digest: bytes, names: tuple[str, ...], size: int) -> dict[str, Vector]:
@@ -83,14 +84,14 @@ def vectors_of(ledger: LedgerReader, digest: bytes, names: tuple[str, ...], size
     if lacks := ", ".join(name for name in names if name not in there):
         raise DamagedState(f"{FILE}: the model of round {message.generation}.{message.round} has no {lacks}")
     codec = CODECS.make(message.codec)
-    return {name: codec.decode(there[name], size) for name in names}
+    return {name: codec.decode(there[name], size, ANNOUNCED) for name in names}
 
 
 def clusters_of(ledger: LedgerReader, digest: bytes, size: int) -> tuple[Vector, ...]:
     """All shared models of a model message in the ledger, by cluster, of shape (size,) each."""
     message = read_model(ledger, digest)
     codec = CODECS.make(message.codec)
-    return tuple(codec.decode(body, size) for body in (message.body, *further_clusters(message)))
+    return tuple(codec.decode(body, size, ANNOUNCED) for body in (message.body, *further_clusters(message)))
 
 
 def further_clusters(message: Model) -> tuple[bytes, ...]:

@@ -77,7 +77,9 @@ def made_by(
     base = model_of(ledger, announced, size)
     codec = parts.codec.name, parts.codec.made(CODECS)
     shared = _shared(ledger, round_id, parts)
-    updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base, shared=shared)
+    updates = Updates(
+        ledger, round_id, size, without=without, codec=codec, base=base, shared=shared, seed=parts.seed or 0
+    )
     factors = _factors(ledger, round_id)
     if len(parts.models) > 1:
         bases = clusters_of(ledger, digest_of(ledger, announced), size)

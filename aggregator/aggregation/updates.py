@@ -18,11 +18,12 @@ from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import messages
+from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
 from fedge.errors import DamagedState, DataError, ProtocolError
 from fedge.wire.frames import join
-from fedge.wire.freshness import RoundId
+from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack_one_of
 from fedge.wire.messages.survey import Survey
@@ -121,6 +122,7 @@ class Updates(RoundUpdates):
         base: the weights that they began from, of shape (p,); for a codec that encodes changes, and for
             updates of a part of the entries.
         shared: which entries an update has, of shape (p,); None: all.
+        seed: of the federation when the round was opened.
     """
 
     def __init__(
@@ -133,8 +135,10 @@ class Updates(RoundUpdates):
         codec: tuple[str, Codec] | None = None,
         base: Vector | None = None,
         shared: NDArray[np.bool_] | None = None,
+        seed: int = 0,
     ) -> None:
         self._ledger, self._go_on = ledger, go_on
+        self._seed = seed
         self.round = round_id
         self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
         self._base, self._shared = base, shared
@@ -158,7 +162,7 @@ class Updates(RoundUpdates):
             body = update.body if name == WEIGHTS else (update.vectors or {}).get(name)
             if body is None:
                 raise damaged(device, f"found an update without {name!r} for round {self.round}")
-            codec, vector = self._decoded(device, update.codec, body)
+            codec, vector = self._decoded(update, name, body)
             if name != WEIGHTS:
                 found: Vector = vector
             elif answer.began is None or codec.encodes == "change":
@@ -198,16 +202,17 @@ class Updates(RoundUpdates):
             found[device] = update.cluster or 0
         return found
 
-    def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
+    def _decoded(self, update: Update, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
         """Decode one vector as at admission; if that fails now, the codec is at fault."""
-        who, where = f"the codec {name}", f"{self.round}, {device}"
+        who, where = f"the codec {update.codec}", f"{self.round}, {update.device}"
         size = sent_entries(self._shared, self.size)
+        seed = vector_seed(self._seed, *round_of(update), update.device, name)
         with blaming(who, where, MENDED):
-            codec = self._codecs.get(name)
+            codec = self._codecs.get(update.codec)
             if codec is None:
-                codec = self._codecs[name] = CODECS.make(name)
+                codec = self._codecs[update.codec] = CODECS.make(update.codec)
             try:
-                vector = codec.decode(body, size)
+                vector = codec.decode(body, size, seed)
             except ProtocolError as error:
                 raise failed(who, where, error, MENDED) from error
             require_vector(who, vector, size)

@@ -45,6 +45,8 @@ class Terms:
     codec: str = "float32"
     """How the plan wants vectors to be encoded."""
     codec_options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    """The federation's, from which the seeds of vectors are derived."""
     sends: tuple[str, ...] = ()
     """The vectors besides the weights that an update has."""
     shared: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)

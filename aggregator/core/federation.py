@@ -172,7 +172,7 @@ class Federation:
     @property
     def parts(self) -> Parts:
         """The parts of the algorithm that training rounds are closed with."""
-        return _parts(self.plan, self.rule, self.server)
+        return _parts(self.plan, self.rule, self.server, self.seed)
 
     def answered(self, device: str, answer: Verdict) -> "Federation":
         """The state with a verdict on a device's update, the first or a changed one."""

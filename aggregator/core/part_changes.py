@@ -10,7 +10,8 @@ algorithms neither begin nor end within a generation:
 * one whose `weights` only its own rule can read (`nova`). An update of `sgd` read by the rule `nova` would
   count as many times over as it has steps, and `max_norm` would compare lengths of two kinds.
 
-The number of shared models (`[personal] name = "clusters"`) does not change within a generation either.
+The number of shared models (`[personal] name = "clusters"`) does not change within a generation either. Nor
+does the federation's seed while a codec may need it to read an update.
 """
 
 from typing import Any
@@ -36,6 +37,12 @@ def unfit_change(before: Parts, now: Parts) -> str | None:
             f"{len(now.models)}: change it back, or begin a new generation with "
             "`fedge-aggregator new-generation`"
         )
+    if before.seed not in (None, now.seed) and before.codec.name == now.codec.name and not _exact(now.codec):
+        return (
+            f"[federation] seed = {before.seed} of this generation cannot change to {now.seed} within it, "
+            f"because devices have encoded updates with it, by the codec {now.codec.name!r}: change it back, "
+            "or begin a new generation with `fedge-aggregator new-generation --keep-model`"
+        )
     changed = [] if _same(LOCAL, before.local, now.local) else [f"local = {_told(before.local)}"]
     if keeps_in_step(before.local) and not _same(CODECS, before.codec, now.codec):
         changed.append(f"codec = {_told(before.codec)}")
@@ -56,6 +63,11 @@ def keeps_in_step(local: Part) -> bool:
         return False
     made = local.made(LOCAL)
     return bool(made.init(1)) and (bool(made.receives) or any(need.kind == "server" for need in entry.needs))
+
+
+def _exact(codec: Part) -> bool:
+    """Whether any seed reads what the codec has written; False if its class does not say so."""
+    return getattr(codec.made(CODECS), "exact", False) is True
 
 
 def only_rules(local: Part) -> tuple[str, ...]:

@@ -67,9 +67,11 @@ class Parts:
     fleet: int | None = None
     """N, the number of devices of the fleet (`aggregator.aggregation.fleet_size`); None: the round is open,
     or an older program closed it."""
+    seed: int | None = None
+    """The federation's seed, with which the round's vectors are encoded; None: an older program opened it."""
 
     @classmethod
-    def of(cls, plan: Plan, rule: Part, server: Part) -> "Parts":
+    def of(cls, plan: Plan, rule: Part, server: Part, seed: int | None = None) -> "Parts":
         """The parts that a plan names, and the aggregator's own."""
         return cls(
             rule,
@@ -77,6 +79,7 @@ class Parts:
             Part.of(CODECS, plan.codec, plan.codec_options),
             Part.of(LOCAL, plan.local_name, plan.local_options),
             Part.of(PERSONAL, plan.personal_name, plan.personal_options),
+            seed=seed,
         )
 
     @classmethod
@@ -93,17 +96,20 @@ class Parts:
             found.setdefault("personal", ["none", "{}"])  # an older program stored none
         try:
             parts = {name: Part(*found[name]) for name in PARTS}
-            fleet = found.get(FLEET)
+            fleet, seed = found.get(FLEET), found.get(SEED)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"parts of a round: {error!r}") from None
         if fleet is not None and (type(fleet) is not int or fleet < 1):
             raise ValueError(f"parts of a round: the number of devices is {fleet!r}, expected 1 or more")
-        return cls(**parts, fleet=fleet)
+        if seed is not None and (type(seed) is not int or seed < 0):
+            raise ValueError(f"parts of a round: the seed is {seed!r}, expected 0 or more")
+        return cls(**parts, fleet=fleet, seed=seed)
 
     def text(self) -> str:
         """For the ledger."""
         parts: dict[str, Any] = {name: list(vars(getattr(self, name)).values()) for name in PARTS}
-        return json.dumps(parts if self.fleet is None else {**parts, FLEET: self.fleet})
+        numbers = {FLEET: self.fleet, SEED: self.seed}
+        return json.dumps(parts | {name: each for name, each in numbers.items() if each is not None})
 
     @property
     def sends(self) -> tuple[str, ...]:
@@ -121,9 +127,9 @@ class Parts:
         return self.local.made(LOCAL).receives
 
 
-FLEET = "fleet"
-"""The field of `Parts` that is no part."""
-PARTS = tuple(each.name for each in fields(Parts) if each.name != FLEET)
+FLEET, SEED = "fleet", "seed"
+"""The fields of `Parts` that are no parts."""
+PARTS = tuple(each.name for each in fields(Parts) if each.name not in (FLEET, SEED))
 
 
 @lru_cache(maxsize=16)

@@ -123,6 +123,7 @@ def terms_of(state: Federation) -> Terms:
         max_samples=state.max_samples,
         codec=state.plan.codec,
         codec_options=state.plan.codec_options or {},
+        seed=state.seed,
         sends=state.parts.sends,
         shared=shared_by(state.parts.personal, state.task_message.network),
         start=state.base,

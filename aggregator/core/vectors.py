@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from aggregator.core.admission import Admitted
 from aggregator.core.parts import require_vector
 from aggregator.core.shared_entries import completed, sent_entries
+from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules.bounds import distance
 from fedge.errors import ProtocolError
+from fedge.wire.freshness import round_of
 from fedge.wire.messages import update as wire
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason, Rejection
@@ -47,7 +49,7 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         return Rejection(Reason.WRONG_KIND, detail)
     lengths: dict[str, float] = {}
     for name, body in more.items():
-        further = _decoded(codec, terms, name, body)
+        further = _decoded(codec, terms, message, name, body)
         if isinstance(further, Rejection):
             return further
         length, most = distance(np.zeros_like(further), further), terms.longest.get(name, math.inf)
@@ -58,7 +60,7 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
                 "look for samples out of range in the device's data",
             )
         lengths[name] = length
-    vector = _decoded(codec, terms, WEIGHTS, message.body)
+    vector = _decoded(codec, terms, message, WEIGHTS, message.body)
     if isinstance(vector, Rejection):
         return vector
     if start is None:
@@ -83,7 +85,9 @@ def _finite_in_float32(vector: NDArray[np.floating[Any]]) -> bool:
         return bool(np.isfinite(vector.astype(np.float32)).all())
 
 
-def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np.float32] | Rejection:
+def _decoded(
+    codec: Codec, terms: "Terms", message: Update, name: str, body: bytes
+) -> NDArray[np.float32] | Rejection:
     """One vector of an update, finite and of the right length."""
     size = sent_entries(terms.shared, terms.weights)
     most = codec.max_bytes(size)
@@ -91,7 +95,8 @@ def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np
         detail = f"{terms.codec}: {len(body)} bytes where {size} weights take {most} at most"
         return Rejection(Reason.WRONG_LENGTH, detail)
     try:
-        vector = codec.decode(body, size)
+        seed = vector_seed(terms.seed, *round_of(message), message.device, name)
+        vector = codec.decode(body, size, seed)
         require_vector(f"the codec {terms.codec}", vector, size)
     except ProtocolError as error:
         return Rejection(Reason.WRONG_LENGTH, str(error))

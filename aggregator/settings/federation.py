@@ -31,8 +31,8 @@ class FederationSection(Section):
     name: Annotated[str, Field(pattern=FEDERATION)]
     """At most 31 lower-case letters, digits and hyphens; part of every topic."""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
-    """Determines the first weights, the cohorts and the order of samples: the same seed gives the same
-    model."""
+    """Determines the first weights, the cohorts, the order of samples, and what codecs draw: the same seed
+    gives the same model. With a codec that is not exact it stays the same within a generation."""
     devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
     """The only devices whose updates count; default: every device that the broker accepts. Their number is
     the size of the fleet for `scaffold` and `dyn`, which without a list is what a generation's first rounds

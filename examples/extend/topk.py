@@ -27,6 +27,8 @@ class TopK:
     """Sends pairs of index and value, in the order of the indices."""
 
     encodes: Literal["weights", "change"] = "change"
+    exact = False
+    unbiased = False
 
     def __init__(self, options: TopKOptions) -> None:
         self._share = options.share
@@ -34,7 +36,7 @@ class TopK:
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         return {"residual": np.zeros(size, np.float32)}
 
-    def encode(self, vector: NDArray[Any], state: Any, rng: object) -> tuple[bytes, dict[str, Any]]:
+    def encode(self, vector: NDArray[Any], state: Any, seed: int) -> tuple[bytes, dict[str, Any]]:
         if vector.ndim != 1 or vector.dtype != np.float32:
             raise ValueError(f"expected a float32 vector, got {vector.dtype}, {vector.shape}")
         waiting, k = vector + state["residual"], self.max_bytes(vector.size) // PAIR.itemsize
@@ -43,7 +45,7 @@ class TopK:
         waiting[sent] = 0.0
         return pairs.tobytes(), {"residual": waiting}
 
-    def decode(self, body: bytes, size: int) -> NDArray[np.float32]:
+    def decode(self, body: bytes, size: int, seed: int) -> NDArray[np.float32]:
         pairs = np.frombuffer(body, PAIR, len(body) // PAIR.itemsize)
         index = pairs["index"].astype(np.int64)
         if len(body) != self.max_bytes(size) or (index >= size).any() or (np.diff(index) <= 0).any():
@@ -55,6 +57,9 @@ class TopK:
 
     def max_bytes(self, size: int) -> int:
         return PAIR.itemsize * min(size, max(1, round(self._share * size)))
+
+    def bits(self, size: int) -> float:
+        return 8 * self.max_bytes(size) / size
 
 
 ENTRY = Entry("codec", "topk", TopK, TopKOptions, (Need("rule", ("mean",), why="a residual needs a sum"),))

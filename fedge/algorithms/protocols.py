@@ -57,22 +57,29 @@ class Codec(Protocol):
     encodes: Literal["weights", "change"]
     """Its input: the new weights, or their difference from the weights that the device began with. A further
     vector (`control`) is always given as it is."""
+    exact: bool
+    """Whether what is decoded is what was given, to the bit, whatever seed `decode` gets."""
+    unbiased: bool
+    """Whether the mean of what is decoded, over all seeds, is what was given (from the state of `init`)."""
 
     def init(self, size: int) -> State:
         """The state before the first round, for a vector of `size` entries; {} without state."""
 
-    def encode(self, vector: Array, state: State, rng: "np.random.Generator") -> tuple[bytes, State]:
+    def encode(self, vector: Array, state: State, seed: int) -> tuple[bytes, State]:
         """Write a finite float32 vector of shape (size,) in at most `max_bytes(size)` bytes.
 
         Returns the bytes and the next state. The same arguments give the same result: all randomness comes
-        from `rng`. Neither `vector` nor `state` is changed.
+        from `seed`, a whole number of 128 bits (`fedge.algorithms.codecs.seeds`). Everybody can compute it:
+        it hides nothing. Neither `vector` nor `state` is changed.
 
         Raises:
             ValueError: not a vector of float32; a silent cast would hide where precision was lost.
         """
 
-    def decode(self, body: bytes, size: int) -> NDArray[np.float32]:
+    def decode(self, body: bytes, size: int, seed: int) -> NDArray[np.float32]:
         """Read a vector of shape (size,), read-only. NaN and infinities pass; admission refuses them.
+
+        `seed` is the one that `encode` had.
 
         The bytes come from the network: no input takes more memory than a few vectors of `size` entries.
 
@@ -82,6 +89,9 @@ class Codec(Protocol):
 
     def max_bytes(self, size: int) -> int:
         """The most bytes that `encode` returns for `size` entries; longer updates are refused."""
+
+    def bits(self, size: int) -> float:
+        """The mean number of bits that `encode` writes for each of `size` normally distributed entries."""
 
 
 class LocalAlgorithm(Protocol):

@@ -31,6 +31,12 @@ MANY, FEW = 100, 5
 """Number of vectors that the law `carries` is tested with, of small and of large size."""
 VECTORS = 8
 """Memory that `decode` may use besides the bytes, in float64 vectors."""
+SEED = 5
+"""What vectors are encoded and decoded with, where one seed is enough."""
+DRAWS = 200
+"""The number of seeds that the law `unbiased` is tested with."""
+STRAYS = 9.0
+"""How large the squared error of the mean over all seeds may be, in the variance of such a mean."""
 DRAINED = 1e-6
 """What a residual may keep, as a share of the first vector's length."""
 NEAR = 1e-2
@@ -50,15 +56,18 @@ def check_codec(
 
     The laws, by the names that `BrokenLaw.law` has:
 
-    * `encodes`: it says whether it takes the weights or the change.
+    * `encodes`: it says whether it takes the weights or the change; and `exact` and `unbiased`.
     * `refuses`: `encode` takes float32 vectors alone.
     * `length`: `encode` makes bytes, at most `max_bytes(size)` of them.
-    * `seeded`: the same vector, state and generator give the same bytes and state, in another codec object.
+    * `seeded`: the same vector, state and seed give the same bytes and state, in another codec object.
     * `hidden`: so they do in the same object: it remembers nothing by itself, so a repeated step is harmless.
     * `arguments`: `encode` changes neither vector nor state.
     * `state`: a state is finite named arrays, of the same names, shapes and types after each round.
     * `decoded`: what is decoded is finite float32 of shape (size,), read-only, and the same each time.
     * `carries`: what is decoded resembles what was given, entry by entry, more than chance would have it.
+    * `exact`: if it says so, each vector comes back to the bit, with any seed.
+    * `unbiased`: if it says so, the mean over many seeds comes near what was given.
+    * `bits`: normally distributed entries take about as many bits as it says.
     * `promise`: it is within `tolerance` of what was given.
     * `accounts`: what one round loses comes in later ones, once.
     * `garbage`: other bytes are a `ProtocolError` or a vector, and more than `max_bytes` an error.
@@ -78,6 +87,9 @@ def check_codec(
     make = maker(codec, options)
     encodes = getattr(make(), "encodes", None)
     require(encodes in ("weights", "change"), "encodes", f"`encodes` is {encodes!r}")
+    for word in ("exact", "unbiased"):
+        said = getattr(make(), word, None)
+        require(isinstance(said, bool), "encodes", f"`{word}` is {said!r}, expected True or False")
     _check_refusals(make())
     for size in SIZES:
         for what, vector in _vectors(size, seed):
@@ -86,6 +98,8 @@ def check_codec(
     for size, tail, number in ((SIZES[-1], SIZES[-1], MANY), (LARGE, SIZES[-1], FEW)):
         _check_carries(make, size, tail, number, seed)
     _check_accounts(make, accounts, rounds, seed)
+    _check_unbiased(make(), seed)
+    _check_bits(make(), seed)
     _check_garbage(make(), seed)
     _check_memory(make(), seed)
 
@@ -105,7 +119,7 @@ def _vectors(size: int, seed: int) -> Iterator[tuple[str, Array]]:
 def _check_refusals(codec: Codec) -> None:
     for wrong in (np.zeros(3), np.zeros(3, np.float16), np.zeros((2, 2), np.float32)):
         try:
-            codec.encode(wrong, codec.init(wrong.size), np.random.default_rng(0))
+            codec.encode(wrong, codec.init(wrong.size), SEED)
         except ValueError:
             continue
         except Exception as error:
@@ -117,7 +131,7 @@ def _encoded(codec: Codec, vector: Array, state: State, where: str) -> tuple[byt
     """Encode once with a fixed seed, and check the laws of each call."""
     given, before = vector.copy(), copied(state)
     with law("length", f"{where}: encode"):
-        body, after = codec.encode(vector, state, np.random.default_rng(5))
+        body, after = codec.encode(vector, state, SEED)
     most = codec.max_bytes(vector.size)
     require(isinstance(body, bytes), "length", f"{where}: `encode` returns {type(body).__name__}, not bytes")
     require(len(body) <= most, "length", f"{where}: {len(body)} bytes, and max_bytes is {most}")
@@ -132,11 +146,15 @@ def _check_round_trip(make: Callable[[], Codec], vector: Array, where: str, tole
     state = first_state(make, size, where)
     body, _ = _encoded(codec, vector, state, where)
     with law("decoded", f"{where}: decode"):
-        decoded, again = codec.decode(body, size), codec.decode(body, size)
+        decoded, again = codec.decode(body, size, SEED), codec.decode(body, size, SEED)
     require_vector(decoded, size, "decoded", f"{where}: what is decoded")
     require(np.isfinite(decoded).all(), "decoded", f"{where}: what is decoded is not finite")
     require(not decoded.flags.writeable, "decoded", f"{where}: what is decoded can be written to")
     require(same(decoded, again), "decoded", f"{where}: the same bytes give another vector each time")
+    if codec.exact:
+        with law("exact", f"{where}: decode"):
+            other = codec.decode(body, size, SEED + 1)
+        require(same(decoded, vector) and same(other, vector), "exact", f"{where}: it comes back otherwise")
     if tolerance == 0:
         require(same(decoded, vector), "promise", f"{where}: the vector does not come back to the bit")
     elif tolerance is not None:
@@ -165,12 +183,41 @@ def _check_carries(make: Callable[[], Codec], size: int, tail: int, number: int,
         vector[-tail:] = rng.normal(size=tail)
         body, _ = _encoded(codec, vector, codec.init(size), where)
         with law("decoded", f"{where}: decode"):
-            decoded = codec.decode(body, size).astype(np.float64)
+            decoded = codec.decode(body, size, SEED).astype(np.float64)
         product += float(decoded @ vector)
         lengths += decoded @ decoded, vector @ vector
     found = product / float(np.sqrt(lengths.prod())) if lengths[0] > 0 else 0.0
     text = f"{where}: what is decoded of {number} vectors correlates by {found:.3f} with what was given"
     require(found > 4 / np.sqrt(number * size), "carries", text)
+
+
+def _check_unbiased(codec: Codec, seed: int) -> None:
+    """The squared error of a mean of `DRAWS` vectors is their variance divided by `DRAWS`, on the mean."""
+    size = SIZES[-1]
+    vector = np.random.default_rng([seed, 6]).normal(size=size).astype(np.float32)
+    if not codec.unbiased:
+        return
+    total, squares = np.zeros(size), 0.0
+    for draw in range(DRAWS):
+        body, _ = codec.encode(vector, codec.init(size), draw)
+        off = codec.decode(body, size, draw).astype(np.float64) - vector
+        total += off
+        squares += float(off @ off)
+    squared = float(total @ total) / DRAWS**2
+    most = STRAYS * squares / DRAWS**2 + 1e-12 * float(vector @ vector)
+    text = f"{DRAWS} seeds: the squared error of the mean is {squared:.3g}, expected {most:.3g} at most"
+    require(squared <= most, "unbiased", text)
+
+
+def _check_bits(codec: Codec, seed: int) -> None:
+    size = SIZES[-1]
+    vector = np.random.default_rng([seed, 7]).normal(size=size).astype(np.float32)
+    with law("bits", f"{size} entries: bits"):
+        said = codec.bits(size)
+    body, _ = codec.encode(vector, codec.init(size), SEED)
+    found = 8 * len(body) / size
+    text = f"{size} entries take {found:.3g} bits each, and `bits` is {said:.3g}"
+    require(0.9 * said <= found <= 1.1 * said, "bits", text)
 
 
 def _check_accounts(make: Callable[[], Codec], accounts: bool | None, rounds: int, seed: int) -> None:
@@ -188,7 +235,7 @@ def _check_accounts(make: Callable[[], Codec], accounts: bool | None, rounds: in
     for number in range(1, rounds + 1):
         where = f"{size} entries, then zeros, round {number}"
         body, state = _encoded(codec, given, state, where)
-        decoded = codec.decode(body, size)
+        decoded = codec.decode(body, size, SEED)
         total += decoded
         far = float(np.abs(total).max())
         require(
@@ -210,11 +257,11 @@ def _check_garbage(codec: Codec, seed: int) -> None:
     rng = np.random.default_rng([seed, 3])
     for size in SIZES:
         vector = rng.normal(size=size).astype(np.float32)
-        body, _ = codec.encode(vector, codec.init(size), rng)
+        body, _ = codec.encode(vector, codec.init(size), SEED)
         most = codec.max_bytes(size)
         for bad in _garbage(body, most, rng):
             try:
-                found = codec.decode(bad, size)
+                found = codec.decode(bad, size, SEED)
             except ProtocolError:
                 continue
             except Exception as error:
@@ -249,7 +296,7 @@ def _check_memory(codec: Codec, seed: int) -> None:
     for bad in (body, b"\xff" * len(body), b"\x7f" * len(body), b"\xff" * 16, *_garbage(body[:64], 64, rng)):
         tracemalloc.start()
         try:
-            codec.decode(bad, LARGE)
+            codec.decode(bad, LARGE, SEED)
         except ProtocolError:
             pass
         except MemoryError as error:

@@ -8,6 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from agent.shell import model_file
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.registry import CODECS
 from fedge.nn import Network
 
@@ -36,7 +37,7 @@ def check(onnx: Path, state: Path, X: Inputs) -> float:
     """
     outputs = answers(onnx, X)
     task, model = model_file.load(state / model_file.FILE)
-    weights = CODECS.make(model.codec).decode(model.body, task.network.schema.size)
+    weights = CODECS.make(model.codec).decode(model.body, task.network.schema.size, ANNOUNCED)
     ours = Network(task.network).predict(weights, X)
     scale = max(1.0, float(np.abs(ours).max()))
     return float(np.abs(outputs - ours).max()) / scale

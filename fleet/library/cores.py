@@ -10,6 +10,7 @@ from aggregator.aggregation.updates import admitted, read
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.views import read_rounds as rows_since
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.registry import CODECS
 from fedge.errors import FedgeError
 from fedge.wire.freshness import RoundId
@@ -154,5 +155,5 @@ def _newest(ledger: LedgerReader) -> Model:
     assert digest is not None
     task = task_of(ledger, task_digest)
     told = unpack(ledger.content(digest), Message, max_bytes=MAX_SIZE)
-    weights = CODECS.make(told.codec).decode(told.body, task.network.schema.size)
+    weights = CODECS.make(told.codec).decode(told.body, task.network.schema.size, ANNOUNCED)
     return Model(task, weights, told.generation, told.round)

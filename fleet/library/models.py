@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from agent.shell import model_file
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.registry import CODECS
 from fedge.data.rules import Proposal
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
@@ -108,7 +109,7 @@ def load_model(path: Path | str) -> Model:
         raise ConfigError(f"{found}: give the folder, or {SAFETENSORS} beside it; ONNX is for other programs")
     task, message = model_file.load(found)
     try:
-        weights = CODECS.make(message.codec).decode(message.body, task.network.schema.size)
+        weights = CODECS.make(message.codec).decode(message.body, task.network.schema.size, ANNOUNCED)
     except ProtocolError as error:
         raise DamagedState(f"{found}: is damaged ({error})") from error
     return Model(task, weights, message.generation, message.round)

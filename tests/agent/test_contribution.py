@@ -36,7 +36,7 @@ class Change(float32.Float32):
     def init(self, size: int) -> dict[str, Array]:
         return {"sum": np.zeros(size)}
 
-    def encode(self, vector: Array, state: Any = None, rng: object = None) -> tuple[bytes, dict[str, Array]]:
+    def encode(self, vector: Array, state: Any = None, seed: object = None) -> tuple[bytes, dict[str, Array]]:
         return float32.encode(vector), {"sum": state["sum"] + vector}
 
 
@@ -162,7 +162,7 @@ def test_further_vectors_are_received_and_sent_and_each_has_a_state_of_its_codec
     made, update = done(tmp_path, asked(plan, 2, first.pending, control=control))
     assert update.vectors is not None
     assert sorted(update.vectors) == ["control", "extra"]
-    assert np.array_equal(counting_codec.Counting().decode(update.vectors["control"], 6), control + 1)
+    assert np.array_equal(counting_codec.Counting().decode(update.vectors["control"], 6, 0), control + 1)
     assert made.pending is not None
     found = states.unpack(made.pending.data)
     assert found["local/runs"] == 2

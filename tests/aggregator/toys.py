@@ -78,10 +78,10 @@ class Halves:
     def init(self, size: int) -> State:
         return {}
 
-    def encode(self, vector: NDArray[Any], state: object = None, rng: object = None) -> tuple[bytes, State]:
+    def encode(self, vector: NDArray[Any], state: object = None, seed: object = None) -> tuple[bytes, State]:
         return vector.astype("<f2").tobytes(), {}
 
-    def decode(self, body: bytes, size: int) -> Vector:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Vector:
         if body[:2] == b"\xff\x7e":
             raise ZeroDivisionError("a mistake of its author")
         if body[:2] == b"\xfe\x7e":

@@ -127,7 +127,7 @@ def test_where_no_bound_is_reached_the_mean_of_0_2_0_is_todays_to_the_bit() -> N
 
 def test_the_model_that_0_2_0_exported_is_what_this_version_exports(tmp_path: Path) -> None:
     task, model = load_held(LEFT / "device-0" / "model.held")
-    vector = CODECS.make(model.codec).decode(model.body, task.network.schema.size)
+    vector = CODECS.make(model.codec).decode(model.body, task.network.schema.size, 0)
     manifest = json.loads((LEFT / "export" / "manifest.json").read_text())
     origin = Origin("recorded", model.generation, model.round, manifest["model"])
     write(tmp_path, task, vector, origin, manifest["metrics"])

@@ -14,24 +14,30 @@ class Float32:
     """Lossless: four bytes a weight."""
 
     encodes: ClassVar[Literal["weights", "change"]] = "weights"
+    exact: ClassVar[bool] = True
+    unbiased: ClassVar[bool] = True
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """No state."""
         return {}
 
     def encode(
-        self, vector: NDArray[Any], state: object = None, rng: object = None
+        self, vector: NDArray[Any], state: object = None, seed: object = None
     ) -> tuple[bytes, dict[str, NDArray[Any]]]:
-        """As `encode` below, without state or randomness."""
+        """As `encode` below, without state or seed."""
         return encode(vector), {}
 
-    def decode(self, body: bytes, size: int) -> NDArray[np.float32]:
+    def decode(self, body: bytes, size: int, seed: object = None) -> NDArray[np.float32]:
         """As `decode` below."""
         return decode(body, size)
 
     def max_bytes(self, size: int) -> int:
         """Four for each weight."""
         return 4 * size
+
+    def bits(self, size: int) -> float:
+        """32 for each weight."""
+        return 32.0
 
 
 def encode(vector: NDArray[Any]) -> bytes:

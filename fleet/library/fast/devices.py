@@ -24,6 +24,7 @@ from agent.trainers.data import Data
 from agent.trainers.declines import declined
 from aggregator.core.admission import Terms, admit
 from aggregator.core.shared_entries import sent_entries
+from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.algorithms.trainer import never
@@ -123,7 +124,8 @@ class Devices:
             codec = CODECS.make(terms.codec, terms.codec_options)
             for number, name in enumerate(order.sends):
                 entries = sent_entries(terms.shared, row.shape[1]) if name == WEIGHTS else row.shape[1]
-                row[number, :entries] = codec.decode(bodies[name], entries)
+                seed = vector_seed(terms.seed, *round_of(message), device, name)
+                row[number, :entries] = codec.decode(bodies[name], entries, seed)
         sent = sum(map(len, bodies.values()))
         return Outcome(
             device,

@@ -118,7 +118,7 @@ def test_a_change_that_leads_beyond_float32_is_refused(lab: Lab, monkeypatch: py
     """Base and change are finite each."""
     lab.survey()
     monkeypatch.setattr(
-        Halves, "decode", lambda _self, body, size: np.full(size, 3e38 if body[0] else 0.0, np.float32)
+        Halves, "decode", lambda _self, body, size, _seed: np.full(size, 3e38 if body[0] else 0.0, np.float32)
     )
     update = lab.update(DEVICES[0], body=half(*[1.1] * P), vectors={"control": half(*[0.0] * P)})
     terms = replace(terms_of(lab.state), start=np.full(P, 1e38, np.float32))

@@ -1,5 +1,6 @@
 """Which local algorithms may begin and end within a generation."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import LOCAL
 from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
-from tests.aggregator.parts.lab import Lab, P
+from tests.aggregator.parts.lab import SEED, Lab, P
 from tests.aggregator.stories import update
 from tests.wording import assert_tells
 
@@ -113,3 +114,27 @@ def test_an_option_that_the_program_has_since_is_no_change() -> None:
 def test_a_part_that_is_no_longer_there_is_a_change_like_others() -> None:
     assert unfit_change(Parts(local=Part("gone")), Parts()) is None
     assert unfit_change(Parts(local=Part("gone")), Parts(local=Part.of(LOCAL, "nova"))) is not None
+
+
+def test_the_seed_does_not_change_while_a_codec_may_need_it(tmp_path: Path) -> None:
+    """A device may have encoded an update with it that the aggregator could not read with another."""
+    halves = {"plan": {"codec": "toy-halves"}}
+    other = {"federation": {"name": "lab", "seed": SEED + 1}}
+    lab = Lab(tmp_path, halves)
+    lab.survey()
+    with pytest.raises(ConfigError) as error:
+        lab.start({**halves, **other})
+    for fact in (f"[federation] seed = {SEED}", str(SEED + 1), "toy-halves", "new-generation --keep-model"):
+        assert_tells(str(error.value), fact)
+    lab.start({**SGD, **other})
+    train(lab)
+    assert lab.state.round == RoundId(1, 2), "any seed reads float32"
+    lab.ledger.close()
+
+
+@pytest.mark.parametrize("seed", [-1, "7", 1.5, True])
+def test_a_seed_that_no_round_has_is_found(seed: Any) -> None:
+    text = json.dumps({**json.loads(Parts().text()), "seed": seed})
+    with pytest.raises(ValueError, match="seed"):
+        Parts.read(text)
+    assert Parts.read(Parts(seed=7).text()) == Parts(seed=7)

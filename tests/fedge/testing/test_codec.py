@@ -28,12 +28,57 @@ def test_the_one_with_a_state_keeps_the_laws(share: float) -> None:
     check_codec(topk.ENTRY, {"share": share}, tolerance=1.0)
 
 
+class Lossy(Float32):
+    """What derives from it promises nothing."""
+
+    exact: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
+
+
 class NoWord(Float32):
     encodes: ClassVar[Any] = "gradient"
 
 
+class SaysNotWhetherExact(Float32):
+    exact: ClassVar[Any] = None
+
+
+class RoundsAndSaysExact(Float32):
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
+        super().encode(vector)
+        with np.errstate(over="ignore"):
+            return super().encode(vector.astype(np.float16).astype(np.float32))
+
+
+class ReadByOneSeedAlone(Float32):
+    """Its order depends on the seed: it is lossless, but another seed reads something else."""
+
+    def encode(self, vector: Array, state: object = None, seed: Any = None) -> Any:
+        super().encode(vector)
+        return super().encode(vector[np.random.default_rng(seed).permutation(vector.size)])
+
+    def decode(self, body: bytes, size: int, seed: Any = None) -> Any:
+        found = np.empty(size, np.float32)
+        found[np.random.default_rng(seed).permutation(size)] = super().decode(body, size)
+        found.flags.writeable = False
+        return found
+
+
+class RoundsTowardsZero(Float32):
+    exact: ClassVar[bool] = False
+
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
+        super().encode(vector)
+        return super().encode((vector.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32))
+
+
+class SaysHalfTheBits(Float32):
+    def bits(self, size: int) -> float:
+        return 16.0
+
+
 class TakesFloat64(Float32):
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         return super().encode(vector.astype(np.float32).ravel())
 
 
@@ -42,34 +87,34 @@ class LongerThanItSays(Float32):
         return 4 * size - 1
 
 
-class Unseeded(Float32):
+class Unseeded(Lossy):
     """It draws from a generator of its own, and not from the one that it is given."""
 
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         super().encode(vector)
         return super().encode(np.random.default_rng().normal(size=vector.size).astype(np.float32))
 
 
-class GlobalNoise(Float32):
+class GlobalNoise(Lossy):
     """Its noise is the same in one process, by a seed that anybody may have set."""
 
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         super().encode(vector)
         return super().encode(vector * np.float32(np.random.random()))  # noqa: NPY002
 
 
-class RemembersByItself(Float32):
+class RemembersByItself(Lossy):
     def __init__(self) -> None:
         self.times = 0
 
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         super().encode(vector)
         self.times += 1
         return super().encode(vector / np.float32(self.times))
 
 
 class WritesToTheVector(Float32):
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         body = super().encode(vector)
         vector += 1
         return body
@@ -81,32 +126,32 @@ class Residual(topk.TopK):
 
 
 class WritesToTheState(Residual):
-    def encode(self, vector: Array, state: Any, rng: object) -> Any:
-        body, after = super().encode(vector, state, rng)
+    def encode(self, vector: Array, state: Any, seed: int) -> Any:
+        body, after = super().encode(vector, state, seed)
         state["residual"][...] = after["residual"]
         return body, after
 
 
 class StateAppliedTwice(Residual):
-    def encode(self, vector: Array, state: Any, rng: object) -> Any:
-        return super().encode(vector, {"residual": 2 * state["residual"]}, rng)
+    def encode(self, vector: Array, state: Any, seed: int) -> Any:
+        return super().encode(vector, {"residual": 2 * state["residual"]}, seed)
 
 
 class ForgetsWhatItLost(Residual):
-    def encode(self, vector: Array, state: Any, rng: object) -> Any:
-        body, after = super().encode(vector, state, rng)
+    def encode(self, vector: Array, state: Any, seed: int) -> Any:
+        body, after = super().encode(vector, state, seed)
         return body, {"residual": np.zeros_like(after["residual"])}
 
 
 class StateGrows(Residual):
-    def encode(self, vector: Array, state: Any, rng: object) -> Any:
-        body, after = super().encode(vector, state, rng)
+    def encode(self, vector: Array, state: Any, seed: int) -> Any:
+        body, after = super().encode(vector, state, seed)
         return body, {**after, f"round-{len(state)}": vector}
 
 
 class StateNotFinite(Residual):
-    def encode(self, vector: Array, state: Any, rng: object) -> Any:
-        body, after = super().encode(vector, state, rng)
+    def encode(self, vector: Array, state: Any, seed: int) -> Any:
+        body, after = super().encode(vector, state, seed)
         return body, {"residual": after["residual"] / np.float32(0)}
 
 
@@ -116,17 +161,17 @@ class StateOfObjects(Float32):
 
 
 class DecodesFloat64(Float32):
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         return super().decode(body, size).astype(np.float64)
 
 
 class DecodesToOneMore(Float32):
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         return np.append(super().decode(body, size), np.float32(0))
 
 
-class DecodesToNan(Float32):
-    def decode(self, body: bytes, size: int) -> Any:
+class DecodesToNan(Lossy):
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         vector = super().decode(body, size)
         with np.errstate(all="ignore"):
             found = vector / np.abs(vector).max() * np.abs(vector).max()
@@ -135,19 +180,19 @@ class DecodesToNan(Float32):
 
 
 class Writable(Float32):
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         return super().decode(body, size).copy()
 
 
 class FailsOnGarbage(Float32):
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         vector = np.frombuffer(body, "<f4").reshape(size)  # which raises ValueError
         vector.flags.writeable = False
         return vector
 
 
 class TakesMoreThanItMakes(Float32):
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         if len(body) < 4 * size:
             raise ProtocolError("too short")
         return super().decode(body[: 4 * size], size)
@@ -156,11 +201,11 @@ class TakesMoreThanItMakes(Float32):
 class TrustsALength(Float32):
     """The first four bytes say how many numbers follow, and room is made before they are counted."""
 
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         body, after = super().encode(vector)
         return vector.size.to_bytes(4, "little") + body, after
 
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         room = np.empty(int.from_bytes(body[:4], "little") % 2**26, np.float32)
         if room.size != size:
             raise ProtocolError("another length")
@@ -170,36 +215,36 @@ class TrustsALength(Float32):
         return 4 * size + 4
 
 
-class SendsNothing(Float32):
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+class SendsNothing(Lossy):
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         super().encode(vector)
         return b"", {}
 
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         if body:
             raise ProtocolError("not empty")
         return super().decode(bytes(4 * size), size)
 
 
-class WrongSign(Float32):
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+class WrongSign(Lossy):
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         return super().encode(-vector)
 
 
-class WrongOrder(Float32):
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+class WrongOrder(Lossy):
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         return super().encode(np.ascontiguousarray(vector[::-1]))
 
 
-class PlacesOf16Bits(Float32):
+class PlacesOf16Bits(Lossy):
     """The largest third and their places, of which only the lower 16 bits are written."""
 
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         super().encode(vector)
         places = np.argsort(-np.abs(vector), kind="stable")[: self._kept(vector.size)]
         return places.astype(np.uint16).tobytes() + vector[places].tobytes(), {}
 
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         kept = self._kept(size)
         if len(body) != 6 * kept:
             raise ProtocolError("another length")
@@ -218,11 +263,11 @@ class PlacesOf16Bits(Float32):
 
 
 class LongerWhereLarge(Float32):
-    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+    def encode(self, vector: Array, state: object = None, seed: object = None) -> Any:
         body, after = super().encode(vector)
         return body + bytes(vector.size // 50_000), after
 
-    def decode(self, body: bytes, size: int) -> Any:
+    def decode(self, body: bytes, size: int, seed: object = None) -> Any:
         return super().decode(body[: len(body) - size // 50_000], size)
 
 
@@ -235,6 +280,11 @@ class LongerWhereLarge(Float32):
         ("carries", PlacesOf16Bits),
         ("length", LongerWhereLarge),
         ("encodes", NoWord),
+        ("encodes", SaysNotWhetherExact),
+        ("exact", RoundsAndSaysExact),
+        ("exact", ReadByOneSeedAlone),
+        ("unbiased", RoundsTowardsZero),
+        ("bits", SaysHalfTheBits),
         ("refuses", TakesFloat64),
         ("length", LongerThanItSays),
         ("seeded", Unseeded),
