@@ -27,8 +27,7 @@ class TopK:
     """Sends pairs of index and value, in the order of the indices."""
 
     encodes: Literal["weights", "change"] = "change"
-    exact = False
-    unbiased = False
+    exact = unbiased = False
 
     def __init__(self, options: TopKOptions) -> None:
         self._share = options.share

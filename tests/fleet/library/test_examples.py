@@ -17,7 +17,7 @@ from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
 from tests.wording import telling
 
 FOLDER = Path(__file__).parents[3] / "examples"
-LONGEST = 60
+LONGEST = 64
 PARTS: dict[str, Callable[[Any], None]] = {
     "topk": check_codec,
     "geometric_median": check_rule,
