@@ -33,6 +33,8 @@ from fedge.service.descriptions import described
 
 SIZE = 1_000
 """The weights of the model with which bytes are counted."""
+LARGE = 199_210
+"""The weights of the network with which a codec's bits are counted."""
 WIDTH = 112
 """The longest line of text."""
 COMMAND = "python -m benchmarks.algorithm_cost"
@@ -185,6 +187,8 @@ def _kind(kind: str) -> Iterator[str]:
     heads = ["name", "what it does", "options with their defaults"]
     if local:
         heads += ["momentum of the plan", "weight decay of the plan", "receives", "sends", "partial work"]
+    if kind == "codec":
+        heads += ["exact", "unbiased", "bits a weight"]
     if kind != "rule":
         heads.append("state")
     heads.append("paper")
@@ -197,6 +201,8 @@ def _kind(kind: str) -> Iterator[str]:
             cells += [_of_plan(entry, field) for field in ("momentum", "weight_decay")]
             cells += [_vectors(part.receives), _vectors(part.sends)]
             cells.append("counts" if part.partial else "does not count")
+        if kind == "codec":
+            cells += [("no", "yes")[part.exact], ("no", "yes")[part.unbiased], f"{part.bits(LARGE):.2f}"]
         if kind != "rule":
             cells.append(_state(part))
         yield _row([*cells, paper(entry) or "–"])

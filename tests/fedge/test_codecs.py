@@ -16,6 +16,8 @@ from fedge.wire.capabilities import can
 from fedge.wire.names import WireName
 from fedge.wire.reasons import Reason
 
+EACH: list[tuple[str, dict[str, object]]] = [(name, {}) for name in CODECS.names()]
+"""The codecs, each with its default options, and some with others."""
 vectors = arrays(np.float32, st.integers(0, 200), elements=st.floats(width=32))
 
 
@@ -81,6 +83,59 @@ def test_fault_65_few_bytes_never_become_many(codec: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
+
+
+def changed(body: bytes, edits: list[tuple[str, int, int]]) -> bytes:
+    """The bytes after some edits, each at a place in 0…255 that is a share of the length."""
+    found = bytearray(body)
+    for edit, place, value in edits:
+        at = place * len(found) // 256
+        if edit == "set" and found:
+            found[at] = value
+        elif edit == "insert":
+            found[at:at] = bytes([value])
+        elif edit == "cut":
+            del found[at : at + value]
+        elif edit == "repeat":
+            found[at:at] = found[at : at + value]
+    return bytes(found)
+
+
+EDITS = st.tuples(
+    st.sampled_from(["set", "insert", "cut", "repeat"]), st.integers(0, 255), st.integers(0, 255)
+)
+finite = arrays(
+    np.float32, st.integers(1, 600), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
+)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+@given(vector=finite, seed=st.integers(0, 2**128 - 1), edits=st.lists(EDITS, max_size=6))
+def test_changed_bytes_are_a_vector_or_a_protocol_error(
+    name: str, options: dict[str, object], vector: np.ndarray, seed: int, edits: list[tuple[str, int, int]]
+) -> None:
+    codec, size = CODECS.make(name, options), len(vector)
+    body, _ = codec.encode(vector, codec.init(size), seed)
+    assert len(body) <= codec.max_bytes(size)
+    decoded = codec.decode(body, size, seed)
+    assert np.isfinite(decoded).all()
+    try:
+        found = codec.decode(changed(body, edits), size, seed)
+    except ProtocolError:
+        return
+    assert (found.dtype, found.shape) == (np.float32, (size,))
+
+
+@given(size=st.integers(1, 300), body=st.binary(max_size=1_000))
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_any_bytes_are_a_vector_or_a_protocol_error(
+    name: str, options: dict[str, object], size: int, body: bytes
+) -> None:
+    try:
+        found = CODECS.make(name, options).decode(body, size, 0)
+    except ProtocolError:
+        return
+    assert (found.dtype, found.shape) == (np.float32, (size,))
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,18 @@ def encode(vector: NDArray[Any]) -> bytes:
     Raises:
         ValueError: not a vector of float32; a silent cast would hide where precision was lost.
     """
+    return native(vector).astype("<f4", copy=False).tobytes()
+
+
+def native(vector: NDArray[Any]) -> NDArray[np.float32]:
+    """The same float32 vector of shape (p,) in the machine's byte order; a view if it has that already.
+
+    Raises:
+        ValueError: not a vector of float32.
+    """
     if vector.ndim != 1 or vector.dtype.newbyteorder("=") != np.float32:
         raise ValueError(f"expected a float32 vector (p,), got {vector.dtype} of shape {vector.shape}")
-    return vector.astype("<f4", copy=False).tobytes()
+    return vector.astype(np.float32, copy=False)
 
 
 def decode(body: bytes, size: int) -> NDArray[np.float32]:
