@@ -59,7 +59,7 @@ class Trial:
 
 
 TRIALS = (
-    Trial("top-k with a residual", "topk", "codec", "topk", {"share": 0.3}),
+    Trial("top-k with a residual", "sparse", "codec", "sparse", {"share": 0.3}),
     Trial("geometric median", "geometric_median", "rule", "geometric-median", {"passes": 4}),
     Trial("FedAdam", "fedadam", "server", "fedadam", {"rate": 0.1}),
     Trial("FedCM, which sends a second vector", "fedcm", "local", "fedcm", {"share": 0.5}),

@@ -41,9 +41,9 @@ def unknown_plan() -> Plan:
 
 
 STRANGE: list[tuple[dict[str, Any], str]] = [
-    ({"requires": ("codec:topk", "phase:train")}, "codec:topk"),
+    ({"requires": ("codec:sparse", "phase:train")}, "codec:sparse"),
     ({"plan": unknown_plan()}, "plan:proximal"),
-    ({"plan": Plan(codec="topk")}, "codec:topk"),
+    ({"plan": Plan(codec="sparse")}, "codec:sparse"),
     ({"kind": "prune"}, "phase:prune"),
     ({"state": "frozen"}, "state:frozen"),
     ({"requires": ("local:feddc", "rule:krum")}, "local:feddc, rule:krum"),
@@ -128,10 +128,10 @@ def test_a_model_that_the_program_cannot_compute_is_not_fetched_either(name: str
 
 
 def test_a_device_that_can_more_takes_part() -> None:
-    able = replace(CONNECTED, can=can() | {"codec:topk"})
-    state, _ = step(able, announced(manifest(requires=("codec:topk",))))
+    able = replace(CONNECTED, can=can() | {"codec:sparse"})
+    state, _ = step(able, announced(manifest(requires=("codec:sparse",))))
     assert isinstance(state.work, Fetching)
-    assert "codec:topk" in (lifecycle.status(state).can or ())
+    assert "codec:sparse" in (lifecycle.status(state).can or ())
 
 
 def test_a_state_that_is_not_known_is_no_open_round() -> None:
@@ -141,7 +141,7 @@ def test_a_state_that_is_not_known_is_no_open_round() -> None:
 
 
 def test_who_is_not_chosen_declines_nothing() -> None:
-    state, _ = step(HOLDS, announced(manifest(chosen=False, requires=("codec:topk",))))
+    state, _ = step(HOLDS, announced(manifest(chosen=False, requires=("codec:sparse",))))
     assert state.declined is None
 
 
@@ -149,7 +149,7 @@ def test_who_is_not_chosen_declines_nothing() -> None:
 def test_what_only_the_task_or_the_model_tells_is_declined_when_it_is_read(kind: str) -> None:
     before = replace(HOLDS, **{kind: b"another"})
     digest = TASK if kind == "task" else model_of(1)
-    name = "layer:conv1d" if kind == "task" else "codec:topk"
+    name = "layer:conv1d" if kind == "task" else "codec:sparse"
     state, _ = step(before, announced(manifest()))
     assert isinstance(state.work, Fetching)
     state, effects = step(state, on.Fetched(1.0, kind, digest, unknown=(name,)))
@@ -200,8 +200,8 @@ def test_a_model_file_of_a_newer_program_is_left_alone_and_said(tmp_path: Path) 
 def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: str | None) -> None:
     """It obeyed what it knew of the plan; it waits on the disk, or was refused (`unsupported`)."""
     saved = Saved(RoundId(1, 1), UPDATE, verdict, ours=False)
-    upgraded = replace(HOLDS, can=can() | {"codec:topk"}, saved=saved)
-    asked = announced(manifest(requires=("codec:topk",)))
+    upgraded = replace(HOLDS, can=can() | {"codec:sparse"}, saved=saved)
+    asked = announced(manifest(requires=("codec:sparse",)))
     _, effects = step(upgraded, asked)
     assert [effect for effect in effects if isinstance(effect, do.StartWork)]
     assert not [effect for effect in effects if isinstance(effect, do.PublishUpdate)]
@@ -222,9 +222,9 @@ def test_a_plan_that_was_mended_in_the_middle_of_a_round_is_judged_anew() -> Non
     assert state.declined is not None
     same, effects = step(state, announced(manifest(plan=unknown_plan())))
     assert (same.declined, effects) == (state.declined, []), "said again"
-    still, effects = step(state, announced(manifest(plan=Plan(codec="topk"))))
+    still, effects = step(state, announced(manifest(plan=Plan(codec="sparse"))))
     assert still.declined is not None
-    assert "codec:topk" in still.declined.detail
+    assert "codec:sparse" in still.declined.detail
     assert [type(effect) for effect in effects] == [do.Log, do.PublishStatus]
     mended, effects = step(state, announced(manifest()))
     assert mended.declined is None
@@ -246,7 +246,7 @@ def test_work_by_a_plan_that_was_changed_begins_anew(attempt: int) -> None:
 
 def test_work_that_a_changed_plan_forbids_is_dropped_with_a_reason() -> None:
     working, _ = step(HOLDS, announced(manifest()))
-    state, effects = step(working, announced(manifest(plan=Plan(codec="topk"))))
+    state, effects = step(working, announced(manifest(plan=Plan(codec="sparse"))))
     assert state.declined is not None
     assert state.declined.reason is Reason.UNSUPPORTED
     assert do.CancelWork(RoundId(1, 1)) in effects
@@ -276,7 +276,7 @@ def test_an_update_by_the_plan_before_is_still_sent_and_its_owner_is_told() -> N
 
 
 def test_a_plan_that_is_mended_while_the_model_is_only_followed_is_worked_by() -> None:
-    declined, _ = step(CONNECTED, announced(manifest(plan=Plan(codec="topk"))))
+    declined, _ = step(CONNECTED, announced(manifest(plan=Plan(codec="sparse"))))
     assert declined.declined is not None
     following, _ = step(declined, on.Tick(2 * FOLLOW_S))
     assert isinstance(following.work, Fetching)

@@ -40,16 +40,16 @@ from tests.wording import assert_tells
 
 
 def new_abilities() -> tuple[str, ...]:
-    return tuple(sorted(can() | {"codec:topk"}))
+    return tuple(sorted(can() | {"codec:sparse"}))
 
 
-TOPK = Plan(codec="topk")
+SPARSE = Plan(codec="sparse")
 
 
 @pytest.fixture(autouse=True)
 def _known_here() -> Iterator[None]:
     """The aggregator's own plan names nothing that it lacks itself."""
-    with registered(Entry("codec", "topk", Float32)):
+    with registered(Entry("codec", "sparse", Float32)):
         yield
 
 
@@ -69,7 +69,7 @@ def said(effects: list[Effect]) -> str:
 
 def mixed(*old: str, new: tuple[str, ...] = (), **changes: object) -> tuple[Story, list[Effect]]:
     """A round that requires top-k, with devices of 0.2.0 and newer ones online."""
-    story = Story(federation(plan=TOPK, rules=rules(target=None), **changes))
+    story = Story(federation(plan=SPARSE, rules=rules(target=None), **changes))
     story.start()
     story.link_up()
     for device in old:
@@ -82,11 +82,11 @@ def mixed(*old: str, new: tuple[str, ...] = (), **changes: object) -> tuple[Stor
 def test_a_manifest_lists_what_its_round_requires() -> None:
     _, effects = mixed("a")
     required = only_manifest(effects).requires
-    assert required == ("codec:topk", "layer:dense", "local:sgd", "phase:train")
+    assert required == ("codec:sparse", "layer:dense", "local:sgd", "phase:train")
 
 
 def test_a_survey_requires_no_codec() -> None:
-    story = Story(federation(plan=TOPK, round=SURVEY, kind="survey", model=None))
+    story = Story(federation(plan=SPARSE, round=SURVEY, kind="survey", model=None))
     effects = story.announce("a", "b")
     assert only_manifest(effects).requires == ("layer:dense", "phase:survey")
     assert said(effects) == ""
@@ -94,7 +94,7 @@ def test_a_survey_requires_no_codec() -> None:
 
 def test_the_operator_is_told_at_the_start_how_many_cannot_and_which() -> None:
     _, effects = mixed("a", "b", new=("c", "d"))
-    assert_tells(said(effects), "round 1.1: 2 of 4 devices", "codec:topk", "a, b")
+    assert_tells(said(effects), "round 1.1: 2 of 4 devices", "codec:sparse", "a, b")
     assert "updates to close" not in said(effects)
     assert kinds(effects).index(do.Log) < kinds(effects).index(do.PublishManifest)
     _, effects = mixed("a", "b", new=("c",))
@@ -167,7 +167,7 @@ def test_of_an_update_that_cannot_count_only_the_first_frame_is_answered(device:
 
 
 def first_frame(device: str) -> Frame:
-    return frames(update(device, codec="topk"))[0]
+    return frames(update(device, codec="sparse"))[0]
 
 
 def test_who_has_not_told_what_it_can_is_asked_to_come_again_where_it_matters() -> None:
@@ -181,7 +181,7 @@ def test_who_has_not_told_what_it_can_is_asked_to_come_again_where_it_matters() 
 def test_a_device_that_comes_later_and_cannot_is_told_once() -> None:
     story, _ = mixed(new=("c", "d"))
     effects = story.sees("late")
-    assert_tells(said(effects), "late ", "codec:topk")
+    assert_tells(said(effects), "late ", "codec:sparse")
     assert "late" not in story.state.awaited
     assert said(story.sees("late", status(online=False))) == ""
 
@@ -195,7 +195,7 @@ def test_a_fleet_of_0_2_0_is_told_nothing_and_takes_part_as_before() -> None:
 def test_the_draw_of_a_cohort_counts_those_only_who_can() -> None:
     old = tuple(f"old-{i}" for i in range(50))
     new = tuple(f"new-{i}" for i in range(6))
-    story = Story(federation(plan=TOPK, rules=rules(fraction=0.3, target=2), round=OPEN))
+    story = Story(federation(plan=SPARSE, rules=rules(fraction=0.3, target=2), round=OPEN))
     abilities = {**dict.fromkeys(old, BASE), **dict.fromkeys(new, frozenset(new_abilities()))}
     online = frozenset((*old, *new))
     story.state = having(story.state, online=online, abilities=abilities)

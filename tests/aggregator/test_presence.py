@@ -129,5 +129,5 @@ def test_on_a_slow_line_what_is_retained_is_waited_for_longer() -> None:
 
 def test_what_devices_can_is_known_before_the_first_round_is_drawn() -> None:
     watch = LeaderCheck(0.0).status("old", status(), 0.0)
-    watch = watch.status("new", status().model_copy(update={"can": ("codec:topk",)}), 0.0)
-    assert watch.abilities == {"old": BASE, "new": frozenset({"codec:topk"})}
+    watch = watch.status("new", status().model_copy(update={"can": ("codec:sparse",)}), 0.0)
+    assert watch.abilities == {"old": BASE, "new": frozenset({"codec:sparse"})}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples.extend import fedadam, geometric_median, proximal, topk
+from examples.extend import fedadam, geometric_median, proximal, sparse
 from fedge import Algorithm, Plan, load_model, simulate
 from fleet.demo.broker import Broker
 from fleet.demo.learning import learn
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.system
 
 PLAN = Plan(epochs=2, batch_size=8, learning_rate=0.1)
 ROUNDS, SEED = 4, 5
-EXTENSIONS = 'extensions = ["examples.extend.topk:ENTRY", "examples.extend.proximal:ENTRY"]\n'
+EXTENSIONS = 'extensions = ["examples.extend.sparse:ENTRY", "examples.extend.proximal:ENTRY"]\n'
 AGGREGATOR = (
-    'extensions = ["examples.extend.topk:ENTRY", "examples.extend.proximal:ENTRY",'
+    'extensions = ["examples.extend.sparse:ENTRY", "examples.extend.proximal:ENTRY",'
     ' "examples.extend.geometric_median:ENTRY", "examples.extend.fedadam:ENTRY"]\n'
 )
 SERVER = '[server]\nname = "fedadam"\nrate = 0.1\n'
@@ -36,11 +36,11 @@ OPTIONS = {"local": {"mu": 0.1}, "server": {"rate": 0.1}}
 @pytest.mark.parametrize("case", TABLES)
 def test_parts_from_outside_give_what_a_simulation_gives(case: str, tmp_path: Path, broker: Broker) -> None:
     """Each of them has a state or changes what is sent; the simulation is given the parts as they are."""
-    sparse = case == "a codec"
+    coded = case == "a codec"
     devices = fleet()
     told = {"local": "proximal", "local_options": OPTIONS["local"]}
-    if sparse:
-        told |= {"codec": "topk", "codec_options": {"share": 0.3}}
+    if coded:
+        told |= {"codec": "sparse", "codec_options": {"share": 0.3}}
     settings = write_federation(
         tmp_path,
         name="from-outside",
@@ -75,8 +75,8 @@ def test_parts_from_outside_give_what_a_simulation_gives(case: str, tmp_path: Pa
         Algorithm(
             local=proximal.ENTRY,
             server=fedadam.ENTRY,
-            options={**OPTIONS, **({"codec": {"share": 0.3}} if sparse else {"rule": {"passes": 3}})},
-            **({"codec": topk.ENTRY} if sparse else {"rule": geometric_median.ENTRY}),
+            options={**OPTIONS, **({"codec": {"share": 0.3}} if coded else {"rule": {"passes": 3}})},
+            **({"codec": sparse.ENTRY} if coded else {"rule": geometric_median.ENTRY}),
         ),
         plan=PLAN,
         rounds=ROUNDS,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from examples.extend import topk
+from examples.extend import sparse
 from fedge.algorithms.codecs.float32 import Float32
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
@@ -25,7 +25,7 @@ def test_float32_gives_back_each_bit() -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 1.0])
 def test_the_one_with_a_state_keeps_the_laws(share: float) -> None:
-    check_codec(topk.ENTRY, {"share": share}, tolerance=1.0)
+    check_codec(sparse.ENTRY, {"share": share}, tolerance=1.0)
 
 
 class Lossy(Float32):
@@ -120,9 +120,9 @@ class WritesToTheVector(Float32):
         return body
 
 
-class Residual(topk.TopK):
+class Residual(sparse.Sparse):
     def __init__(self) -> None:
-        super().__init__(topk.TopKOptions())
+        super().__init__(sparse.SparseOptions())
 
 
 class WritesToTheState(Residual):
@@ -315,8 +315,8 @@ def test_each_breach_is_found(law: str, broken: Any) -> None:
 
 def test_less_than_was_promised_is_found() -> None:
     with pytest.raises(BrokenLaw) as caught:
-        check_codec(topk.ENTRY, {"share": 0.1}, tolerance=0.1)
+        check_codec(sparse.ENTRY, {"share": 0.1}, tolerance=0.1)
     assert caught.value.law == "promise"
     with pytest.raises(BrokenLaw) as caught:
-        check_codec(topk.ENTRY, {"share": 0.1}, tolerance=0)
+        check_codec(sparse.ENTRY, {"share": 0.1}, tolerance=0)
     assert caught.value.law == "promise"

@@ -12,7 +12,7 @@ import pytest
 
 from aggregator.aggregation.aggregate import Unusable
 from aggregator.phases import train
-from examples.extend import geometric_median, topk
+from examples.extend import geometric_median, sparse
 from fedge import Algorithm, ConfigError, FedgeError, Plan, Result, Task, simulate
 from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.plan import fedsgd
@@ -44,7 +44,7 @@ CASES: Mapping[str, tuple[Algorithm, Plan, Mapping[str, Mapping[str, Any]]]] = {
     "dyn": (Algorithm(local="dyn", server="dyn", options={"rule": {"weights": "uniform"}}), SGD, HALF),
     "adam": (Algorithm(server="adam"), SGD, {}),
     "momentum": (Algorithm(server="momentum"), SGD, {}),
-    "a codec with a state": (Algorithm(codec=topk.ENTRY, options={"codec": {"share": 0.3}}), SGD, HALF),
+    "a codec with a state": (Algorithm(codec=sparse.ENTRY, options={"codec": {"share": 0.3}}), SGD, HALF),
     "a rule from outside": (Algorithm(rule=geometric_median.ENTRY), SGD, {}),
     "half of the fleet": (Algorithm(), PLAN, HALF),
     "several attempts": (Algorithm(), PLAN, {"rounds": {"fraction": 0.2, "quorum": 5}}),

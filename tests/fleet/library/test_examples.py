@@ -17,9 +17,9 @@ from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
 from tests.wording import telling
 
 FOLDER = Path(__file__).parents[3] / "examples"
-LONGEST = 64
+LONGEST = 66
 PARTS: dict[str, Callable[[Any], None]] = {
-    "topk": check_codec,
+    "sparse": check_codec,
     "geometric_median": check_rule,
     "fedadam": check_server,
     "proximal": check_local,
@@ -47,11 +47,11 @@ def test_a_part_of_an_installed_package_is_found_by_the_name_of_its_entry_point(
     about = tmp_path / "somebodys_codecs-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys-codecs\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[fedge.extensions]\nsparse = examples.extend.topk:ENTRY\n")
+    (about / "entry_points.txt").write_text("[fedge.extensions]\nsparse = examples.extend.sparse:ENTRY\n")
     monkeypatch.syspath_prepend(tmp_path)
     entry = load("sparse")
     try:
-        assert REGISTRIES["codec"].make("topk", {"share": 0.5}).max_bytes(10) == 40
+        assert REGISTRIES["codec"].make("sparse", {"share": 0.5}).max_bytes(10) == 40
     finally:
         REGISTRIES["codec"].remove(entry.name)
     with pytest.raises(ConfigError):
@@ -82,7 +82,7 @@ def plain_weights(momentum: float) -> bytes:
     [
         ("proximal", {"mu": 0.05}),
         ("fedcm", {"share": 0.5}),
-        ("topk", {"share": 0.3}),
+        ("sparse", {"share": 0.3}),
         ("geometric_median", {"passes": 4}),
         ("fedadam", {"rate": 0.1}),
     ],
@@ -104,10 +104,10 @@ def test_a_federation_learns_with_each(name: str, options: dict[str, float]) -> 
     assert first.history[-1].accuracy > 0.85
 
 
-def test_the_residual_of_topk_is_refused_where_the_result_is_no_sum() -> None:
-    entries = [load(f"examples.extend.{name}:ENTRY") for name in ("topk", "geometric_median")]
-    algorithm = Algorithm(codec="topk", rule="geometric-median")
-    refused = telling('[plan] codec = "topk"', '[rule] name = "geometric-median"', '[rule] name = "mean"')
+def test_the_residual_of_the_sparse_codec_is_refused_where_the_result_is_no_sum() -> None:
+    entries = [load(f"examples.extend.{name}:ENTRY") for name in ("sparse", "geometric_median")]
+    algorithm = Algorithm(codec="sparse", rule="geometric-median")
+    refused = telling('[plan] codec = "sparse"', '[rule] name = "geometric-median"', '[rule] name = "mean"')
     try:
         with pytest.raises(ConfigError, match=refused):
             simulate(CLASSIFIER, fleet(), algorithm, plan=PLAN, rounds=1)

@@ -16,20 +16,20 @@ from fedge.errors import ProtocolError
 PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
 
 
-class TopKOptions(Options):
+class SparseOptions(Options):
     """The settings of the codec."""
 
     share: float = Field(default=0.1, gt=0, le=1)
     """The share of the entries that is sent; at least one is."""
 
 
-class TopK:
+class Sparse:
     """Sends pairs of index and value, in the order of the indices."""
 
     encodes: Literal["weights", "change"] = "change"
     exact = unbiased = False
 
-    def __init__(self, options: TopKOptions) -> None:
+    def __init__(self, options: SparseOptions) -> None:
         self._share = options.share
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
@@ -48,7 +48,7 @@ class TopK:
         pairs = np.frombuffer(body, PAIR, len(body) // PAIR.itemsize)
         index = pairs["index"].astype(np.int64)
         if len(body) != self.max_bytes(size) or (index >= size).any() or (np.diff(index) <= 0).any():
-            raise ProtocolError(f"topk: {len(body)} bytes that are no pairs for {size} entries")
+            raise ProtocolError(f"sparse: {len(body)} bytes that are no pairs for {size} entries")
         vector = np.zeros(size, np.float32)
         vector[index] = pairs["value"]
         vector.setflags(write=False)
@@ -61,4 +61,6 @@ class TopK:
         return 8 * self.max_bytes(size) / size
 
 
-ENTRY = Entry("codec", "topk", TopK, TopKOptions, (Need("rule", ("mean",), why="a residual needs a sum"),))
+ENTRY = Entry(
+    "codec", "sparse", Sparse, SparseOptions, (Need("rule", ("mean",), why="a residual needs a sum"),)
+)
