@@ -18,6 +18,11 @@ def matrix_of(rows: int) -> np.ndarray:
     return (1 - 2 * odd).astype(np.float32)
 
 
+def bits(signs: np.ndarray) -> np.ndarray:
+    """The bits of signs, 1 for -1."""
+    return np.unpackbits(signs, bitorder="little")
+
+
 def transformed(matrix: np.ndarray) -> np.ndarray:
     out = np.ascontiguousarray(matrix, np.float32).copy()
     hadamard.transform(out, np.full_like(out, np.nan))
@@ -62,8 +67,8 @@ def test_a_strided_matrix_or_another_scratch_is_refused() -> None:
 
 def test_the_rotation_is_orthogonal_and_inverted_by_its_transpose() -> None:
     """(d R)(d R)ᵀ = d² I: of the unit vectors all is an integer of at most 64² = 4096, and exact."""
-    part = Part(0, SMALLEST * SMALLEST, SMALLEST, SMALLEST)
-    first, second = (np.repeat(signs[:SMALLEST], SMALLEST) for signs in Signs(7).draw(part))
+    rows = Signs(7).draw(Part(0, SMALLEST, SMALLEST, 1))
+    first, second = (np.repeat(np.uint8(255) * bits(signs), SMALLEST // 8) for signs in rows)
     identity = np.eye(SMALLEST, dtype=np.float32)
     there, back, scratch = identity.copy(), identity.copy(), np.empty_like(identity)
     hadamard.rotate(there, scratch, first, second)
@@ -74,7 +79,7 @@ def test_the_rotation_is_orthogonal_and_inverted_by_its_transpose() -> None:
 
 def test_two_transforms_of_signs_are_exact_in_the_largest_block() -> None:
     """All signs equal: H (1, …) = (d, 0, …), and H of that is d everywhere. Then random ones, in float64."""
-    none = np.zeros(LARGEST, np.uint32)
+    none = np.zeros(LARGEST // 8, np.uint8)
     signs = transformed(np.eye(LARGEST, 1))  # the first column of H: all 1
     hadamard.rotate_back(signs, np.empty_like(signs), none, none)
     assert (signs == LARGEST).all()  # D₁ H D₂ H 1 = H (d, 0, …)
@@ -84,7 +89,7 @@ def test_two_transforms_of_signs_are_exact_in_the_largest_block() -> None:
     exact, found = x.astype(float), x.copy()
     hadamard.rotate(found, np.empty_like(found), *masks)
     for mask in masks:
-        exact *= np.where(mask.reshape(exact.shape) != 0, -1.0, 1.0)
+        exact *= 1.0 - 2.0 * bits(mask).reshape(exact.shape)
         half = LARGEST // 2
         while half:
             pairs = exact.reshape(-1, 2, half * 2)
@@ -99,12 +104,22 @@ def test_the_signs_are_the_same_on_every_machine() -> None:
     `default_rng(0).random()` is known to be 0.6369616873214543: the word's upper 53 bits, as a fraction.
     """
     first, second = Signs(0).draw(Part(0, 64, 64, 1))
-    word = sum(int(mask >> 31) << place for place, mask in enumerate(first))
+    word = sum(int(bit) << place for place, bit in enumerate(bits(first)))
     assert word == 0xA30F_EBCF_D9C2_825F
     assert (word >> 11) / 2**53 == 0.6369616873214543
-    assert first.shape == second.shape == (64,)
-    assert set(np.unique(first)) == {0, 1 << 31}
+    assert first.shape == second.shape == (8,)
     assert (first != second).any()
+
+
+@pytest.mark.parametrize("columns", [1, 9, 64])
+def test_flipping_multiplies_each_entry_by_its_sign(columns: int) -> None:
+    """9 and 64 columns of 4096 are more than one chunk of signs, 9 are no whole number of them."""
+    part = Part(0, LARGEST * columns, LARGEST, columns)
+    signs, _ = Signs(1).draw(part)
+    matrix = np.arange(1, part.places + 1, dtype=np.float32).reshape(part.rows, part.columns)
+    expected = matrix * (1 - 2.0 * bits(signs).reshape(matrix.shape))
+    hadamard.flip(matrix, signs)
+    assert (matrix == expected).all()
 
 
 def test_signs_are_drawn_anew_for_each_part() -> None:

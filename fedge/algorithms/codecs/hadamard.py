@@ -20,8 +20,8 @@ normal. With x = (a, b, 0, 0), a > b > 0, the signs of H D₁ x depend on a alon
 each entry of R x is a sum of d terms of about the same size, and close to normal for every x ≠ 0.
 
 **Exactness.** Of integers of at most 2^24 / d², two transforms make only integers of at most 2^24, which
-float32 holds exactly. So in blocks of at most `LARGEST` = 2^12 entries the transforms H D₂ H of a vector of signs
-are exact, and the same on every machine.
+float32 holds exactly. So in blocks of at most `LARGEST` = 2^12 entries the transforms H D₂ H of a vector of
+signs are exact, and the same on every machine.
 """
 
 from collections.abc import Iterator
@@ -39,6 +39,8 @@ COLUMNS = 64
 BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
 """The bits of each byte, of shape (256, 8), the lowest first."""
 _MASKS = BITS.astype(np.uint32) << np.uint32(31)
+_CHUNK = 2_048
+"""The bytes of signs that become masks at once: 64 KiB of masks, which stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -155,24 +157,29 @@ class Signs:
     def __init__(self, seed: int) -> None:
         self._bits = np.random.PCG64(seed)
 
-    def draw(self, part: Part) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """The next two diagonals, each of shape (rows · columns,): the sign bit of a float32, or 0."""
+    def draw(self, part: Part) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The next two diagonals, a bit for each sign: both of shape (rows · columns / 8,)."""
         words = self._bits.random_raw(2 * part.places // 64).astype("<u8", copy=False)
-        masks = np.take(_MASKS, words.view(np.uint8), axis=0).reshape(2, -1)
-        return masks[0], masks[1]
+        first, second = words.view(np.uint8).reshape(2, -1)
+        return first, second
 
 
-def flip(matrix: NDArray[np.float32], signs: NDArray[np.uint32]) -> None:
-    """Multiply by a diagonal matrix of signs, in place: -1 where `signs` has the sign bit."""
-    values = matrix.view(np.uint32).reshape(-1)
-    np.bitwise_xor(values, signs, out=values)
+def flip(matrix: NDArray[np.float32], signs: NDArray[np.uint8]) -> None:
+    """Multiply by a diagonal matrix of signs, in place: -1 where the bit is 1."""
+    values = matrix.view(np.uint32).reshape(-1, 8)
+    masks = np.empty((min(len(signs), _CHUNK), 8), np.uint32)
+    for start in range(0, len(signs), _CHUNK):
+        chunk = values[start : start + _CHUNK]
+        flipped = masks[: len(chunk)]
+        np.take(_MASKS, signs[start : start + _CHUNK], axis=0, out=flipped, mode="clip")
+        np.bitwise_xor(chunk, flipped, out=chunk)
 
 
 def rotate(
     matrix: NDArray[np.float32],
     scratch: NDArray[np.float32],
-    first: NDArray[np.uint32],
-    second: NDArray[np.uint32],
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
 ) -> None:
     """Multiply by d R = H D₂ H D₁, in place; `first` and `second` are D₁ and D₂."""
     flip(matrix, first)
@@ -184,8 +191,8 @@ def rotate(
 def rotate_back(
     matrix: NDArray[np.float32],
     scratch: NDArray[np.float32],
-    first: NDArray[np.uint32],
-    second: NDArray[np.uint32],
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
 ) -> None:
     """Multiply by d Rᵀ = D₁ H D₂ H, in place; with `rotate` before it the result is d² times the matrix."""
     transform(matrix, scratch)
