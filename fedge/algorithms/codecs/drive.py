@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.algorithms.codecs import hadamard
+from fedge.algorithms.codecs.float32 import native
 from fedge.algorithms.codecs.hadamard import BITS, Part, Signs
 from fedge.algorithms.registry import Entry
 from fedge.errors import ProtocolError
@@ -98,9 +99,7 @@ def encode(vector: NDArray[Any], seed: int) -> bytes:
     Raises:
         ValueError: not a vector of float32; a silent cast would hide where precision was lost.
     """
-    if vector.ndim != 1 or vector.dtype.newbyteorder("=") != np.float32:
-        raise ValueError(f"expected a float32 vector (p,), got {vector.dtype} of shape {vector.shape}")
-    values, size = vector.astype(np.float32, copy=False), vector.size
+    values, size = native(vector), vector.size
     number, places = hadamard.counts(size)
     scales, bits = np.empty(number, "<f4"), np.empty(places // 8, np.uint8)
     signs, dither, stores, block, byte = Signs(seed), np.random.PCG64([seed, 1]), _stores(places), 0, 0
