@@ -193,7 +193,9 @@ def test_only_float32_vectors_are_written(vector: np.ndarray) -> None:
         drive.encode(vector, 0)
 
 
-@pytest.mark.parametrize(("length", "size"), [(11, 1), (13, 1), (0, 1), (12, 65), (12, 2**62), (12, -2)])
+@pytest.mark.parametrize(
+    ("length", "size"), [(11, 1), (13, 1), (0, 1), (12, 65), (12, 2**62), (12, -2), (24, -2)]
+)
 def test_a_wrong_length_is_refused(length: int, size: int) -> None:
     with pytest.raises(ProtocolError, match=rf"\b{length}\b") as caught:
         drive.decode(bytes(length), size, 0)
