@@ -5,8 +5,8 @@
 All codecs of the registry are measured, with their default options, on a vector of normally distributed
 entries. A codec with a state has encoded a few vectors before. In the same run: `memcpy`, which copies the
 vector, and `zlib` level 1, which compresses its float32 bytes. All of them take turns, and the fastest turn
-of each counts, in seconds of the processor. GB/s are 10⁹ bytes of the float32 vector, whatever the codec makes
-of them.
+of each counts, in seconds of the processor. GB/s are 10⁹ bytes of the float32 vector, whatever the codec
+makes of them.
 
 No codec must make a round slower: encoding and decoding an update have to take less time than a line of
 10 Mbit/s would take for the bytes that the codec saves.

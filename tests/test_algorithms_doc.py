@@ -17,6 +17,7 @@ from fedge.algorithms.registry import REGISTRIES, registered
 from fleet.cli import algorithms
 from fleet.cli.algorithms import MEASURED, SIZE, TITLES, about, page, paper
 from tests.aggregator.toys import HALVES, HEAVY, MEDIAN
+from tests.wording import assert_tells
 
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 LOCALS = sorted(REGISTRIES["local"].built_in())
@@ -105,7 +106,11 @@ def test_every_combination_that_the_table_allows_works(local: str) -> None:
             Part.of(REGISTRIES["personal"], personal, {k: v for k, v in needs.items() if k not in KINDS}),
         )
         for size in SIZES:
-            assert incompatibility(parts, size, of_plan(plan)) is None
+            fault = incompatibility(parts, size, of_plan(plan))
+            if personal == "clusters" and REGISTRIES["codec"].make(codec).init(1):
+                assert_tells(fault or "", codec, "clusters", "another codec")
+            else:
+                assert fault is None
 
 
 @pytest.mark.parametrize("local", LOCALS)

@@ -122,6 +122,7 @@ COMBINED = """
 
 Each row is a local algorithm, and says which other parts work with it. An option in a cell is the value
 that has to be set. With `server = "average"` a personal model works only with that server optimizer.
+`clusters` works with codecs without a state alone: a residual belongs to one of the models.
 
 """
 NEEDS = """

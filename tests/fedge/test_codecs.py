@@ -16,7 +16,11 @@ from fedge.wire.capabilities import can
 from fedge.wire.names import WireName
 from fedge.wire.reasons import Reason
 
-EACH: list[tuple[str, dict[str, object]]] = [(name, {}) for name in CODECS.names()]
+EACH: list[tuple[str, dict[str, object]]] = [
+    *((name, {}) for name in CODECS.names()),
+    ("topk", {"share": 0.3, "values": "int4"}),
+    ("topk", {"share": 1.0, "values": "float16"}),
+]
 """The codecs, each with its default options, and some with others."""
 vectors = arrays(np.float32, st.integers(0, 200), elements=st.floats(width=32))
 

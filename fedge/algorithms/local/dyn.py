@@ -79,6 +79,12 @@ ENTRY = Entry(
     DynOptions,
     needs=(
         Need("rule", ("mean",), (("weights", "uniform"),), "the correction is a plain mean over devices"),
+        Need(
+            "codec",
+            ("float32", "topk"),
+            (),
+            "what a codec rounds off would be missing in the server's half",
+        ),
         Need("server", ("dyn",), (), "it makes the other half of the correction"),
     ),
 )

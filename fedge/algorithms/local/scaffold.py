@@ -15,9 +15,9 @@ weight; so c is the mean of all c_i. That fails with other weights, or with mome
 (w - w_i) / (K α) is no mean of gradients. Weight decay λ is part of the gradient.
 
 These take c away from the mean of all c_i: a device loses its state, `[rounds] clip_norm` shortens a Δ, or an
-update is set aside after it was admitted. The difference stays until the next generation. Until then the
-model goes to where the fleet's mean gradient is that difference, and not to where it is 0. A new generation
-that keeps the model ends this.
+update is set aside after it was admitted; and so would a codec that rounds Δ, but `topk` sends later what it
+left out. The difference stays until the next generation. Until then the model goes to where the fleet's mean
+gradient is that difference, and not to where it is 0. A new generation that keeps the model ends this.
 
 The weights are float32, so (w - w_i) / (K α) has an error of about 6e-8 |w| / (α √K) in each entry. Where |w|
 is 1 and K is 20, that is 1e-3 with α = 1e-5, and 1e-2 with α = 1e-6: keep α above that, also by
@@ -83,6 +83,12 @@ ENTRY = Entry(
     needs=(
         Need(
             "rule", ("mean",), (("weights", "uniform"),), "the control variate is a plain mean over devices"
+        ),
+        Need(
+            "codec",
+            ("float32", "topk"),
+            (),
+            "what a codec rounds off is missing in the fleet's variate for good",
         ),
         Need("plan", (), (("momentum", 0.0),), "with momentum the steps do not tell the mean gradient"),
     ),

@@ -19,6 +19,7 @@ from aggregator.shell.ledger_file import open_ledger
 from aggregator.shell.runtime import Runtime
 from aggregator.shell.startup import take_up
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.registry import CODECS
 from fedge.data.moments import Moments
 from fedge.transport import MessageArrived
 from fedge.transport.mqtt import MqttTransport
@@ -134,6 +135,12 @@ class Lab:
             "vectors": {"control": Halves().encode(told(here.round, device, "control"))[0]},
         }
         return update(device, here, **{**usual, **changes})
+
+    def sparse(self, device: str, *further: str) -> Any:
+        """An update in the codec `topk`, with further vectors."""
+        codec = CODECS.make("topk")
+        body, _ = codec.encode(told(self.state.round.round, device), codec.init(P), 0)
+        return self.update(device, codec="topk", body=body, vectors=dict.fromkeys(further, body) or None)
 
     def train(self, rounds: int = 1) -> None:
         for _ in range(rounds):

@@ -27,25 +27,25 @@ NOVA: Tables = {"plan": {"local": "nova"}, "rule": {"name": "nova"}}
 DYN: Tables = {"plan": {"local": "dyn"}, "rule": UNIFORM, "server": {"name": "dyn"}}
 OTHER_ALPHA: Tables = {**DYN, "plan": {"local": "dyn", "local_options": {"alpha": 0.2}}}
 SCAFFOLD: Tables = {"plan": {"local": "scaffold"}, "rule": UNIFORM}
-HALVES: Tables = {"plan": {"local": "scaffold", "codec": "toy-halves"}, "rule": UNIFORM}
+SPARSE: Tables = {"plan": {"local": "scaffold", "codec": "topk"}, "rule": UNIFORM}
 REFUSED = [
     (SGD, NOVA, "nova"),
     (NOVA, SGD, "nova"),
     (DYN, SGD, "dyn"),
     (SGD, DYN, "dyn"),
     (DYN, OTHER_ALPHA, "0.1"),
-    (SCAFFOLD, HALVES, "codec"),
+    (SCAFFOLD, SPARSE, "codec"),
     (SCAFFOLD, SGD, "scaffold"),
 ]
 
 
 def train(lab: Lab, body: bytes = float32.encode(np.full(P, 0.01, np.float32))) -> None:
-    if lab.state.plan.codec == "toy-halves":
-        return lab.train()
-    here = lab.state.round
-    vectors = dict.fromkeys(lab.state.parts.sends, body) or None
+    here, sends = lab.state.round, lab.state.parts.sends
+    vectors = dict.fromkeys(sends, body) or None
     for device in lab.devices:
         said = update(device, here, lab.state.model.digest, body=body, vectors=vectors, steps=5)
+        if lab.state.plan.codec == "topk":
+            said = lab.sparse(device, *sends)
         assert lab.send(device, said).verdict == "admitted"
     lab.finish()
 

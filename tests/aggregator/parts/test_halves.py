@@ -12,8 +12,8 @@ from tests.aggregator.parts.lab import Lab
 from tests.wording import assert_tells
 
 UNIFORM = {"name": "mean", "weights": "uniform"}
-SCAFFOLD = {"rule": UNIFORM, "plan": {"local": "scaffold", "codec": "toy-halves"}}
-DYN = {"rule": UNIFORM, "server": {"name": "dyn"}, "plan": {"local": "dyn", "codec": "toy-halves"}}
+SCAFFOLD = {"rule": UNIFORM, "plan": {"local": "scaffold", "codec": "topk"}}
+DYN = {"rule": UNIFORM, "server": {"name": "dyn"}, "plan": {"local": "dyn", "codec": "topk"}}
 
 
 def with_plan(tables: dict[str, Any], **plan: Any) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def trained(folder: Path, tables: dict[str, Any]) -> Lab:
     lab = Lab(folder, tables)
     lab.survey()
     for device in lab.devices:
-        more = {} if tables["plan"]["local"] == "scaffold" else {"vectors": None}
-        assert lab.send(device, lab.update(device, **more)).verdict == "admitted"
+        more = ("control",) if tables["plan"]["local"] == "scaffold" else ()
+        assert lab.send(device, lab.sparse(device, *more)).verdict == "admitted"
     lab.finish()
     return lab
 

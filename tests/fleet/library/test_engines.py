@@ -45,6 +45,12 @@ CASES: Mapping[str, tuple[Algorithm, Plan, Mapping[str, Mapping[str, Any]]]] = {
     "adam": (Algorithm(server="adam"), SGD, {}),
     "momentum": (Algorithm(server="momentum"), SGD, {}),
     "a codec with a state": (Algorithm(codec=sparse.ENTRY, options={"codec": {"share": 0.3}}), SGD, HALF),
+    "the largest entries": (
+        Algorithm(codec="topk", options={"codec": {"share": 0.2, "values": "int8"}}),
+        SGD,
+        HALF,
+    ),
+    "rounded": (Algorithm(codec="int4"), SGD, HALF),
     "a rule from outside": (Algorithm(rule=geometric_median.ENTRY), SGD, {}),
     "half of the fleet": (Algorithm(), PLAN, HALF),
     "several attempts": (Algorithm(), PLAN, {"rounds": {"fraction": 0.2, "quorum": 5}}),

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +15,9 @@ from aggregator.ledger.layout import FILE as LEDGER
 from fedge import Algorithm, Plan, simulate
 from fedge.algorithms.codecs.float32 import Float32
 from fedge.algorithms.codecs.seeds import vector_seed
-from fedge.algorithms.registry import Entry, registered
+from fedge.algorithms.local.sgd import Sgd
+from fedge.algorithms.registry import CODECS, Entry, registered
+from fedge.algorithms.trainer import Trained
 from fedge.errors import ProtocolError
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
 from tests.fleet.library.test_buffered import SPEEDS, buffered
@@ -60,10 +63,24 @@ class Turning(Plain):
 
 
 PLAIN, TURNING = Entry("codec", "plain", Plain), Entry("codec", "turning", Turning)
+
+
+class Sending(Sgd):
+    """Sends its change as a second vector too."""
+
+    receives = sends = ("more",)
+
+    def run(self, job: Any, cancelled: Any) -> Trained:
+        found = super().run(job, cancelled)
+        more = found.vector - job.weights + np.float32(0.5) * job.received["more"]
+        return replace(found, vectors={**found.vectors, "more": more})
+
+
+SENDING = Entry("local", "sending", Sending)
 CASES = {
     "sgd": ({}, PLAN, {}),
     "two vectors": (
-        {"local": "scaffold", "options": {"rule": {"weights": "uniform"}}},
+        {"local": SENDING},
         Plan(epochs=2, batch_size=8, learning_rate=0.05),
         {},
     ),
@@ -75,6 +92,10 @@ CASES = {
     "two models": ({"personal": "clusters", "options": {"personal": {"models": 2}}}, PLAN, {}),
     "older rounds": ({}, PLAN, buffered(2, max_staleness=8)),
 }
+BUILT_IN: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in sorted(CODECS.built_in())),
+    ("topk", {"share": 0.2, "values": "int4"}),
+]
 FAST = ("sgd", "two vectors", "half of the fleet, a part of the entries")
 
 
@@ -92,7 +113,7 @@ def test_a_turned_change_makes_the_model_of_the_plain_one(case: str, tmp_path: P
     if case in FAST:
         fast = simulate(CLASSIFIER, fleet(), turning, engine="fast", workers=1, **given)
         assert fast.model.weights.tobytes() == plain.model.weights.tobytes()
-    with registered(TURNING):
+    with registered(TURNING, SENDING):
         for number in range(1, ROUNDS + 1):
             assert replay(folder / "state" / LEDGER, number, SEED).same, number
 
@@ -111,6 +132,29 @@ def test_replay_takes_the_seed_of_the_round_and_not_that_of_the_settings(tmp_pat
         there.close()
         with pytest.raises(PartError, match="another seed"):
             replay(ledger, 1, SEED)
+
+
+@pytest.mark.parametrize(("codec", "options"), BUILT_IN)
+def test_each_round_of_each_codec_is_computed_again(
+    codec: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, settings in (("rounds", {}), ("buffered", buffered(2, max_staleness=8))):
+        folder = tmp_path / name
+        algorithm = Algorithm(codec=codec, options={"codec": options})
+        seconds = SPEEDS if name == "buffered" else None
+        simulate(
+            CLASSIFIER,
+            fleet(),
+            algorithm,
+            plan=PLAN,
+            rounds=ROUNDS,
+            seed=SEED,
+            settings=settings,
+            seconds=seconds,
+            folder=folder,
+        )
+        for number in range(1, ROUNDS + 1):
+            assert replay(folder / "state" / LEDGER, number, SEED).same, (name, number)
 
 
 def test_each_argument_gives_another_seed() -> None:
