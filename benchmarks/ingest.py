@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,7 +41,6 @@ from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
-from fleet.demo import broker
 
 FEDERATION = "ingest"
 ROUNDS = 3
@@ -66,7 +66,7 @@ class Case:
     def weights(self) -> int:
         """p of the network with ten classes."""
         widths = [self.features, *self.hidden, 10]
-        return sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+        return sum(a * b + b for a, b in pairwise(widths))
 
     def __str__(self) -> str:
         return f"{self.devices:,} x {self.weights:,} weights"
@@ -111,9 +111,7 @@ class Fleet:
         self._changed = threading.Condition()
         self._seen: list[tuple[float, Manifest]] = []
         self._model: dict[int, bytes] = {}
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id="devices", protocol=mqtt.MQTTv5
-        )
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="devices", protocol=mqtt.MQTTv5)
         self._client.max_inflight_messages_set(IN_FLIGHT)
         self._client.on_message = self._on_message
         self._client.connect("127.0.0.1", port)
@@ -162,10 +160,10 @@ class Fleet:
             return
         with self._changed:
             if message.topic == self.topics.round:
-                manifest = unpack(unpack(message.payload, Signed).body, Manifest)
+                manifest = unpack(unpack(bytes(message.payload), Signed).body, Manifest)
                 self._seen.append((time.monotonic(), manifest))
             else:
-                frame = unpack(message.payload, Frame)
+                frame = unpack(bytes(message.payload), Frame)
                 self._model[frame.i] = frame.data
             self._changed.notify_all()
 
@@ -211,7 +209,7 @@ def _rounds(
     status = pack(Status(online=True, boot=boot, connection=1, version="0"))
     fleet.send(((fleet.topics.status(device), status) for device in fleet.devices), retain=True)
     (home / "federation.toml").write_text(_settings(case, port), encoding="utf-8")
-    command = [sys.executable, "-m", "aggregator", "--config", home / "federation.toml"]
+    command: list[str | Path] = [sys.executable, "-m", "aggregator", "--config", home / "federation.toml"]
     if profile:
         command[1:1] = ["-m", "cProfile", "-o", str(home / "profile")]
     environment = {"OPENBLAS_NUM_THREADS": "1"}
@@ -266,7 +264,9 @@ def _rounds(
 
 
 def _surveys(case: Case, fleet: Fleet, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    moments = np.stack([np.full(case.features, 100.0), np.zeros(case.features), np.full(case.features, 100.0)])
+    moments = np.stack(
+        [np.full(case.features, 100.0), np.zeros(case.features), np.full(case.features, 100.0)]
+    )
     for device in fleet.devices:
         survey = Survey(
             generation=manifest.generation,
@@ -368,7 +368,9 @@ def _goal(what: str, found: float, goal: float, *, least: bool = False) -> dict[
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer devices, one run, less than two minutes")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--runs", type=int, default=0, metavar="N", help="runs of each case; default 3, or 1")

@@ -1,7 +1,6 @@
 """Training: devices train on their rows and send an update."""
 
 import logging
-from dataclasses import replace
 from typing import ClassVar
 
 from agent.phases.phase import Cancelled, Contribution, Equipment
@@ -16,6 +15,7 @@ from agent.trainers.vectors import check, encoded, received, require_half
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import CODECS, LOCAL, Entry
 from fedge.algorithms.trainer import Job, Trained, Trainer
+from fedge.frozen import replace
 from fedge.nn.spec import clip_of
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.update import DELTA, WEIGHTS, Update

@@ -2,7 +2,7 @@
 
 import argparse
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from fedge.storage.folders import opened
 from fedge.storage.pinning import pinned
 from fedge.storage.segments import FileSegments, Place
 from fedge.storage.temporary import temporary_folder
-
 
 ATTEMPTS = 5
 """How often a ledger is copied whose segments are deleted meanwhile."""
@@ -79,14 +78,14 @@ def _copy(source: Path, target: Path) -> None:
         raise StateError(f"{source}: there is no ledger; the aggregator makes it when it first runs")
     try:
         with closing(open_read_only(source)) as reading, closing(_open_new(target)) as writing:
-            for left in reversed(range(ATTEMPTS)):
-                reading.backup(writing)
-                try:
+            reading.backup(writing)
+            for _ in range(ATTEMPTS - 1):
+                with suppress(DamagedState):
                     _take_in(writing, FileSegments(source))
                     return
-                except DamagedState:
-                    if left == 0:
-                        raise
+                writing.rollback()
+                reading.backup(writing)
+            _take_in(writing, FileSegments(source))
     except sqlite3.Error as error:
         raise database_error(source, error) from error
 

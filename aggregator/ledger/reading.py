@@ -32,9 +32,8 @@ def read_only(path: Path) -> Iterator[LedgerReader]:
     Raises:
         StateError: there is no ledger, or it cannot be read.
     """
-    with connect_read_only(path) as db:
-        with closing(LedgerReader(path, db)) as reader:
-            yield reader
+    with connect_read_only(path) as db, closing(LedgerReader(path, db)) as reader:
+        yield reader
 
 
 @contextmanager

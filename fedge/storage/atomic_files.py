@@ -98,7 +98,7 @@ def move(path: Path, to: Path) -> None:
 
 
 def quarantine(path: Path) -> Path:
-    """Rename a damaged file to the next free name `*.quarantine-N`, with its WAL and its segments if it is a database.
+    """Rename a damaged file to the next free name `*.quarantine-N`; a database with its WAL and segments.
 
     Returns:
         Its new path, for whoever wants to look at it or to restore it.

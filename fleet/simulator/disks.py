@@ -184,7 +184,7 @@ class WatchedMemory(Memory):
 class WatchedLedger(Ledger):
     """A ledger that tells the oracle what is durable."""
 
-    in_the_table = 200
+    in_the_table = 39
     """Small enough that a world has frames in the table and in segments."""
 
     def __init__(
