@@ -20,13 +20,18 @@ class Transactions(LedgerReader):
         super().__init__(path, connect(path, MIGRATIONS), segments)
         self._freed = True
         """Whether segments may hold nothing any more that a place refers to."""
+        self._whole: tuple[str, bytes, bytes] | None = None
+        """Device, digest and data of an update of one frame that this transaction has stored last."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction: all or nothing, and durable when it ends."""
-        with transaction(self._db, self._path, begin="BEGIN"):  # no other process writes
-            yield
-            self._segments.sync()  # before the commit: a place is never there without its bytes
+        try:
+            with transaction(self._db, self._path, begin="BEGIN"):  # no other process writes
+                yield
+                self._segments.sync()  # before the commit: a place is never there without its bytes
+        finally:
+            self._whole = None
         if self._freed:
             self._free_segments()
 
