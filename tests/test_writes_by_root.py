@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedge", "agent", "aggregator", "fleet")
 KERNEL = {
-    *(f"fedge/storage/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning")),
+    *(f"fedge/storage/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning", "segments")),
     *(f"fedge/storage/{name}.py" for name in ("atomic_files", "databases", "locks", "temporary")),
 }
 OF_PATHS = {

@@ -1,7 +1,6 @@
 """Training: devices train on their rows and send an update."""
 
 import logging
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -18,6 +17,7 @@ from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import CODECS, LOCAL, Entry
 from fedge.algorithms.trainer import Job, Trained, Trainer
+from fedge.frozen import replace
 from fedge.nn.spec import clip_of
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.update import DELTA, WEIGHTS, Update

@@ -2,7 +2,7 @@
 
 import argparse
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,15 +10,19 @@ from aggregator.backup import archive
 from aggregator.backup.archive import About
 from aggregator.backup.state_dir import load
 from aggregator.config import FederationSettings
-from aggregator.ledger.layout import FILE
+from aggregator.ledger.layout import FILE, HAS_SEGMENTS
 from aggregator.ledger.writing import Ledger
 from fedge import __version__
-from fedge.errors import StateError
+from fedge.errors import DamagedState, StateError
 from fedge.storage.atomic_files import exists
 from fedge.storage.databases import database_error, open_read_only
 from fedge.storage.folders import opened
 from fedge.storage.pinning import pinned
+from fedge.storage.segments import FileSegments, Place
 from fedge.storage.temporary import temporary_folder
+
+ATTEMPTS = 5
+"""How often a ledger is copied whose segments are deleted meanwhile."""
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,17 +69,41 @@ def backup(settings: FederationSettings, file: Path) -> About:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy all pages as they are at one moment; in WAL mode a reader does not block the writer."""
+    """Copy a ledger as it is at one moment, with the frames in segments put into the table.
+
+    In WAL mode a reader does not block the writer. The aggregator may delete a segment meanwhile, because its
+    round is no longer kept; then the newer ledger does not refer to it, and is copied instead.
+    """
     if not exists(source):
         raise StateError(f"{source}: there is no ledger; the aggregator makes it when it first runs")
     try:
-        with (
-            closing(open_read_only(source)) as reading,
-            closing(_open_new(target)) as writing,
-        ):
+        with closing(open_read_only(source)) as reading, closing(_open_new(target)) as writing:
             reading.backup(writing)
+            for _ in range(ATTEMPTS - 1):
+                with suppress(DamagedState):
+                    _take_in(writing, FileSegments(source))
+                    return
+                writing.rollback()
+                reading.backup(writing)
+            _take_in(writing, FileSegments(source))
     except sqlite3.Error as error:
         raise database_error(source, error) from error
+
+
+def _take_in(copy: sqlite3.Connection, segments: FileSegments) -> None:
+    """Put all frames into the table of a copy, whose updates its digests check."""
+    copy.execute("PRAGMA journal_mode=MEMORY")  # it is no backup before it is complete
+    (layout,) = copy.execute("PRAGMA user_version").fetchone()
+    if layout < HAS_SEGMENTS:
+        return
+    rows = copy.execute("SELECT rowid, segment, offset, length FROM frames WHERE segment IS NOT NULL")
+    with closing(segments):
+        for row, *place in rows.fetchall():
+            copy.execute(
+                "UPDATE frames SET data = ?, segment = NULL, offset = NULL, length = NULL WHERE rowid = ?",
+                (segments.read(Place(*place)), row),
+            )
+    copy.commit()
 
 
 def _open_new(path: Path) -> sqlite3.Connection:

@@ -1,13 +1,13 @@
 """Which devices can do what a round requires; no other is awaited or admitted. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
+from fedge.frozen import replace
 from fedge.latest import latest
 from fedge.wire.capabilities import BASE, BUFFERED, lacking, required, told
 from fedge.wire.messages.task import Task

@@ -1,7 +1,5 @@
 """The announcement of a round: task and model first, then the manifest; and our own presence. Pure."""
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import patience
@@ -11,6 +9,7 @@ from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import PerDevice
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.service import Service

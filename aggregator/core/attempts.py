@@ -1,7 +1,6 @@
 """The attempts of a round: which devices each asks, how many updates it needs, and the next one. Pure."""
 
 import hashlib
-from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core import patience
@@ -13,6 +12,7 @@ from aggregator.core.claims import is_near, named
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import next_quorum, quorum_now, remedy, updates_needed
+from fedge.frozen import replace
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.reasons import Reason
 from fedge.wire.selection import chosen_of

@@ -5,7 +5,6 @@ The state holds both sets. When a device comes, goes, answers or declines, only 
 event of one device does not grow with the fleet.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from aggregator.core.ability import may_count
@@ -13,6 +12,7 @@ from aggregator.core.bad_models import FAILURES
 from aggregator.core.federation import Federation
 from aggregator.core.patience import is_given_up
 from aggregator.core.per_device import Devices
+from fedge.frozen import replace
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.status import Decline
 from fedge.wire.selection import chosen

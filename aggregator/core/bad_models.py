@@ -5,13 +5,12 @@ devices that are chosen and may count, and that have answered or are online and 
 is no evidence, unless it is the whole quorum.
 """
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.quorum import quorum_now, updates_needed
 from aggregator.core.round_log import way_back
 from aggregator.phases.phase import phase_of
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
 

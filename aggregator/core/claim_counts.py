@@ -4,10 +4,11 @@
 behind its fleet, so it is asked for its text only when the aggregator is about to stop.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aggregator.core.claims import is_near
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId
 
 if TYPE_CHECKING:  # its state has these counts

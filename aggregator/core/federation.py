@@ -1,6 +1,6 @@
 """The state of the aggregator's core: everything that its decisions depend on."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Missed, Verdict
 from fedge.algorithms.plan import Plan
+from fedge.frozen import replace
 from fedge.identity.trust import Signers
 from fedge.latest import latest
 from fedge.wire.frames import Partial

@@ -5,7 +5,6 @@ does not change, because the set of updates that make its model is fixed.
 """
 
 from collections.abc import Set
-from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
@@ -15,6 +14,7 @@ from aggregator.core.per_device import Devices
 from aggregator.core.quorum import updates_needed
 from aggregator.core.receipts import SET_ASIDE
 from aggregator.core.verdicts import Verdict
+from fedge.frozen import replace
 from fedge.wire.frames import cost
 from fedge.wire.reasons import Reason
 

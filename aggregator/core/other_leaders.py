@@ -1,11 +1,10 @@
 """Another aggregator for the same federation: decide which of two running ones stays. Pure."""
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.announcement import service
 from aggregator.core.federation import Federation, Step
+from fedge.frozen import replace
 
 PUSHES = 2
 """An aggregator that has lost its connection to the same client id this often has a running rival."""

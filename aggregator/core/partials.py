@@ -1,7 +1,5 @@
 """Frames of updates: kept until an update is whole, or answered at once. Pure."""
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.ability import lacks
@@ -9,6 +7,7 @@ from aggregator.core.buffering import is_buffered, may_follow
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
 from aggregator.core.update_limits import max_bytes
+from fedge.frozen import replace
 from fedge.wire.frames import cost, offer
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.reasons import Reason, Rejection

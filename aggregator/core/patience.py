@@ -17,7 +17,6 @@ that declines at once, or is offline, misses nothing.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core.ability import may_count
@@ -25,6 +24,7 @@ from aggregator.core.federation import Federation, Step
 from aggregator.core.per_device import PerDevice
 from aggregator.core.quorum import updates_needed
 from aggregator.core.verdicts import Missed
+from fedge.frozen import replace
 from fedge.wire.freshness import Attempt
 
 MISSES = 2

@@ -5,11 +5,12 @@ believed for `PATIENCE_S` at most, from when it was sent. An aggregator that was
 waits for the rest of that time. A beat that moves proves that the other one is running.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 
 from aggregator.core.claims import NOTHING
 from aggregator.core.per_device import Devices, PerDevice
+from fedge.frozen import replace
 from fedge.wire.capabilities import told
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.frame import Blob

@@ -7,10 +7,11 @@ The newest model is measured only if one more round asks for that alone (a round
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from aggregator.phases.phase import phase_of
+from fedge.frozen import replace
 
 FigureName = Literal["loss", "accuracy", "rmse", "mae"]
 

@@ -1,11 +1,11 @@
 """Receipts for devices: an update is admitted, refused with a reason, or to be sent again. Pure."""
 
-from dataclasses import replace
 from typing import Literal
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Step
 from aggregator.core.verdicts import Verdict
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.messages.frame import Frame

@@ -1,7 +1,5 @@
 """The end of a round: when it closes, and what follows, with a new model or without. Pure."""
 
-from dataclasses import replace
-
 from aggregator.aggregation.figures import speaking_for, suffice
 from aggregator.core import effects as do
 from aggregator.core import events as on
@@ -15,6 +13,7 @@ from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
+from fedge.frozen import replace
 from fedge.wire.frames import Partial
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.reasons import Reason

@@ -23,8 +23,6 @@ some updates make the mean unusable, they are set aside; with enough others the 
 computed from those.
 """
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import patience
@@ -39,6 +37,7 @@ from aggregator.core.quorum import next_quorum
 from aggregator.core.round_end import close_failed, close_if_due, finished, mean_unusable, round_closed
 from aggregator.core.statuses import status_seen
 from aggregator.core.updates import update_read
+from fedge.frozen import replace
 
 BEAT_S = 10.0
 NAMED = 20

@@ -1,7 +1,5 @@
 """The statuses of devices, which come, go, decline, or have seen newer rounds than this ledger. Pure."""
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.ability import learn
@@ -19,6 +17,7 @@ from aggregator.core.claims import (
 )
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.presence import is_of_key
+from fedge.frozen import replace
 from fedge.identity.trust import fingerprint
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import PASSING

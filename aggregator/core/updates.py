@@ -1,7 +1,5 @@
 """Complete updates and surveys: each is admitted or refused, once per device and round. Pure."""
 
-from dataclasses import replace
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
@@ -12,6 +10,7 @@ from aggregator.core.shared_entries import shared_by
 from aggregator.core.update_limits import max_distance, max_lengths
 from aggregator.core.verdicts import Verdict
 from aggregator.phases.phase import phase_of
+from fedge.frozen import replace
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import Metrics
 from fedge.wire.reasons import Reason, Rejection

@@ -84,6 +84,11 @@ CREATE TABLE states (
 )
 """,
     "ALTER TABLE answers ADD COLUMN began INTEGER",
+    """
+ALTER TABLE frames ADD COLUMN segment INTEGER;
+ALTER TABLE frames ADD COLUMN offset INTEGER;
+ALTER TABLE frames ADD COLUMN length INTEGER
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -102,6 +107,8 @@ NAMES_PARTS = 11
 """The first layout whose rounds name the parts of their algorithm, and with states of server optimizers."""
 TELLS_BEGINNINGS = 12
 """The first layout that stores for which older round an update was made."""
+HAS_SEGMENTS = 13
+"""The first layout whose frames may be in segments (`fedge.storage.segments`)."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

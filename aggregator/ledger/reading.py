@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from aggregator.ledger.queries.answers import AnswerQueries
@@ -32,8 +32,8 @@ def read_only(path: Path) -> Iterator[LedgerReader]:
     Raises:
         StateError: there is no ledger, or it cannot be read.
     """
-    with connect_read_only(path) as db:
-        yield LedgerReader(path, db)
+    with connect_read_only(path) as db, closing(LedgerReader(path, db)) as reader:
+        yield reader
 
 
 @contextmanager

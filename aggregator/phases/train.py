@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,7 @@ from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
 from fedge.algorithms.rules.bounds import Factors, bounded_steps, distance
 from fedge.algorithms.rules.mean import ENTRY as ENTRY_MEAN
 from fedge.algorithms.rules.mean import order
+from fedge.frozen import replace
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection

@@ -7,6 +7,7 @@ from pathlib import Path
 from fedge.errors import StateError
 from fedge.storage.files import written
 from fedge.storage.folders import opened
+from fedge.storage.segments import SUFFIX
 
 
 def atomic_write(
@@ -97,7 +98,7 @@ def move(path: Path, to: Path) -> None:
 
 
 def quarantine(path: Path) -> Path:
-    """Rename a damaged file to the next free name `*.quarantine-N`, with its WAL if it is a database.
+    """Rename a damaged file to the next free name `*.quarantine-N`; a database with its WAL and segments.
 
     Returns:
         Its new path, for whoever wants to look at it or to restore it.
@@ -111,7 +112,7 @@ def quarantine(path: Path) -> Path:
             while folder.find(aside := f"{path.name}.quarantine-{number}") is not None:
                 number += 1
             # The WAL is moved first: beside a new database it would be replayed into that one.
-            for suffix in ("-wal", "-shm", ""):
+            for suffix in ("-wal", "-shm", SUFFIX, ""):
                 if folder.find(path.name + suffix) is not None:
                     folder.rename(path.name + suffix, aside + suffix)
             folder.sync()

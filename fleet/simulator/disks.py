@@ -19,12 +19,14 @@ from aggregator.core.verdicts import Verdict
 from aggregator.ledger.writing import Ledger
 from fedge.identity.trust import Signers
 from fedge.storage.databases import Connect, open_database
+from fedge.storage.segments import SUFFIX, Segments
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Cohort
 from fleet.simulator.books import Book, SpooledFrame
 from fleet.simulator.crash import Power, Tripwire
 from fleet.simulator.oracle import Oracle
+from fleet.simulator.segments import MemorySegments
 
 S = TypeVar("S", bound=Memory | Ledger)
 
@@ -41,6 +43,8 @@ class Disk:
         self._store: Memory | Ledger | None = None
         self._db: sqlite3.Connection | None = None
         self._layout: tuple[str, ...] = ()
+        self.segments: MemorySegments | None = MemorySegments(power) if path is None else None
+        """Of a ledger in memory; None: files beside the database."""
 
     def mount(self, open_store: Callable[[Path, Connect], S]) -> S:
         """Open it, as a program does when it starts.
@@ -56,10 +60,14 @@ class Disk:
     def unmount(self) -> None:
         """Close it at the end of the program; whatever was not committed is lost."""
         if self._store is not None:
+            if isinstance(self._store, Ledger):
+                self._store._segments.close()
             vars(self._store)["_db"] = None  # a program that continues after its end fails
             self._store = None
         if self._db is not None:
             self._db.rollback()
+            if self.segments is not None:
+                self.segments.power_fails()
             if self._path is not None:
                 self._db.close()
                 self._db = None
@@ -75,6 +83,10 @@ class Disk:
     def copy(self, power: Power, path: Path | None) -> "Disk":
         """Make another disk with the same content, as when an SD card is cloned or a backup restored."""
         clone = Disk(power, path, self.book.copy())
+        if self.segments is not None and path is None:
+            clone.segments = self.segments.copy(power)
+        elif path is not None and self._path is not None and (files := _segments(self._path)).exists():
+            shutil.copytree(files, _segments(path), dirs_exist_ok=True)
         if self._db is None and path is not None and self._path is not None and self._path.exists():
             shutil.copy(self._path, path)
         elif self._db is not None:
@@ -89,6 +101,8 @@ class Disk:
     def plug_into(self, power: Power) -> None:
         """Move it to another machine, whose power counts from now on."""
         self._power = power
+        if self.segments is not None:
+            self.segments.power = power
 
     def _connect(self, path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         self._layout = tuple(migrations)
@@ -102,6 +116,10 @@ class Disk:
 
 _BLANK: dict[tuple[str, ...], list[sqlite3.Connection]] = {}
 """Empty databases of earlier worlds, by their layout."""
+
+
+def _segments(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
 
 
 def _wipe(db: sqlite3.Connection) -> None:
@@ -166,8 +184,19 @@ class WatchedMemory(Memory):
 class WatchedLedger(Ledger):
     """A ledger that tells the oracle what is durable."""
 
-    def __init__(self, path: Path, connect: Connect, power: Power, oracle: Oracle, book: Book) -> None:
-        super().__init__(path, connect)
+    in_the_table = 39
+    """Small enough that a world has frames in the table and in segments."""
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Connect,
+        power: Power,
+        oracle: Oracle,
+        book: Book,
+        segments: Segments | None = None,
+    ) -> None:
+        super().__init__(path, connect, segments)
         self._power, self._oracle, self._book = power, oracle, book
         self._answered: set[RoundId] = set()
         self._frames: set[SpooledFrame] = set()

@@ -3,7 +3,6 @@
 One world in fifty uses none of them. A test checks that a world has the same trace with and without them.
 """
 
-import dataclasses
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -47,13 +46,6 @@ def decode(payload: bytes, kind: type[M], *, max_bytes: int = MAX_PAYLOAD) -> M:
     return decode_one_of(payload, (kind,), max_bytes=max_bytes)
 
 
-def replace(state: Any, /, **changes: Any) -> Any:
-    """As `dataclasses.replace`, for frozen classes without `__post_init__`: it copies all fields at once."""
-    after = object.__new__(type(state))
-    vars(after).update(vars(state), **changes)
-    return after
-
-
 def write(path: Path, data: bytes) -> None:
     """As `atomic_write`, but not atomic: a host of a world dies before or after it, never during it."""
     path.write_bytes(data)
@@ -68,7 +60,6 @@ def read(path: Path, most: int = -1) -> bytes:
 _WAYS = {
     "unpack": (unpack, decode),
     "unpack_one_of": (unpack_one_of, decode_one_of),
-    "replace": (dataclasses.replace, replace),
     "atomic_write": (atomic_write, write),
     "read_file": (read_file, read),
 }

@@ -207,6 +207,8 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
         for column in ("missed", "missed_in", "declined_for", "declined_at", "uses"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("ALTER TABLE answers DROP COLUMN began")
+        for column in ("segment", "offset", "length"):
+            db.execute(f"ALTER TABLE frames DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
         db.execute("DROP TABLE states")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.errors import Conflict, DataError, StateError
 from fedge.storage.databases import open_database
 from fedge.storage.locks import lock
+from fedge.storage.segments import SUFFIX
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
 from tests.aggregator.stories import frames, status, update
@@ -27,9 +29,11 @@ from tests.aggregator.test_replay import admit
 from tests.wording import telling
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
+@pytest.fixture(params=["in the table", "in segments"])
+def place(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Six closed rounds, a generation that goes back without `rogue`, and a round there that is open."""
+    if request.param == "in segments":
+        monkeypatch.setattr(Ledger, "in_the_table", 0)
     (tmp_path / "state").mkdir()
     place = Place(tmp_path)
     place.go_back(Rollback(round=4, without=("rogue",), survey_without=("rogue",)))
@@ -47,7 +51,8 @@ def place(tmp_path: Path) -> Place:
 
 
 def files(place: Place) -> bytes:
-    return b"".join(file.read_bytes() for file in place.path.parent.glob(f"{FILE}*"))
+    found = [*place.path.parent.glob(f"{FILE}*"), *place.path.parent.glob(f"{FILE}{SUFFIX}/*")]
+    return b"".join(file.read_bytes() for file in found if file.is_file())
 
 
 def test_nothing_of_it_is_left_in_the_file(place: Place) -> None:
@@ -114,8 +119,8 @@ def test_nothing_is_removed_under_an_aggregator_at_work(place: Place) -> None:
 
 
 def test_where_there_is_no_ledger_there_is_nothing_to_forget(place: Place) -> None:
-    for file in place.path.parent.glob(f"{FILE}*"):
-        file.unlink()
+    shutil.rmtree(place.path.parent)
+    place.path.parent.mkdir()
     assert forget(place.settings, "rogue").is_nothing
     assert not place.path.exists()
 

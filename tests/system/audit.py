@@ -121,10 +121,17 @@ def _vector(db: sqlite3.Connection, model: bytes) -> NDArray[np.float32]:
 
 
 def _update(db: sqlite3.Connection, device: str, digest: bytes) -> dict[str, Any]:
+    (_, _, path), *_ = db.execute("PRAGMA database_list").fetchall()
+    (layout,) = db.execute("PRAGMA user_version").fetchone()
+    place = "segment, offset, length" if layout >= 13 else "NULL, NULL, NULL"
     pieces = db.execute(
-        "SELECT data FROM frames WHERE device = ? AND digest = ? ORDER BY i", (device, digest)
+        f"SELECT data, {place} FROM frames WHERE device = ? AND digest = ? ORDER BY i", (device, digest)
     ).fetchall()
-    whole = b"".join(data for (data,) in pieces)
+    whole = b""
+    for data, segment, offset, length in pieces:
+        if segment is not None:
+            data = Path(f"{path}-updates/{segment}").read_bytes()[offset : offset + length]
+        whole += data
     assert hashlib.sha256(whole).digest() == digest, f"the update of {device} is not what was admitted"
     update: dict[str, Any] = msgpack.unpackb(whole)
     return update

@@ -1,7 +1,5 @@
 """Handles a new announcement: decides which work goes on, and which is dropped."""
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.device import Asking, Device, Fetching, Idle, Reporting, Working
@@ -10,6 +8,7 @@ from agent.core.lifecycle.conditions import with_readings
 from agent.core.lifecycle.decision import decide
 from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.statuses import holds_the_final_model, status
+from fedge.frozen import replace
 from fedge.identity.trust import fingerprint
 from fedge.wire.freshness import Attempt, round_of
 from fedge.wire.messages.manifest import Manifest

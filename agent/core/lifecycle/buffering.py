@@ -5,11 +5,10 @@ device never waits for others. It goes on with its work when a newer round is an
 and begins with the newest round once the verdict is known.
 """
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core.device import Asking, Device, Reporting, Working
 from agent.core.lifecycle.report import REPORT_RETRY_S, publish_again
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 

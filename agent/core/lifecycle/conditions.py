@@ -1,7 +1,5 @@
 """Follows the owner's conditions over time: decides again about waiting work, and when to disconnect."""
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.conditions import PASSING, Readings
@@ -9,6 +7,7 @@ from agent.core.device import Device, Idle
 from agent.core.lifecycle.decision import decide
 from agent.core.lifecycle.outcome import Step
 from agent.core.policy import used_up
+from fedge.frozen import replace
 
 MEASURE_AGAIN_S = 30.0
 """Seconds between two measurements while only conditions keep the device from its work."""

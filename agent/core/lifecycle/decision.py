@@ -1,7 +1,5 @@
 """Decides what an idle device does about the newest announcement."""
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core.conditions import PASSING
 from agent.core.device import Device, Reporting
@@ -11,6 +9,7 @@ from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.report import REPORT_RETRY_S, ask, undecided
 from agent.core.lifecycle.statuses import decline, status
 from agent.core.policy import beyond_program, can_follow, objections_to_work
+from fedge.frozen import replace
 from fedge.wire.capabilities import STATES, of_manifest, passed_over
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.manifest import Manifest

@@ -1,6 +1,5 @@
 """Downloads task and model: decides what is fetched, requested again, and kept in the model file."""
 
-from dataclasses import replace
 from itertools import chain
 
 from agent.core import effects as do
@@ -9,6 +8,7 @@ from agent.core.device import Device, Fetching, Idle, Working
 from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.statuses import decline, status
 from agent.core.policy import beyond_model, beyond_program, can_follow, objections_to_source
+from fedge.frozen import replace
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.manifest import Manifest
 

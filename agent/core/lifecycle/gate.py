@@ -1,13 +1,12 @@
 """The gate before `predict`: decides when a kept model is measured, and whether it is used."""
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.device import Device
 from agent.core.lifecycle.announcement import made_from
 from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.statuses import status
+from fedge.frozen import replace
 
 
 def may_judge(state: Device) -> bool:

@@ -1,7 +1,5 @@
 """Handles the connection: up or down, and other devices with this device's identity."""
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.device import Device, Fetching, Idle, Reporting, Working
@@ -9,6 +7,7 @@ from agent.core.lifecycle.download import fetch
 from agent.core.lifecycle.outcome import Step, fraction
 from agent.core.lifecycle.report import REPORT_RETRY_S, publish_again
 from agent.core.lifecycle.statuses import status
+from fedge.frozen import replace
 
 CLONE_PAUSE_S = 60.0
 UNSAVED_PAUSE_S = 30.0

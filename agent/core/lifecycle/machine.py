@@ -9,8 +9,6 @@ algorithm's state, the device asks for it first: Idle ─ RoundAnnounced ─► 
 Idle.
 """
 
-from dataclasses import replace
-
 from agent.core import events as on
 from agent.core.device import Device
 from agent.core.lifecycle.announcement import take_announcement
@@ -22,6 +20,7 @@ from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.question import take_answer
 from agent.core.lifecycle.report import take_failure, take_result
 from agent.core.lifecycle.schedule import take_tick
+from fedge.frozen import replace
 
 
 def step(state: Device, event: on.Event) -> Step:

@@ -5,14 +5,13 @@ becomes the current state, with "refused" it is dropped, in the same step. So th
 the next update is made: the device asks for it (`Asking`) and never guesses.
 """
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core.device import Asking, Device, Idle, Reporting, Saved, Working
 from agent.core.lifecycle.download import keep
 from agent.core.lifecycle.outcome import Step, fraction
 from agent.core.lifecycle.statuses import make_decline, status
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.reasons import Reason

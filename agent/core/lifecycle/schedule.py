@@ -1,6 +1,5 @@
 """Decides what a device does when time passes, and when the next `Tick` is due."""
 
-from dataclasses import replace
 from math import inf
 
 from agent.core.device import Device, Fetching, Idle, Reporting
@@ -10,6 +9,7 @@ from agent.core.lifecycle.gate import judge, may_judge
 from agent.core.lifecycle.outcome import Step, fraction
 from agent.core.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S, publish_again
 from agent.core.policy import can_follow
+from fedge.frozen import replace
 
 
 def due_s(state: Device) -> float | None:

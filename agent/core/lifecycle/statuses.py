@@ -1,11 +1,10 @@
 """The device's retained status, and the reasons why it declines."""
 
-from dataclasses import replace
-
 from agent.core import effects as do
 from agent.core.device import Device
 from agent.core.lifecycle.outcome import Step
 from agent.core.limits import Objection
+from fedge.frozen import replace
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.messages.manifest import Manifest

@@ -18,7 +18,7 @@ watches, it takes no part: it subscribes, listens, and publishes nothing.
 Everything else changes nothing. After a lost connection the watching begins anew, with all retained messages.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aggregator.core import claims
 from aggregator.core.claims import HEARING_S, NOTHING, Assessment, Known
@@ -34,6 +34,7 @@ from aggregator.core.takeover.events import (
     Subscribed,
     Tick,
 )
+from fedge.frozen import replace
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER
 from fedge.wire.topics import Topics

@@ -8,6 +8,7 @@ from aggregator.ledger.changes.generations import GenerationChanges
 from aggregator.ledger.layout import UNWIPED
 from aggregator.ledger.records import Beginning
 from fedge.storage.databases import database_error, wipe
+from fedge.storage.segments import Place
 from fedge.wire.freshness import RoundId
 
 REMOVED = "?"
@@ -70,7 +71,8 @@ class Forgetting(GenerationChanges):
         self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
 
     def wipe(self) -> None:
-        """Rewrite the whole file, so that removed data are nowhere in it; call it outside a transaction.
+        """Rewrite the whole file, so that removed data are nowhere in it, and overwrite what segments hold
+        besides the frames that are left; call it outside a transaction.
 
         Raises:
             StateError: the file cannot be written, or another process reads it; removed data may still be in
@@ -80,5 +82,7 @@ class Forgetting(GenerationChanges):
             wipe(self._path, self._db)
         except sqlite3.Error as error:
             raise database_error(self._path, error) from error
+        rows = self._all("SELECT segment, offset, length FROM frames WHERE segment IS NOT NULL")
+        self._segments.erase(Place(*row) for row in rows)
         with self.transaction():
             self.save_mark(UNWIPED, None)

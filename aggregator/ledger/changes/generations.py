@@ -25,6 +25,7 @@ class GenerationChanges(Transactions):
             "DELETE FROM answers WHERE (generation, round) NOT IN"
             " (SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL)"
         )
+        self._freed = True
         self._run(
             "DELETE FROM frames WHERE (device, digest) NOT IN"
             " (SELECT device, digest FROM answers WHERE verdict = 'admitted')"

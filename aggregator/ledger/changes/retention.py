@@ -31,6 +31,7 @@ class Retention(Transactions):
                 max(rounds, FEWEST + behind),
             )
         ]
+        self._segments.roll()
         survey = self.survey_of(newest.generation)
         while closed:
             self.forget_rounds_before(closed.pop(), survey, best, behind)
@@ -70,4 +71,5 @@ class Retention(Transactions):
             "(SELECT max(round) FROM states WHERE generation = ?1 AND round < ?2), -1))",
             *values,
         )
+        self._freed = True
         self._run(f"DELETE FROM answers WHERE {older}", *values)  # noqa: S608 # texts of ours

@@ -6,21 +6,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aggregator.ledger.layout import HAS_SEGMENTS
 from fedge.errors import DamagedState
 from fedge.storage.databases import database_error
+from fedge.storage.segments import FileSegments, Segments
 
 
 class Access:
-    """An open ledger's database."""
+    """An open ledger's database, and the segments beside it.
 
-    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+    Args:
+        path: of the database.
+        db: its connection.
+        segments: with the frames of updates; None: the files that belong to `path`.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection, segments: Segments | None = None) -> None:
         self._path, self._db = path, db
+        self._segments = segments if segments is not None else FileSegments(path)
+
+    def close(self) -> None:
+        """Close the database and its segments."""
+        self._segments.close()
+        self._db.close()
 
     def bytes_held(self) -> int:
         """The size of the ledger in bytes, without freed space."""
         names = ("page_count", "freelist_count", "page_size")
         pages, free, page = (self._one(f"PRAGMA {name}")[0] for name in names)
-        return int((pages - free) * page)
+        return int((pages - free) * page) + self._bytes_in_segments()
+
+    def _bytes_in_segments(self) -> int:
+        if self._layout() < HAS_SEGMENTS:
+            return 0
+        return int(self._one("SELECT coalesce(sum(length), 0) FROM frames WHERE segment IS NOT NULL")[0])
 
     def _layout(self) -> int:
         """The layout of the file, which may be an old one: a ledger that is only read is not migrated."""

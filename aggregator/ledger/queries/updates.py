@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
+from aggregator.ledger.layout import HAS_SEGMENTS
 from aggregator.ledger.queries.access import Access
 from fedge.errors import DamagedState
+from fedge.storage.segments import Place
 from fedge.wire.frames import Partial, offer
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
@@ -14,24 +16,28 @@ NAMED = 5
 
 
 class UpdateQueries(Access):
-    """Queries on the table `frames`."""
+    """Queries on the table `frames`, and on the segments that it refers to."""
 
     def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
         """The data of an update's frames, in order."""
-        for (data,) in self._rows(
-            "SELECT data FROM frames WHERE device = ? AND digest = ? ORDER BY i", device, digest
+        place = "segment, offset, length" if self._layout() >= HAS_SEGMENTS else "NULL, NULL, NULL"
+        for data, *found in self._rows(
+            f"SELECT data, {place} FROM frames WHERE device = ? AND digest = ? ORDER BY i",  # noqa: S608 # texts of ours
+            device,
+            digest,
         ):
-            yield data
+            yield data if found[0] is None else self._segments.read(Place(*found))
 
     def partials(self) -> dict[str, Partial]:
         """The records of spooled updates that are not answered yet."""
         partials: dict[str, Partial] = {}
         rows = self._rows(
-            "SELECT device, digest, i, n, size, data FROM frames"
+            "SELECT device, digest, i, n, size, coalesce(length, length(data)) FROM frames"
             " WHERE (device, digest) NOT IN (SELECT device, digest FROM answers) ORDER BY device, digest, i"
         )
-        for device, digest, i, n, size, data in rows:
-            partial = offer(partials.get(device), Frame(id=digest, i=i, n=n, size=size, data=data))
+        for device, digest, i, n, size, length in rows:
+            frame = Frame(id=digest, i=i, n=n, size=size, data=bytes(length))  # only its length is asked for
+            partial = offer(partials.get(device), frame)
             if isinstance(partial, Partial):
                 partials[device] = partial
         return partials
@@ -70,7 +76,7 @@ class UpdateQueries(Access):
     def update_bytes(self, round_id: RoundId) -> int:
         """Bytes of the updates that counted in a round."""
         row = self._one(
-            "SELECT coalesce(sum(length(data)), 0) FROM frames JOIN answers USING (device, digest)"
+            f"SELECT coalesce(sum({self._length()}), 0) FROM frames JOIN answers USING (device, digest)"  # noqa: S608 # texts of ours
             " WHERE generation = ? AND round = ? AND verdict = 'admitted'",
             *round_id,
         )
@@ -78,4 +84,9 @@ class UpdateQueries(Access):
 
     def bytes_of(self, device: str) -> int:
         """Bytes of a device's updates, complete or not."""
-        return int(self._one("SELECT coalesce(sum(length(data)), 0) FROM frames WHERE device = ?", device)[0])
+        statement = f"SELECT coalesce(sum({self._length()}), 0) FROM frames WHERE device = ?"  # noqa: S608 # texts of ours
+        return int(self._one(statement, device)[0])
+
+    def _length(self) -> str:
+        """The expression for the bytes in a frame."""
+        return "coalesce(length, length(data))" if self._layout() >= HAS_SEGMENTS else "length(data)"

@@ -60,9 +60,9 @@ class AggregatorHost(Host):
             self.key_number += 1
         self.runtime, self._watching, self._roused = None, None, False
         self.serves_since_s = inf
-        book = self.disk.book
+        book, segments = self.disk.book, self.disk.segments
         self.ledger = self.disk.mount(
-            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book)
+            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book, segments)
         )
         if self.orders.new_generation:
             newest, _ = self.known()

@@ -39,7 +39,7 @@ def test_updates_that_are_not_what_was_admitted_are_named(ledger: Ledger) -> Non
     ledger.check_updates()
     with ledger.transaction():
         ledger._run("DELETE FROM frames WHERE device = 'pi-1' AND digest = ? AND i = 1", digests[4])
-        ledger._run("INSERT INTO frames VALUES ('pi-2', ?, 2, 3, 9, x'00')", digests[8])
+        ledger._run("INSERT INTO frames VALUES ('pi-2', ?, 2, 3, 9, x'00', NULL, NULL, NULL)", digests[8])
     with pytest.raises(DamagedState, match=telling("pi-1 in round 1.1, pi-2 in round 1.2 ")):
         ledger.check_updates()
     with ledger.transaction():

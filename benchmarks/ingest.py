@@ -1,0 +1,408 @@
+"""Measure how fast one aggregator takes the updates of a round, over a real Mosquitto.
+
+Made-up devices behind one connection send the updates of a training round. The time is that from the first
+frame until the next round is announced, so it includes what Fedge promises: each update is on disk before its
+receipt is sent, and the next model is on disk before it is announced. The limit in the same run is a bare
+paho subscriber that only counts the same messages. The exit code is 1 if a goal is missed.
+
+    python -m benchmarks.ingest [--quick] [--json] [--runs N] [--programs FOLDER] [--profile]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks import machine
+from benchmarks.processes import Processes, end_cleanly_on_sigterm
+from fedge.wire.frames import split
+from fedge.wire.messages.envelope import Signed
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fedge.wire.topics import Topics
+
+FEDERATION = "ingest"
+ROUNDS = 3
+"""Rounds of training in one run; the last one counts, with every file and buffer in use."""
+PATIENCE_S = 600.0
+IN_FLIGHT = 500
+"""Publications of the sender that the broker has not acknowledged yet."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A round's updates, and what is asked of the aggregator."""
+
+    devices: int
+    features: int
+    hidden: tuple[int, ...]
+    goal: float = 0.6
+    """The least speed, as a fraction of the bare subscriber's."""
+    goal_mb: float = 150.0
+    """The largest peak memory of the aggregator."""
+
+    @property
+    def weights(self) -> int:
+        """p of the network with ten classes."""
+        widths = [self.features, *self.hidden, 10]
+        return sum(a * b + b for a, b in pairwise(widths))
+
+    def __str__(self) -> str:
+        return f"{self.devices:,} x {self.weights:,} weights"
+
+
+BIG, SMALL = Case(200, 784, (200, 200)), Case(5_000, 64, (32,), goal_mb=130.0)
+CASES = (BIG, SMALL, Case(1_000, 64, (32,), goal_mb=130.0), Case(10_000, 64, (32,), goal_mb=130.0))
+QUICK = (Case(60, 784, (200, 200)), Case(1_000, 64, (32,), goal_mb=130.0))
+GOAL_WRITTEN = 1.1
+"""The most bytes written to disk for each byte of update."""
+COUNTER = """
+import sys, threading
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+count, wanted = 0, 0
+def on_message(client, userdata, message):
+    global count
+    count += 1
+    if count == wanted:
+        print("done", flush=True)
+client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=mqtt.MQTTv5)
+client.on_message = on_message
+client.on_subscribe = lambda *_: print("ready", flush=True)
+client.connect("127.0.0.1", int(sys.argv[1]))
+client.subscribe(sys.argv[2], qos=1)
+def orders():
+    global count, wanted
+    for line in sys.stdin:
+        count, wanted = 0, int(line)
+        print("counting", flush=True)
+threading.Thread(target=orders, daemon=True).start()
+client.loop_forever()
+"""
+
+
+class Fleet:
+    """Made-up devices behind one connection, and the announcements that reach them."""
+
+    def __init__(self, port: int, devices: int) -> None:
+        self.topics = Topics(FEDERATION)
+        self.devices = [f"dev-{number:06d}" for number in range(devices)]
+        self._changed = threading.Condition()
+        self._seen: list[tuple[float, Manifest]] = []
+        self._model: dict[int, bytes] = {}
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="devices", protocol=mqtt.MQTTv5)
+        self._client.max_inflight_messages_set(IN_FLIGHT)
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe(self.topics.round, qos=1)
+        self._client.loop_start()
+
+    def send(self, publications: Iterator[tuple[str, bytes]], *, retain: bool = False) -> tuple[int, int]:
+        """Publish, and wait until the broker has everything; returns messages and bytes."""
+        count, size, info = 0, 0, None
+        for topic, payload in publications:
+            info = self._client.publish(topic, payload, qos=1, retain=retain)
+            count, size = count + 1, size + len(payload)
+            if count % (IN_FLIGHT - 100) == 0:
+                info.wait_for_publish(PATIENCE_S)
+        if info is not None:
+            info.wait_for_publish(PATIENCE_S)
+        return count, size
+
+    def until(self, ready: Callable[[Manifest], bool]) -> tuple[float, Manifest]:
+        """When the first announcement like that came, and the announcement."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: next(((at_s, each) for at_s, each in self._seen if ready(each)), None), PATIENCE_S
+            )
+        if found is None:
+            raise SystemExit("the aggregator does not announce the round; see its log")
+        return found
+
+    def size_of(self, manifest: Manifest) -> int:
+        """p of the announced model."""
+        assert manifest.model is not None
+        self._client.subscribe(self.topics.model_frames(manifest.model.slot), qos=1)
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._model) == manifest.model.frames, PATIENCE_S)  # type: ignore[union-attr]
+        whole = b"".join(self._model[i] for i in sorted(self._model))
+        self._client.unsubscribe(self.topics.model_frames(manifest.model.slot))
+        return len(unpack(whole, Model, max_bytes=MAX_SIZE).body) // 4
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        if not message.payload:
+            return
+        with self._changed:
+            if message.topic == self.topics.round:
+                manifest = unpack(unpack(bytes(message.payload), Signed).body, Manifest)
+                self._seen.append((time.monotonic(), manifest))
+            else:
+                frame = unpack(bytes(message.payload), Frame)
+                self._model[frame.i] = frame.data
+            self._changed.notify_all()
+
+
+def measure(case: Case, programs: Path | None, *, profile: bool) -> dict[str, Any]:
+    """One run of a case: the bare subscriber, then the aggregator."""
+    with (
+        tempfile.TemporaryDirectory(prefix="fedge-benchmark-") as name,
+        Processes(Path(name)) as processes,
+    ):
+        home = Path(name)
+        home.chmod(0o755)  # under root, Mosquitto becomes a user of its own
+        port = machine.free_port()
+        (home / "mosquitto.conf").write_text(
+            f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+            "max_inflight_messages 1000\nset_tcp_nodelay true\nlog_type error\n",
+            encoding="utf-8",
+        )
+        mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if mosquitto is None:
+            raise SystemExit("Mosquitto is not installed: apt-get install mosquitto")
+        processes.start("broker", [mosquitto, "-c", home / "mosquitto.conf"])
+        processes.wait_until(lambda: machine.listens(port), "broker", 30.0)
+        fleet = Fleet(port, case.devices)
+        try:
+            found = _rounds(case, fleet, processes, home, port, programs, profile=profile)
+        finally:
+            fleet.close()
+        return found
+
+
+def _rounds(
+    case: Case,
+    fleet: Fleet,
+    processes: Processes,
+    home: Path,
+    port: int,
+    programs: Path | None,
+    *,
+    profile: bool,
+) -> dict[str, Any]:
+    boot = os.urandom(16)
+    status = pack(Status(online=True, boot=boot, connection=1, version="0"))
+    fleet.send(((fleet.topics.status(device), status) for device in fleet.devices), retain=True)
+    (home / "federation.toml").write_text(_settings(case, port), encoding="utf-8")
+    command: list[str | Path] = [sys.executable, "-m", "aggregator", "--config", home / "federation.toml"]
+    if profile:
+        command[1:1] = ["-m", "cProfile", "-o", str(home / "profile")]
+    environment = {"OPENBLAS_NUM_THREADS": "1"}
+    if programs is not None:
+        environment["PYTHONPATH"] = str(programs)
+    aggregator = processes.start("aggregator", command, environment=environment, folder=home)
+    _, manifest = fleet.until(lambda each: each.kind == "survey")
+    fleet.send(_surveys(case, fleet, manifest))
+    found: dict[str, Any] = {}
+    for number in range(1, ROUNDS + 1):
+        _, manifest = fleet.until(lambda each, n=number: (each.kind, each.round) == ("train", n))  # type: ignore[misc]
+        if number == 1:
+            size = fleet.size_of(manifest)
+            assert size == case.weights, (size, case.weights)
+        cpu_s, written = _cpu_s(aggregator.pid), _written(aggregator.pid)
+        start_s = time.monotonic()
+        count, total = fleet.send(_updates(case, fleet, manifest))
+        end_s, _ = fleet.until(lambda each, n=number: each.round == n + 1 or each.state == "done")  # type: ignore[misc]
+        found = {
+            "round_s": end_s - start_s,
+            "aggregator_cpu_s": _cpu_s(aggregator.pid) - cpu_s,
+            "written_per_byte": (_written(aggregator.pid) - written) / total,
+        }
+    found["peak_mb"] = _peak_mb(aggregator.pid)
+    aggregator.terminate()
+    aggregator.wait(60.0)
+    if profile:
+        text = "import pstats,sys; pstats.Stats(sys.argv[1]).sort_stats('cumtime').print_stats(130)"
+        subprocess.run([sys.executable, "-c", text, str(home / "profile")], check=True, stdout=sys.stderr)
+    bare = subprocess.Popen(
+        [sys.executable, "-c", COUNTER, str(port), f"fedge/v1/{FEDERATION}/update/#"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert bare.stdin is not None
+    assert bare.stdout is not None
+    try:
+        assert bare.stdout.readline() == "ready\n"
+        bare.stdin.write(f"{count}\n")
+        bare.stdin.flush()
+        assert bare.stdout.readline() == "counting\n"
+        cpu_s, start_s = _cpu_s(bare.pid), time.monotonic()
+        fleet.send(_updates(case, fleet, manifest))
+        assert bare.stdout.readline() == "done\n"
+        found["bare_s"], found["bare_cpu_s"] = time.monotonic() - start_s, _cpu_s(bare.pid) - cpu_s
+    finally:
+        bare.kill()
+        bare.wait()
+    found |= {"mb": total / 1e6, "messages": count, "ratio": found["bare_s"] / found["round_s"]}
+    return {key: round(value, 3) for key, value in found.items()}
+
+
+def _surveys(case: Case, fleet: Fleet, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    moments = np.stack(
+        [np.full(case.features, 100.0), np.zeros(case.features), np.full(case.features, 100.0)]
+    )
+    for device in fleet.devices:
+        survey = Survey(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.task.digest,
+            device=device,
+            samples=100,
+            features=moments.astype("<f8").tobytes(),
+        )
+        for frame in split(pack(survey)):
+            yield fleet.topics.update(device), frame
+
+
+def _updates(case: Case, fleet: Fleet, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    assert manifest.model is not None
+    body = np.random.default_rng(manifest.round).normal(0, 0.05, case.weights).astype("<f4")
+    for number, device in enumerate(fleet.devices):
+        body[number % case.weights] += 1e-3
+        update = Update(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.model.digest,
+            device=device,
+            samples=100,
+            steps=1,
+            kind="weights",
+            codec="float32",
+            body=body.tobytes(),
+            metrics={"loss_before": 1.0, "loss_after": 0.9},
+        )
+        for frame in split(pack(update)):
+            yield fleet.topics.update(device), frame
+
+
+def _settings(case: Case, port: int) -> str:
+    features = [f"f{number}" for number in range(case.features)]
+    layers = ", ".join(f'{{ type = "dense", units = {units} }}, {{ type = "relu" }}' for units in case.hidden)
+    return f"""
+[federation]
+name = "{FEDERATION}"
+[broker]
+url = "mqtt://127.0.0.1:{port}"
+[model]
+features = {json.dumps(features)}
+classes = {json.dumps([str(number) for number in range(10)])}
+layers = [{layers}]
+[plan]
+epochs = 1
+[rounds]
+quorum = {case.devices}
+target = {case.devices}
+deadline_s = 3000
+[stopping]
+rounds = {ROUNDS + 5}
+[state]
+folder = "state"
+[export]
+folder = "export"
+"""
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _written(pid: int) -> int:
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["write_bytes"])
+
+
+def _peak_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+
+
+def judged(case: Case, runs: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Medians and spread of the runs, and whether the goals are met."""
+    middle = {key: median(run[key] for run in runs) for key in runs[0]}
+    spread = {key: [min(run[key] for run in runs), max(run[key] for run in runs)] for key in runs[0]}
+    return {
+        "case": str(case),
+        "median": middle,
+        "spread": spread,
+        "goals": [
+            _goal("speed, as a fraction of bare paho's", middle["ratio"], case.goal, least=True),
+            _goal("peak memory, MB", middle["peak_mb"], case.goal_mb),
+            _goal("bytes written for each byte of update", middle["written_per_byte"], GOAL_WRITTEN),
+        ],
+    }
+
+
+def _goal(what: str, found: float, goal: float, *, least: bool = False) -> dict[str, Any]:
+    return {
+        "what": what, "found": round(found, 3), "goal": goal, "least": least,
+        "met": found >= goal if least else found <= goal,
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer devices, one run, less than two minutes")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--runs", type=int, default=0, metavar="N", help="runs of each case; default 3, or 1")
+    parser.add_argument("--programs", type=Path, help="the aggregator of another checkout")
+    parser.add_argument("--profile", action="store_true", help="print where the aggregator's time goes")
+    options = parser.parse_args()
+    end_cleanly_on_sigterm()
+    about, results = machine.description(), []
+    for case in QUICK if options.quick else CASES:
+        runs = []
+        for number in range(options.runs or (1 if options.quick else 3)):
+            if not options.json:
+                print(f"{case}: run {number + 1} ...", file=sys.stderr, flush=True)
+            runs.append(measure(case, options.programs, profile=options.profile))
+        results.append(judged(case, runs))
+    met = all(goal["met"] for each in results for goal in each["goals"])
+    if options.json:
+        print(json.dumps({"machine": about, "cases": results, "met": met}, indent=2))
+    else:
+        print(about)
+        for each in results:
+            middle = each["median"]
+            print(
+                f"{each['case']}, {middle['mb']:.0f} MB in {middle['messages']:.0f} messages: "
+                f"{middle['round_s']:.2f} s, bare paho {middle['bare_s']:.2f} s; CPU "
+                f"{middle['aggregator_cpu_s']:.2f} s, bare paho {middle['bare_cpu_s']:.2f} s"
+            )
+            for goal in each["goals"]:
+                sign, mark = (">=" if goal["least"] else "<="), "met" if goal["met"] else "MISSED"
+                print(f"  {goal['what']}: {goal['found']:g} ({sign} {goal['goal']:g}) {mark}")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

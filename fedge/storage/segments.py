@@ -1,0 +1,228 @@
+"""Append-only files beside a database, for values that are too big to be written twice.
+
+SQLite writes a value into its write-ahead log, and again into the database at the next checkpoint. A value
+in a segment is written once, and the database has its `Place` alone. This order makes both durable together:
+
+1. `append` the values, 2. `sync`, 3. commit the places.
+
+After a power cut, whatever has no committed place is not there. Bytes are never written to a second time, so
+a place stays right, and an older copy of the database still finds what it refers to as long as the file is
+there. A segment is deleted when no place refers to it (`keep`).
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from fedge.errors import DamagedState, StateError
+from fedge.storage.folders import adopt, opened
+
+SUFFIX = "-updates"
+"""What the folder's name has after that of its database."""
+LARGEST = 64 * 2**20
+"""Bytes after which a new segment begins."""
+OPEN_AT_ONCE = 8
+"""Segments that are held open for reading."""
+ZEROS = bytes(2**20)
+_FILE = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class Place(NamedTuple):
+    """Where a value is."""
+
+    segment: int
+    offset: int
+    length: int
+
+
+class Segments(Protocol):
+    """The segments of one database."""
+
+    def append(self, data: bytes) -> Place:
+        """Write a value; it is durable after `sync`.
+
+        Raises:
+            StateError: the disk is full, read-only or failing.
+        """
+
+    def sync(self) -> None:
+        """Make everything that was appended durable.
+
+        Raises:
+            StateError: as `append`.
+        """
+
+    def read(self, place: Place) -> bytes:
+        """Read a value.
+
+        Raises:
+            DamagedState: the segment is missing or too short.
+            StateError: it cannot be read.
+        """
+
+    def roll(self) -> None:
+        """Let the next value begin a new segment, so that those of one round can be deleted together."""
+
+    def keep(self, segments: Collection[int]) -> None:
+        """Delete all other segments.
+
+        Raises:
+            StateError: the disk is read-only or failing.
+        """
+
+    def erase(self, places: Iterable[Place]) -> None:
+        """Overwrite everything but these places with zeros, durably.
+
+        Raises:
+            StateError: the disk is read-only or failing.
+        """
+
+    def close(self) -> None:
+        """Close all files."""
+
+
+class FileSegments:
+    """Segments as files `1`, `2`, … in the folder `DATABASE-updates`.
+
+    Args:
+        database: the path of the database; the folder is made with the first value.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._folder = database.with_name(database.name + SUFFIX)
+        self._number = self._end = 0
+        self._writing = -1
+        self._unsynced = False
+        self._reading: dict[int, int] = {}
+
+    def append(self, data: bytes) -> Place:
+        """As `Segments.append`."""
+        try:
+            if self._writing < 0 or self._end >= LARGEST:
+                self._begin()
+            place = Place(self._number, self._end, len(data))
+            self._end += len(data)  # also if not all of it is written: no place is used twice
+            self._unsynced = True
+            rest, at = memoryview(data), place.offset
+            while rest:
+                written = os.pwrite(self._writing, rest, at)
+                rest, at = rest[written:], at + written
+        except OSError as error:
+            raise self._error(error) from error
+        return place
+
+    def sync(self) -> None:
+        """As `Segments.sync`."""
+        if self._unsynced:
+            try:
+                os.fdatasync(self._writing)
+            except OSError as error:
+                raise self._error(error) from error
+            self._unsynced = False
+
+    def read(self, place: Place) -> bytes:
+        """As `Segments.read`."""
+        try:
+            descriptor = self._reading.get(place.segment, -1)
+            if descriptor < 0:
+                descriptor = self._open(place.segment)
+            data = os.pread(descriptor, place.length, place.offset)
+            while 0 < len(data) < place.length:
+                more = os.pread(descriptor, place.length - len(data), place.offset + len(data))
+                if not more:
+                    break
+                data += more
+        except FileNotFoundError:
+            raise DamagedState(f"{self._folder / str(place.segment)}: is missing") from None
+        except OSError as error:
+            raise self._error(error) from error
+        if len(data) != place.length:
+            raise DamagedState(
+                f"{self._folder / str(place.segment)}: is damaged (it ends before byte "
+                f"{place.offset + place.length})"
+            )
+        return data
+
+    def roll(self) -> None:
+        """As `Segments.roll`."""
+        if self._writing >= 0:
+            self.sync()
+            os.close(self._writing)
+            self._writing = -1
+
+    def keep(self, segments: Collection[int]) -> None:
+        """As `Segments.keep`."""
+        try:
+            with opened(self._folder) as folder:
+                for name in folder.names():
+                    if _FILE.fullmatch(name) and int(name) not in segments and not self._writes(int(name)):
+                        self._forget(int(name))
+                        folder.unlink(name)
+        except FileNotFoundError:
+            pass  # nothing was written yet
+        except OSError as error:
+            raise self._error(error) from error
+
+    def erase(self, places: Iterable[Place]) -> None:
+        """As `Segments.erase`."""
+        used: dict[int, list[tuple[int, int]]] = {}
+        for place in places:
+            used.setdefault(place.segment, []).append((place.offset, place.offset + place.length))
+        self.roll()
+        self.keep(used)
+        try:
+            for number, spans in used.items():
+                with opened(self._folder) as folder, folder.file(str(number), os.O_RDWR) as descriptor:
+                    end = os.fstat(descriptor).st_size
+                    for (_, begin), (until, _) in pairwise([(0, 0), *sorted(spans), (end, end)]):
+                        for at in range(begin, until, len(ZEROS)):
+                            os.pwrite(descriptor, ZEROS[: until - at], at)
+                    os.fsync(descriptor)
+        except FileNotFoundError as error:
+            raise DamagedState(f"{self._folder}: a segment is missing") from error
+        except OSError as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """As `Segments.close`."""
+        with suppress(StateError):
+            self.roll()
+        for number in tuple(self._reading):
+            self._forget(number)
+
+    def _begin(self) -> None:
+        """Begin a new segment; its number is free in the folder."""
+        self.roll()
+        with opened(self._folder, make=0o700) as folder:
+            if self._number == 0:
+                with opened(self._folder.parent) as parent:
+                    parent.sync()
+            numbers = [int(name) for name in folder.names() if _FILE.fullmatch(name)]
+            self._number, self._end = max([self._number, *numbers]) + 1, 0
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            with folder.file(str(self._number), flags) as descriptor:
+                adopt(folder, descriptor)
+                self._writing = os.dup(descriptor)
+            folder.sync()
+
+    def _open(self, number: int) -> int:
+        while len(self._reading) >= OPEN_AT_ONCE:
+            self._forget(next(iter(self._reading)))
+        with opened(self._folder) as folder, folder.file(str(number)) as descriptor:
+            self._reading[number] = os.dup(descriptor)
+        return self._reading[number]
+
+    def _forget(self, number: int) -> None:
+        descriptor = self._reading.pop(number, -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _writes(self, number: int) -> bool:
+        return self._writing >= 0 and number == self._number
+
+    def _error(self, error: OSError) -> StateError:
+        return StateError(f"{self._folder}: {error.strerror or error}")

@@ -1,0 +1,176 @@
+"""Frames in segments: durable before their places are, and in every copy of the ledger."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aggregator.backup.restore import restore
+from aggregator.backup.snapshot import backup
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.writing import Ledger
+from fedge.errors import DamagedState, StateError
+from fedge.storage import databases
+from fedge.storage.segments import SUFFIX, FileSegments, Place
+from fedge.wire.freshness import RoundId
+from tests.aggregator.ledger.ledgers import LIFE, admit, close
+from tests.aggregator.stories import frames, update
+from tests.aggregator.test_backup import Server
+from tests.wording import telling
+
+
+@pytest.fixture(autouse=True)
+def _all_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "in_the_table", 0)
+
+
+def segments_of(path: Path) -> set[str]:
+    return {file.name for file in path.with_name(path.name + SUFFIX).iterdir()}
+
+
+def in_table(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        (size,) = db.execute("SELECT coalesce(sum(length(data)), 0) FROM frames").fetchone()
+    return int(size)
+
+
+def test_small_frames_are_in_the_table_and_large_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "in_the_table", 30)
+    ledger = Ledger(tmp_path / FILE)
+    small, large = frames(update("a"), 9), frames(update("b"), 1)
+    assert len(small[0].data) <= 30 < len(large[0].data)
+    with ledger.transaction():
+        for device, pieces in (("a", small), ("b", large)):
+            for piece in pieces:
+                ledger.spool(device, piece)
+    assert b"".join(ledger.pieces("a", small[0].id)) == b"".join(piece.data for piece in small)
+    assert list(ledger.pieces("b", large[0].id)) == [large[0].data]
+    assert in_table(tmp_path / FILE) == sum(len(piece.data) for piece in small)
+    assert ledger.bytes_of("b") == len(large[0].data)
+
+
+def test_bytes_are_durable_before_the_place_that_names_them(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    class Recorded(FileSegments):
+        def append(self, data: bytes) -> Place:
+            done.append("append")
+            return super().append(data)
+
+        def sync(self) -> None:
+            done.append("sync")
+            super().sync()
+
+    def connect(path: Path, migrations: object) -> sqlite3.Connection:
+        connection = databases.open_database(path, migrations)  # type: ignore[arg-type]
+        connection.set_trace_callback(lambda text: done.append(text[:6]) if text == "COMMIT" else None)
+        return connection
+
+    ledger = Ledger(tmp_path / FILE, connect, Recorded(tmp_path / FILE))
+    done.clear()
+    with ledger.transaction():
+        ledger.spool("a", frames(update("a"))[0])
+    assert done == ["append", "sync", "COMMIT"]
+
+
+def test_a_transaction_that_fails_leaves_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    (piece,) = frames(update("a"))
+
+    def full(_self: object) -> None:
+        raise StateError("disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSegments, "sync", full)
+        with pytest.raises(StateError, match="full"), ledger.transaction():
+            ledger.spool("a", piece)
+    assert list(ledger.pieces("a", piece.id)) == []
+    with ledger.transaction():
+        ledger.spool("a", piece)
+    assert list(ledger.pieces("a", piece.id)) == [piece.data]
+    assert ledger.partials()["a"].complete
+
+
+def test_the_segment_of_a_round_goes_with_it(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    ledger = Ledger(path)
+    with ledger.transaction():
+        ledger.begin_generation(LIFE)
+    for number in range(6):
+        with ledger.transaction():
+            admit(ledger, "pi-1", RoundId(1, number))
+        with ledger.transaction():
+            close(ledger, RoundId(1, number))
+            ledger.retain(RoundId(1, number), 3, 2**30)
+    assert segments_of(path) == {"1", "4", "5", "6"}, "the survey's, and those of the three newest rounds"
+    ledger.close()
+    (path.with_name(path.name + SUFFIX) / "9").write_bytes(b"left by a transaction that a power cut ended")
+    again = Ledger(path)
+    with again.transaction():
+        pass
+    assert segments_of(path) == {"1", "4", "5", "6"}
+
+
+def test_fewer_rounds_stay_where_bytes_are_short_and_segments_count(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    before = ledger.bytes_held()
+    piece = frames(update("a"))[0].model_copy(update={"data": b"x" * 100_000, "size": 100_000})
+    with ledger.transaction():
+        ledger.spool("a", piece)
+    assert 100_000 <= ledger.bytes_held() - before < 110_000
+
+
+def test_a_backup_holds_the_frames_and_its_restored_ledger_too(tmp_path: Path) -> None:
+    server = Server(tmp_path / "server")
+    server.learn(3)
+    path = server.state / FILE
+    assert in_table(path) == 0
+    backup(server.settings, tmp_path / "copy")
+    _, aside = restore(server.settings, tmp_path / "copy", force=True)
+    assert aside is not None
+    assert segments_of(aside) == {"1"}
+    with read_only(aside) as old, read_only(path) as new:
+        old.check_updates()
+        new.check_updates()
+        (digest,) = {answer.digest for answer in new.answers(RoundId(1, 1)).values()}
+        assert list(old.pieces("pi-1", digest)) == list(new.pieces("pi-1", digest)) != []
+    assert not path.with_name(path.name + SUFFIX).exists()
+
+
+def test_a_backup_is_made_again_if_a_segment_went_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path / "server")
+    server.learn(3)
+    read, failed = FileSegments.read, []
+
+    def once(self: FileSegments, place: Place) -> bytes:
+        if not failed:
+            failed.append(place)
+            raise DamagedState("missing")
+        return read(self, place)
+
+    monkeypatch.setattr(FileSegments, "read", once)
+    backup(server.settings, tmp_path / "copy")
+    assert failed
+    (server.state / f"{FILE}{SUFFIX}" / "1").unlink()
+    monkeypatch.setattr(FileSegments, "read", read)
+    with pytest.raises(DamagedState, match=telling(f"{FILE}{SUFFIX}/1", "missing")):
+        backup(server.settings, tmp_path / "copy")
+
+
+def test_a_damaged_segment_is_found_by_the_digest(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    with ledger.transaction():
+        ledger.begin_generation(LIFE)
+        admit(ledger, "pi-1", RoundId(1, 0))
+        close(ledger, RoundId(1, 0))
+    file = tmp_path / f"{FILE}{SUFFIX}" / "1"
+    ledger.check_updates()
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(DamagedState, match=telling("pi-1", "1.0")):
+        ledger.check_updates()
