@@ -85,7 +85,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/simulator/machines.py": {"mkdir": OWN, "write_bytes": OWN},
     "fleet/simulator/settings.py": {"write_text": OWN},
     "fleet/simulator/injection.py": {"copy": OWN},
-    "fleet/simulator/disks.py": {"copy": OWN},
+    "fleet/simulator/disks.py": {"copy": OWN, "copytree": OWN},
     "fleet/simulator/operator.py": {"unlink": OWN, "write_bytes": OWN},
     "fleet/simulator/fastpaths.py": {"write_bytes": OWN},
 }  # fmt: skip
