@@ -80,7 +80,7 @@ def test_no_frame_changes_a_closed_round_and_each_kept_verdict_comes_again(
     assert aggregator(["--config", config, "backup", str(fleet.folder / "copy")]) == 0
     with closing(sqlite3.connect(fleet.ledger)) as db:
         db.execute(
-            "INSERT INTO frames SELECT device, digest, 1, 2, 9, x'00' FROM answers"
+            "INSERT INTO frames SELECT device, digest, 1, 2, 9, x'00', NULL, NULL, NULL FROM answers"
             " WHERE device = 'device-1' AND round = ?",
             (kept[0],),
         )

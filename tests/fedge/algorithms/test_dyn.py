@@ -45,9 +45,13 @@ def test_at_the_minimum_its_state_is_the_gradient_of_the_loss() -> None:
     np.testing.assert_allclose(made.state["gradient"], slope(made.vector), rtol=0, atol=1e-12)
 
 
-def test_it_needs_equal_weights_and_its_server() -> None:
+def test_it_needs_equal_weights_its_server_and_a_codec_that_loses_nothing() -> None:
     found = {need.kind: (need.names, dict(need.options)) for need in ENTRY.needs}
-    assert found == {"rule": (("mean",), {"weights": "uniform"}), "server": (("dyn",), {})}
+    assert found == {
+        "rule": (("mean",), {"weights": "uniform"}),
+        "server": (("dyn",), {}),
+        "codec": (("float32", "topk"), {}),
+    }
 
 
 def test_it_takes_all_its_steps() -> None:
