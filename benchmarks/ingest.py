@@ -8,7 +8,6 @@ paho subscriber that only counts the same messages. The exit code is 1 if a goal
     python -m benchmarks.ingest [--quick] [--json] [--runs N] [--programs FOLDER] [--profile]
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks import machine
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
+from benchmarks.verdict import Goal, arguments, judged
 from fedge.wire.frames import split
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.fields import MAX_SIZE
@@ -343,27 +343,14 @@ def _peak_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
-def judged(case: Case, runs: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Medians and spread of the runs, and whether the goals are met."""
-    middle = {key: median(run[key] for run in runs) for key in runs[0]}
-    spread = {key: [min(run[key] for run in runs), max(run[key] for run in runs)] for key in runs[0]}
-    return {
-        "case": str(case),
-        "median": middle,
-        "spread": spread,
-        "goals": [
-            _goal("speed, as a fraction of bare paho's", middle["ratio"], case.goal, least=True),
-            _goal("peak memory, MB", middle["peak_mb"], case.goal_mb),
-            _goal("bytes written for each byte of update", middle["written_per_byte"], GOAL_WRITTEN),
-        ],
-    }
-
-
-def _goal(what: str, found: float, goal: float, *, least: bool = False) -> dict[str, Any]:
-    return {
-        "what": what, "found": round(found, 3), "goal": goal, "least": least,
-        "met": found >= goal if least else found <= goal,
-    }  # fmt: skip
+def goals(case: Case, middle: Mapping[str, float]) -> list[Goal]:
+    """What is asked of the medians of a case's runs."""
+    written = middle["written_per_byte"]
+    return [
+        Goal(f"{case}: speed, as a fraction of bare paho's", middle["ratio"], at_least=case.goal),
+        Goal(f"{case}: peak memory, MB", middle["peak_mb"], at_most=case.goal_mb),
+        Goal(f"{case}: bytes written for each byte of update", written, at_most=GOAL_WRITTEN),
+    ]
 
 
 def main() -> int:
@@ -378,30 +365,21 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="print where the aggregator's time goes")
     options = parser.parse_args()
     end_cleanly_on_sigterm()
-    about, results = machine.description(), []
+    lines, results, asked = [machine.description()], [], []
     for case in QUICK if options.quick else CASES:
-        runs = []
-        for number in range(options.runs or (1 if options.quick else 3)):
-            if not options.json:
-                print(f"{case}: run {number + 1} ...", file=sys.stderr, flush=True)
-            runs.append(measure(case, options.programs, profile=options.profile))
-        results.append(judged(case, runs))
-    met = all(goal["met"] for each in results for goal in each["goals"])
-    if options.json:
-        print(json.dumps({"machine": about, "cases": results, "met": met}, indent=2))
-    else:
-        print(about)
-        for each in results:
-            middle = each["median"]
-            print(
-                f"{each['case']}, {middle['mb']:.0f} MB in {middle['messages']:.0f} messages: "
-                f"{middle['round_s']:.2f} s, bare paho {middle['bare_s']:.2f} s; CPU "
-                f"{middle['aggregator_cpu_s']:.2f} s, bare paho {middle['bare_cpu_s']:.2f} s"
-            )
-            for goal in each["goals"]:
-                sign, mark = (">=" if goal["least"] else "<="), "met" if goal["met"] else "MISSED"
-                print(f"  {goal['what']}: {goal['found']:g} ({sign} {goal['goal']:g}) {mark}")
-    return 0 if met else 1
+        count = options.runs or (1 if options.quick else 3)
+        runs = [measure(case, options.programs, profile=options.profile) for _ in range(count)]
+        middle = {key: median(run[key] for run in runs) for key in runs[0]}
+        spread = {key: [min(run[key] for run in runs), max(run[key] for run in runs)] for key in runs[0]}
+        results.append({"case": str(case), "median": middle, "spread": spread})
+        asked += goals(case, middle)
+        lines.append(
+            f"{case}, {middle['mb']:.0f} MB in {middle['messages']:.0f} messages: {middle['round_s']:.2f} s "
+            f"({spread['round_s'][0]:.2f} to {spread['round_s'][1]:.2f}), "
+            f"bare paho {middle['bare_s']:.2f} s; CPU {middle['aggregator_cpu_s']:.2f} s, bare paho {middle['bare_cpu_s']:.2f} s"
+        )
+    report = {"machine": lines[0], "cases": results}
+    return judged(report, "\n".join(lines), asked, as_json=options.json)
 
 
 if __name__ == "__main__":
