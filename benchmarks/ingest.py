@@ -355,11 +355,7 @@ def goals(case: Case, middle: Mapping[str, float]) -> list[Goal]:
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer devices, one run, less than two minutes")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = arguments(__doc__ or "", "fewer devices, one run, less than two minutes")
     parser.add_argument("--runs", type=int, default=0, metavar="N", help="runs of each case; default 3, or 1")
     parser.add_argument("--programs", type=Path, help="the aggregator of another checkout")
     parser.add_argument("--profile", action="store_true", help="print where the aggregator's time goes")
@@ -376,7 +372,8 @@ def main() -> int:
         lines.append(
             f"{case}, {middle['mb']:.0f} MB in {middle['messages']:.0f} messages: {middle['round_s']:.2f} s "
             f"({spread['round_s'][0]:.2f} to {spread['round_s'][1]:.2f}), "
-            f"bare paho {middle['bare_s']:.2f} s; CPU {middle['aggregator_cpu_s']:.2f} s, bare paho {middle['bare_cpu_s']:.2f} s"
+            f"bare paho {middle['bare_s']:.2f} s; CPU {middle['aggregator_cpu_s']:.2f} s, "
+            f"bare paho {middle['bare_cpu_s']:.2f} s"
         )
     report = {"machine": lines[0], "cases": results}
     return judged(report, "\n".join(lines), asked, as_json=options.json)
