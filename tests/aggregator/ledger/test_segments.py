@@ -174,3 +174,22 @@ def test_a_damaged_segment_is_found_by_the_digest(tmp_path: Path) -> None:
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(DamagedState, match=telling("pi-1", "1.0")):
         ledger.check_updates()
+
+
+def test_what_is_committed_is_so_whatever_happens_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    (piece,) = frames(update("a"))
+    everything = Ledger._all
+
+    def failing(self: Ledger, statement: str, *values: object) -> list[object]:
+        if statement.startswith("SELECT") and not ledger._db.in_transaction:
+            raise StateError("disk I/O error")
+        return everything(self, statement, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_all", failing)
+        with ledger.transaction():
+            ledger.spool("a", piece)
+    assert list(ledger.pieces("a", piece.id)) == [piece.data]
