@@ -14,6 +14,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.storage.atomic_files import give_to_owner, make_folder, move, quarantine, remove
 from fedge.storage.locks import lock
+from fedge.storage.segments import SUFFIX
 from fedge.wire.freshness import RoundId
 
 
@@ -62,8 +63,10 @@ def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[A
             _examine(temporary, file)
             if not force:
                 _refuse_over_newer(path, about)
-            # SQLite would replay a left-over write-ahead log into the restored ledger.
-            aside = quarantine(path) if any(map(os.path.lexists, _files(path))) else None
+            # SQLite would replay a left-over write-ahead log into the restored ledger, and left-over segments
+            # would be deleted, because the restored ledger does not refer to them.
+            left = (*_files(path), path.with_name(path.name + SUFFIX))
+            aside = quarantine(path) if any(map(os.path.lexists, left)) else None
             give_to_owner(folder, temporary)
             move(temporary, path)
         finally:

@@ -108,13 +108,20 @@ def quarantine(path: Path) -> Path:
     """
     try:
         with opened(path.parent) as folder:
-            number = 1
-            while folder.find(aside := f"{path.name}.quarantine-{number}") is not None:
-                number += 1
             # The WAL is moved first: beside a new database it would be replayed into that one.
-            for suffix in ("-wal", "-shm", SUFFIX, ""):
-                if folder.find(path.name + suffix) is not None:
-                    folder.rename(path.name + suffix, aside + suffix)
+            found = [
+                suffix
+                for suffix in ("-wal", "-shm", SUFFIX, "")
+                if folder.find(path.name + suffix) is not None
+            ]
+            number = 1
+            while any(
+                folder.find(f"{path.name}.quarantine-{number}{suffix}") is not None for suffix in {*found, ""}
+            ):
+                number += 1  # also where a power cut left only a part of one: nothing in it is replaced
+            aside = f"{path.name}.quarantine-{number}"
+            for suffix in found:
+                folder.rename(path.name + suffix, aside + suffix)
             folder.sync()
     except OSError as error:
         raise StateError(f"{path}: cannot be set aside: {error.strerror or error}") from error

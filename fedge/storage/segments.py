@@ -206,8 +206,8 @@ class FileSegments:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
             with folder.file(str(self._number), flags) as descriptor:
                 adopt(folder, descriptor)
+                folder.sync()  # before anything is written to it: a value is nowhere without its file's name
                 self._writing = os.dup(descriptor)
-            folder.sync()
 
     def _open(self, number: int) -> int:
         while len(self._reading) >= OPEN_AT_ONCE:

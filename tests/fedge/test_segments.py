@@ -7,6 +7,7 @@ import pytest
 
 from fedge.errors import DamagedState, StateError
 from fedge.storage import segments
+from fedge.storage.folders import Folder
 from fedge.storage.segments import SUFFIX, FileSegments, Place
 from tests.wording import telling
 
@@ -121,3 +122,16 @@ def test_a_full_disk_is_told_and_no_place_is_used_twice(
 
 def _full(*_: object) -> int:
     raise OSError(28, os.strerror(28))
+
+
+def test_nothing_is_written_into_a_segment_whose_name_is_not_durable(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = FileSegments(database)
+    held.append(b"abc")
+    held.roll()
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "sync", _full)
+        with pytest.raises(StateError, match=telling("No space left")):
+            held.append(b"de")
+    assert held.append(b"fg") == Place(3, 0, 2), "segment 2 may be gone after a power cut"

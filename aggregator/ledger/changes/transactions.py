@@ -37,8 +37,8 @@ class Transactions(LedgerReader):
 
     def _free_segments(self) -> None:
         """Delete segments that nothing refers to; if that fails, the next transaction tries again."""
-        rows = self._all("SELECT DISTINCT segment FROM frames WHERE segment IS NOT NULL")
-        with suppress(StateError):
+        with suppress(StateError):  # what is committed stays so, whatever happens to the rest
+            rows = self._all("SELECT DISTINCT segment FROM frames WHERE segment IS NOT NULL")
             self._segments.keep({number for (number,) in rows})
             self._freed = False
 

@@ -11,8 +11,10 @@ from aggregator.backup.snapshot import backup
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
+from aggregator.shell.ledger_file import open_ledger
 from fedge.errors import DamagedState, StateError
 from fedge.storage import databases
+from fedge.storage.atomic_files import quarantine
 from fedge.storage.segments import SUFFIX, FileSegments, Place
 from fedge.wire.freshness import RoundId
 from tests.aggregator.ledger.ledgers import LIFE, admit, close
@@ -174,3 +176,73 @@ def test_a_damaged_segment_is_found_by_the_digest(tmp_path: Path) -> None:
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(DamagedState, match=telling("pi-1", "1.0")):
         ledger.check_updates()
+
+
+def test_what_is_committed_is_so_whatever_happens_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    (piece,) = frames(update("a"))
+    everything = Ledger._all
+
+    def failing(self: Ledger, statement: str, *values: object) -> list[object]:
+        if statement.startswith("SELECT") and not ledger._db.in_transaction:
+            raise StateError("disk I/O error")
+        return everything(self, statement, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_all", failing)
+        with ledger.transaction():
+            ledger.spool("a", piece)
+    assert list(ledger.pieces("a", piece.id)) == [piece.data]
+
+
+def test_segments_whose_database_was_moved_away_stay(tmp_path: Path) -> None:
+    path, away = tmp_path / FILE, tmp_path / "away.db"
+    ledger = Ledger(path)
+    with ledger.transaction():
+        ledger.begin_generation(LIFE)
+        admit(ledger, "pi-1", RoundId(1, 0))
+        close(ledger, RoundId(1, 0))
+    ledger.close()
+    path.rename(away)
+    new = open_ledger(path)
+    with new.transaction():
+        new.begin_generation(LIFE)
+    new.close()
+    aside = tmp_path / f"{FILE}.quarantine-1{SUFFIX}"
+    aside.rename(away.with_name(away.name + SUFFIX))
+    with read_only(away) as found:
+        found.check_updates()
+
+
+def test_restoring_keeps_segments_whose_database_was_moved_away(tmp_path: Path) -> None:
+    server = Server(tmp_path / "server")
+    server.learn(3)
+    backup(server.settings, tmp_path / "copy")
+    for file in server.state.glob(f"{FILE}*"):
+        if file.is_file():
+            file.rename(tmp_path / file.name)
+    _, aside = restore(server.settings, tmp_path / "copy", force=False)
+    assert aside is not None
+    assert segments_of(aside) == {"1"}
+
+
+def test_putting_aside_replaces_nothing_that_a_power_cut_has_left(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    for suffix in (f".quarantine-1{SUFFIX}", SUFFIX):
+        (tmp_path / (FILE + suffix)).mkdir()
+        (tmp_path / (FILE + suffix) / "1").write_text(suffix)
+    path.touch()
+    aside = quarantine(path)
+    assert aside.name == f"{FILE}.quarantine-2"
+    assert aside.exists()
+    assert (tmp_path / f"{FILE}.quarantine-1{SUFFIX}" / "1").read_text() == f".quarantine-1{SUFFIX}"
+    assert (tmp_path / f"{FILE}.quarantine-2{SUFFIX}" / "1").read_text() == SUFFIX
+
+
+def test_putting_aside_goes_on_after_a_power_cut(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.touch()
+    (tmp_path / f"{FILE}.quarantine-1{SUFFIX}").mkdir()
+    assert quarantine(path).name == f"{FILE}.quarantine-1"
