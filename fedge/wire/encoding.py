@@ -26,7 +26,8 @@ MAX_CONTAINERS = 256
 MAX_LENGTH = 65_536
 """Elements of an array, pairs of a map, bytes of a text; our longest list is the names of the features."""
 MAX_VALUES = 2 * MAX_LENGTH + 4_096
-"""Values of any kind in a message: features and classes at their longest, and the rest."""
+"""Values of any kind in a task: features and classes at their longest, and the rest. Other kinds of messages
+have fewer (`Message.MAX_VALUES`)."""
 
 
 class _Header(NamedTuple):
@@ -80,12 +81,15 @@ def encode(fields: Mapping[str, Any]) -> bytes:
     return payload
 
 
-def decode(payload: bytes | bytearray | memoryview, *, max_bytes: int = MAX_PAYLOAD) -> dict[str, Any]:
+def decode(
+    payload: bytes | bytearray | memoryview, *, max_bytes: int = MAX_PAYLOAD, max_values: int = MAX_VALUES
+) -> dict[str, Any]:
     """Read one map with text keys, all of it: the inverse of `encode`. Arrays come as lists.
 
     Args:
         payload: what arrived.
         max_bytes: the largest payload accepted; above `MAX_PAYLOAD` only for messages assembled from frames.
+        max_values: the most values of any kind, keys included. Each costs more time than a byte of a body.
 
     Raises:
         ProtocolError: more than `max_bytes` (reason OVERSIZE); otherwise MALFORMED: cut short, trailing
@@ -96,7 +100,7 @@ def decode(payload: bytes | bytearray | memoryview, *, max_bytes: int = MAX_PAYL
         raise ProtocolError(
             f"a message of {len(payload)} bytes, more than the {max_bytes} allowed", Reason.OVERSIZE
         )
-    _check_structure(payload)
+    _check_structure(payload, max_values)
     try:
         fields = msgpack.unpackb(
             payload,
@@ -134,7 +138,7 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check_structure(payload: bytes | bytearray | memoryview) -> None:
+def _check_structure(payload: bytes | bytearray | memoryview, max_values: int) -> None:
     """Walk over the headers of all values, without allocating what they announce."""
     end = len(payload)
     at = values = containers = 0
@@ -146,8 +150,8 @@ def _check_structure(payload: bytes | bytearray | memoryview) -> None:
             continue
         left -= 1
         values += 1
-        if values > MAX_VALUES:
-            raise ProtocolError(f"more than {MAX_VALUES} values in a message")
+        if values > max_values:
+            raise ProtocolError(f"more than {max_values} values in a message")
         if at >= end:
             raise ProtocolError(f"cut short: {end} bytes, and a value is still to come")
         start = at

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedge.errors import ProtocolError
 from fedge.wire import encoding, messages
 from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.messages.envelope import Signed, seal, unseal
@@ -131,3 +132,48 @@ def test_messages_are_cheap_to_import() -> None:
     heavy = {"onnx", "onnxruntime", "plotly", "typer", "rich", "safetensors", "sklearn", "sqlite3", "asyncio"}
     assert not heavy & set(loaded.split())
     assert "paho" not in loaded
+
+
+FULLEST: dict[str, dict[str, Any]] = {
+    "update": {"metrics": {f"m{i}": 0.0 for i in range(32)}},
+    "survey": {
+        "metrics": {f"m{i}": 0.0 for i in range(32)},
+        "classes": [{"name": f"c{k}", "rows": 5} for k in range(100)],
+    },
+    "status": {"can": [f"codec:c{i}" for i in range(256)]},
+    "receipt_retry": {"missing": list(range(4_096))},
+    "signed_by_a_successor": {
+        "sigs": [b"s"] * 8,
+        "chain": [{"old": b"o" * 32, "new": b"n" * 32, "sig": b"c"}] * 16,
+    },
+    "task": {
+        "features": ["a", "b"],
+        "classes": [f"c{k}" for k in range(encoding.MAX_LENGTH)],
+        "network": {
+            "inputs": 2,
+            "layers": [{"type": "dense", "units": encoding.MAX_LENGTH}],
+            "loss": "cross-entropy",
+        },
+    },
+}
+"""What is longest in a message, as long as its fields allow."""
+
+
+@pytest.mark.parametrize("name", FULLEST)
+def test_the_fullest_message_and_twenty_fields_more_are_within_the_limit_on_values(name: str) -> None:
+    later = {f"later_{i}": i for i in range(20)}
+    unpack(changed(name, **FULLEST[name], **later), type(EXAMPLES[name]), max_bytes=2_000_000)
+
+
+@kinds
+def test_one_value_more_than_a_kind_may_hold_is_refused(kind: type[Message]) -> None:
+    """The map, two keys, version, type, a third key and its array are 7 values; as many more fill it up."""
+    for more, word in ((0, ":"), (1, str(kind.MAX_VALUES))):
+        left = kind.MAX_VALUES - 7 + more
+        lists = [[1] * 60_000] * (left // 60_001) + [[1] * (left % 60_001 - 1)]
+        payload = encoding.encode({"v": 1, "type": kind.TYPE, "extra": lists})
+        with pytest.raises(ProtocolError) as caught:
+            unpack(payload, kind, max_bytes=300_000)
+        assert caught.value.reason is Reason.MALFORMED
+        assert ("values" in str(caught.value)) == bool(more)
+        assert word in str(caught.value)

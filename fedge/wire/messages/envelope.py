@@ -23,6 +23,7 @@ class Signed(Message):
     """An envelope; signatures cover `fedge/v1/{federation}/{topic kind}` + NUL + body, byte for byte."""
 
     TYPE: ClassVar[str] = "signed"
+    MAX_VALUES: ClassVar[int] = 2_048
 
     body: bytes
     sigs: tuple[bytes, ...] = Field(default=(), max_length=8, strict=False)

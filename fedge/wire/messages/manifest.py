@@ -22,6 +22,7 @@ class Manifest(Message):
     """The retained `round` message: all that a device needs to take part, however long it was off."""
 
     TYPE: ClassVar[str] = "round"
+    MAX_VALUES: ClassVar[int] = 4_096
 
     generation: Generation
     round: Counter

@@ -11,6 +11,7 @@ class Model(Message):
     """The global model after `round`; its digest is the `base` of the updates made from it."""
 
     TYPE: ClassVar[str] = "model"
+    MAX_VALUES: ClassVar[int] = 2_048
 
     generation: Generation
     round: Counter

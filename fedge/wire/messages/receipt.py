@@ -20,6 +20,7 @@ class Receipt(Message):
     """The aggregator's answer to one update; only a receipt says that the update counts."""
 
     TYPE: ClassVar[str] = "receipt"
+    MAX_VALUES: ClassVar[int] = 8_192
 
     generation: Generation
     round: Counter

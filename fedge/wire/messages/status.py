@@ -30,6 +30,7 @@ class Status(Message):
     """A device's presence, retained; its last will is the same with `online` false."""
 
     TYPE: ClassVar[str] = "status"
+    MAX_VALUES: ClassVar[int] = 2_048
 
     online: bool
     boot: Ident

@@ -36,6 +36,7 @@ class Survey(Message):
     samples."""
 
     TYPE: ClassVar[str] = "survey"
+    MAX_VALUES: ClassVar[int] = 2_048
 
     generation: Generation
     round: Counter

@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from fedge.data.rules import Proposal
 from fedge.nn.spec import NetworkSpec
+from fedge.wire import encoding
 from fedge.wire.messages.fields import Names, Seconds, SourceName
 from fedge.wire.messages.message import Message
 
@@ -14,6 +15,7 @@ class Task(Message):
     """What the federation learns: the network, and the meaning of its inputs and outputs."""
 
     TYPE: ClassVar[str] = "task"
+    MAX_VALUES: ClassVar[int] = encoding.MAX_VALUES
 
     network: NetworkSpec
     features: Names

@@ -27,6 +27,7 @@ class Update(Message):
     """
 
     TYPE: ClassVar[str] = "update"
+    MAX_VALUES: ClassVar[int] = 2_048
 
     generation: Generation
     round: Counter
