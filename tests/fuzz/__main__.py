@@ -41,7 +41,7 @@ WATCHED = tuple(
         "agent/shell/downloads",
     )
 )
-STALE_LINES = 40
+STALE_LINES = 15
 """After so many lines of one call that reached nothing new, the rest of the call is not watched: a loop over
 many values would take most of the time."""
 PATIENCE_S = 120

@@ -15,7 +15,7 @@ from fedge.wire import encoding
 
 RAW, WHOLE, ANNOUNCED = range(3)
 """The payload as it comes; a message to be cut into frames; a task or model to be announced."""
-MAX_STEPS, MAX_LENGTH = 5, 2_000
+MAX_STEPS, MAX_LENGTH = 3, 2_000
 _HEAD = struct.Struct(">BBI")
 
 INTERESTING = (b"\xc1", b"\xc4\xff", b"\xc6\xff\xff\xff\xff", b"\xdc\xff\xff", b"\xdd\xff\xff\xff\xff")

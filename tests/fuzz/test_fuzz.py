@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from agent.shell import downloads
-from aggregator.core import admission, updates
+from aggregator.aggregation import updates
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
-from fedge.wire.messages.message import Message
+from fedge.wire.messages.message import Message, unpack_one_of
 from fedge.wire.messages.message import unpack as unpack_message
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import seeds
@@ -79,15 +79,17 @@ def run_main(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
 def test_an_exception_in_the_aggregator_is_found_and_its_input_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The defect: what no seed has, an update after another number of steps, breaks admission."""
+    """The defect: a whole update that is cut short raises what nobody refuses. No seed has one."""
 
-    def broken(terms: admission.Terms, device: str, message: Any) -> Any:
-        if getattr(message, "steps", 1) not in (1, 390):
-            raise ZeroDivisionError
-        return admit(terms, device, message)
+    def broken(payload: bytes, kinds: Any, *, max_bytes: int) -> Any:
+        try:
+            return unpack_one_of(payload, kinds, max_bytes=max_bytes)
+        except ProtocolError as error:
+            if "cut short" in str(error):
+                raise ZeroDivisionError from error
+            raise
 
-    admit = admission.admit
-    monkeypatch.setattr(updates, "admit", broken)
+    monkeypatch.setattr(updates, "unpack_one_of", broken)
     assert_found(ZeroDivisionError, run_main(monkeypatch, tmp_path), tmp_path, capsys)
 
 
