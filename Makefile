@@ -8,13 +8,14 @@ export OPENBLAS_NUM_THREADS := 1
 # The tests start some thousand programs: without their bytecode each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chaos world deploy long check format docs bench wheel lock clean
+.PHONY: help demo test chaos world fuzz deploy long check format docs bench wheel lock clean
 
 help:
 	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
 	@echo "make test    check and test everything"
 	@echo "make chaos   kill real processes at random, give them bad links and wrong clocks; slow tests"
 	@echo "make world   run simulated worlds (make world WORLDS=0:1000)"
+	@echo "make fuzz    changed messages for aggregator and device (make fuzz FUZZ_SECONDS=3600)"
 	@echo "make deploy  install on a booted Debian and in containers, as root"
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture, security"
@@ -77,6 +78,12 @@ docs: $(VENV)/dev.installed
 	$(BIN)/python -m fleet.cli.api_reference docs/api.md
 	$(BIN)/python -m fleet.cli.algorithms docs/algorithms.md
 	$(BIN)/python -m fleet.cli.transitions docs/transitions.md
+
+# Changed messages for both programs, guided by coverage, for as long as one likes (tests/fuzz/__main__.py).
+FUZZ_SECONDS ?= 600
+FUZZ_SEED    ?= 1
+fuzz: $(VENV)/dev.installed
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --workers 2 --keep
 
 # One after the other, each also where one before has missed its goal (exit code 1).
 BENCHMARKS := algorithm_cost averaging enrolment extensions footprint influence round_vs_flower step_cost

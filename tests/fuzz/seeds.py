@@ -1,0 +1,54 @@
+"""The first inputs: every message as it should be, on each topic where it belongs."""
+
+from functools import cache
+
+import numpy as np
+
+from fedge.algorithms.registry import CODECS
+from fedge.wire.capabilities import can
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.message import unpack as unpack_message
+from fedge.wire.messages.status import Status
+from tests.bad_input import TASK as TASK_MESSAGE
+from tests.fedge.message_examples import EXAMPLES, payloads
+from tests.fuzz.inputs import ANNOUNCED, RAW, WHOLE, Input, Step
+from tests.fuzz.receivers import MODEL, RECEIPT, ROUND, SERVICE, STATUS, TASK, UPDATE
+from tests.test_bad_updates import UPDATE as UPDATE_MESSAGE
+from tests.test_bad_updates import UPDATES, WEIGHTS
+
+WHERE = {"status": STATUS, "receipt": RECEIPT, "service": SERVICE, "signed": ROUND, "frame": UPDATE}
+INSIDE = {"update": (WHOLE, UPDATE), "survey": (WHOLE, UPDATE), "task": (ANNOUNCED, TASK)}
+INSIDE |= {"model": (ANNOUNCED, MODEL), "round": (ANNOUNCED, ROUND)}
+
+
+@cache
+def inputs() -> tuple[Input, ...]:
+    """One input for each example, each broken update, and each codec's own update."""
+    found = []
+    for name, message in EXAMPLES.items():
+        how, topic = INSIDE.get(message.TYPE, (RAW, WHERE.get(message.TYPE, SERVICE)))
+        found.append(Input(0, (Step(how, topic, payloads[name]),)))
+    for payload, *_ in UPDATES.values():
+        found.append(Input(0, (Step(RAW, UPDATE, payload[:3_000]),)))
+        try:
+            whole = unpack_message(payload, Frame).data
+        except ValueError:
+            continue
+        found.append(Input(0, (Step(WHOLE, UPDATE, whole),)))
+    both = (Step(ANNOUNCED, TASK, pack(TASK_MESSAGE)), Step(ANNOUNCED, MODEL, payloads["model"]))
+    return (*found, *of_codecs(), Input(0, both))
+
+
+@cache
+def of_codecs() -> tuple[Input, ...]:
+    """A valid update of each codec, for a round whose plan asks for it."""
+    able = Status(online=True, boot=bytes(16), connection=1, version="0.3.0", can=tuple(sorted(can())))
+    found = []
+    for number, name in enumerate(CODECS.names()):
+        codec = CODECS.make(name)
+        body, _ = codec.encode(np.linspace(-1, 1, WEIGHTS, dtype=np.float32), codec.init(WEIGHTS), 0)
+        kind = {"weights": "weights", "change": "delta"}[codec.encodes]
+        update = UPDATE_MESSAGE.model_copy(update={"codec": name, "kind": kind, "body": body})
+        found.append(Input(number, (Step(RAW, STATUS, pack(able)), Step(WHOLE, UPDATE, pack(update)))))
+    return tuple(found)

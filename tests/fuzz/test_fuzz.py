@@ -1,0 +1,121 @@
+"""The corpus passes through both programs, and the fuzzer finds what is wrong."""
+
+import hashlib
+import logging
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.shell import downloads
+from aggregator.aggregation import updates
+from fedge.algorithms.registry import CODECS
+from fedge.errors import ProtocolError
+from fedge.wire.messages.message import Message, unpack_one_of
+from fedge.wire.messages.message import unpack as unpack_message
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz import seeds
+from tests.fuzz.inputs import MAX_LENGTH, MAX_STEPS, changed, pack, unpack
+from tests.fuzz.receivers import TOPICS, run
+
+LONGEST = 1 + MAX_STEPS * (6 + 255 + MAX_LENGTH)
+
+
+def test_the_corpus_is_small_and_under_the_names_of_its_contents() -> None:
+    kept = list(fuzz.CORPUS.iterdir())
+    assert 100 <= len(kept) <= 600
+    for path in kept:
+        data = path.read_bytes()
+        assert path.name == hashlib.sha256(data).hexdigest()[:16]
+        assert len(data) <= LONGEST
+        assert pack(unpack(data)) == data
+
+
+def test_the_corpus_is_taken_or_refused_and_raises_nothing() -> None:
+    outcomes: set[str] = set()
+    for given in fuzz.corpus():
+        outcomes |= run(given)
+    assert {
+        "admitted None",
+        "refused malformed",
+        "refused wrong_length",
+        "StartWork",
+        "agent malformed",
+    } <= outcomes
+
+
+@pytest.mark.parametrize("number", range(len(CODECS.names())), ids=CODECS.names())
+def test_a_valid_update_of_each_codec_is_admitted(number: int) -> None:
+    update = seeds.of_codecs()[number]
+    assert "admitted None" in run(update)
+
+
+def test_the_same_seed_makes_the_same_changes() -> None:
+    first, second = (random.Random(7) for _ in range(2))
+    given = seeds.inputs()
+    changes = [[changed(one, given[0], TOPICS, rng) for one in given] for rng in (first, second)]
+    assert changes[0] == changes[1]
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> Iterator[None]:
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    """Begin with the valid messages alone."""
+    (folder / "corpus").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(fuzz, "CORPUS", folder / "corpus")
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--inputs", "2000"])
+    return fuzz.main()
+
+
+def test_an_exception_in_the_aggregator_is_found_and_its_input_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The defect: a whole update that is cut short raises what nobody refuses. No seed has one."""
+
+    def broken(payload: bytes, kinds: Any, *, max_bytes: int) -> Any:
+        try:
+            return unpack_one_of(payload, kinds, max_bytes=max_bytes)
+        except ProtocolError as error:
+            if "cut short" in str(error):
+                raise ZeroDivisionError from error
+            raise
+
+    monkeypatch.setattr(updates, "unpack_one_of", broken)
+    assert_found(ZeroDivisionError, run_main(monkeypatch, tmp_path), tmp_path, capsys)
+
+
+def test_an_exception_in_the_device_is_found_and_its_input_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The defect: an announced task or model that is cut short raises what nobody refuses."""
+
+    def broken(payload: bytes, kind: type[Message], *, max_bytes: int) -> Message:
+        try:
+            return unpack_message(payload, kind, max_bytes=max_bytes)
+        except ProtocolError as error:
+            raise OverflowError from error
+
+    monkeypatch.setattr(downloads, "unpack", broken)
+    assert_found(OverflowError, run_main(monkeypatch, tmp_path), tmp_path, capsys)
+
+
+def assert_found(kind: type[Exception], code: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code == 1
+    (found,) = folder.glob("fuzz-*")
+    assert found.name in capsys.readouterr().err
+    with pytest.raises(kind):
+        run(unpack(found.read_bytes()))
+
+
+def test_where_nothing_is_wrong_nothing_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert run_main(monkeypatch, tmp_path) == 0
+    assert list(tmp_path.glob("fuzz-*")) == []
