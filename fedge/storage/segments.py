@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 
 from fedge.errors import DamagedState, StateError
 from fedge.storage.folders import adopt, opened
+from fedge.storage.paths import ROOT
 
 SUFFIX = "-updates"
 """What the folder's name has after that of its database."""
@@ -55,6 +56,9 @@ class Segments(Protocol):
         Raises:
             StateError: as `append`.
         """
+
+    def undo(self) -> None:
+        """Free what was appended since the last `sync`, whose places were not committed."""
 
     def read(self, place: Place) -> bytes:
         """Read a value.
@@ -94,7 +98,7 @@ class FileSegments:
 
     def __init__(self, database: Path) -> None:
         self._folder = database.with_name(database.name + SUFFIX)
-        self._number = self._end = 0
+        self._number = self._end = self._synced = 0
         self._writing = -1
         self._unsynced = False
         self._reading: dict[int, int] = {}
@@ -122,7 +126,16 @@ class FileSegments:
                 os.fdatasync(self._writing)
             except OSError as error:
                 raise self._error(error) from error
-            self._unsynced = False
+            self._unsynced, self._synced = False, self._end
+
+    def undo(self) -> None:
+        """As `Segments.undo`; the next value begins a new segment, because no place is used twice."""
+        if self._unsynced:
+            with suppress(OSError):  # then it stays until the segment is deleted
+                os.ftruncate(self._writing, self._synced)
+            with suppress(OSError):
+                os.close(self._writing)
+            self._writing, self._unsynced = -1, False
 
     def read(self, place: Place) -> bytes:
         """As `Segments.read`."""
@@ -200,9 +213,11 @@ class FileSegments:
         with opened(self._folder, make=0o700) as folder:
             if self._number == 0:
                 with opened(self._folder.parent) as parent:
+                    if os.geteuid() == folder.owner[0] == ROOT:  # made for the service's user
+                        parent.give(self._folder.name, *parent.owner)
                     parent.sync()
             numbers = [int(name) for name in folder.names() if _FILE.fullmatch(name)]
-            self._number, self._end = max([self._number, *numbers]) + 1, 0
+            self._number, self._end, self._synced = max([self._number, *numbers]) + 1, 0, 0
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
             with folder.file(str(self._number), flags) as descriptor:
                 adopt(folder, descriptor)

@@ -34,6 +34,11 @@ class MemorySegments:
             self._use_disk()
             self._unsynced.clear()
 
+    def undo(self) -> None:
+        """As `FileSegments.undo`."""
+        if self._unsynced:
+            self.power_fails()
+
     def read(self, place: Place) -> bytes:
         """As `FileSegments.read`."""
         data = self._values.get(place[:2])

@@ -28,8 +28,13 @@ class Transactions(LedgerReader):
         """A transaction: all or nothing, and durable when it ends."""
         try:
             with transaction(self._db, self._path, begin="BEGIN"):  # no other process writes
-                yield
-                self._segments.sync()  # before the commit: a place is never there without its bytes
+                try:
+                    yield
+                    self._segments.sync()  # before the commit: a place is never there without its bytes
+                except BaseException:
+                    self._freed = True  # the segment that it began, if any
+                    self._segments.undo()  # not after a commit that fails: it may count after a power cut
+                    raise
         finally:
             self._whole = None
         if self._freed:

@@ -1,5 +1,7 @@
 """Frames in segments: durable before their places are, and in every copy of the ledger."""
 
+import errno
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -246,3 +248,27 @@ def test_putting_aside_goes_on_after_a_power_cut(tmp_path: Path) -> None:
     path.touch()
     (tmp_path / f"{FILE}.quarantine-1{SUFFIX}").mkdir()
     assert quarantine(path).name == f"{FILE}.quarantine-1"
+
+
+def test_a_transaction_for_which_the_disk_is_too_small_leaves_its_room_to_smaller_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    (piece,) = frames(update("a"))
+    write = os.pwrite
+
+    def limited(descriptor: int, data: bytes, at: int) -> int:
+        if at:  # the second frame of the transaction
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", limited)
+    for _ in range(3):
+        with pytest.raises(StateError, match="No space"), ledger.transaction():
+            _ = [ledger.spool(device, piece) for device in ("a", "b")]
+    sizes = [file.stat().st_size for file in (tmp_path / f"{FILE}{SUFFIX}").iterdir()]
+    assert sum(sizes) == 0
+    with ledger.transaction():
+        ledger.spool("a", piece)
+    assert list(ledger.pieces("a", piece.id)) == [piece.data]
+    assert segments_of(tmp_path / FILE) == {"4"}
