@@ -7,7 +7,9 @@ in a segment is written once, and the database has its `Place` alone. This order
 
 After a power cut, whatever has no committed place is not there. Bytes are never written to a second time, so
 a place stays right, and an older copy of the database still finds what it refers to as long as the file is
-there. A segment is deleted when no place refers to it (`keep`).
+there. (The number of a deleted segment may be used again after a restart; a digest tells the difference.) A
+segment is deleted when no place refers to it (`keep`). Whoever keeps the places moves the values of a segment
+that is mostly unused (`ended`), so that it can be deleted.
 """
 
 import os
@@ -43,6 +45,10 @@ class Place(NamedTuple):
 class Segments(Protocol):
     """The segments of one database."""
 
+    @property
+    def newest(self) -> int:
+        """The number of the segment that was begun last; 0: none yet by this program."""
+
     def append(self, data: bytes) -> Place:
         """Write a value; it is durable after `sync`.
 
@@ -70,6 +76,13 @@ class Segments(Protocol):
 
     def roll(self) -> None:
         """Let the next value begin a new segment, so that those of one round can be deleted together."""
+
+    def ended(self) -> dict[int, int]:
+        """The sizes in bytes of the segments to which nothing is appended any more, by their numbers.
+
+        Raises:
+            StateError: they cannot be read.
+        """
 
     def keep(self, segments: Collection[int]) -> None:
         """Delete all other segments.
@@ -102,6 +115,11 @@ class FileSegments:
         self._writing = -1
         self._unsynced = False
         self._reading: dict[int, int] = {}
+
+    @property
+    def newest(self) -> int:
+        """As `Segments.newest`."""
+        return self._number
 
     def append(self, data: bytes) -> Place:
         """As `Segments.append`."""
@@ -166,6 +184,22 @@ class FileSegments:
             self.sync()
             os.close(self._writing)
             self._writing = -1
+
+    def ended(self) -> dict[int, int]:
+        """As `Segments.ended`."""
+        sizes = {}
+        try:
+            with opened(self._folder) as folder:
+                for name in folder.names():
+                    if _FILE.fullmatch(name) and not self._writes(int(name)):
+                        found = folder.find(name)
+                        if found is not None:
+                            sizes[int(name)] = found.st_size
+        except FileNotFoundError:
+            pass  # nothing was written yet
+        except OSError as error:
+            raise self._error(error) from error
+        return sizes
 
     def keep(self, segments: Collection[int]) -> None:
         """As `Segments.keep`."""
