@@ -7,7 +7,9 @@ in a segment is written once, and the database has its `Place` alone. This order
 
 After a power cut, whatever has no committed place is not there. Bytes are never written to a second time, so
 a place stays right, and an older copy of the database still finds what it refers to as long as the file is
-there. A segment is deleted when no place refers to it (`keep`).
+there. (The number of a deleted segment may be used again after a restart; a digest tells the difference.) A
+segment is deleted when no place refers to it (`keep`). Whoever keeps the places moves the values of a segment
+that is mostly unused (`ended`), so that it can be deleted.
 """
 
 import os
@@ -20,6 +22,7 @@ from typing import NamedTuple, Protocol
 
 from fedge.errors import DamagedState, StateError
 from fedge.storage.folders import adopt, opened
+from fedge.storage.paths import ROOT
 
 SUFFIX = "-updates"
 """What the folder's name has after that of its database."""
@@ -42,6 +45,10 @@ class Place(NamedTuple):
 class Segments(Protocol):
     """The segments of one database."""
 
+    @property
+    def newest(self) -> int:
+        """The number of the segment that was begun last; 0: none yet by this program."""
+
     def append(self, data: bytes) -> Place:
         """Write a value; it is durable after `sync`.
 
@@ -56,6 +63,9 @@ class Segments(Protocol):
             StateError: as `append`.
         """
 
+    def undo(self) -> None:
+        """Free what was appended since the last `sync`, whose places were not committed."""
+
     def read(self, place: Place) -> bytes:
         """Read a value.
 
@@ -66,6 +76,13 @@ class Segments(Protocol):
 
     def roll(self) -> None:
         """Let the next value begin a new segment, so that those of one round can be deleted together."""
+
+    def ended(self) -> dict[int, int]:
+        """The sizes in bytes of the segments to which nothing is appended any more, by their numbers.
+
+        Raises:
+            StateError: they cannot be read.
+        """
 
     def keep(self, segments: Collection[int]) -> None:
         """Delete all other segments.
@@ -94,10 +111,15 @@ class FileSegments:
 
     def __init__(self, database: Path) -> None:
         self._folder = database.with_name(database.name + SUFFIX)
-        self._number = self._end = 0
+        self._number = self._end = self._synced = 0
         self._writing = -1
         self._unsynced = False
         self._reading: dict[int, int] = {}
+
+    @property
+    def newest(self) -> int:
+        """As `Segments.newest`."""
+        return self._number
 
     def append(self, data: bytes) -> Place:
         """As `Segments.append`."""
@@ -122,7 +144,16 @@ class FileSegments:
                 os.fdatasync(self._writing)
             except OSError as error:
                 raise self._error(error) from error
-            self._unsynced = False
+            self._unsynced, self._synced = False, self._end
+
+    def undo(self) -> None:
+        """As `Segments.undo`; the next value begins a new segment, because no place is used twice."""
+        if self._unsynced:
+            with suppress(OSError):  # then it stays until the segment is deleted
+                os.ftruncate(self._writing, self._synced)
+            with suppress(OSError):
+                os.close(self._writing)
+            self._writing, self._unsynced = -1, False
 
     def read(self, place: Place) -> bytes:
         """As `Segments.read`."""
@@ -153,6 +184,22 @@ class FileSegments:
             self.sync()
             os.close(self._writing)
             self._writing = -1
+
+    def ended(self) -> dict[int, int]:
+        """As `Segments.ended`."""
+        sizes = {}
+        try:
+            with opened(self._folder) as folder:
+                for name in folder.names():
+                    if _FILE.fullmatch(name) and not self._writes(int(name)):
+                        found = folder.find(name)
+                        if found is not None:
+                            sizes[int(name)] = found.st_size
+        except FileNotFoundError:
+            pass  # nothing was written yet
+        except OSError as error:
+            raise self._error(error) from error
+        return sizes
 
     def keep(self, segments: Collection[int]) -> None:
         """As `Segments.keep`."""
@@ -200,9 +247,11 @@ class FileSegments:
         with opened(self._folder, make=0o700) as folder:
             if self._number == 0:
                 with opened(self._folder.parent) as parent:
+                    if os.geteuid() == folder.owner[0] == ROOT:  # made for the service's user
+                        parent.give(self._folder.name, *parent.owner)
                     parent.sync()
             numbers = [int(name) for name in folder.names() if _FILE.fullmatch(name)]
-            self._number, self._end = max([self._number, *numbers]) + 1, 0
+            self._number, self._end, self._synced = max([self._number, *numbers]) + 1, 0, 0
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
             with folder.file(str(self._number), flags) as descriptor:
                 adopt(folder, descriptor)

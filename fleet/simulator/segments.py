@@ -19,6 +19,11 @@ class MemorySegments:
         self._unsynced: set[tuple[int, int]] = set()
         self._number, self._end = 1, 0
 
+    @property
+    def newest(self) -> int:
+        """As `FileSegments.newest`."""
+        return self._number
+
     def append(self, data: bytes) -> Place:
         """As `FileSegments.append`."""
         self._use_disk()
@@ -34,6 +39,11 @@ class MemorySegments:
             self._use_disk()
             self._unsynced.clear()
 
+    def undo(self) -> None:
+        """As `FileSegments.undo`."""
+        if self._unsynced:
+            self.power_fails()
+
     def read(self, place: Place) -> bytes:
         """As `FileSegments.read`."""
         data = self._values.get(place[:2])
@@ -45,6 +55,14 @@ class MemorySegments:
         """As `FileSegments.roll`."""
         self.sync()
         self._number, self._end = self._number + 1, 0
+
+    def ended(self) -> dict[int, int]:
+        """As `FileSegments.ended`."""
+        sizes: dict[int, int] = {}
+        for (number, offset), data in self._values.items():
+            if number != self._number:
+                sizes[number] = max(sizes.get(number, 0), offset + len(data))
+        return sizes
 
     def keep(self, segments: Collection[int]) -> None:
         """As `FileSegments.keep`."""

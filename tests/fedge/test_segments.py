@@ -135,3 +135,27 @@ def test_nothing_is_written_into_a_segment_whose_name_is_not_durable(
         with pytest.raises(StateError, match=telling("No space left")):
             held.append(b"de")
     assert held.append(b"fg") == Place(3, 0, 2), "segment 2 may be gone after a power cut"
+
+
+def test_what_is_undone_takes_no_room_and_no_place_is_used_twice(database: Path) -> None:
+    held = FileSegments(database)
+    first = held.append(b"abc")
+    held.sync()
+    held.append(b"x" * 10_000)
+    held.undo()
+    file = database.with_name(database.name + SUFFIX) / "1"
+    assert file.stat().st_size == 3
+    assert held.append(b"de") == Place(2, 0, 2)
+    held.sync()
+    held.undo()
+    assert held.append(b"fg") == Place(2, 2, 2)
+    assert held.read(first) == b"abc"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_folder_that_root_makes_belongs_to_the_service(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12_345, 12_346)
+    held = FileSegments(tmp_path / "some.db")
+    held.append(b"abc")
+    for path in (tmp_path / f"some.db{SUFFIX}", tmp_path / f"some.db{SUFFIX}" / "1"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 12_346)

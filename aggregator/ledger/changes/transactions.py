@@ -6,9 +6,9 @@ from pathlib import Path
 
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader
-from fedge.errors import StateError
+from fedge.errors import DamagedState, StateError
 from fedge.storage.databases import Connect, open_database, transaction
-from fedge.storage.segments import Segments
+from fedge.storage.segments import Place, Segments
 
 
 class Transactions(LedgerReader):
@@ -20,6 +20,10 @@ class Transactions(LedgerReader):
         super().__init__(path, connect(path, MIGRATIONS), segments)
         self._freed = True
         """Whether segments may hold nothing any more that a place refers to."""
+        self._looked_at = 0
+        """The newest segment when unused bytes were looked for last."""
+        self._stay: set[int] = set()
+        """Segments that are damaged, so that nothing is moved out of them."""
         self._whole: tuple[str, bytes, bytes] | None = None
         """Device, digest and data of an update of one frame that this transaction has stored last."""
 
@@ -28,19 +32,63 @@ class Transactions(LedgerReader):
         """A transaction: all or nothing, and durable when it ends."""
         try:
             with transaction(self._db, self._path, begin="BEGIN"):  # no other process writes
-                yield
-                self._segments.sync()  # before the commit: a place is never there without its bytes
+                try:
+                    yield
+                    self._segments.sync()  # before the commit: a place is never there without its bytes
+                except BaseException:
+                    self._freed = True  # the segment that it began, if any
+                    self._segments.undo()  # not after a commit that fails: it may count after a power cut
+                    raise
         finally:
             self._whole = None
-        if self._freed:
-            self._free_segments()
+        if self._freed or self._segments.newest != self._looked_at:
+            self._tidy()
 
-    def _free_segments(self) -> None:
-        """Delete segments that nothing refers to; if that fails, the next transaction tries again."""
-        with suppress(StateError):  # what is committed stays so, whatever happens to the rest
-            rows = self._all("SELECT DISTINCT segment FROM frames WHERE segment IS NOT NULL")
-            self._segments.keep({number for (number,) in rows})
-            self._freed = False
+    def _tidy(self) -> None:
+        """Delete segments that nothing refers to, and make one that is mostly unused one of them.
+
+        Each time that a segment has ended, the ended ones so take at most twice the bytes that places refer
+        to. And at most as many bytes are moved as have become unused. If that fails, what is committed stays
+        so, and a later transaction tries again.
+        """
+        with suppress(StateError):
+            unused = self._delete_unused()
+            self._freed, self._looked_at = len(unused) > 1, self._segments.newest
+            if unused:
+                try:
+                    self._move_out_of(unused[0])
+                    self._delete_unused()
+                except DamagedState:  # the update is found out to be damaged where it is needed
+                    self._stay.add(unused[0])
+
+    def _delete_unused(self) -> list[int]:
+        """Delete the segments that nothing refers to; return those of which less than half is used."""
+        used = dict(
+            self._all("SELECT segment, sum(length) FROM frames WHERE segment IS NOT NULL GROUP BY segment")
+        )
+        self._segments.keep(used.keys())
+        return sorted(
+            number
+            for number, size in self._segments.ended().items()
+            if number in used and 2 * used[number] < size and number not in self._stay
+        )
+
+    def _move_out_of(self, segment: int) -> None:
+        """Append again what places in a segment refer to."""
+        with transaction(self._db, self._path, begin="BEGIN"):
+            try:
+                for row, *place in self._all(
+                    "SELECT rowid, segment, offset, length FROM frames WHERE segment = ? ORDER BY offset",
+                    segment,
+                ):
+                    moved = self._segments.append(self._segments.read(Place(*place)))
+                    self._run(
+                        "UPDATE frames SET segment = ?, offset = ?, length = ? WHERE rowid = ?", *moved, row
+                    )
+                self._segments.sync()
+            except BaseException:
+                self._segments.undo()
+                raise
 
     def _run(self, statement: str, *values: object) -> None:
         self._all(statement, *values)

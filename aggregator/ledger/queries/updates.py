@@ -20,13 +20,33 @@ class UpdateQueries(Access):
 
     def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
         """The data of an update's frames, in order."""
-        place = "segment, offset, length" if self._layout() >= HAS_SEGMENTS else "NULL, NULL, NULL"
-        for data, *found in self._rows(
-            f"SELECT data, {place} FROM frames WHERE device = ? AND digest = ? ORDER BY i",  # noqa: S608 # texts of ours
-            device,
-            digest,
+        for (i,) in self._all(
+            "SELECT i FROM frames WHERE device = ? AND digest = ? ORDER BY i", device, digest
         ):
-            yield data if found[0] is None else self._segments.read(Place(*found))
+            yield from self._piece(device, digest, i)
+
+    def _piece(self, device: str, digest: bytes, i: int) -> Iterator[bytes]:
+        """One frame's data; none if it has been removed meanwhile.
+
+        The aggregator may move it to another segment while another thread or program reads it.
+        """
+        place = "segment, offset, length" if self._layout() >= HAS_SEGMENTS else "NULL, NULL, NULL"
+        statement = f"SELECT data, {place} FROM frames WHERE device = ? AND digest = ? AND i = ?"  # noqa: S608 # texts of ours
+        row = self._one(statement, device, digest, i)
+        while row is not None:
+            data, *found = row
+            if found[0] is None:
+                yield data
+                return
+            try:
+                data = self._segments.read(Place(*found))
+            except DamagedState:
+                row, before = self._one(statement, device, digest, i), row
+                if row == before:
+                    raise
+            else:
+                yield data
+                return
 
     def partials(self) -> dict[str, Partial]:
         """The records of spooled updates that are not answered yet."""
