@@ -18,7 +18,7 @@ from fedge.storage.atomic_files import exists
 from fedge.storage.databases import database_error, open_read_only
 from fedge.storage.folders import opened
 from fedge.storage.pinning import pinned
-from fedge.storage.segments import FileSegments, Place
+from fedge.storage.segments import FileSegments, place
 from fedge.storage.temporary import temporary_folder
 
 ATTEMPTS = 5
@@ -98,10 +98,14 @@ def _take_in(copy: sqlite3.Connection, segments: FileSegments) -> None:
         return
     rows = copy.execute("SELECT rowid, segment, offset, length FROM frames WHERE segment IS NOT NULL")
     with closing(segments):
-        for row, *place in rows.fetchall():
+        for row, *found in rows.fetchall():
+            try:
+                at = place(*found)
+            except ValueError as error:
+                raise DamagedState(f"{FILE}: is damaged (where a frame is: {error})") from error
             copy.execute(
                 "UPDATE frames SET data = ?, segment = NULL, offset = NULL, length = NULL WHERE rowid = ?",
-                (segments.read(Place(*place)), row),
+                (segments.read(at), row),
             )
     copy.commit()
 

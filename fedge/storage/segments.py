@@ -31,6 +31,8 @@ LARGEST = 64 * 2**20
 OPEN_AT_ONCE = 8
 """Segments that are held open for reading."""
 ZEROS = bytes(2**20)
+_FAR = 2**40
+"""More than any offset or length."""
 _FILE = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -40,6 +42,24 @@ class Place(NamedTuple):
     segment: int
     offset: int
     length: int
+
+
+def place(segment: object, offset: object, length: object) -> Place:
+    """The place that a row names.
+
+    Raises:
+        ValueError: they name none.
+    """
+    if (
+        isinstance(segment, int)
+        and isinstance(offset, int)
+        and isinstance(length, int)
+        and segment > 0
+        and 0 <= offset < _FAR
+        and 0 <= length < _FAR
+    ):
+        return Place(segment, offset, length)
+    raise ValueError(f"no place: segment {segment!r}, offset {offset!r}, length {length!r}")
 
 
 class Segments(Protocol):
@@ -95,6 +115,7 @@ class Segments(Protocol):
         """Overwrite everything but these places with zeros, durably.
 
         Raises:
+            DamagedState: a segment is missing.
             StateError: the disk is read-only or failing.
         """
 
@@ -161,6 +182,8 @@ class FileSegments:
             descriptor = self._reading.get(place.segment, -1)
             if descriptor < 0:
                 descriptor = self._open(place.segment)
+            if place.offset + place.length > os.fstat(descriptor).st_size:
+                raise self._too_short(place)  # before there is memory for it
             data = os.pread(descriptor, place.length, place.offset)
             while 0 < len(data) < place.length:
                 more = os.pread(descriptor, place.length - len(data), place.offset + len(data))
@@ -172,10 +195,7 @@ class FileSegments:
         except OSError as error:
             raise self._error(error) from error
         if len(data) != place.length:
-            raise DamagedState(
-                f"{self._folder / str(place.segment)}: is damaged (it ends before byte "
-                f"{place.offset + place.length})"
-            )
+            raise self._too_short(place)
         return data
 
     def roll(self) -> None:
@@ -226,8 +246,9 @@ class FileSegments:
                 with opened(self._folder) as folder, folder.file(str(number), os.O_RDWR) as descriptor:
                     end = os.fstat(descriptor).st_size
                     for (_, begin), (until, _) in pairwise([(0, 0), *sorted(spans), (end, end)]):
-                        for at in range(begin, until, len(ZEROS)):
-                            os.pwrite(descriptor, ZEROS[: until - at], at)
+                        until = min(until, end)  # also where a place is behind it, because it is damaged
+                        while begin < until:
+                            begin += os.pwrite(descriptor, ZEROS[: until - begin], begin)
                     os.fsync(descriptor)
         except FileNotFoundError as error:
             raise DamagedState(f"{self._folder}: a segment is missing") from error
@@ -272,6 +293,10 @@ class FileSegments:
 
     def _writes(self, number: int) -> bool:
         return self._writing >= 0 and number == self._number
+
+    def _too_short(self, place: Place) -> DamagedState:
+        end = place.offset + place.length
+        return DamagedState(f"{self._folder / str(place.segment)}: is damaged (it ends before byte {end})")
 
     def _error(self, error: OSError) -> StateError:
         return StateError(f"{self._folder}: {error.strerror or error}")

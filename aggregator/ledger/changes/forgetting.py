@@ -8,7 +8,6 @@ from aggregator.ledger.changes.generations import GenerationChanges
 from aggregator.ledger.layout import UNWIPED
 from aggregator.ledger.records import Beginning
 from fedge.storage.databases import database_error, wipe
-from fedge.storage.segments import Place
 from fedge.wire.freshness import RoundId
 
 REMOVED = "?"
@@ -83,6 +82,6 @@ class Forgetting(GenerationChanges):
         except sqlite3.Error as error:
             raise database_error(self._path, error) from error
         rows = self._all("SELECT segment, offset, length FROM frames WHERE segment IS NOT NULL")
-        self._segments.erase(Place(*row) for row in rows)
+        self._segments.erase(self._place(*row) for row in rows)
         with self.transaction():
             self.save_mark(UNWIPED, None)

@@ -8,7 +8,7 @@ from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader
 from fedge.errors import DamagedState, StateError
 from fedge.storage.databases import Connect, open_database, transaction
-from fedge.storage.segments import Place, Segments
+from fedge.storage.segments import Segments
 
 
 class Transactions(LedgerReader):
@@ -81,7 +81,7 @@ class Transactions(LedgerReader):
                     "SELECT rowid, segment, offset, length FROM frames WHERE segment = ? ORDER BY offset",
                     segment,
                 ):
-                    moved = self._segments.append(self._segments.read(Place(*place)))
+                    moved = self._segments.append(self._segments.read(self._place(*place)))
                     self._run(
                         "UPDATE frames SET segment = ?, offset = ?, length = ? WHERE rowid = ?", *moved, row
                     )

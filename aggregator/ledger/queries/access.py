@@ -9,7 +9,7 @@ from typing import Any
 from aggregator.ledger.layout import HAS_SEGMENTS
 from fedge.errors import DamagedState
 from fedge.storage.databases import database_error
-from fedge.storage.segments import FileSegments, Segments
+from fedge.storage.segments import FileSegments, Place, Segments, place
 
 
 class Access:
@@ -44,6 +44,10 @@ class Access:
     def _layout(self) -> int:
         """The layout of the file, which may be an old one: a ledger that is only read is not migrated."""
         return int(self._one("PRAGMA user_version")[0])
+
+    def _place(self, *row: object) -> Place:
+        with self._sound("where a frame is"):
+            return place(*row)
 
     def _one(self, statement: str, *values: object) -> Any:
         rows = self._all(statement, *values)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from aggregator.ledger.layout import HAS_SEGMENTS
 from aggregator.ledger.queries.access import Access
 from fedge.errors import DamagedState
-from fedge.storage.segments import Place
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import Partial, offer
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
@@ -39,7 +39,7 @@ class UpdateQueries(Access):
                 yield data
                 return
             try:
-                data = self._segments.read(Place(*found))
+                data = self._segments.read(self._place(*found))
             except DamagedState:
                 row, before = self._one(statement, device, digest, i), row
                 if row == before:
@@ -56,8 +56,11 @@ class UpdateQueries(Access):
             " WHERE (device, digest) NOT IN (SELECT device, digest FROM answers) ORDER BY device, digest, i"
         )
         for device, digest, i, n, size, length in rows:
-            frame = Frame(id=digest, i=i, n=n, size=size, data=bytes(length))  # only its length is asked for
-            partial = offer(partials.get(device), frame)
+            with self._sound("the frames of updates that are not complete"):
+                if not isinstance(length, int) or not 0 <= length <= MAX_PAYLOAD:
+                    raise ValueError(f"a frame of {length!r} bytes")
+                frame = Frame(id=digest, i=i, n=n, size=size, data=bytes(length))  # only its length counts
+                partial = offer(partials.get(device), frame)
             if isinstance(partial, Partial):
                 partials[device] = partial
         return partials

@@ -4,7 +4,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -370,3 +370,29 @@ def test_a_damaged_segment_is_not_moved_again_and_again(
     assert segments_of(path) == {"1"}
     with pytest.raises(DamagedState):
         list(ledger.pieces("b", piece_of("b", 0).id))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("segment", "x"), ("offset", None), ("offset", -5), ("offset", 2**39), ("length", 2**40)],
+)  # fmt: skip
+def test_a_damaged_place_is_told_as_damage(tmp_path: Path, column: str, value: object) -> None:
+    server = Server(tmp_path / "server")
+    server.learn(1)
+    path = server.state / FILE
+    ledger = Ledger(path)
+    with ledger.transaction():
+        ledger.spool("a", piece_of("a", 1))
+    ledger._db.execute(f"UPDATE frames SET {column} = ?", (value,))
+    if column == "length":
+        with pytest.raises(DamagedState):
+            ledger.partials()
+    with pytest.raises(DamagedState):
+        ledger.check_updates()
+    with pytest.raises(DamagedState):
+        backup(server.settings, tmp_path / "copy")
+    size = (tmp_path / "server" / "state" / f"{FILE}{SUFFIX}" / "1").stat().st_size
+    if column != "length":
+        with suppress(DamagedState):
+            ledger.wipe()
+        assert (tmp_path / "server" / "state" / f"{FILE}{SUFFIX}" / "1").stat().st_size == size
