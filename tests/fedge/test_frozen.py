@@ -1,6 +1,9 @@
 """A changed copy of a frozen dataclass is what `dataclasses.replace` gives."""
 
 import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,7 @@ from aggregator.core.events import Tick
 from aggregator.core.federation import Federation
 from fedge.frozen import replace
 from tests.aggregator.stories import federation
+from tests.wording import telling
 
 
 def test_the_copy_has_the_changed_fields_and_the_others() -> None:
@@ -31,3 +35,37 @@ def test_no_field_is_made_after_init(kind: type) -> None:
     assert not hasattr(kind, "__post_init__")
     assert "__slots__" not in vars(kind)
     assert all(field.init for field in dataclasses.fields(kind))
+
+
+@dataclass(frozen=True)
+class Cached:
+    value: int = 1
+
+    @cached_property
+    def doubled(self) -> int:
+        return 2 * self.value
+
+
+@dataclass(frozen=True)
+class Derived:
+    value: int = 1
+    more: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "more", self.value + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    value: int = 1
+
+
+@dataclass
+class Mutable:
+    value: int = 1
+
+
+@pytest.mark.parametrize("state", [Cached(), Derived(), Slotted(), Mutable(), object()])
+def test_classes_that_are_more_than_their_fields_are_refused(state: Any) -> None:
+    with pytest.raises(TypeError, match=telling(type(state).__name__)):
+        replace(state, value=2)
