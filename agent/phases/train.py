@@ -63,7 +63,7 @@ class Train:
         if own.shared is not None:
             sent, base = {name: vector[own.shared] for name, vector in sent.items()}, base[own.shared]
         seed = partial(vector_seed, manifest.seed, *round_of(manifest), settings.device)
-        bodies, remembered = encoded(codec, sent, base, before or {}, seed)
+        bodies, remembered = encoded(codec, sent, base, before or {}, seed, own.start.cluster)
         after = {**states.named(trained.state, "local/"), **remembered}
         pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
         metrics = _figures(assignment, equipment, trained, own.start.weights)

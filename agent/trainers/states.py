@@ -1,7 +1,8 @@
 """An algorithm's state on a device: its lineage, and the encoding of its arrays as bytes.
 
 A state is one flat mapping of named arrays: those of the local algorithm (`local/NAME`), and those of the
-codec for each vector that it encodes (`codec/VECTOR/NAME`).
+codec for each vector that it encodes (`codec/VECTOR/NAME`; of a device that trains the shared model of number
+j > 0, `codec/j/VECTOR/NAME`).
 """
 
 import json

@@ -94,7 +94,12 @@ def halves_lacking(trainer: Trainer) -> frozenset[str]:
 
 
 def encoded(
-    codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, seed: Callable[[str], int]
+    codec: Codec,
+    vectors: Mapping[str, Array],
+    base: Array,
+    state: State,
+    seed: Callable[[str], int],
+    cluster: int = 0,
 ) -> tuple[dict[str, bytes], dict[str, Array]]:
     """Encode all vectors, `weights` first; return their bodies and the codec's new state.
 
@@ -104,6 +109,8 @@ def encoded(
         base: the announced weights, of shape (p,).
         state: the device's state, which holds the codec's part for each vector.
         seed: returns the seed of the vector of this name.
+        cluster: the number of the shared model that was trained. What the codec keeps belongs to that model;
+            of another one it is dropped.
 
     Raises:
         ValueError: the difference is too large for float32.
@@ -111,7 +118,7 @@ def encoded(
     bodies: dict[str, bytes] = {}
     remembered: dict[str, Array] = {}
     for name in sorted(vectors, key=lambda name: (name != WEIGHTS, name)):
-        vector, prefix = vectors[name], f"codec/{name}/"
+        vector, prefix = vectors[name], f"codec/{name}/" if not cluster else f"codec/{cluster}/{name}/"
         if name == WEIGHTS and codec.encodes == "change":
             with np.errstate(over="ignore"):
                 vector = (vector.astype(np.float64) - base.astype(np.float64)).astype(np.float32)

@@ -96,3 +96,14 @@ def test_a_round_that_only_measures_chooses_too(tmp_path: Path) -> None:
 
 def test_without_one_of_the_models_it_declines(tmp_path: Path) -> None:
     assert isinstance(trainer(tmp_path).work(replace(asked(TWO), weights=DRAWN)), Failed)
+
+
+def test_what_a_codec_keeps_of_one_model_is_not_sent_for_another(tmp_path: Path) -> None:
+    plan = TWO.model_copy(update={"codec": "topk", "codec_options": {"share": 0.2}})
+    kept = trainer(tmp_path).work(announced(DRAWN, BAD, plan))
+    assert isinstance(kept, Done)
+    assert kept.pending is not None
+    for models, the_same in (((DRAWN, BAD), False), ((BAD, DRAWN), True)):
+        fresh, _ = done(tmp_path, announced(*models, plan))
+        after, _ = done(tmp_path, replace(announced(*models, plan), state=kept.pending))
+        assert (after.body == fresh.body) == the_same
