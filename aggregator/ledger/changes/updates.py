@@ -17,13 +17,17 @@ class UpdateChanges(Transactions):
     def spool(self, device: str, frame: Frame) -> None:
         """Store a frame of a device's update, unless it is stored already."""
         data: bytes = frame.data
+        if self._one(
+            "SELECT 1 FROM frames WHERE device = ? AND digest = ? AND i = ?", device, frame.id, frame.i
+        ):
+            return
         place: tuple[int | None, ...] = (None, None, None)
         if frame.n == 1:
             self._whole = (device, frame.id, data)
         if len(data) > self.in_the_table:
             place, data = self._segments.append(data), b""
         self._run(
-            "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             device,
             frame.id,
             frame.i,
@@ -43,6 +47,8 @@ class UpdateChanges(Transactions):
     def drop_spool(self, device: str, digest: bytes) -> None:
         """Remove an update's frames, unless a kept round was computed from them: a device may send an update
         again that has counted."""
+        if self._whole is not None and self._whole[:2] == (device, digest):
+            self._whole = None
         self._run(
             "DELETE FROM frames WHERE device = ?1 AND digest = ?2 AND NOT EXISTS"
             " (SELECT 1 FROM answers WHERE device = ?1 AND digest = ?2 AND verdict = 'admitted')",

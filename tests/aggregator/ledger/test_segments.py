@@ -396,3 +396,23 @@ def test_a_damaged_place_is_told_as_damage(tmp_path: Path, column: str, value: o
         with suppress(DamagedState):
             ledger.wipe()
         assert (tmp_path / "server" / "state" / f"{FILE}{SUFFIX}" / "1").stat().st_size == size
+
+
+def test_an_update_that_is_removed_is_gone_in_the_same_transaction_too(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    (piece,) = frames(update("a"))
+    with ledger.transaction():
+        ledger.spool("a", piece)
+        assert list(ledger.pieces("a", piece.id)) == [piece.data]
+        ledger.drop_spool("a", piece.id)
+        assert list(ledger.pieces("a", piece.id)) == []
+
+
+def test_what_is_read_is_what_is_stored(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    (piece,) = frames(update("a"))
+    other = piece.model_copy(update={"data": bytes(len(piece.data))})
+    with ledger.transaction():
+        ledger.spool("a", other)
+        ledger.spool("a", piece)  # not stored: there is one of this number
+        assert list(ledger.pieces("a", piece.id)) == [other.data]
