@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -143,9 +144,10 @@ class Fleet:
     def size_of(self, manifest: Manifest) -> int:
         """p of the announced model."""
         assert manifest.model is not None
+        frames = manifest.model.frames
         self._client.subscribe(self.topics.model_frames(manifest.model.slot), qos=1)
         with self._changed:
-            self._changed.wait_for(lambda: len(self._model) == manifest.model.frames, PATIENCE_S)  # type: ignore[union-attr]
+            self._changed.wait_for(lambda: len(self._model) == frames, PATIENCE_S)
         whole = b"".join(self._model[i] for i in sorted(self._model))
         self._client.unsubscribe(self.topics.model_frames(manifest.model.slot))
         return len(unpack(whole, Model, max_bytes=MAX_SIZE).body) // 4
@@ -220,14 +222,14 @@ def _rounds(
     fleet.send(_surveys(case, fleet, manifest))
     found: dict[str, Any] = {}
     for number in range(1, ROUNDS + 1):
-        _, manifest = fleet.until(lambda each, n=number: (each.kind, each.round) == ("train", n))  # type: ignore[misc]
+        _, manifest = fleet.until(partial(_trains, number))
         if number == 1:
             size = fleet.size_of(manifest)
             assert size == case.weights, (size, case.weights)
         cpu_s, written = _cpu_s(aggregator.pid), _written(aggregator.pid)
         start_s = time.monotonic()
         count, total = fleet.send(_updates(case, fleet, manifest))
-        end_s, _ = fleet.until(lambda each, n=number: each.round == n + 1 or each.state == "done")  # type: ignore[misc]
+        end_s, _ = fleet.until(partial(_is_over, number))
         found = {
             "round_s": end_s - start_s,
             "aggregator_cpu_s": _cpu_s(aggregator.pid) - cpu_s,
@@ -261,6 +263,14 @@ def _rounds(
         bare.wait()
     found |= {"mb": total / 1e6, "messages": count, "ratio": found["bare_s"] / found["round_s"]}
     return {key: round(value, 3) for key, value in found.items()}
+
+
+def _trains(number: int, manifest: Manifest) -> bool:
+    return (manifest.kind, manifest.round) == ("train", number)
+
+
+def _is_over(number: int, manifest: Manifest) -> bool:
+    return manifest.round == number + 1 or manifest.state == "done"
 
 
 def _surveys(case: Case, fleet: Fleet, manifest: Manifest) -> Iterator[tuple[str, bytes]]:

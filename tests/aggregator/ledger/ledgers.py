@@ -1,13 +1,15 @@
 """What the tests write to a ledger."""
 
 import sqlite3
+from hashlib import sha256
 from pathlib import Path
 
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
+from fedge.storage.segments import SUFFIX
 from fedge.wire.freshness import RoundId
-from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.manifest import Cohort
 from tests.aggregator.stories import blob, digest_of, frames, update
 
@@ -41,3 +43,14 @@ def count(path: Path, table: str) -> int:
         (rows,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()
     db.close()
     return int(rows)
+
+
+def segments_of(path: Path) -> set[str]:
+    return {file.name for file in path.with_name(path.name + SUFFIX).iterdir()}
+
+
+def piece_of(device: str, number: int, size: int = 1_000) -> Frame:
+    """A frame of an update of its own, with data of its own."""
+    (piece,) = frames(update(device))
+    name = f"{device} {number}".encode()
+    return piece.model_copy(update={"id": sha256(name).digest(), "data": name.ljust(size), "size": 2 * size})

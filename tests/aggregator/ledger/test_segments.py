@@ -3,9 +3,7 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing, suppress
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,11 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.ledger_file import open_ledger
 from fedge.errors import DamagedState, StateError
-from fedge.storage import databases, segments
+from fedge.storage import databases
 from fedge.storage.atomic_files import quarantine
 from fedge.storage.segments import SUFFIX, FileSegments, Place
 from fedge.wire.freshness import RoundId
-from fedge.wire.messages.frame import Frame
-from tests.aggregator.ledger.ledgers import LIFE, admit, close
+from tests.aggregator.ledger.ledgers import LIFE, admit, close, piece_of, segments_of
 from tests.aggregator.stories import frames, update
 from tests.aggregator.test_backup import Server
 from tests.wording import telling
@@ -31,10 +28,6 @@ from tests.wording import telling
 @pytest.fixture(autouse=True)
 def _all_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ledger, "in_the_table", 0)
-
-
-def segments_of(path: Path) -> set[str]:
-    return {file.name for file in path.with_name(path.name + SUFFIX).iterdir()}
 
 
 def in_table(path: Path) -> int:
@@ -275,101 +268,6 @@ def test_a_transaction_for_which_the_disk_is_too_small_leaves_its_room_to_smalle
         ledger.spool("a", piece)
     assert list(ledger.pieces("a", piece.id)) == [piece.data]
     assert segments_of(tmp_path / FILE) == {"4"}
-
-
-def piece_of(device: str, number: int, size: int = 1_000) -> Frame:
-    """A frame of an update of its own, with data of its own."""
-    (piece,) = frames(update(device))
-    name = f"{device} {number}".encode()
-    return piece.model_copy(update={"id": sha256(name).digest(), "data": name.ljust(size), "size": 2 * size})
-
-
-def test_devices_that_never_complete_an_update_do_not_fill_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(segments, "LARGEST", 10_000)
-    path = tmp_path / FILE
-    ledger, kept = Ledger(path), []
-    for number in range(300):
-        with ledger.transaction():
-            if number:
-                ledger.drop_spool("rogue", piece_of("rogue", number - 1).id)
-            ledger.spool("rogue", piece_of("rogue", number))
-            if number % 20 == 0:
-                kept.append(piece_of("a", number))
-                ledger.spool("a", kept[-1])
-        used = 1_000 * (len(kept) + 1)
-        on_disk = sum(file.stat().st_size for file in (tmp_path / f"{FILE}{SUFFIX}").iterdir())
-        assert on_disk <= 2 * used + 10_000 + 2 * 1_000, number
-    for piece in kept:
-        assert list(ledger.pieces("a", piece.id)) == [piece.data]
-    ledger.close()
-    again = Ledger(path)
-    with again.transaction():
-        again.drop_spool("rogue", piece_of("rogue", 299).id)
-    for piece in kept:
-        assert list(again.pieces("a", piece.id)) == [piece.data]
-
-
-def moved_by(ledger: Ledger, segment: int) -> None:
-    ledger._segments.roll()
-    ledger._move_out_of(segment)
-    ledger._delete_unused()
-
-
-def test_an_update_is_read_while_its_frames_are_moved(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / FILE)
-    pieces = frames(update("a"), 9)
-    with ledger.transaction():
-        for piece in pieces:
-            ledger.spool("a", piece)
-    with read_only(tmp_path / FILE) as reader:
-        reading, seen = reader._piece, []
-
-        def moving(device: str, digest: bytes, i: int) -> Iterator[bytes]:
-            seen.append(i)
-            moved_by(ledger, len(seen))
-            return reading(device, digest, i)
-
-        once, failed = FileSegments.read, []
-
-        def read(self: FileSegments, place: Place) -> bytes:
-            if self is reader._segments and not failed:  # its row was read, and then it was moved
-                failed.append(place)
-                moved_by(ledger, place.segment)
-            return once(self, place)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(FileSegments, "read", read)
-            patch.setattr(reader, "_piece", moving)
-            assert list(reader.pieces("a", pieces[0].id)) == [piece.data for piece in pieces]
-    assert failed
-    assert "1" not in segments_of(tmp_path / FILE)
-
-
-def test_a_damaged_segment_is_not_moved_again_and_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / FILE
-    ledger = Ledger(path)
-    with ledger.transaction():
-        for number in range(3):
-            ledger.spool("a", piece_of("a", number))
-        ledger.spool("b", piece_of("b", 0))
-    os.truncate(tmp_path / f"{FILE}{SUFFIX}" / "1", 3_500)
-    ledger._segments.roll()
-    tried, move = [], Ledger._move_out_of
-    monkeypatch.setattr(
-        Ledger, "_move_out_of", lambda self, number: tried.append(number) or move(self, number)
-    )
-    for number in range(5):
-        with ledger.transaction():
-            ledger.drop_spool("a", piece_of("a", number).id)
-            ledger._freed = True
-    assert tried == [1]
-    assert segments_of(path) == {"1"}
-    with pytest.raises(DamagedState):
-        list(ledger.pieces("b", piece_of("b", 0).id))
 
 
 @pytest.mark.parametrize(
