@@ -8,7 +8,7 @@ from pathlib import Path
 from aggregator.aggregation import survey
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.beginnings import RULE, begin_with, spans
-from aggregator.aggregation.models import first_clusters, first_vectors, first_weights, model_message
+from aggregator.aggregation.models import first_clusters, first_vectors, first_weights
 from aggregator.aggregation.recomputation import (
     Made,
     hands_on,
@@ -27,6 +27,7 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.task import Task
+from fedge.wire.models import model_message
 
 
 @dataclass(frozen=True)

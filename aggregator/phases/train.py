@@ -14,7 +14,7 @@ from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggreg
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
-from aggregator.aggregation.models import blob_of, clusters_of, model_message, weights_of
+from aggregator.aggregation.models import blob_of, clusters_of, weights_of
 from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
@@ -35,6 +35,7 @@ from fedge.algorithms.rules.mean import order
 from fedge.frozen import replace
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
+from fedge.wire.models import model_message
 from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
