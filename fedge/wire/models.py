@@ -28,6 +28,8 @@ from fedge.wire.reasons import Reason
 
 Vector = NDArray[np.float32]
 
+FLOAT32 = "float32"
+"""The codec of models that are sent as they are."""
 WHOLE, CHANGES = ("float16",), ("int8", "int4")
 """The codecs of coded models: of the whole vectors, and of the changes since a key frame."""
 SENDER = "|model"
@@ -60,7 +62,7 @@ def read_key(data: bytes) -> Key:
         ProtocolError: it is no model in float32.
     """
     message = unpack(data, Model, max_bytes=MAX_SIZE)
-    if message.codec != "float32" or message.key is not None:
+    if message.codec != FLOAT32 or message.key is not None:
         raise ProtocolError("model: a key frame is a whole model in float32")
     size = len(message.body) // 4
     bodies = {WEIGHTS: message.body, **(message.vectors or {})}
