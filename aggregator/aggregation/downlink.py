@@ -27,10 +27,6 @@ from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.models import CHANGES, Key, Vector, coded_message, decoded
 
-KEY_EVERY = 16
-"""The most rounds for which a key frame is used. A device that takes part in each round need not fetch a new
-one."""
-
 
 @dataclass(frozen=True, eq=False)
 class Before:
@@ -57,19 +53,20 @@ class Coding:
     """The key frame that it refers to; None: none."""
 
 
-def key_for(round_id: RoundId, codec: str, before: Before, base: Key) -> Key | None:
+def key_for(round_id: RoundId, codec: str, every: int, before: Before, base: Key) -> Key | None:
     """The key frame of a round's next model: the one before, or the round's base if that one is old.
 
     Args:
         round_id: the round that closes.
         codec: of the coded form.
+        every: the most rounds for which a key frame is used.
         before: has the key frame that was used last.
         base: the model that the round was announced with.
     """
     if codec not in CHANGES:
         return None
     last = before.key
-    young = last is not None and round_id.round - last.round.round <= KEY_EVERY
+    young = last is not None and round_id.round - last.round.round <= every
     same = last is not None and last.round.generation == round_id.generation
     return last if young and same else base
 

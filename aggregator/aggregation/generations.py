@@ -56,7 +56,8 @@ def begin(
 def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
     """A generation's newest task or model with its slot; None: it has no slot."""
     digest = ledger.newest(kind, generation)
-    return next((blob for blob in ledger.slots().values() if blob.digest == digest), None)
+    slots = ledger.slots().items()
+    return next((blob for (of, _), blob in slots if of == kind and blob.digest == digest), None)
 
 
 def go_back(

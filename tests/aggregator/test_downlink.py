@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from aggregator.aggregation.downlink import KEY_EVERY, Before, Coding, coded, key_for
+from aggregator.aggregation.downlink import Before, Coding, coded, key_for
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.models import Key, decoded, decoded_message, model_message, read_key
 
 SEED = 11
+KEY_EVERY = 4
 
 
 def vector(*entries: float) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_steps_below_the_codecs_step_are_not_lost_and_errors_do_not_add_up() -> 
 
 def _round(number: int, made: np.ndarray, before: Before, base: Key, codec: str) -> Coding:
     here = RoundId(1, number)
-    key = key_for(here, codec, before, base)
+    key = key_for(here, codec, KEY_EVERY, before, base)
     found = coded(here, {"weights": made}, codec, SEED, before.errors, key)
     assert found is not None
     return found
@@ -93,10 +94,10 @@ def test_a_device_that_holds_each_model_needs_no_key_frame_besides_and_decodes_t
 
 def test_a_new_generation_and_another_codec_begin_with_the_base_as_key_frame() -> None:
     base, old = key_at(4, 1.0), read_key(model_message(RoundId(1, 3), vector(2.0)))
-    assert key_for(RoundId(1, 5), "int8", Before(), base) is base
-    assert key_for(RoundId(1, 5), "int8", Before({}, old), base) is old
-    assert key_for(RoundId(2, 5), "int8", Before({}, old), base) is base
-    assert key_for(RoundId(1, 5), "float16", Before({}, old), base) is None
+    assert key_for(RoundId(1, 5), "int8", KEY_EVERY, Before(), base) is base
+    assert key_for(RoundId(1, 5), "int8", KEY_EVERY, Before({}, old), base) is old
+    assert key_for(RoundId(2, 5), "int8", KEY_EVERY, Before({}, old), base) is base
+    assert key_for(RoundId(1, 5), "float16", KEY_EVERY, Before({}, old), base) is None
 
 
 def test_a_model_whose_form_is_not_usable_is_not_coded() -> None:
