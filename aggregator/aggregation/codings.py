@@ -91,15 +91,22 @@ def _place_key(ledger: Ledger, digest: bytes) -> None:
 
 
 def form_of(ledger: LedgerReader, generation: int) -> CodedForm | None:
-    """The coded form of a generation's newest model; None: it is sent as it is."""
+    """The coded form of a generation's newest model; None: it is sent as it is.
+
+    Raises:
+        DamagedState: the ledger has lost it.
+    """
     last = ledger.last_trained(generation)
     saved = None if last is None else ledger.coding_of(last)
     if saved is None:
         return None
     slots = ledger.slots()
     blobs = {(kind, blob.digest): blob for (kind, _), blob in slots.items()}
-    key = None if saved.key is None else blobs[("key", saved.key)]
-    return CodedForm(saved.codec, blobs[("coded", saved.coded)], key)
+    coded_blob = blobs.get(("coded", saved.coded))
+    key = None if saved.key is None else blobs.get(("key", saved.key))
+    if coded_blob is None or (key is None) != (saved.key is None):
+        raise DamagedState(f"{FILE}: it is not known where the coded form of the model of round {last} lies")
+    return CodedForm(saved.codec, coded_blob, key)
 
 
 def again(ledger: LedgerReader, round_id: RoundId, made: dict[str, Vector], seed: int) -> dict[str, Vector]:
