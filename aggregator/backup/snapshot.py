@@ -70,8 +70,8 @@ def _copy(federation: str, source: Path, target: Path) -> About:
     """Copy a ledger as it is at one moment, with the frames in segments put into the table; check the copy.
 
     In WAL mode a reader does not block the writer. Meanwhile a segment may be deleted, because its round is
-    no longer kept, or overwritten by `fedge forget`. Then the newer ledger does not refer to it, and is copied
-    instead.
+    no longer kept, or overwritten by `fedge forget`. Then the newer ledger does not refer to it, and is
+    copied instead.
     """
     if not exists(source):
         raise StateError(f"{source}: there is no ledger; the aggregator makes it when it first runs")
