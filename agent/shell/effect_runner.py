@@ -166,7 +166,7 @@ class EffectRunner:
         frames = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest))
         if frames is not None:
             topic = self._topics.update(self._settings.device)
-            self._link.send(Publication(topic, frame) for frame in frames)
+            self._link.send((Publication(topic, frame) for frame in frames), bulk=True)
 
     def _is_reporting(self, digest: bytes) -> bool:
         state = self._state()

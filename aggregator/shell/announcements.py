@@ -97,7 +97,8 @@ class Announcements:
                 for i in range(len(pieces)):
                     yield Publication(topic(blob.slot, i), pieces[i], retain=True)
 
-        self._link.send(frames(), BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new)))
+        sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
+        self._link.send(frames(), sent, bulk=True)
         self._slots.update({(kind, blob.slot): blob for kind, blob in new})
 
     def clear(self, kind: str, slot: int) -> None:
@@ -107,7 +108,8 @@ class Announcements:
             return
         self._published.discard((kind, old.digest))
         topic = self._topics.task if kind == "task" else self._topics.model
-        self._link.send(Publication(topic(slot, i), b"", retain=True) for i in range(old.frames))
+        # In the order of the frames: later ones may come into this slot.
+        self._link.send((Publication(topic(slot, i), b"", retain=True) for i in range(old.frames)), bulk=True)
 
     def _seal(self, message: Message, kind: SignedKind) -> bytes:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)
@@ -143,6 +145,6 @@ class Announcements:
                     yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
             yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
 
-        self._link.send(publications(), ExportSent(job.until or job.round, job.last, file))
+        self._link.send(publications(), ExportSent(job.until or job.round, job.last, file), bulk=True)
         if file is not None:
             self._export_slot = slot

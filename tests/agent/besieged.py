@@ -145,7 +145,7 @@ class Broker:
         gone = {text.replace("+", "[^/]+") for text in filters}
         self.subscribed = [wanted for wanted in self.subscribed if wanted.pattern not in gone]
 
-    def send(self, publications: Iterable[Publication]) -> None:
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         self.said += publications
 
     def handle(self, event: LinkEvent) -> None: ...

@@ -44,7 +44,7 @@ class Broker:
         self.takes = 10**6
         """So many messages more, then the connection is lost."""
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         if not isinstance(token, ExportSent):
             return
         for publication in islice(publications, self.takes):

@@ -23,17 +23,24 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fedge.service.settings import BrokerSettings
 from fedge.transport.diagnosis import NOT_AUTHORIZED, Peer, lost, refused, unanswered
-from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.transport.events import (
+    RECEIVE_MAXIMUM,
+    Answered,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+)
 from fedge.transport.mqtt.failures import FORESEEN, failure
 from fedge.transport.mqtt.tls import tls_context
+from fedge.transport.packets import LARGEST_PACKET
 from fedge.transport.protocol import Traffic
 from fedge.transport.window import WINDOW
 
 log = logging.getLogger(__name__)
 
-SESSION_TAKEN_OVER = 0x8E
-LARGEST_PACKET = 2**28 - 1
-"""The largest packet of a broker that names no limit (MQTT 5, section 2.1.4)."""
+SESSION_TAKEN_OVER, DISCONNECT_WITH_WILL = 0x8E, 0x04
 LOOK_S = 0.2
 """How long to wait at a time for the first answer on a connection, between turns of paho."""
 
@@ -137,9 +144,10 @@ class PahoConnection:
         """As `Connection.acknowledge`; paho does nothing without `manual_ack`."""
         self._client.ack(message.mid, 1)
 
-    def disconnect(self) -> None:
-        """Disconnect so that the broker drops the will; `run` then ends."""
-        self._client.disconnect()
+    def disconnect(self, *, by_will: bool = False) -> None:
+        """Disconnect so that the broker drops the will, or publishes it; `run` then ends."""
+        code = ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL) if by_will else None
+        self._client.disconnect(code)
 
     def _publish(self, piece: Publication) -> mqtt.MQTTMessageInfo:
         properties = None if piece.expiry_s is None else _expiring(piece.expiry_s)
@@ -222,7 +230,8 @@ class PahoConnection:
             return  # the broker disconnects now
         self._up_s = time.monotonic()
         max_packet = getattr(properties, "MaximumPacketSize", None) or LARGEST_PACKET
-        self._tell(LinkUp(self.number, bool(flags.session_present), max_packet))
+        receive_maximum = getattr(properties, "ReceiveMaximum", None) or RECEIVE_MAXIMUM
+        self._tell(LinkUp(self.number, bool(flags.session_present), max_packet, receive_maximum))
 
     def _on_disconnect(
         self, _client: object, _userdata: object, flags: mqtt.DisconnectFlags, code: ReasonCode, _: object

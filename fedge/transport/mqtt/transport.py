@@ -96,12 +96,14 @@ class MqttTransport:
         """As `Transport.close`; if the broker hangs, the network thread is left to end by itself."""
         deadline_s = time.monotonic() + timeout_s
         life, newest = self._life, self._life.newest
-        if offline_status is not None and newest is not None and newest is self._outbound.connection:
+        speaks = offline_status is not None and newest is not None and newest is self._outbound.connection
+        by_will = speaks and self._outbound.full  # one more publication would be over the Receive Maximum
+        if newest is not None and offline_status is not None and speaks and not by_will:
             newest.publish_last(offline_status, timeout_s * LAST_WORDS_PART)
         life.closed.set()
         self._outbound.end()
         if life.newest is not None:
-            life.newest.disconnect()
+            life.newest.disconnect(by_will=by_will)
         if life.thread is not None:
             life.thread.join(max(0.0, deadline_s - time.monotonic()))
         self.pulse.rest()
@@ -113,7 +115,7 @@ class MqttTransport:
                 # It may have ended by now, or the transport be closed: then nothing is sent on it.
                 newest, closed = self._life.newest, self._life.closed
                 here = newest is not None and newest.number == event.connection and not closed.is_set()
-                self._outbound.begin(newest if here else None, event.max_packet)
+                self._outbound.begin(newest if here else None, event)
             case LinkDown():
                 self._outbound.end()
             case Answered():
@@ -124,9 +126,13 @@ class MqttTransport:
             case _:
                 pass
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def room(self, topic: str) -> int:
+        """As `Transport.room`."""
+        return self._outbound.room(topic)
+
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         """As `Transport.send`."""
-        self._outbound.send(publications, token)
+        self._outbound.send(publications, token, bulk=bulk)
 
     def reply(self, publication: Publication) -> None:
         """As `Transport.reply`."""
