@@ -129,6 +129,8 @@ class Device:
     """Names in this task that the program does not know."""
     model: bytes | None = None
     """Digest of the model that this device has in memory."""
+    key: bytes | None = None
+    """Digest of the key frame with which it was made, or that it is; only to estimate what a fetch takes."""
     model_unknown: tuple[str, ...] = ()
     """Names in this model that the program does not know."""
     kept: bytes | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent.settings.limits import LimitsSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from fedge.algorithms.cost import cost_of
+from fedge.frozen import replace
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.reasons import Reason
 
@@ -38,13 +39,16 @@ def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objectio
 
 
 def beyond_room(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objection]:
-    """Find objections to the disk and memory that the round's algorithm takes (`fedge.algorithms.cost`)."""
+    """Find objections to the disk and memory that the round's algorithm takes (`fedge.algorithms.cost`), with
+    those of the model's key frame."""
     plan, model = manifest.plan, manifest.model
     if plan is None or model is None or (limits.state_bytes is None and limits.memory_bytes is None):
         return
     cost = cost_of(plan, model.size)
     if cost is None:  # a part that this device lacks: it declines for that
         return
+    key = manifest.key.size if manifest.key is not None else 0
+    cost = replace(cost, state=cost.state + key, memory=cost.memory + key)
     own = " with models of the device's own ([personal])" if plan.adapts else ""
     if limits.state_bytes is not None and cost.state > limits.state_bytes:
         detail = (
@@ -71,7 +75,9 @@ def beyond_sources(limits: LimitsSettings, offered: frozenset[str], asked: str |
         yield Objection(Reason.FORBIDDEN_SOURCE, detail, f"it allows {_names(limits.sources)}")
 
 
-def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool) -> int:
+def expected_bytes(
+    manifest: Manifest, *, task: bool, model: bool, update: bool, held: tuple[bytes | None, ...] = ()
+) -> int:
     """Estimate the bytes of a round: what must still be fetched, and an update as large as its model.
 
     Args:
@@ -80,9 +86,13 @@ def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool)
         model: whether the model is to be fetched.
         update: whether an update is to be sent. A survey describes the task's columns, and is about as large
             as the task.
+        held: digests of models that need not be fetched as a key frame.
     """
-    model_bytes = manifest.model.size if manifest.model is not None else 0
-    made_bytes = model_bytes or manifest.task.size
+    made_bytes = manifest.model.size if manifest.model is not None else manifest.task.size
+    sent = manifest.coded or manifest.model
+    model_bytes = sent.size if sent is not None else 0
+    if manifest.key is not None and manifest.key.digest not in held:
+        model_bytes += manifest.key.size
     return task * manifest.task.size + model * model_bytes + update * made_bytes
 
 

@@ -26,7 +26,13 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
     if not state.lacks_task:
         yield from objections_to_source(state)
     yield from objections(state.conditions, state.readings)
-    expected = expected_bytes(manifest, task=state.lacks_task, model=state.lacks_model, update=True)
+    expected = expected_bytes(
+        manifest,
+        task=state.lacks_task,
+        model=state.lacks_model,
+        update=True,
+        held=(state.key, state.model),
+    )
     yield from beyond_budget(state.limits, state.readings.spent, expected)
 
 
@@ -87,7 +93,13 @@ def can_follow(state: Device) -> bool:
     assert state.manifest is not None
     if next(beyond_model(state, state.manifest), None) is not None:
         return False
-    expected = expected_bytes(state.manifest, task=state.lacks_task, model=state.lacks_model, update=False)
+    expected = expected_bytes(
+        state.manifest,
+        task=state.lacks_task,
+        model=state.lacks_model,
+        update=False,
+        held=(state.key, state.model),
+    )
     return _can_afford(state, expected)
 
 

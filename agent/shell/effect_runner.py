@@ -95,12 +95,18 @@ class EffectRunner:
                 self._link.send([self._status_publication(status)])
             case do.Fetch(manifest, task, model):
                 filters = [self._topics.task_frames(manifest.task.slot)] if task else []
-                if model and manifest.model:
+                if model and manifest.model and self._downloads.lacks_coded(manifest):
                     filters.append(self._topics.model_frames(manifest.model.slot))
+                if model and manifest.key and self._downloads.lacks_key(manifest):
+                    filters.append(self._topics.key_frames(manifest.key.slot))
                 self._link.subscribe(*filters)
             case do.StopFetching():
                 for slot in (0, 1):
-                    self._link.unsubscribe(self._topics.task_frames(slot), self._topics.model_frames(slot))
+                    self._link.unsubscribe(
+                        self._topics.task_frames(slot),
+                        self._topics.model_frames(slot),
+                        self._topics.key_frames(slot),
+                    )
                 self._downloads.drop()
             case do.StartWork(manifest):
                 self._start(manifest)

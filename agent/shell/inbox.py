@@ -57,7 +57,7 @@ class Inbox:
         match address.kind:
             case "round":
                 return self._announcement(message, state)
-            case "task" | "model":
+            case "task" | "model" | "key":
                 return self._frame(address, unpack(message.payload, Frame), state)
             case "receipt":
                 return on.ReceiptArrived(now_s, unpack(message.payload, Receipt))

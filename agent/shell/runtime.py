@@ -14,6 +14,8 @@ from agent.core.lifecycle.unsaved import give_up
 from agent.shell.downloads import Downloads
 from agent.shell.effect_runner import EffectRunner
 from agent.shell.inbox import Inbox
+from agent.shell.key_frames import FILE as KEY_FILE
+from agent.shell.key_frames import KeyFrames
 from agent.shell.measured_conditions import Conditions
 from agent.shell.memory import Memory
 from agent.shell.refusals import Refusals
@@ -72,7 +74,7 @@ class Runtime:
         self._conditions = conditions
         self._now_s = now_s
         self._topics = Topics(settings.federation)
-        self._downloads = Downloads(opened.held)
+        self._downloads = Downloads(opened.held, KeyFrames(file.with_name(KEY_FILE)))
         if self._downloads.has_task:  # the whole fleet may start at once, after a power cut
             link.spread_s = self._downloads.task.reconnect_spread_s
         self._losses = Losses()
@@ -161,6 +163,7 @@ class Runtime:
         self._step(event)
         if isinstance(event, on.RoundAnnounced) and self._state.manifest is event.manifest:
             self._refusals.begin_anew(self._now_s())
+            self._downloads.lacks_key(event.manifest)  # keep it now: the next model takes its place
 
     def _readings(self) -> Readings:
         return UNMEASURED if self._conditions is None else self._conditions.read()

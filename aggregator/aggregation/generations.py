@@ -5,7 +5,7 @@ import time
 
 from aggregator.aggregation.beginnings import RULE, begin_with
 from aggregator.aggregation.model_fingerprint import model_fingerprint
-from aggregator.aggregation.models import blob_of, first_vectors, model_message
+from aggregator.aggregation.models import blob_of, first_vectors
 from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
@@ -16,6 +16,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import pack
+from fedge.wire.models import model_message
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -55,7 +56,8 @@ def begin(
 def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
     """A generation's newest task or model with its slot; None: it has no slot."""
     digest = ledger.newest(kind, generation)
-    return next((blob for blob in ledger.slots().values() if blob.digest == digest), None)
+    slots = ledger.slots().items()
+    return next((blob for (of, _), blob in slots if of == kind and blob.digest == digest), None)
 
 
 def go_back(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.downlink import Coding
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.core.mixes import Mix
 from aggregator.core.participation import Participation
@@ -51,6 +52,10 @@ class ClosingJob:
     """Of a survey: the devices because of which inputs are float32, whatever the columns are."""
     participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
     """The participation when closing began, for the log and the summary."""
+    model_codec: str = "float32"
+    """How the next model is coded (`[plan] model_codec`)."""
+    key_every: int = 16
+    """The most rounds for which a key frame is used (`[plan] key_every`)."""
     behind: int = 0
     """How many rounds before this one the base of an update may lie further back than the model."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
@@ -89,6 +94,8 @@ class Computed:
     """For a survey: the classes that devices told; None: no device told any."""
     state: State = field(default_factory=dict, compare=False, repr=False)
     """The server optimizer's state, to be saved with the round."""
+    coding: Coding | None = field(default=None, compare=False, repr=False)
+    """The coded form of the model; None: it is sent as it is."""
 
 
 Outcome = Computed | Unmeasured | Unusable | Unmade

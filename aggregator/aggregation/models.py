@@ -1,6 +1,5 @@
 """Models as they are announced, stored and hashed: messages written and read."""
 
-from collections.abc import Mapping
 from itertools import takewhile
 
 import numpy as np
@@ -9,17 +8,15 @@ from numpy.typing import NDArray
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__, nn
-from fedge.algorithms.codecs import float32
 from fedge.algorithms.codecs.seeds import ANNOUNCED
 from fedge.algorithms.protocols import cluster_names
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ConfigError, DamagedState
 from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.frames import split
-from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS
 from fedge.wire.messages.frame import Blob
-from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 
@@ -48,13 +45,6 @@ def first_clusters(names: tuple[str, ...], task: Task, seed: int, generation: in
     return {
         name: first_weights(task, seed + number, generation) for number, name in enumerate(names[1:], start=1)
     }
-
-
-def model_message(round_id: RoundId, vector: Vector, vectors: Mapping[str, Vector] | None = None) -> bytes:
-    """A round's model as it is announced, stored and hashed; `vectors`: those besides its weights."""
-    body = float32.encode(vector)
-    more = {name: float32.encode(each) for name, each in (vectors or {}).items()}
-    return pack(Model(generation=round_id.generation, round=round_id.round, body=body, vectors=more or None))
 
 
 def read_model(ledger: LedgerReader, digest: bytes) -> Model:

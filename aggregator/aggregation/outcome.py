@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aggregator.aggregation import server_state
+from aggregator.aggregation import codings, server_state
 from aggregator.aggregation.job import ClosingJob, Computed, Outcome
 from aggregator.core import round_log
 from aggregator.core.participation import Participation
@@ -42,6 +42,8 @@ def job_of(state: "Federation") -> ClosingJob:
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
         parts=state.parts,
         listed=None if state.roster is None else len(state.roster),
+        model_codec=state.model_codec,
+        key_every=state.key_every,
         behind=state.rules.max_staleness or 0,
         **phase_of(state.kind).job(state),
     )
@@ -98,6 +100,8 @@ def save(
         replace(job.parts, fleet=computed.fleet).text(),
     )
     server_state.save(ledger, round_id, job.parts.server, computed.state)
+    if computed.coding is not None:
+        codings.save(ledger, round_id, computed.coding, computed.model.slot)
     progress = progress or Progress()
     best = _best(ledger, round_id, progress)
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best, job.behind)

@@ -9,12 +9,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation import server_state
+from aggregator.aggregation import codings, server_state
+from aggregator.aggregation.downlink import Before
 from aggregator.aggregation.fleet_size import fleet_of
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.models import vectors_of
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import ServerOptimizer, State
+from fedge.wire.models import Key
 
 
 class Past(Protocol):
@@ -28,6 +30,12 @@ class Past(Protocol):
 
     def state(self, server: ServerOptimizer, size: int) -> State:
         """The state of the server optimizer that the round begins with."""
+
+    def coding(self) -> Before:
+        """What the announcement that the round began with has left."""
+
+    def base(self) -> Key:
+        """The model that the round was announced with, with all its vectors."""
 
 
 class LedgerPast:
@@ -56,3 +64,12 @@ class LedgerPast:
     def state(self, server: ServerOptimizer, size: int) -> State:
         """As `server_state.before`; raises PartError if the optimizer fails."""
         return server_state.before(self._ledger, self._job.round, self._job.parts.server, server, size)
+
+    def coding(self) -> Before:
+        """As `codings.before`."""
+        return codings.before(self._ledger, self._job.round)
+
+    def base(self) -> Key:
+        """As `codings.key_of`."""
+        assert self._job.model is not None
+        return codings.key_of(self._ledger, self._job.model.digest)

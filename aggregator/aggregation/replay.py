@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.aggregation import survey
+from aggregator.aggregation import codings, survey
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.beginnings import RULE, begin_with, spans
-from aggregator.aggregation.models import first_clusters, first_vectors, first_weights, model_message
+from aggregator.aggregation.models import first_clusters, first_vectors, first_weights
 from aggregator.aggregation.recomputation import (
-    Made,
     hands_on,
     made_by,
     models,
@@ -22,11 +21,13 @@ from aggregator.aggregation.updates import admitted
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader, read_only
 from aggregator.ledger.records import Beginning
+from fedge.algorithms.protocols import WEIGHTS
 from fedge.errors import DamagedState, DataError
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.task import Task
+from fedge.wire.models import model_message
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,15 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             vector = first_weights(found, seed, meta.generation)
             vectors = first_vectors(hands_on(ledger, round_id), len(vector))
             vectors |= first_clusters(models(ledger, round_id), found, seed, meta.generation)
-            made = Made(vector, vectors)
             frozen = _announced_task(ledger, meta.generation).network == found.network
         else:
             _require_parts(ledger, path, round_id)
             made = made_by(ledger, round_id, task.network.schema.size)
-        computed = hashlib.sha256(model_message(round_id, made.vector, made.vectors)).digest()
+            opened_with = parts_of(ledger, round_id).seed or 0
+            announced_as = {WEIGHTS: made.vector, **made.vectors}
+            vectors = codings.again(ledger, round_id, announced_as, opened_with)
+            vector = vectors.pop(WEIGHTS)
+        computed = hashlib.sha256(model_message(round_id, vector, vectors)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
         return Replayed(round_id, kind, rule, announced, computed, samples, frozen)
 

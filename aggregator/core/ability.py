@@ -11,6 +11,7 @@ from fedge.frozen import replace
 from fedge.latest import latest
 from fedge.wire.capabilities import BASE, BUFFERED, lacking, required, told
 from fedge.wire.messages.task import Task
+from fedge.wire.models import FLOAT32
 from fedge.wire.reasons import Reason
 
 NAMED = 5
@@ -25,12 +26,17 @@ def requirements(state: Federation, kind: str | None = None) -> frozenset[str]:
         kind: the name of the round's phase; None: that of the open round.
     """
     buffered = state.rules.max_staleness is not None
-    return _requirements(kind or state.kind, state.plan, state.task_message, buffered)
+    codecs = (state.model_codec, state.form.codec if state.form is not None else FLOAT32)
+    return _requirements(kind or state.kind, state.plan, state.task_message, buffered, codecs)
 
 
 @latest
-def _requirements(kind: str, plan: Plan, task: Task, buffered: bool) -> frozenset[str]:
+def _requirements(
+    kind: str, plan: Plan, task: Task, buffered: bool, codecs: tuple[str, ...]
+) -> frozenset[str]:
     found = required(kind, plan_to_tell(kind, plan), task.network, task.rules)
+    if phase_of(kind).trains or kind == "evaluate":  # from the first model on, which is not coded yet
+        found |= {f"model:{codec}" for codec in codecs if codec != FLOAT32}
     return found | {BUFFERED} if buffered and phase_of(kind).trains else found
 
 

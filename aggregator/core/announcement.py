@@ -52,7 +52,7 @@ def _time_runs(state: Federation, now_s: float) -> Federation:
 
 def blobs_of(state: Federation) -> do.PublishBlobs:
     """Publish what the broker must hold before the round is announced."""
-    return do.PublishBlobs(state.round, state.task, state.model)
+    return do.PublishBlobs(state.round, state.task, state.model, state.form)
 
 
 def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
@@ -69,7 +69,12 @@ def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
         effects = [*unable(state), *patience.too_few(state), *announce(state, event.now_s)]
     else:
         effects = announce(state, event.now_s)
-    effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
+    key = state.form.key if state.form is not None else None
+    effects.append(
+        do.ClearSlots(
+            state.task.slot, state.model.slot if state.model else None, key.slot if key is not None else None
+        )
+    )
     return state, effects + _export(state)
 
 
@@ -101,6 +106,8 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         seed=state.seed,
         task=state.task,
         model=state.model,
+        coded=state.form.coded if state.form is not None else None,
+        key=state.form.key if state.form is not None else None,
         plan=plan_to_tell(kind, plan_of(state)),
         cohort=state.cohorts[-1],
         seconds_left=left_s,

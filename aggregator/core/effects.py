@@ -6,6 +6,7 @@ Those in `DURABLE` are committed before any other effect of the same turn is per
 
 from dataclasses import dataclass
 
+from aggregator.core.coded_form import CodedForm
 from aggregator.core.verdicts import Missed, Verdict
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
@@ -131,6 +132,8 @@ class PublishBlobs:
     round: RoundId
     task: Blob
     model: Blob | None
+    form: CodedForm | None = None
+    """The coded form to publish in place of the model; None: the model itself."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class ClearSlots:
 
     task: int
     model: int | None
+    key: int | None = None
+    """The slot of the key frame; None: it names none, and both slots are cleared."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.core.coded_form import CodedForm
 from aggregator.core.progress import Progress
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import KeptVerdict
@@ -128,6 +129,8 @@ class RoundClosed:
     """The further shared models, from number 1 on."""
     usual: UsualDistance = field(default_factory=UsualDistance)
     """The usual distance of an update from its base, this round's included."""
+    form: CodedForm | None = None
+    """The coded form in which the model is sent; None: it is sent as it is."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.claim_counts import ClaimCounts
+from aggregator.core.coded_form import CodedForm
 from aggregator.core.effects import Effect
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
@@ -77,7 +78,13 @@ class Federation:
     """Devices that were refused for that in the open attempt; once lifted, they may answer the next one."""
     untrusting_devices: Devices = field(default_factory=Devices)
     """Devices that trust a key which is not ours."""
+    model_codec: str = "float32"
+    """How the models to come are coded (`[plan] model_codec`)."""
+    key_every: int = 16
+    """The most rounds for which a key frame is used (`[plan] key_every`)."""
     model: Blob | None = None
+    form: CodedForm | None = None
+    """The coded form of `model` in which it is sent; None: it is sent as it is."""
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
     clusters: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)

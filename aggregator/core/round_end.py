@@ -56,6 +56,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         task=event.task,
         task_message=event.task_message,
         model=event.model,
+        form=event.form,
         base=event.base,
         clusters=event.clusters,
         usual=event.usual,

@@ -89,6 +89,12 @@ ALTER TABLE frames ADD COLUMN segment INTEGER;
 ALTER TABLE frames ADD COLUMN offset INTEGER;
 ALTER TABLE frames ADD COLUMN length INTEGER
 """,
+    """
+CREATE TABLE codings (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, codec TEXT NOT NULL, coded BLOB NOT NULL, key BLOB,
+    errors BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (generation, round)
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -109,6 +115,8 @@ TELLS_BEGINNINGS = 12
 """The first layout that stores for which older round an update was made."""
 HAS_SEGMENTS = 13
 """The first layout whose frames may be in segments (`fedge.storage.segments`)."""
+HAS_CODINGS = 14
+"""The first layout with the coded forms of models (`aggregator.aggregation.codings`)."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

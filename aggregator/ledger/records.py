@@ -1,6 +1,7 @@
 """Generations and rounds in the ledger, as values."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Cohort
@@ -31,6 +32,20 @@ class OpenRound:
     """The number of updates that close it; None: `[rounds] quorum` is that number."""
     parts: str | None = None
     """The parts of its algorithm, as `aggregator.core.parts` reads them; None: unknown."""
+
+
+class SavedCoding(NamedTuple):
+    """The coding of a round's model (`aggregator.aggregation.codings`)."""
+
+    codec: str
+    coded: bytes
+    """The digest of the message of its coded form."""
+    key: bytes | None
+    """The digest of the key frame; None: it needs none."""
+    errors: bytes
+    """What the announced vectors lack of the master's, as named arrays."""
+    digest: bytes
+    """Of all this."""
 
 
 @dataclass(frozen=True)

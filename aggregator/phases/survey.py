@@ -12,7 +12,6 @@ from aggregator.aggregation.models import (
     first_clusters,
     first_vectors,
     first_weights,
-    model_message,
 )
 from aggregator.aggregation.survey import Measured, Unmeasured, check, outliers, standardize
 from aggregator.aggregation.updates import admitted
@@ -29,6 +28,7 @@ from fedge.wire.messages import survey as wire
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
+from fedge.wire.models import model_message
 from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, usable
+from aggregator.aggregation.downlink import Coding, coded, key_for
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
-from aggregator.aggregation.models import blob_of, clusters_of, model_message, weights_of
+from aggregator.aggregation.models import blob_of, clusters_of, weights_of
 from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
@@ -27,7 +28,7 @@ from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
-from fedge.algorithms.protocols import State
+from fedge.algorithms.protocols import WEIGHTS, State
 from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
 from fedge.algorithms.rules.bounds import Factors, bounded_steps, distance
 from fedge.algorithms.rules.mean import ENTRY as ENTRY_MEAN
@@ -35,6 +36,7 @@ from fedge.algorithms.rules.mean import order
 from fedge.frozen import replace
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
+from fedge.wire.models import FLOAT32, model_message
 from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
@@ -97,8 +99,10 @@ class Train:
         size = job.task.network.schema.size
         if len(job.parts.models) > 1:
             models = clusters_of(ledger, job.model.digest, size)
-            return computed(job, averaged_by_cluster(ledger, job, models, go_on))
-        return computed(job, averaged(ledger, job, weights_of(ledger, job.model, size), go_on))
+            result = averaged_by_cluster(ledger, job, models, go_on)
+        else:
+            result = averaged(ledger, job, weights_of(ledger, job.model, size), go_on)
+        return computed(job, result, coding_of(job, result, LedgerPast(ledger, job)))
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """The progress after one more training round."""
@@ -109,11 +113,38 @@ class Train:
         return usual.after(summary)
 
 
-def computed(job: ClosingJob, result: Averaged | Unusable | Unmade) -> Computed | Unusable | Unmade:
-    """The outcome of a round that closes with this result."""
+def coding_of(job: ClosingJob, result: Averaged | Unusable | Unmade, past: Past) -> Coding | None:
+    """The coded form of the next model; None: it is sent as it is.
+
+    Its weights, and those of further shared models, must be as usable as the ones that the updates made.
+    """
+    if not isinstance(result, Averaged) or job.model_codec == FLOAT32:
+        return None
+    before, base = past.coding(), past.base()
+    trials = {name: Trial(job.task.network, base.vectors[name], job.samples) for name in job.parts.models}
+
+    def passes(name: str, vector: Vector) -> bool:
+        return trials[name].passes(vector) if name in trials else _is_finite(vector)
+
+    made = {WEIGHTS: result.vector, **result.vectors}
+    key = key_for(job.round, job.model_codec, job.key_every, before, base)
+    return coded(job.round, made, job.model_codec, job.seed, before.errors, key, passes)
+
+
+def computed(
+    job: ClosingJob, result: Averaged | Unusable | Unmade, coding: Coding | None = None
+) -> Computed | Unusable | Unmade:
+    """The outcome of a round that closes with this result, whose model has this coded form, if any."""
     if not isinstance(result, Averaged):
         return result
     assert job.model is not None
+    remarks: list[Remark] = []
+    if coding is not None:
+        vectors = dict(coding.vectors)
+        result = replace(result, vector=vectors.pop(WEIGHTS), vectors=vectors)
+    elif job.model_codec != FLOAT32:
+        line = f"round {job.round}: the model in {job.model_codec} is not usable: it is sent in float32"
+        remarks.append((logging.WARNING, line))
     data = model_message(job.round, result.vector, result.vectors)
     return Computed(
         task=job.task,
@@ -129,9 +160,10 @@ def computed(job: ClosingJob, result: Averaged | Unusable | Unmade) -> Computed 
         fleet=result.fleet,
         told=result.told,
         clusters=tuple(result.vectors[name] for name in job.parts.models[1:]),
-        before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+        before=(*((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded), *remarks),
         after=_of_clusters(job, result.told.get("clusters", ())),
         state=result.state,
+        coding=coding,
     )
 
 

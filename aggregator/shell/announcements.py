@@ -1,6 +1,7 @@
 """What the aggregator publishes and keeps at the broker: presence, task, model, manifest, exported file.
 
-A task or model lies in one of two slots, and a new one never overwrites the one that is announced.
+A task, model or key frame lies in one of two slots, and a new one never overwrites the one that is announced.
+A model's slot holds its coded form, if it has one.
 """
 
 import logging
@@ -86,16 +87,20 @@ class Announcements:
         self._link.send([Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)])
 
     def blobs(self, effect: do.PublishBlobs) -> None:
-        """Publish task and model, unless the broker holds them."""
-        blobs = [("task", effect.task)] + ([("model", effect.model)] if effect.model else [])
+        """Publish task, model and key frame, unless the broker holds them."""
+        blobs = [("task", effect.task)]
+        if effect.form is not None:
+            blobs.append(("model", effect.form.coded))
+            blobs += [("key", effect.form.key)] if effect.form.key is not None else []
+        elif effect.model is not None:
+            blobs.append(("model", effect.model))
         new = [(kind, blob) for kind, blob in blobs if (kind, blob.digest) not in self._published]
 
         def frames() -> Iterator[Publication]:
             for kind, blob in new:
                 pieces = split(self._ledger.content(blob.digest))
-                topic = self._topics.task if kind == "task" else self._topics.model
                 for i in range(len(pieces)):
-                    yield Publication(topic(blob.slot, i), pieces[i], retain=True)
+                    yield Publication(self._topic(kind, blob.slot, i), pieces[i], retain=True)
 
         sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
         self._link.send(frames(), sent, bulk=True)
@@ -107,9 +112,13 @@ class Announcements:
         if old is None:
             return
         self._published.discard((kind, old.digest))
-        topic = self._topics.task if kind == "task" else self._topics.model
+        topics = (self._topic(kind, slot, i) for i in range(old.frames))
         # In the order of the frames: later ones may come into this slot.
-        self._link.send((Publication(topic(slot, i), b"", retain=True) for i in range(old.frames)), bulk=True)
+        self._link.send((Publication(topic, b"", retain=True) for topic in topics), bulk=True)
+
+    def _topic(self, kind: str, slot: int, i: int) -> str:
+        topics = {"task": self._topics.task, "model": self._topics.model, "key": self._topics.key}
+        return topics[kind](slot, i)
 
     def _seal(self, message: Message, kind: SignedKind) -> bytes:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.codings import form_of
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.outcome import job_of, save
 from aggregator.aggregation.survey import Unmeasured
@@ -85,6 +86,7 @@ class RoundJob:
                     computed.vector,
                     computed.clusters,
                     phase.usual(state.usual, summary),
+                    form_of(self._ledger, job.round.generation),
                 )
             case Unmeasured() | Unmade() as nothing:
                 return on.CloseFailed(now_s, job.round, str(nothing))

@@ -2,6 +2,7 @@
 
 import logging
 
+from aggregator.aggregation.codings import form_of
 from aggregator.aggregation.models import clusters_of, further_clusters, read_model, task_of
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
@@ -56,7 +57,8 @@ def load_state(
     # Devices may have seen the open round, so it is closed even if the stopping rule has changed since.
     if last is not None and saved is None and stopping.reason(progress) is not None:
         done, round_id, saved = True, last, ledger.round_as_saved(last)
-    blobs = {blob.digest: blob for blob in ledger.slots().values()}
+    slots = ledger.slots().items()
+    blobs = {blob.digest: blob for (kind, _), blob in slots if kind in ("task", "model")}
     task_digest, model_digest = (ledger.newest(kind, meta.generation) for kind in ("task", "model"))
     assert task_digest is not None
     model = blobs[model_digest] if model_digest else None
@@ -102,7 +104,10 @@ def load_state(
         rule=parts.rule,
         server=parts.server,
         clip=settings.model.clip or None,
+        model_codec=settings.plan.model_codec,
+        key_every=settings.plan.key_every,
         model=model,
+        form=form_of(ledger, meta.generation),
         base=models[0] if models else None,
         clusters=models[1:],
         usual=usual,

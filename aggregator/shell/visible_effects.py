@@ -78,10 +78,12 @@ class VisibleEffects:
                 self._announcements.blobs(effect)
             case do.PublishManifest(manifest):
                 self._announcements.manifest(manifest)
-            case do.ClearSlots(task, model):
+            case do.ClearSlots(task, model, key):
                 self._announcements.clear("task", 1 - task)
                 if model is not None:
                     self._announcements.clear("model", 1 - model)
+                for slot in {0, 1} - {key}:
+                    self._announcements.clear("key", slot)
             case do.CloseRound():
                 self._job.begin(state)
             case do.ExportModel(round_id):

@@ -16,6 +16,7 @@ takes part in a round that it only half understands.
 | `data:NAME` | a rule for reading data (`fedge.data.rules`) that the task proposes and requires to be known |
 | `state:NAME` | a state of the round |
 | `schedule:NAME` | what a schedule other than one round after the other asks of devices |
+| `model:CODEC` | a coded form of the announced model (`fedge.wire.models`) |
 | `task:unreadable`, `model:unreadable` | what was announced cannot be read |
 """
 
@@ -31,13 +32,14 @@ from fedge.nn.spec import LOSSES, NetworkSpec, names_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
+from fedge.wire.models import CHANGES, WHOLE
 
 PHASE_NAMES = ("survey", "train", "evaluate")
 STATES = ("open", "done")
 BUFFERED = "schedule:buffered"
 """A device goes on with its work when a newer round is announced."""
 
-OF_MODEL = frozenset({"layer", "loss", "network"})
+OF_MODEL = frozenset({"layer", "loss", "model", "network"})
 """The registries that a model depends on: a device that knows all its names in these can predict with it."""
 
 BASE = frozenset(
@@ -67,6 +69,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
+            *(f"model:{name}" for name in WHOLE + CHANGES),
             *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
             *(name for registry in (LOCAL, CODECS, PERSONAL) for name in _of_registry(registry)),
         }
@@ -118,6 +121,8 @@ def unknown_in_task(task: Task) -> tuple[str, ...]:
 
 def unknown_in_model(model: Model) -> tuple[str, ...]:
     """The names in a model that this program does not know."""
+    if model.size is not None:
+        return lacking(frozenset({f"model:{model.codec}"}), can())
     return lacking(frozenset({f"codec:{model.codec}"}), can())
 
 
@@ -126,9 +131,10 @@ def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
 
     Such a device does not read what a manifest requires. But it refuses a manifest of another kind or state,
     and a network with a layer, or a field of one, that it does not know. Rules for data are proposals, which
-    an owner may have set otherwise. A schedule says when updates are sent, and not how they are made.
+    an owner may have set otherwise. A schedule says when updates are sent, and not how they are made. A coded
+    model never becomes the model that such a device was told of.
     """
-    refused = ("layer", "data", "phase", "state", "schedule")
+    refused = ("layer", "data", "model", "phase", "state", "schedule")
     return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in refused)
 
 

@@ -13,12 +13,17 @@ FEDERATION = r"^[a-z0-9][a-z0-9-]{0,30}$"
 DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,35}$"
 """The pattern of a device id, which fits a machine-id (32 characters) and a UUID (36)."""
 LONGEST_FEDERATION, LONGEST_DEVICE = 31, 36
+KEYS_FROM = 2
+"""The first number of a key frame's slot in topics. It is beside the models' slots, so that an access list
+that was written before there were key frames allows it."""
 LONGEST_BEFORE = 31
 """The longest device id that programs of 0.2.0 accept."""
 VERSION = "v1"
 
-Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status", "provision"]
-"""The first word after the federation."""
+Kind = Literal[
+    "round", "task", "model", "key", "export", "service", "update", "receipt", "status", "provision"
+]
+"""The first word after the federation, except for `key`: its frames are among those of models."""
 Side = Literal["request", "answer"]
 """The two topics of a client that asks the registrar for a certificate."""
 
@@ -26,7 +31,7 @@ _FEDERATION, _DEVICE = FEDERATION.strip("^$"), DEVICE_ID.strip("^$")
 _TOPIC = re.compile(
     rf"fedge/(?P<version>v[1-9][0-9]{{0,3}})/(?P<federation>{_FEDERATION})/"
     rf"(?:(?P<plain>round|export|service)"
-    rf"|(?P<framed>task|model|export)/(?P<slot>[01])/(?P<i>0|[1-9][0-9]{{0,3}})"
+    rf"|(?P<framed>task|model|export)/(?P<slot>[01]|(?<=/model/)[23])/(?P<i>0|[1-9][0-9]{{0,3}})"
     rf"|(?P<laned>update)/(?P<lane>[0-9a-f]{{2}})/(?P<sender>{_DEVICE})"
     rf"|(?P<personal>receipt|status)/(?P<device>{_DEVICE})"
     rf"|(?P<asked>provision)/(?P<petitioner>{_DEVICE})/(?P<side>request|answer))"
@@ -106,6 +111,14 @@ class Topics:
     def model(self, slot: int, i: int) -> str:
         """Frame `i` of the global model in `slot`."""
         return self._frame("model", slot, i)
+
+    def key(self, slot: int, i: int) -> str:
+        """Frame `i` of the key frame in `slot`.
+
+        >>> Topics("greenhouse").key(1, 0)
+        'fedge/v1/greenhouse/model/3/0'
+        """
+        return self._frame("key", slot, i)
 
     def export_frame(self, slot: int, i: int) -> str:
         """Frame `i` of the ONNX file in `slot`."""
@@ -190,6 +203,10 @@ class Topics:
         """The filter of all frames of the global model in `slot`."""
         return f"{self._prefix}/model/{_checked_slot(slot)}/+"
 
+    def key_frames(self, slot: int) -> str:
+        """The filter of all frames of the key frame in `slot`."""
+        return f"{self._prefix}/model/{KEYS_FROM + _checked_slot(slot)}/+"
+
     def parse(self, topic: str) -> Address | None:
         """Read a topic of this federation; None for any other.
 
@@ -202,6 +219,8 @@ class Topics:
     def _frame(self, kind: Kind, slot: int, i: int) -> str:
         if not 0 <= i <= 9_999:
             raise ValueError(f"a frame is numbered 0 to 9999, got {i}")
+        if kind == "key":
+            return f"{self._prefix}/model/{KEYS_FROM + _checked_slot(slot)}/{i}"
         return f"{self._prefix}/{kind}/{_checked_slot(slot)}/{i}"
 
 
@@ -209,6 +228,8 @@ def parse(topic: str) -> Address | None:
     """Read a topic: the inverse of the methods of `Topics`. None if it is not spelt as they spell it.
 
     >>> parse("fedge/v1/greenhouse/model/1/12") == Address("model", "greenhouse", slot=1, i=12)
+    True
+    >>> parse("fedge/v1/greenhouse/model/3/12") == Address("key", "greenhouse", slot=1, i=12)
     True
     >>> parse("fedge/v1/greenhouse/update/9a/pi-1").device
     'pi-1'
@@ -225,11 +246,12 @@ def parse(topic: str) -> Address | None:
     ...     "fedge/v1/greenhouse/status/+",
     ...     "fedge/v1/greenhouse/status/pi-1/",
     ...     "fedge/v1/greenhouse/status/Pi-1",
-    ...     "fedge/v1/greenhouse/model/2/0",
+    ...     "fedge/v1/greenhouse/model/4/0",
+    ...     "fedge/v1/greenhouse/task/2/0",
     ...     "fedge/v1/greenhouse/model/0/01",
     ...     "/fedge/v1/greenhouse/round",
     ... )]
-    [None, None, None, None, None, None, None, None]
+    [None, None, None, None, None, None, None, None, None]
     """
     match = _TOPIC.fullmatch(topic)
     if match is None:
@@ -240,11 +262,14 @@ def parse(topic: str) -> Address | None:
         return None
     if part["laned"] and int(part["lane"], 16) != lane_of(part["sender"]):
         return None
+    slot = int(part["slot"]) if part["framed"] else None
+    if slot is not None and slot >= KEYS_FROM:
+        kind, slot = "key", slot - KEYS_FROM
     return Address(
         kind=_KINDS[kind],
         federation=part["federation"],
         device=part["sender"] or part["device"],
-        slot=int(part["slot"]) if part["framed"] else None,
+        slot=slot,
         i=int(part["i"]) if part["framed"] else None,
         petitioner=part["petitioner"],
         side=_SIDES[part["side"]] if part["asked"] else None,

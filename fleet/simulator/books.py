@@ -11,6 +11,7 @@ from aggregator.aggregation.rollback import Rollback
 from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Decline
+from fleet.simulator.coding_twins import Sent
 from fleet.simulator.round_twins import ServerState
 
 SpooledFrame = tuple[str, bytes, int]
@@ -35,6 +36,8 @@ class Book:
     """The newest round that made a model."""
     states: dict[RoundId, ServerState] = field(default_factory=dict)
     """The server optimizer's state after each training round."""
+    sent: dict[RoundId, Sent] = field(default_factory=dict)
+    """What the coded form of each training round's model has left."""
     fleets: dict[RoundId, int] = field(default_factory=dict)
     """The number of devices of the fleet with which each training round closed."""
     sources: dict[int, RoundId] = field(default_factory=dict)

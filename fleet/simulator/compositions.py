@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +43,10 @@ class Composition:
     """The number of shared models."""
     ditto: bool = False
     """Whether each device has a personal model by Ditto."""
+    model_codec: str = "float32"
+    """How the announced model is coded."""
+    key_every: int = 16
+    """The most rounds for which a key frame is used."""
     drawn: bool = False
     """Whether the devices run the local algorithm; otherwise they make vectors without one."""
 
@@ -91,11 +95,13 @@ class Composition:
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The tables of `federation.toml` that name the parts."""
+        sent = {"model_codec": self.model_codec, "key_every": self.key_every}
         if not self.drawn:
-            return {"plan": {"epochs": 1, "batch_size": BATCH}}
+            return {"plan": {"epochs": 1, "batch_size": BATCH, **sent}}
         plan: dict[str, Any] = {
             "epochs": 1,
             "batch_size": BATCH,
+            **sent,
             "learning_rate": self.rate,
             "rate_decay": self.rate_decay,
             "rate_floor": FLOOR,
@@ -120,6 +126,12 @@ FEDAVG = Composition()
 
 def composition(seed: int) -> Composition:
     """Draw the composition of the world with this seed; it does not change what else is drawn."""
+    rng = random.Random(f"how the models of world {seed} are sent")  # noqa: S311 # a simulation, not a secret
+    codec = rng.choice(("float32", "float32", "float16", "int8", "int4"))
+    return replace(_composition(seed), model_codec=codec, key_every=rng.choice((1, 2, 16)))
+
+
+def _composition(seed: int) -> Composition:
     rng = random.Random(f"what world {seed} learns with")  # noqa: S311 # a simulation, not a secret
     if rng.randrange(ONE_IN):
         return FEDAVG

@@ -23,6 +23,8 @@ class Invariant(StrEnum):
     """A generation begins with the model that its operator asked for."""
     BEST_MODEL_KEPT = "best model kept"
     """The ledger keeps the model with the lowest reported loss for the export."""
+    CODED_AS_IT_SAYS = "coded as it says"
+    """A model is sent in the coded form, and with the key frame, that its round and the settings say."""
     COHORT_WHEN_DURABLE = "cohort when durable"
     """The aggregator announces an open round only with a cohort and attempt that it has saved."""
     DEADLINE_WITH_A_LINK = "deadline with a link"

@@ -12,7 +12,7 @@ from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with, spans
 from aggregator.aggregation.generations import go_back
-from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
+from aggregator.aggregation.models import blob_of, first_weights, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
@@ -30,6 +30,7 @@ from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
+from fedge.wire.models import model_message
 from tests.aggregator.stories import survey, update
 from tests.aggregator.test_replay import EVERYBODY, admit
 from tests.wording import assert_tells, telling
@@ -212,6 +213,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
         db.execute("DROP TABLE states")
+        db.execute("DROP TABLE codings")
         db.execute("PRAGMA user_version = 5")
         db.execute(f"PRAGMA application_id = {0x46650000 + 5}")
         db.commit()

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from aggregator.aggregation import outcome
-from aggregator.aggregation.models import blob_of, model_message
+from aggregator.aggregation.models import blob_of
 from aggregator.core.choice import How, choose
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.progress import Progress, progress_of
@@ -23,6 +23,7 @@ from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import pack
+from fedge.wire.models import model_message
 from tests.aggregator.stories import EVERYBODY, TASK, P, federation
 from tests.wording import assert_tells
 

@@ -18,13 +18,14 @@ import aggregator.aggregation.updates
 import fedge.algorithms.rules.mean
 from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.job import ClosingJob, Computed
-from aggregator.aggregation.models import blob_of, model_message
+from aggregator.aggregation.models import blob_of
 from aggregator.core.parts import PartError
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.closer import Closed, Closer
 from fedge.errors import DamagedState, StateError
+from fedge.wire.models import model_message
 from tests.aggregator.stories import OPEN, SURVEY, TASK, P, blob, digest_of, frames, update
 
 PATIENCE_S = 90.0

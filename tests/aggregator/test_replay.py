@@ -14,7 +14,7 @@ import pytest
 
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.aggregate import aggregate, mean_of
-from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
+from aggregator.aggregation.models import blob_of, first_weights, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
 from aggregator.core.verdicts import Verdict
@@ -33,6 +33,7 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
+from fedge.wire.models import model_message
 from fedge.wire.reasons import Reason
 from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
 from tests.wording import assert_tells, telling

@@ -89,6 +89,8 @@ def tasks(draw: st.DrawFn) -> Task:
 def manifests(draw: st.DrawFn) -> Manifest:
     kind = draw(st.sampled_from(["survey", "train"]))
     optional = (lambda part: part) if kind == "train" else (lambda part: st.none() | part)
+    model = draw(optional(blobs()))
+    coded = None if model is None else draw(st.none() | blobs())
     return Manifest(
         generation=draw(generations),
         round=draw(counters),
@@ -97,7 +99,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         state=draw(st.sampled_from(["open", "done", "of_later"])),
         seed=draw(seeds),
         task=draw(blobs()),
-        model=draw(optional(blobs())),
+        model=model,
+        coded=None if model is None or coded is None else coded.model_copy(update={"slot": model.slot}),
+        key=None if coded is None else draw(st.none() | blobs()),
         plan=draw(optional(plans)),
         cohort=draw(cohorts),
         seconds_left=draw(seconds),
@@ -129,7 +133,14 @@ def frames(draw: st.DrawFn) -> Frame:
 
 STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Task: tasks(),
-    Model: st.builds(Model, generation=generations, round=counters, body=st.binary()),
+    Model: st.builds(
+        Model,
+        generation=generations,
+        round=counters,
+        body=st.binary(),
+        key=st.none() | digests,
+        size=st.none() | st.integers(1, MAX_SIZE),
+    ),
     Manifest: manifests(),
     Update: st.builds(
         Update,

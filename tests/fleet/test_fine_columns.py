@@ -24,7 +24,7 @@ from agent.sources import open_source, open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from aggregator.aggregation import survey as surveys
-from aggregator.aggregation.models import first_weights, model_message
+from aggregator.aggregation.models import first_weights
 from aggregator.aggregation.survey import Measured, standardize
 from aggregator.export.manifest import MANIFEST, ONNX
 from aggregator.export.model_files import write
@@ -42,6 +42,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
+from fedge.wire.models import model_message
 from fleet.evaluation import evaluate
 from tests.wording import assert_tells
 

@@ -61,6 +61,8 @@ def traits(world: World) -> set[str]:
         "control variates": with_.local == "scaffold",
         "a share of the fleet": with_.stateful and terms.fraction < 1,
         "clusters": with_.clusters > 1 and not terms.real,
+        "coded models": with_.model_codec != "float32",
+        "key frames": with_.model_codec in ("int8", "int4"),
         "personal models": with_.ditto and not terms.real,
         "uniform weights": with_.uniform and with_.drawn,
     }

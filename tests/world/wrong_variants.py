@@ -3,6 +3,7 @@
 from tests.world import (
     wrong_buffers,
     wrong_clusters,
+    wrong_codings,
     wrong_compositions,
     wrong_cores,
     wrong_hosts,
@@ -21,4 +22,5 @@ VARIANTS: Variants = {
     **wrong_clusters.VARIANTS,
     **wrong_buffers.VARIANTS,
     **wrong_own_models.VARIANTS,
+    **wrong_codings.VARIANTS,
 }

@@ -61,7 +61,8 @@ def take_content(state: Device, event: on.Fetched) -> Step:
     if event.kind == "task" and event.digest == manifest.task.digest:
         state = replace(state, task=event.digest, source=event.source, task_unknown=event.unknown)
     elif event.kind == "model" and manifest.model is not None and event.digest == manifest.model.digest:
-        state = replace(state, model=event.digest, model_unknown=event.unknown)
+        key = manifest.key.digest if manifest.key is not None else state.key
+        state = replace(state, model=event.digest, model_unknown=event.unknown, key=key)
     if state.lacks_task or state.lacks_model:
         return state, []
     assert isinstance(state.work, Fetching)

@@ -9,11 +9,26 @@ class ContentChanges(Transactions):
     """Changes of the tables `contents` and `slots`."""
 
     def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
-        """Store a task or model, and the slot that it is published in."""
+        """Store a task or model, or the coded form of one, and the slot that it is published in.
+
+        Of coded forms only those in slots stay: the models themselves are kept.
+        """
         # A later generation may store the same bytes again; then they are its newest content.
         self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
         self._run(
             "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
+        )
+
+        if kind == "coded":
+            self._run(
+                "DELETE FROM contents WHERE kind = 'coded' AND digest NOT IN"
+                " (SELECT digest FROM slots WHERE kind = 'coded')"
+            )
+
+    def save_key(self, blob: Blob) -> None:
+        """Store the slot of a key frame, which is a model that is stored already."""
+        self._run(
+            "REPLACE INTO slots VALUES ('key', ?, ?, ?, ?)", blob.slot, blob.digest, blob.frames, blob.size
         )
 
     def save_export(self, blob: Blob) -> None:

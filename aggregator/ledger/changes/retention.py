@@ -44,7 +44,8 @@ class Retention(Transactions):
         """Free the data of older rounds, except the survey of this generation; their figures stay.
 
         The model of the last of them stays too, because this round's updates began from it; those of `behind`
-        more, and of all from which updates of kept rounds began; and that of `best`.
+        more, and of all from which updates of kept rounds began; that of `best`; and the key frames of the
+        rounds that stay.
         """
         older = (
             "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
@@ -55,13 +56,19 @@ class Retention(Transactions):
             f" (SELECT device, digest FROM answers WHERE {older})",
             *values,
         )
+        self._run(  # as with states below
+            f"DELETE FROM codings WHERE {older} AND (generation, round) != (?1, coalesce("  # noqa: S608 # texts of ours
+            "(SELECT max(round) FROM codings WHERE generation = ?1 AND round < ?2), -1))",
+            *values,
+        )
         self._run(
             # By digest, because a round that only measured has closed with the model of the round before.
             f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # noqa: S608 # texts of ours
             " (SELECT model FROM rounds WHERE model IS NOT NULL"
             " AND ((generation = ?1 AND round < ?2 AND round >= min(?2 - ?6, (SELECT coalesce(min(began), ?2)"
             " FROM answers WHERE generation = ?1 AND round >= ?2)) - 1)"
-            " OR (generation, round) = (?4, ?5)))",
+            " OR (generation, round) = (?4, ?5)))"
+            " AND digest NOT IN (SELECT key FROM codings WHERE key IS NOT NULL)",
             *values,
             *(best or (0, 0)),
             behind,

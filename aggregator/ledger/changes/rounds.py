@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from aggregator.ledger.changes.transactions import Transactions
+from aggregator.ledger.records import SavedCoding
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Cohort
 
 
 class RoundChanges(Transactions):
-    """Changes of the tables `rounds` and `states`."""
+    """Changes of the tables `rounds`, `states` and `codings`."""
 
     def save_round(
         self,
@@ -50,6 +51,10 @@ class RoundChanges(Transactions):
     def save_state(self, round_id: RoundId, part: str, data: bytes, digest: bytes) -> None:
         """Store the state of a server optimizer after a round, with its digest."""
         self._run("REPLACE INTO states VALUES (?, ?, ?, ?, ?)", *round_id, part, data, digest)
+
+    def save_coding(self, round_id: RoundId, saved: SavedCoding) -> None:
+        """Store the coding of a round's model."""
+        self._run("REPLACE INTO codings VALUES (?, ?, ?, ?, ?, ?, ?)", *round_id, *saved)
 
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
         """Store how long the open attempt has lasted, in seconds."""

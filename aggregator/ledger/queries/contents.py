@@ -41,6 +41,15 @@ class ContentQueries(Access):
             raise DamagedState(f"{self._path}: the content {digest.hex()[:12]}… {what}")
         return bytes(row[0])
 
+    def has_content(self, digest: bytes) -> bool:
+        """Whether a task or model is kept."""
+        return self._one("SELECT 1 FROM contents WHERE digest = ?", digest) is not None
+
+    def newest_key_slot(self) -> int | None:
+        """The slot of the key frame that was stored last; None: there is none."""
+        row = self._one("SELECT slot FROM slots WHERE kind = 'key' ORDER BY rowid DESC LIMIT 1")
+        return row[0] if row else None
+
     def check_contents(self) -> None:
         """Read every task and model, and compare it with its digest.
 

@@ -3,6 +3,7 @@
 import json
 
 from aggregator.ledger.layout import (
+    HAS_CODINGS,
     KEPT,
     MEASURES,
     NAMES_PARTS,
@@ -12,7 +13,7 @@ from aggregator.ledger.layout import (
     TELLS_DECLINES,
 )
 from aggregator.ledger.queries.generations import GenerationQueries
-from aggregator.ledger.records import OpenRound
+from aggregator.ledger.records import OpenRound, SavedCoding
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Cohort
 
@@ -92,6 +93,21 @@ class RoundQueries(GenerationQueries):
             return None
         row = self._one("SELECT data, digest FROM states WHERE generation = ? AND round = ?", *round_id)
         return (bytes(row[0]), bytes(row[1])) if row else None
+
+    def coding_of(self, round_id: RoundId) -> SavedCoding | None:
+        """The coding of a closed round's model; None: it was sent as it is."""
+        if self._layout() < HAS_CODINGS:
+            return None
+        row = self._one(
+            "SELECT codec, coded, key, errors, digest FROM codings WHERE generation = ? AND round = ?",
+            *round_id,
+        )
+        if row is None:
+            return None
+        codec, coded, key, errors, digest = row
+        return SavedCoding(
+            str(codec), bytes(coded), None if key is None else bytes(key), bytes(errors), bytes(digest)
+        )
 
     def trained_before(self, generation: int) -> RoundId | None:
         """The newest round of an earlier generation that made a model other than first weights."""

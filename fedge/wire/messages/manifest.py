@@ -36,6 +36,11 @@ class Manifest(Message):
     task: Blob
     model: Blob | None = None
     """The model to start from; None until the survey has fixed the task."""
+    coded: Blob | None = None
+    """The coded form of the model (`fedge.wire.models`), which is in the model's slot in its place; None: the
+    model itself is there."""
+    key: Blob | None = None
+    """The key frame that the coded form needs; None: none."""
     plan: Plan | None = None
     cohort: Cohort
     seconds_left: Seconds
@@ -55,4 +60,8 @@ class Manifest(Message):
             raise ValueError("a training round names its model and its plan")
         if self.kind == "evaluate" and self.model is None:
             raise ValueError("a measuring round names its model")
+        if self.coded is not None and (self.model is None or self.coded.slot != self.model.slot):
+            raise ValueError("a coded form is in the slot of its model")
+        if self.key is not None and self.coded is None:
+            raise ValueError("a key frame belongs to a coded form")
         return self

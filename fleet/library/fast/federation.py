@@ -21,6 +21,7 @@ from agent.config import AgentSettings
 from agent.sources import Source
 from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.downlink import Before
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import first_vectors
 from aggregator.aggregation.outcome import job_of
@@ -328,13 +329,19 @@ class _Run:
             shared_by(job.parts.personal, job.task.network),
         )
         result = train.combined(updates, self._past, job, self._state.base)
-        if isinstance(result, train.Averaged):
-            # A part may hand on a vector of an update as it is, and the next round's overwrite the array.
-            further = {name: np.array(vector) for name, vector in result.vectors.items()}
-            result = replace(result, vector=np.array(result.vector), vectors=further)
-            self._past.further, self._past.devices = further, result.fleet
-            self._past.optimizer = server_state.pack(result.state) if result.state else b""
-        return train.computed(job, result)
+        if not isinstance(result, train.Averaged):
+            return result
+        # A part may hand on a vector of an update as it is, and the next round's overwrite the array.
+        further = {name: np.array(vector) for name, vector in result.vectors.items()}
+        result = replace(result, vector=np.array(result.vector), vectors=further)
+        self._past.weights = self._state.base
+        coding = train.coding_of(job, result, self._past)
+        if coding is not None:
+            further = {name: vector for name, vector in coding.vectors.items() if name != WEIGHTS}
+        self._past.before = Before() if coding is None else Before(coding.errors, coding.key)
+        self._past.further, self._past.devices = further, result.fleet
+        self._past.optimizer = server_state.pack(result.state) if result.state else b""
+        return train.computed(job, result, coding)
 
     def _follow(self, job: ClosingJob, computed: Computed, answers: _Answers, seconds: float) -> bool:
         """Note a closed round and open the next; return whether to end here."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import server_state
+from aggregator.aggregation.downlink import Before
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.updates import RoundUpdates, Sent
 from aggregator.core.parts import unchanged
@@ -15,6 +16,7 @@ from aggregator.core.shared_entries import completed, sent_entries
 from aggregator.core.verdicts import Verdict
 from fedge.algorithms.protocols import WEIGHTS, Codec, ServerOptimizer, State
 from fedge.wire.freshness import RoundId
+from fedge.wire.models import Key
 from fleet.library.fast.orders import Outcome
 
 Vector = NDArray[np.float32]
@@ -26,6 +28,10 @@ class KeptPast:
 
     further: Mapping[str, Vector] = field(default_factory=dict)
     """The announced model's vectors besides its weights."""
+    weights: Vector = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Its weights."""
+    before: Before = field(default_factory=Before)
+    """What its coded form has left."""
     optimizer: bytes = b""
     """The server optimizer's state, as a ledger keeps it; empty: it has none, or no training round has
     closed."""
@@ -45,6 +51,17 @@ class KeptPast:
     def vectors(self, names: tuple[str, ...], size: int) -> Mapping[str, Vector]:
         """The announced vectors of these names, of shape (size,) each."""
         return {name: self.further[name] for name in names}
+
+    def coding(self) -> Before:
+        """What the announcement that the round began with has left."""
+        return self.before
+
+    def base(self) -> Key:
+        """The announced model."""
+        assert self.job is not None
+        assert self.job.model is not None
+        made_by = self.job.round._replace(round=self.job.round.round - 1)
+        return Key(self.job.model.digest, made_by, {WEIGHTS: self.weights, **self.further})
 
     def state(self, server: ServerOptimizer, size: int) -> State:
         """The state that the round begins with; as from a ledger, its arrays are read-only."""

@@ -26,7 +26,7 @@ class Announcements:
                     f"attempt {here}.{manifest.attempt} is announced after {attempt_name(before)}",
                 )
             if here == round_of(before) and manifest.state == before.state:
-                for what in ("task", "model", "kind"):
+                for what in ("task", "model", "coded", "key", "kind"):
                     if getattr(manifest, what) != getattr(before, what):
                         raise Violation(
                             Invariant.ROUND_STAYS_AS_ANNOUNCED,

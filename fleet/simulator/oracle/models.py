@@ -16,6 +16,7 @@ from fleet.simulator import twins
 from fleet.simulator.books import Book
 from fleet.simulator.cluster_twins import closed as closed_by_cluster
 from fleet.simulator.cluster_twins import divided, middle
+from fleet.simulator.coding_twins import sent
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.distances import note, require_near
@@ -54,19 +55,20 @@ class Models:
         made = closed(with_, updates, before, state, fleet, late, clips=self._record.clips)
         for name, parts in made.parts.items():
             require_near(self._record, book, round_id, name, parts)
+        judge = self._judge(ledger, round_id, base)
+        announced = self._sent(ledger, book, round_id, {"weights": made.weights, **made.vectors}, judge)
         found = vectors_of(model)
         behind = max((each.staleness for each in late.values()), default=0)
-        require_influence(self._record, round_id, base, made, found["weights"], behind)
-        if made.weights != found["weights"]:
+        require_influence(self._record, round_id, base, made, made.weights, behind)
+        if announced["weights"] != found["weights"]:
             raise Violation(
                 Invariant.MEAN, f"the model of round {round_id} is not what its admitted updates make"
             )
-        if {name: found[name] for name in found if name != "weights"} != made.vectors:
+        if found != announced:
             raise Violation(
                 Invariant.HANDED_ON,
                 f"the further vectors of the model of round {round_id} are not what its updates make",
             )
-        judge = self._judge(ledger, round_id, base)
         if not judge(made.aggregate) or not judge(made.weights):
             raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
         book.fleets[round_id], book.states[round_id] = fleet, made.state
@@ -92,7 +94,9 @@ class Models:
         clusters = divided(with_, updates, before)
         made = closed_by_cluster(with_, clusters, fleet, clips=self._record.clips)
         counts = tuple(len(each.updates) for each in clusters)
-        if found != {name: each.weights for name, each in made.items()}:
+        judges = {each.name: self._judge(ledger, round_id, each.base) for each in clusters}
+        announced = {name: each.weights for name, each in made.items()}
+        if found != self._sent(ledger, book, round_id, announced, judges):
             raise Violation(
                 Invariant.MEAN, f"the models of round {round_id} are not what their admitted updates make"
             )
@@ -103,16 +107,15 @@ class Models:
         whole = middle(clusters)
         assert whole is not None
         for each in clusters:
-            own = made[each.name]
-            judge = self._judge(ledger, round_id, each.base)
+            own, judge = made[each.name], judges[each.name]
             if each.updates and not (judge(own.aggregate) and judge(own.weights)):
                 raise Violation(
                     Invariant.MODEL_USABLE, f"the model {each.name} of round {round_id} is not usable"
                 )
             if len(each.updates) < twins.FEWEST:
-                require_few(self._record, round_id, each.base, whole, found[each.name])
+                require_few(self._record, round_id, each.base, whole, own.weights)
             else:
-                require_influence(self._record, round_id, each.base, own, found[each.name])
+                require_influence(self._record, round_id, each.base, own, own.weights)
         parts = [part for each in made.values() for part in each.parts["weights"]]
         require_near(self._record, book, round_id, "weights", parts)
         moved = max(twins.length(each.base, made[each.name].weights) for each in clusters)
@@ -138,6 +141,30 @@ class Models:
         """The server optimizer's state before a round: that of its generation's last training round."""
         known = [each for each in book.states if each < round_id and each.generation == round_id.generation]
         return book.states[max(known)] if known else {}
+
+    def _sent(
+        self,
+        ledger: LedgerReader,
+        book: Book,
+        round_id: RoundId,
+        made: Mapping[str, list[float]],
+        judge: twins.Usable | Mapping[str, twins.Usable],
+    ) -> Mapping[str, list[float]]:
+        """The vectors that a round announces, where its updates make these; the ledger must say how it has
+        coded them."""
+        judges = judge if isinstance(judge, Mapping) else {"weights": judge}
+        known = [each for each in book.sent if each < round_id and each.generation == round_id.generation]
+        models = {each: self._record.vectors[digest] for each, digest in book.closed.items()}
+        with_, before = self._record.composition, book.sent[max(known)] if known else None
+        found = book.sent[round_id] = sent(with_, round_id, made, before, book.made, models, judges)
+        saved = ledger.coding_of(round_id)
+        key = None if saved is None or saved.key is None else saved.key
+        if (saved is not None) != bool(found.errors) or key != (found.key and book.closed[found.key]):
+            raise Violation(
+                Invariant.CODED_AS_IT_SAYS,
+                f"the model of round {round_id} has another coded form or key frame",
+            )
+        return found.announced
 
     def _fleet_before(self, book: Book, round_id: RoundId) -> int:
         """N, the number of devices of the fleet, as it was before a round.

@@ -30,7 +30,7 @@ class Retained:
             self._record.online_s = self._record.now_s()
         if address.kind == "status" and address.device is not None:
             self._record.told_s[address.device] = self._record.now_s()
-        if address.kind not in ("round", "task", "model"):
+        if address.kind not in ("round", "task", "model", "key"):
             return
         said = retained.get(self._record.topics.round)
         if (
@@ -46,7 +46,8 @@ class Retained:
         self._held = number
         for kind, blob, frame in (
             ("task", manifest.task, self._record.topics.task),
-            ("model", manifest.model, self._record.topics.model),
+            ("model", manifest.coded or manifest.model, self._record.topics.model),
+            ("key", manifest.key, self._record.topics.key),
         ):
             # A frame of another kind or slot than the announced ones does not affect what can be read.
             if blob is not None and (

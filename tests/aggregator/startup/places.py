@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.aggregation.models import blob_of, model_message
+from aggregator.aggregation.models import blob_of
 from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
@@ -18,6 +18,7 @@ from fedge.service.systemd import ServiceManager, Watchdog
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import pack
+from fedge.wire.models import model_message
 from fedge.wire.topics import Topics
 from tests.aggregator.stories import (
     EVERYBODY,

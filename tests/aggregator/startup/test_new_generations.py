@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aggregator.aggregation.models import blob_of, model_message, weights_of
+from aggregator.aggregation.models import blob_of, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.rollback import Rollback
 from aggregator.core.federation import Stage
@@ -11,6 +11,7 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.views import read_rounds
 from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
+from fedge.wire.models import model_message
 from tests.aggregator.startup.places import Place, Seen, fleet, model_of
 from tests.wording import telling
 
