@@ -12,6 +12,7 @@ from aggregator.aggregation.survey import Unmeasured
 from aggregator.core.mixes import Mix
 from aggregator.core.participation import Participation
 from aggregator.core.parts import Parts
+from aggregator.core.verdicts import Measured
 from fedge.algorithms.protocols import State
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn.probes import Samples
@@ -51,6 +52,8 @@ class ClosingJob:
     """Of a survey: the devices because of which inputs are float32, whatever the columns are."""
     participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
     """The participation when closing began, for the log and the summary."""
+    measured: Mapping[str, tuple[bytes, Measured]] = field(default_factory=dict, compare=False, repr=False)
+    """Of admitted updates, by device: the digest, and what admission measured; the others are measured."""
     behind: int = 0
     """How many rounds before this one the base of an update may lie further back than the model."""
     samples: Samples | None = field(default=None, compare=False, repr=False)

@@ -42,6 +42,11 @@ def job_of(state: "Federation") -> ClosingJob:
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
         parts=state.parts,
         listed=None if state.roster is None else len(state.roster),
+        measured={
+            device: (answer.digest, answer.measured)
+            for device, answer in state.answers.items()
+            if answer.measured is not None
+        },
         behind=state.rules.max_staleness or 0,
         **phase_of(state.kind).job(state),
     )
