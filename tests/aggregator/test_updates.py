@@ -1,12 +1,18 @@
 """What comes from devices while a round is open, and what they are answered."""
 
+import inspect
+
 import pytest
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import partials
+from aggregator.core.federation import Federation
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.update_limits import max_bytes
+from aggregator.core.updates import terms_of
+from aggregator.core.usual_distance import UsualDistance
+from fedge.frozen import replace
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason, Rejection
@@ -274,3 +280,25 @@ def test_a_partial_update_is_dropped_with_its_round() -> None:
     effects = story.closed()
     assert do.DropSpool("c", digest_of(message)) in effects
     assert (story.state.partials, story.state.spooled) == ({}, 0)
+
+
+def test_terms_are_made_anew_when_anything_changes_that_they_are_made_of() -> None:
+    read = set[str]()
+
+    class Seen:
+        """A state that notes which of its fields are read."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "parts":  # it is made of these
+                return Federation.parts.fget(self)  # type: ignore[attr-defined]
+            read.add(name)
+            return getattr(state, name)
+
+    state = running("a", usual=UsualDistance(1.0, vectors={"control": 2.0})).state
+    assert terms_of.__wrapped__(Seen()) == terms_of(state)  # type: ignore[attr-defined]
+    numbers = {"weights": 7, "seed": 5, "max_samples": 3, "kind": "evaluate", "round": RoundId(1, 9)}
+    for name, other in numbers.items():
+        assert name in read
+        assert terms_of(replace(state, **{name: other})) is not terms_of(state), name
+    cached = {*inspect.getclosurevars(terms_of).nonlocals["read"].__reduce__()[1]}
+    assert read <= cached

@@ -4,6 +4,7 @@ import hashlib
 import random
 import re
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.frames import FRAME_BYTES, Partial, asking
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SIZE
-from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.frame import Frame, id_of, unpack_frame
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.reasons import Reason, Rejection
 
@@ -31,6 +32,46 @@ def pieces(message: bytes, frame_bytes: int = FRAME_BYTES) -> list[Frame]:
 
 def frame_of(i: int, n: int, size: int, length: int, *, digest: bytes = bytes(32)) -> Frame:
     return Frame(id=digest, i=i, n=n, size=size, data=bytes(length))
+
+
+# Reading
+
+
+def judged(read: Callable[[bytes], Frame], payload: bytes) -> Frame | tuple[Reason, str]:
+    try:
+        return read(payload)
+    except ProtocolError as error:
+        return error.reason, str(error)
+
+
+@given(
+    st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, 2, 127, 128, 255, 256, 65_535, 65_536, MAX_FRAMES]),
+    st.integers(0, 2**33) | st.integers(1, 3),
+    st.integers(0, 2**33) | st.integers(0, 300),
+    st.sampled_from([0, 1, 200, 255, 256, 65_536, encoding.MAX_PAYLOAD - 80]),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 130), st.integers(0, 255)), max_size=2),
+    st.integers(-3, 3),
+)
+def test_a_frame_is_judged_in_the_short_way_as_in_the_long_one(
+    i: int, n: int, size: int, length: int, fits: bool, changes: list[tuple[int, int]], longer: int
+) -> None:
+    fields = {"id": b"d" * 32, "i": i, "n": 1 if fits else n, "size": length if fits else size}
+    payload = bytearray(encoding.encode({"v": 1, "type": "frame", **fields, "data": b"\x01" * length}))
+    for at, value in changes:
+        if at < len(payload):
+            payload[at] = value
+    payload = payload[:longer] if longer < 0 else payload + bytes(longer)
+    packed = bytes(payload)
+    assert judged(unpack_frame, packed) == judged(lambda each: unpack(each, Frame), packed)
+
+
+@given(messages, cuts)
+def test_the_id_of_a_frame_is_read_without_the_rest(message: bytes, cut: int) -> None:
+    for packed in frames.split(message, cut):
+        frame = unpack_frame(packed)
+        assert (frame, id_of(packed)) == (unpack(packed, Frame), frame.id)
+        assert id_of(b"x" + packed) is None
 
 
 # Sending

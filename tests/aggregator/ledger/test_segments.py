@@ -16,7 +16,7 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.ledger_file import open_ledger
 from fedge.errors import DamagedState, StateError
-from fedge.storage import databases
+from fedge.storage import databases, segments
 from fedge.storage.atomic_files import quarantine
 from fedge.storage.segments import SUFFIX, FileSegments, Place
 from fedge.wire.freshness import RoundId
@@ -300,14 +300,15 @@ def test_a_transaction_for_which_the_disk_is_too_small_leaves_its_room_to_smalle
 ) -> None:
     ledger = Ledger(tmp_path / FILE)
     (piece,) = frames(update("a"))
-    write = os.pwrite
+    write = os.pwritev
 
-    def limited(descriptor: int, data: bytes, at: int) -> int:
+    def limited(descriptor: int, pieces: list[memoryview], at: int) -> int:
         if at:  # the second frame of the transaction
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, data, at)
+        return write(descriptor, pieces, at)
 
-    monkeypatch.setattr(os, "pwrite", limited)
+    monkeypatch.setattr(segments, "AT_ONCE", 1)
+    monkeypatch.setattr(os, "pwritev", limited)
     for _ in range(3):
         with pytest.raises(StateError, match="No space"), ledger.transaction():
             _ = [ledger.spool(device, piece) for device in ("a", "b")]
@@ -360,6 +361,8 @@ def test_what_is_read_is_what_is_stored(tmp_path: Path) -> None:
     (piece,) = frames(update("a"))
     other = piece.model_copy(update={"data": bytes(len(piece.data))})
     with ledger.transaction():
-        ledger.spool("a", other)
-        ledger.spool("a", piece)  # not stored: there is one of this number
+        ledger.spool("a", piece)
+        ledger.spool("a", other)  # it takes the place of the one of this number
         assert list(ledger.pieces("a", piece.id)) == [other.data]
+    with read_only(tmp_path / FILE) as reader:
+        assert list(reader.pieces("a", piece.id)) == [other.data]
