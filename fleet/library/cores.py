@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from agent.config import AgentSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.sources import Source
-from aggregator.aggregation.models import task_of
+from aggregator.aggregation.models import read_model, task_of
 from aggregator.aggregation.updates import admitted, read
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.views import read_rounds as rows_since
 from fedge.algorithms.codecs.seeds import ANNOUNCED
+from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.errors import FedgeError
 from fedge.wire.freshness import RoundId
@@ -23,6 +24,7 @@ from fleet.library.course import Course
 from fleet.library.history import read_rounds
 from fleet.library.models import Model
 from fleet.library.programs import Stage
+from fleet.library.received import Form, Received
 from fleet.library.results import Result, Stopped
 from fleet.library.virtual_aggregator import Aggregator
 from fleet.library.virtual_device import Device
@@ -83,7 +85,8 @@ class _Run:
     ) -> None:
         self._stage, self._aggregator, self._fleet, self._course = stage, aggregator, fleet, course
         self._patience_s = ATTEMPTS * federation.rounds.deadline_s + SETTLE_S
-        self._vectors = 1 + len(federation.parts().hands_on)
+        self._names = (WEIGHTS, *federation.parts().hands_on)
+        self._received = Received()
 
     def to_its_end(self) -> tuple[Stopped, str]:
         """Run until learning is done or is stopped; return why, and what devices say of it.
@@ -125,7 +128,12 @@ class _Run:
             message = read(ledger, device, answer)
             assert isinstance(message, Update)
             up += len(message.body) + sum(map(len, (message.vectors or {}).values()))
-        return up, len(answers) * self._vectors * 4 * self._aggregator.weights
+        base = round_id._replace(round=round_id.round - 1)
+        saved, form = ledger.coding_of(base), Form()
+        if saved is not None:
+            form = Form(saved.codec, None if saved.key is None else read_model(ledger, saved.key).round)
+        sizes = dict.fromkeys(self._names, self._aggregator.weights)
+        return up, self._received.of_round(answers, base.round, form, sizes)
 
     def _diverged(self, round_id: RoundId) -> bool:
         if round_id.round == 0:

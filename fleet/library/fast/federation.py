@@ -62,6 +62,7 @@ from fleet.library.fast.fleet import Fleet
 from fleet.library.fast.kept import KeptPast, KeptUpdates
 from fleet.library.fast.orders import Outcome
 from fleet.library.models import Model
+from fleet.library.received import Form, Received
 from fleet.library.results import Result, Stopped
 
 log = logging.getLogger("fedge.aggregator")
@@ -203,6 +204,7 @@ class _Run:
         """The number of a round's last attempt, for which the engine `cores` still waits."""
         self._past = KeptPast()
         self._made_by = 0
+        self._form, self._received = Form(), Received()
         self.history: list[RoundRow] = []
         """The closed rounds."""
         self.figures: Mapping[str, Mapping[str, float]] = {}
@@ -349,7 +351,15 @@ class _Run:
         if job.kind == survey.Survey.name:
             self._past.further = first_vectors(job.parts.hands_on, len(computed.vector))
         up = sum(answers.outcomes[device].sent for device in self._state.counted)
-        down = 4 * len(computed.vector) * (1 + len(job.parts.hands_on)) * computed.devices if job.model else 0
+        down = 0
+        if job.model is not None:
+            sizes = dict.fromkeys((WEIGHTS, *job.parts.hands_on), len(computed.vector))
+            down = self._received.of_round(self._state.counted, round_id.round - 1, self._form, sizes)
+        if phase.trains:
+            coding = computed.coding
+            key = coding.key if coding is not None else None
+            number = None if key is None else key.round.round
+            self._form = Form(coding.codec, number) if coding is not None else Form()
         summary = {**computed.summary, "bytes_up": up, "bytes_down": down}
         told = {**summary, "seconds": seconds, **computed.told}
         row = round_row(

@@ -55,6 +55,13 @@ CASES: Mapping[str, tuple[Algorithm, Plan, Mapping[str, Mapping[str, Any]]]] = {
     "half of the fleet": (Algorithm(), PLAN, HALF),
     "several attempts": (Algorithm(), PLAN, {"rounds": {"fraction": 0.2, "quorum": 5}}),
     "all drawn": (Algorithm(), PLAN, {"rounds": {"fraction": 0.6, "quorum": 2}}),
+    "coded models": (Algorithm(server="adam"), SGD, {"plan": {"model_codec": "int8", "key_every": 2}}),
+    "coded models, half of the fleet": (
+        Algorithm(local="scaffold", options={"rule": {"weights": "uniform"}}),
+        SGD,
+        {**HALF, "plan": {"model_codec": "int4"}},
+    ),
+    "models in float16": (Algorithm(), SGD, {"plan": {"model_codec": "float16"}}),
     "decay": (Algorithm(), PLAN, {"plan": {"rate_decay": 0.5}}),
     "fine-tuned": (Algorithm(personal="finetune"), SGD, COMPARED),
     "Ditto": (
