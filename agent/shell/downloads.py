@@ -84,7 +84,8 @@ class Downloads:
             ProtocolError: the frame contradicts the others; all frames of that message are dropped.
         """
         wanted = manifest and (manifest.task if kind == "task" else manifest.model)
-        if not wanted or (frame.id, frame.n, frame.size) != (wanted.digest, wanted.frames, wanted.size):
+        # In how many frames does not matter: they may come before the announcement that says so.
+        if not wanted or (frame.id, frame.size) != (wanted.digest, wanted.size):
             return None
         held = self._assembler.count(kind, frame.id)
         whole = self._assembler.offer(kind, frame)

@@ -18,6 +18,7 @@ from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.transport import Publication, Transport
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import pack
@@ -120,7 +121,7 @@ class EffectRunner:
                 self._memory.save_seen(attempt)
             case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal, older):
                 self._memory.save_update(attempt, digest, payload, snapshot, pending, personal, older)
-                self._outbox.put(payload)
+                self._outbox.put(payload, self._room())
                 if personal is not None:
                     self._models.keep_personal(personal)
             case do.PublishUpdate(digest, numbers, asks):
@@ -163,10 +164,16 @@ class EffectRunner:
     def _publish_update(
         self, digest: bytes, numbers: tuple[int, ...] | None, asks: RoundId | None = None
     ) -> None:
-        frames = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest))
+        frames = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest), self._room())
         if frames is not None:
             topic = self._topics.update(self._settings.device)
             self._link.send((Publication(topic, frame) for frame in frames), bulk=True)
+
+    def _room(self) -> int:
+        """The most bytes of a frame's payload: as the federation, this device and the broker limit it."""
+        manifest = self._state().manifest
+        most = manifest.max_payload_bytes if manifest is not None else None
+        return min(most or MAX_PAYLOAD, self._link.room(self._topics.update(self._settings.device)))
 
     def _is_reporting(self, digest: bytes) -> bool:
         state = self._state()

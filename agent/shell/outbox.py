@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 
 from agent.shell.memory import Memory
-from fedge.wire.frames import Split, asking, split
+from fedge.wire.frames import Split, asking, frame_bytes, split
 from fedge.wire.freshness import RoundId
 
 
@@ -15,9 +15,9 @@ class Outbox:
         self._memory = memory
         self._frames: Split | None = None
 
-    def put(self, payload: bytes) -> None:
-        """Keep the frames of a new update, which the memory has saved by now."""
-        self._frames = split(payload)
+    def put(self, payload: bytes, room: int) -> None:
+        """Keep the frames of a new update, which the memory has saved by now; `room` as in `frames`."""
+        self._frames = split(payload, frame_bytes(len(payload), room))
 
     def frames(
         self,
@@ -25,6 +25,7 @@ class Outbox:
         numbers: tuple[int, ...] | None,
         asks: RoundId | None,
         wanted: Callable[[], bool],
+        room: int,
     ) -> Iterator[bytes] | None:
         """Iterate over frames of the update. Each is made when the link has room for it.
 
@@ -32,6 +33,8 @@ class Outbox:
             digest: the digest of the update.
             numbers: the numbers of the frames; None: all. Frames that it does not have are left out.
             asks: if set, frame 0 asks for the verdict on the update in this round.
+            room: the most bytes of a frame's payload. If frames of the present cut do not fit, the update is
+                cut anew; otherwise its cut stays, because the aggregator may have some of the frames.
             wanted: returns whether the next frame is still to be sent. By then an answer may have come.
 
         Returns:
@@ -41,8 +44,11 @@ class Outbox:
             payload = self._memory.payload(digest)
             if payload is None:
                 return None
-            self._frames = split(payload)
+            self.put(payload, room)
+        elif self._frames.frame_bytes > (most := frame_bytes(len(self._frames.message), room)):
+            self._frames = split(self._frames.message, most)
         frames = self._frames
+        assert frames is not None
         chosen = range(len(frames)) if numbers is None else [i for i in numbers if i < len(frames)]
         pieces = takewhile(lambda _: wanted(), chosen)
         return (frames[i] if i or asks is None else asking(frames[i], asks) for i in pieces)

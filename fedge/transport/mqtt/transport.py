@@ -72,7 +72,7 @@ class MqttTransport:
     _life: _Life = field(default_factory=_Life)
 
     def __post_init__(self) -> None:
-        self._outbound = Outbound(self.inbox)
+        self._outbound = Outbound(self.inbox, self.broker.max_payload_bytes)
         # Reading the files here reports unusable ones at the start. Each connection reads them again, so that
         # a renewed certificate is used from the next connection on.
         _ = self.broker.password
