@@ -14,7 +14,7 @@ from fedge.errors import ProtocolError
 from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.capabilities import unknown_in_model, unknown_in_task
 from fedge.wire.messages.fields import MAX_SIZE
-from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
@@ -87,7 +87,7 @@ class Downloads:
         # In how many frames does not matter: they may come before the announcement that says so.
         if not wanted or (frame.id, frame.size) != (wanted.digest, wanted.size):
             return None
-        held = self._assembler.count(kind, frame.id)
+        missing = self._assembler.missing(kind, frame.id)
         whole = self._assembler.offer(kind, frame)
         if isinstance(whole, Rejection):
             # One forged frame must not block the genuine ones, which are requested again.
@@ -95,7 +95,12 @@ class Downloads:
             raise ProtocolError(whole.detail, whole.reason)
         if whole is not None:
             return self._decoded(now_s, kind, frame.id, whole)
-        return FrameArrived(now_s) if self._assembler.count(kind, frame.id) > held else None
+        return FrameArrived(now_s) if self._assembler.missing(kind, frame.id) != missing else None
+
+    def missing(self, kind: str, wanted: Blob) -> tuple[int, ...]:
+        """The frames of the announced task or model that have not arrived, as far as their cut is known."""
+        missing = self._assembler.missing(kind, wanted.digest)
+        return tuple(range(wanted.frames)) if missing is None else missing
 
     def drop(self) -> None:
         """Drop all frames whose message is not complete."""

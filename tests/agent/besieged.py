@@ -125,6 +125,8 @@ class Broker:
         self.inbox: list[MessageArrived | LinkUp] = []
         self.said: list[Publication] = []
         self.subscribed: list[re.Pattern[str]] = []
+        self.asked: list[str] = []
+        """Every filter that was ever subscribed to."""
 
     def write(self, messages: dict[str, bytes]) -> None:
         """Publish retained messages, as anybody may; an empty one clears its topic."""
@@ -134,6 +136,7 @@ class Broker:
                 self.inbox.append(arrived(topic, payload, retained=False))
 
     def subscribe(self, *filters: str) -> None:
+        self.asked += filters
         for wanted in (re.compile(text.replace("+", "[^/]+")) for text in filters):
             self.subscribed.append(wanted)
             self.inbox += [

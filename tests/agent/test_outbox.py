@@ -8,6 +8,7 @@ import pytest
 
 from agent.shell.outbox import Outbox
 from fedge.wire.frames import FRAME_BYTES, FRAME_HEAD
+from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import unpack
 
@@ -22,9 +23,10 @@ def outbox() -> Outbox:
 
 
 def sent(outbox: Outbox, room: int, numbers: tuple[int, ...] | None = None) -> list[Frame]:
-    pieces = outbox.frames(DIGEST, numbers, None, lambda: True, room)
-    assert pieces is not None
-    found = list(pieces)
+    batch = outbox.frames(DIGEST, numbers, None, lambda: True, room)
+    assert batch is not None
+    found = list(batch[0])
+    outbox.end(batch[1])
     assert all(len(piece) <= room for piece in found)
     return [unpack(piece, Frame) for piece in found]
 
@@ -50,3 +52,23 @@ def test_frames_that_are_asked_for_and_do_not_exist_in_this_cut_are_left_out(out
 def test_a_restart_cuts_from_the_memory(outbox: Outbox) -> None:
     assert sent(outbox, 20_000, (0,))[0].n == 16
     assert outbox.frames(b"x" * 32, None, None, lambda: True, 20_000) is None
+
+
+def numbers(outbox: Outbox, wanted: tuple[int, ...] | None, asks: RoundId | None = None) -> list[int]:
+    batch = outbox.frames(DIGEST, wanted, asks, lambda: True, 20_000)
+    return [unpack(piece, Frame).i for piece in batch[0]] if batch is not None else []
+
+
+def test_what_is_on_its_way_is_not_sent_again_on_this_connection(outbox: Outbox) -> None:
+    """On a slow line a receipt names as missing what still waits for the line."""
+    probe = outbox.frames(DIGEST, (0,), None, lambda: True, 20_000)
+    assert probe is not None
+    assert numbers(outbox, (0,)) == [], "the update is not repeated meanwhile"
+    assert numbers(outbox, (1, 2, 15)) == [1, 2, 15]
+    assert numbers(outbox, (0, 1, 2, 3, 15)) == [3]
+    assert numbers(outbox, (0,), RoundId(1, 1)) == [0], "a question is no repetition"
+    outbox.end(probe[1])
+    assert numbers(outbox, (0,)) == [], "others are still on their way"
+    outbox.forget()
+    assert numbers(outbox, (0,)) == [0], "the next connection begins anew"
+    assert numbers(outbox, None) == list(range(1, 16))

@@ -276,7 +276,7 @@ def test_an_update_that_is_cut_anew_begins_anew_and_the_receipt_names_frames_of_
 
 
 def test_a_receipt_names_as_many_missing_frames_as_the_smallest_payload_holds() -> None:
-    """4,096 bytes is the least of `[broker] max_payload_bytes`; a device asks for the rest with the next one."""
+    """The least of `[broker] max_payload_bytes` is 4,096; a device asks for the rest with the next one."""
     story = running("a", "b", "c")
     first = frames(update("a"))[0]
     story.frame("a", first.model_copy(update={"n": 4_000, "size": 4_000, "data": b"x"}))
