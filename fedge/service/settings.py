@@ -97,6 +97,13 @@ class BrokerSettings(Section):
     """The largest payload that this program publishes, in bytes; larger messages are cut into frames. A limit
     that the broker announces is kept without it. In `federation.toml` it holds for all devices too."""
 
+    publishes_per_s: float | None = Field(default=None, ge=1)
+    """The most messages that this program publishes in a second, for a broker that drops more; default: as
+    many as the broker acknowledges."""
+    bytes_per_s: float | None = Field(default=None, ge=1_000)
+    """The most bytes that this program publishes in a second, with topics and headers; default: as many as
+    the line carries."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         _check_url(self.url)
