@@ -63,6 +63,10 @@ class Answered:
     subscription: bool = False
 
 
+PACED = Answered(0, None)
+"""No answer of the broker (0 is no packet identifier): our own pace allows the next publication."""
+
+
 @dataclass(frozen=True)
 class Sent:
     """All publications of one `send` were acknowledged, or `refusal` says why not."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from fedge.transport.events import Answered, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport.pace import Pace
 from fedge.transport.protocol import Connection
 from fedge.transport.window import Limits, Window
 from fedge.wire.encoding import MAX_PAYLOAD
@@ -19,10 +20,13 @@ class Outbound:
     Args:
         tell: called with each `Sent`, on the thread that calls the methods.
         max_payload: the largest payload by our settings, in bytes.
+        pace: spaces the publications in time, if our settings say so.
     """
 
-    def __init__(self, tell: Callable[[Sent], None], max_payload: int = MAX_PAYLOAD) -> None:
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[Sent], None], max_payload: int = MAX_PAYLOAD, pace: Pace | None = None
+    ) -> None:
+        self._tell, self._pace = tell, pace
         self._limits = self._ours = Limits(max_payload=max_payload)
         self._connection: Connection | None = None
         self._window: Window | None = None
@@ -49,7 +53,7 @@ class Outbound:
         if connection is not None:
             self._connection = connection
             self._limits = replace(self._ours, max_packet=up.max_packet, receive_maximum=up.receive_maximum)
-            self._window = Window(connection.publish, self._tell, self._limits)
+            self._window = Window(connection.publish, self._tell, self._limits, self._pace)
 
     def end(self) -> None:
         """Forget the connection and its unanswered messages."""

@@ -5,7 +5,7 @@ payload (MQTT 5, sections 2.1, 3.1.2.11.4 and 3.3). We send one property, the Me
 """
 
 LARGEST_PACKET = 5 + 268_435_455
-"""The largest packet that MQTT allows: the longest header, the largest remaining length (section 1.5.5)."""
+"""The largest packet of MQTT: the longest header and the largest remaining length (section 1.5.5)."""
 EXPIRY_BYTES = 5
 """The property Message Expiry Interval: its identifier and four bytes (section 3.3.2.3.3)."""
 

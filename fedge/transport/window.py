@@ -10,7 +10,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from fedge.transport.events import RECEIVE_MAXIMUM, Answered, Publication, Sent
+from fedge.transport.events import PACED, RECEIVE_MAXIMUM, Answered, Publication, Sent
+from fedge.transport.pace import Pace
 from fedge.transport.packets import LARGEST_PACKET, packet_bytes, payload_room
 from fedge.wire.encoding import MAX_PAYLOAD
 
@@ -57,11 +58,17 @@ class Window:
         publish: sends one publication and returns its `mid`.
         tell: called with each `Sent`.
         limits: what the broker and our settings allow.
+        pace: spaces the publications in time; None: they go as soon as there is room.
     """
 
     def __init__(
-        self, publish: Callable[[Publication], int], tell: Callable[[Sent], None], limits: Limits
+        self,
+        publish: Callable[[Publication], int],
+        tell: Callable[[Sent], None],
+        limits: Limits,
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace
         self._publish = publish
         self._tell = tell
         self._limits = limits
@@ -95,6 +102,10 @@ class Window:
 
     def settle(self, answer: Answered) -> None:
         """Account for a broker's answer to a publication, and send what waited for it."""
+        if answer == PACED and self._pace is not None:
+            self._pace.woke()
+            self._pump()
+            return
         batch, size = self._under_way.pop(answer.mid, (None, 0))
         if batch is None:  # an answer to something sent on an earlier connection
             return
@@ -118,6 +129,8 @@ class Window:
             if (refusal := self._too_large(piece, size)) is not None:
                 batch.refusal = refusal
                 continue
+            if self._pace is not None:
+                self._pace.spend(size)
             mid = self._publish(piece)
             batch.open += 1
             self._under_way[mid] = batch, size
@@ -125,6 +138,10 @@ class Window:
 
     def _next(self) -> deque[_Batch] | None:
         """The queue whose first batch is sent from now; None: nothing may be sent."""
+        if not (self._batches or self._bulk or self._replies):
+            return None
+        if self._pace is not None and not self._pace.ready():
+            return None
         if self._batches:
             return self._batches
         bulk = bool(self._bulk) and self._bytes < IN_FLIGHT_BYTES

@@ -85,6 +85,7 @@ def test_the_largest_frame_fits_the_largest_payload() -> None:
     asked = asking(packed, RoundId(MAX_COUNTER, MAX_COUNTER))
     # The key asks takes 5 bytes, its map 1; generation and round 11 and 6 with 5 bytes for each number.
     assert len(asked) - len(packed) == 5 + 1 + (11 + 5) + (6 + 5)
+    assert len(asked) - FRAME_BYTES == frames.FRAME_HEAD
     assert len(asked) <= encoding.MAX_PAYLOAD
     assert len(packed) <= encoding.MAX_PAYLOAD
 
@@ -147,6 +148,26 @@ def test_the_number_of_frames(size: int, frame_bytes: int, n: int) -> None:
 def test_messages_that_no_frames_can_carry(size: int, frame_bytes: int, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         frames.count(size, frame_bytes)
+
+
+@pytest.mark.parametrize(
+    ("size", "room", "n"),
+    [
+        (300_000, 131_072, FRAME_BYTES),  # as large as frames get
+        (300_000, 20_000, 20_000 - 115),
+        (300_000, 0, 1_024),  # no smaller, and the transport refuses to send it
+        (MAX_FRAMES * 5_000, 4_096, 5_000),  # no more frames than a message may have
+    ],
+)
+def test_a_frame_is_as_large_as_the_limits_allow(size: int, room: int, n: int) -> None:
+    assert frames.frame_bytes(size, room) == n
+
+
+@given(st.integers(1, 300_000), st.integers(1_024 + frames.FRAME_HEAD, encoding.MAX_PAYLOAD))
+def test_a_frame_with_a_question_fits_where_frames_fit(size: int, room: int) -> None:
+    split = frames.split(bytes(size), frames.frame_bytes(size, room))
+    for i in {0, len(split) - 1}:
+        assert len(asking(split[i], RoundId(MAX_COUNTER, MAX_COUNTER))) <= room
 
 
 # The books
@@ -351,6 +372,20 @@ def test_fault_66_endless_beginnings_stay_within_the_limit() -> None:
     assert sum(refused) == 5_000 - 1_000_000 // frames.cost(2, 2)
     assert current < limits.total
     assert assembler.held <= limits.total
+
+
+def test_a_message_that_is_cut_anew_is_assembled_from_one_cut() -> None:
+    message = bytes(range(250))
+    assembler = Assembler(ROOMY)
+    for frame in pieces(message, 100)[:2]:
+        assert assembler.offer("model", frame) is None
+    finer = pieces(message, 90)
+    assert assembler.offer("model", finer[1]) is None
+    assert assembler.missing("model", finer[0].id) == (0, 2)
+    assert assembler.held == frames.cost(250, 3)
+    assert assembler.offer("model", finer[0]) is None
+    assert assembler.offer("model", finer[2]) == message
+    assert assembler.held == 0
 
 
 def test_a_spool_can_join_what_it_kept() -> None:

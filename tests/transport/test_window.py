@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedge.transport import Answered, Publication, Sent
+from fedge.transport.events import PACED
+from fedge.transport.pace import Pace
 from fedge.transport.packets import LARGEST_PACKET, packet_bytes, payload_room
 from fedge.transport.window import IN_FLIGHT_BYTES, WINDOW, Limits, Window
 from fedge.wire.encoding import MAX_PAYLOAD
@@ -21,11 +23,11 @@ FRAME = 129_106
 class Line:
     """A broker that answers when it is told to; `under_way` has what it has not answered, oldest first."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, pace: Pace | None = None) -> None:
         self.under_way: deque[tuple[int, Publication]] = deque()
         self.sent: list[Publication] = []
         self.told: list[Sent] = []
-        self.window = Window(self._publish, self.told.append, limits or Limits())
+        self.window = Window(self._publish, self.told.append, limits or Limits(), pace)
 
     def _publish(self, publication: Publication) -> int:
         self.sent.append(publication)
@@ -169,3 +171,74 @@ def test_a_refused_bulk_batch_ends_and_the_next_one_goes() -> None:
     line.answer_all()
     assert pulled == [0, 1]
     assert line.told == [Sent("model", "Quota exceeded"), Sent("export", None)]
+
+
+# ── the pace ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Paced(Line):
+    """A line with a pace and a clock; the broker answers at once."""
+
+    def __init__(self, publishes_per_s: float | None, bytes_per_s: float | None) -> None:
+        self.now_s = 100.0
+        self.timers: list[float] = []
+        self.when: list[tuple[float, int]] = []
+        pace = Pace(publishes_per_s, bytes_per_s, lambda: self.now_s, self._later)
+        super().__init__(pace=pace)
+
+    def _later(self, seconds: float) -> None:
+        self.timers.append(self.now_s + seconds)
+
+    def _publish(self, publication: Publication) -> int:
+        self.when.append((self.now_s, packet_bytes(publication.topic, len(publication.payload))))
+        return super()._publish(publication)
+
+    def go(self) -> None:
+        self.answer_all()
+        while self.timers:
+            assert len(self.timers) == 1, "one timer is enough"
+            self.now_s = max(self.now_s, self.timers.pop())
+            self.window.settle(PACED)
+            self.answer_all()
+
+
+def in_any_second(when: list[tuple[float, int]]) -> tuple[int, int]:
+    """The most publications and bytes that begin within one second."""
+    spans = [[size for then, size in when if start <= then < start + 1 - 1e-9] for start, _ in when]
+    return max(len(sizes) for sizes in spans), max(sum(sizes) for sizes in spans)
+
+
+def test_publications_keep_the_pace_in_any_second() -> None:
+    line = Paced(20, None)
+    line.window.send([words("a", b"%d" % i) for i in range(50)], "all")
+    for i in range(5):
+        line.window.reply(words(f"reply/{i}"))
+    line.go()
+    assert line.told == [Sent("all", None)]
+    assert len(line.sent) == 55
+    assert in_any_second(line.when)[0] == 20
+    assert line.when[-1][0] - 100.0 == pytest.approx(54 / 20)
+
+
+def test_bytes_keep_the_pace_and_a_pause_earns_nothing() -> None:
+    line = Paced(None, 512_000)
+    line.window.send(frames(20), "model", bulk=True)
+    line.go()
+    line.now_s += 3_600
+    line.window.send(frames(20), "export", bulk=True)
+    line.go()
+    packet = packet_bytes("model/0/10", FRAME)
+    # 3.96 packets a second: the fourth one begins .757 s after the first.
+    assert in_any_second(line.when)[1] == 4 * packet
+    assert len(line.sent) == 40
+
+
+def test_a_timer_that_comes_early_is_set_again() -> None:
+    line = Paced(10, None)
+    line.window.send([words("a"), words("b")], "all")
+    assert len(line.sent) == 1
+    line.timers.clear()
+    line.window.settle(PACED)
+    assert (len(line.sent), len(line.timers)) == (1, 1)
+    line.go()
+    assert len(line.sent) == 2

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 
 from fedge.service.liveness import Pulse
 from fedge.service.settings import BrokerSettings
 from fedge.transport.backoff import Backoff
-from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.transport.events import PACED, Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.transport.mqtt.connection import Options, PahoConnection
 from fedge.transport.mqtt.tls import tls_context
 from fedge.transport.outbound import Outbound
+from fedge.transport.pace import Pace
 from fedge.transport.protocol import Traffic
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class MqttTransport:
     _life: _Life = field(default_factory=_Life)
 
     def __post_init__(self) -> None:
-        self._outbound = Outbound(self.inbox)
+        self._outbound = Outbound(self.inbox, self.broker.max_payload_bytes, self._pace())
         # Reading the files here reports unusable ones at the start. Each connection reads them again, so that
         # a renewed certificate is used from the next connection on.
         _ = self.broker.password
@@ -83,6 +84,17 @@ class MqttTransport:
     def up(self) -> bool:
         """As `Transport.up`."""
         return self._outbound.connection is not None
+
+    def _pace(self) -> Pace | None:
+        most, most_bytes = self.broker.publishes_per_s, self.broker.bytes_per_s
+        if most is None and most_bytes is None:
+            return None
+        return Pace(most, most_bytes, time.monotonic, self._wake)
+
+    def _wake(self, after_s: float) -> None:
+        timer = Timer(after_s, self.inbox, (PACED,))
+        timer.daemon = True
+        timer.start()
 
     # ── called by the thread that empties the inbox ────────────────────────────────────────────────
 
