@@ -51,6 +51,12 @@ class Line:
         assert self.broker.recv(1_000)[:1] == b"\x10"
         self.tell(CONNACK)
 
+    def close(self) -> None:
+        self.broker.close()
+        if (end := self.client.socket()) is not None:
+            end.close()
+        self.client._reset_sockets()  # paho keeps a pair for waking up
+
     def turn(self) -> None:
         assert self.client.loop(0.05) == mqtt.MQTT_ERR_SUCCESS
 
@@ -69,9 +75,7 @@ class Line:
 def line() -> Iterator[Line]:
     line = Line()
     yield line
-    line.client.disconnect()
-    line.client.loop(0.05)
-    line.broker.close()
+    line.close()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -165,9 +169,7 @@ def test_without_manual_ack_each_publication_is_acknowledged_as_it_comes() -> No
     line.client.send(b"b", b"", retain=False)
     line.turn()
     assert line.heard(4 + len(publish(b"b", b"", 1))) == b"\x40\x02\x00\x09" + publish(b"b", b"", 1)
-    line.client.disconnect()
-    line.client.loop(0.05)
-    line.broker.close()
+    line.close()
 
 
 def test_the_network_thread_wakes_up_for_each_packet(line: Line) -> None:

@@ -129,12 +129,12 @@ class Client(mqtt.Client):
 
 
 def _may_be_merged(queued: Any) -> bool:
-    """Whether paho does no more with a packet of its queue, once it is sent, and nothing of it is sent yet."""
+    """Whether paho does no more with a queued packet once it is sent, and nothing of it is sent yet."""
     return queued["command"] & 0xF0 in (_PUBLISH, _PUBACK) and queued["qos"] > 0 and queued["pos"] == 0
 
 
 def _queued(command: int, packet: bytes, mid: int) -> Any:
-    """A packet in the form of paho's queue; one of QoS 0 would be called published once it is sent."""
+    """A packet in the form of paho's queue, where one of QoS 0 is called published once it is sent."""
     return {
         "command": command,
         "mid": mid,
