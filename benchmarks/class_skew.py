@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from agent.data.class_mix import LEAST, rounded
 from aggregator.aggregation.survey import Measured, Unmeasured, standardize
@@ -65,11 +64,19 @@ def watch() -> tuple[Array, Array]:
     return X, np.unique(labels, return_inverse=True)[1]
 
 
+def of_sklearn(name: str) -> tuple[Array, Array]:
+    """All rows of one of scikit-learn's data sets."""
+    from sklearn import datasets  # takes seconds
+
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return X, y
+
+
 SETS = {
-    "digits": Rows(lambda: load_digits(return_X_y=True), 20, 64),
+    "digits": Rows(lambda: of_sklearn("digits"), 20, 64),
     "watch": Rows(watch, 20, 64),
-    "breast cancer": Rows(lambda: load_breast_cancer(return_X_y=True), 10, 16),
-    "wine": Rows(lambda: load_wine(return_X_y=True), 5, 16),
+    "breast cancer": Rows(lambda: of_sklearn("breast_cancer"), 10, 16),
+    "wine": Rows(lambda: of_sklearn("wine"), 5, 16),
 }
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 TRAIN_SAMPLES = 1_500
 FEATURES = tuple(f"pixel_{index}" for index in range(64))
@@ -16,6 +15,8 @@ def write(folder: Path, devices: int, seed: int) -> None:
 
     The scaling is that of all training samples together: given to the peer, which has no survey of its own.
     """
+    from sklearn.datasets import load_digits  # takes seconds
+
     digits = load_digits()
     X, y = digits.data.astype(np.float32), digits.target
     order = np.random.default_rng(seed).permutation(len(y))

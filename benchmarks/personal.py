@@ -37,7 +37,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from agent.core.state import USES
 from agent.data.dataset import fit
@@ -83,6 +82,8 @@ def data_of(name: str, seed: int) -> Data:
             each.device: (each.features, list(each.labels), list(each.series)) for each in found.devices
         }
         return Data(_task(found.features, found.classes), rows)
+    from sklearn.datasets import load_digits  # takes seconds
+
     X, y = load_digits(return_X_y=True)
     rng = np.random.default_rng(seed)
     # Mixed anew: where classes are used up, the last ones dealt are of others, and the last are held out.

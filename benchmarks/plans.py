@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from agent.data.class_mix import LEAST, rounded
 from aggregator.aggregation.survey import Measured, Unmeasured, standardize
@@ -102,6 +101,8 @@ def split(y: Array, devices: int, alpha: float | None, rng: np.random.Generator)
 
 def deal(devices: int, alpha: float | None, seed: int) -> Deal:
     """Deal the digits out, and measure them as a survey does."""
+    from sklearn.datasets import load_digits  # takes seconds
+
     X, y = load_digits(return_X_y=True)
     X, rng = X.astype(np.float32), np.random.default_rng(seed)
     order = rng.permutation(len(y))

@@ -26,7 +26,6 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from benchmarks import machine
 from benchmarks.verdict import Goal, arguments, judged
@@ -51,6 +50,8 @@ Devices = Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 def clients(number: int) -> Devices:
     """Rows of digits, drawn with replacement."""
+    from sklearn.datasets import load_digits  # takes seconds
+
     X, y = load_digits(return_X_y=True)
     rng = np.random.default_rng(SEED)
     drawn = (rng.integers(0, len(X), ROWS) for _ in range(number))

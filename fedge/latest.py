@@ -1,9 +1,11 @@
 """The last result of a pure function, reused while its arguments are the very same objects."""
 
 from collections.abc import Callable
-from operator import is_
+from functools import wraps
+from operator import attrgetter, is_
 from typing import Any, TypeVar
 
+S = TypeVar("S")
 R = TypeVar("R")
 
 
@@ -23,3 +25,23 @@ def latest(make: Callable[..., R]) -> Callable[..., R]:
         return found[1]
 
     return made
+
+
+def latest_of(*names: str) -> Callable[[Callable[[S], R]], Callable[[S], R]]:
+    """As `latest`, for a function of some attributes of one object: of these names, and of no others."""
+    read = attrgetter(*names)
+
+    def remembering(make: Callable[[S], R]) -> Callable[[S], R]:
+        held: tuple[tuple[Any, ...], R] | None = None
+
+        @wraps(make)
+        def made(state: S) -> R:
+            nonlocal held
+            found, of = held, read(state)
+            if found is None or not all(map(is_, of, found[0])):
+                held = found = (of, make(state))
+            return found[1]
+
+        return made
+
+    return remembering

@@ -15,6 +15,7 @@ from fedge.algorithms.registry import Entry, registered
 FEDPROX = next(trial for trial in TRIALS if trial.part == "proximal")
 
 
+@pytest.mark.slow
 def test_every_registered_part_keeps_its_laws() -> None:
     checked = check_all()
     assert {part.kind for part in checked} >= {"codec", "local", "personal", "server", "trainer"}
@@ -29,6 +30,7 @@ def test_each_trial_names_a_place_that_is_free(trial: extensions.Trial) -> None:
     assert not (extensions.ROOT / trial.place).exists()
 
 
+@pytest.mark.slow
 def test_an_addition_touches_one_file_and_learns_there() -> None:
     tried = attempt(FEDPROX, 2)
     assert (tried.failed, tried.files) == ("", 1)
@@ -37,6 +39,7 @@ def test_an_addition_touches_one_file_and_learns_there() -> None:
     assert not (extensions.ROOT / FEDPROX.place).exists(), "the trial is dropped"
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_tells_why() -> None:
     tried = attempt(replace(FEDPROX, part="nobody's"), 1)
     assert not tried.met
@@ -44,6 +47,7 @@ def test_a_trial_that_fails_tells_why() -> None:
     assert not attempt(replace(FEDPROX, example="nobody"), 1).met
 
 
+@pytest.mark.slow
 def test_a_part_that_is_named_and_not_used_fails() -> None:
     """What is called FedProx here is what learns without it."""
     trial = replace(FEDPROX, options={})

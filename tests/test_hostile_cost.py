@@ -3,6 +3,10 @@
 Each hostile payload is about as long as one may be, and goes the way that every update goes: frame, core,
 update, admission. It is refused with its reason, in at most five times the CPU time of a valid update of the
 same length, and at its peak takes at most four times the largest payload in memory.
+
+`tests.test_hostile_cost_device` does the same on the topics that a device reads. Where the device of a
+certificate is not that of the topic (case 63), the broker takes no message, and the aggregator hears of
+nothing: `tests/system/test_access_matrix.py`.
 """
 
 import time
@@ -31,7 +35,7 @@ FULL = 4 * WEIGHTS
 NETWORK = NetworkSpec(inputs=2, layers=(Dense(units=HIDDEN), ReLU(), Dense(units=2)), loss="cross-entropy")
 LARGE = replace(STATE, weights=WEIGHTS, task_message=TASK.model_copy(update={"network": NETWORK}))
 SLOWER, LARGER = 5, 4
-REPETITIONS = 20
+REPETITIONS, ROUNDS = 20, 5
 
 
 def vector(last: float = 0.0) -> bytes:
@@ -52,9 +56,13 @@ def frame(**changes: Any) -> bytes:
 
 
 def one_more(fields: bytes, value: bytes) -> bytes:
-    """A map of at most 14 fields, with one more that has these bytes as its value."""
-    assert 0x80 <= fields[0] < 0x8F
-    return bytes([fields[0] + 1]) + fields[1:] + b"\xa5extra" + value
+    """A map with one more field, which has these bytes as its value."""
+    if fields[0] == 0xDE:  # a map with 16 bits for its length
+        head, fields = fields[:1] + (int.from_bytes(fields[1:3]) + 1).to_bytes(2), fields[3:]
+    else:
+        assert 0x80 <= fields[0] < 0x8F
+        head, fields = bytes([fields[0] + 1]), fields[1:]
+    return head + fields + b"\xa5extra" + value
 
 
 def with_raw(value: bytes) -> bytes:
@@ -129,8 +137,21 @@ def seconds(payload: bytes) -> float:
     return (time.process_time_ns() - began) / 1e9
 
 
+def ratio(hostile_s: Callable[[], float], valid_s: Callable[[], float]) -> float:
+    """The time of a hostile message as a multiple of a valid one's.
+
+    Both are measured by turns, and the least of each counts. On a busy machine it is measured longer.
+    """
+    pairs: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
+        pairs += [(hostile_s(), valid_s()) for _ in range(REPETITIONS)]
+        slow, fast = map(min, zip(*pairs, strict=True))
+        if slow <= SLOWER * fast:
+            break
+    return slow / fast
+
+
 def assert_refused_cheaply(payload: bytes, reason: Reason) -> None:
-    """Time is compared within one run: the least of many, hostile and valid by turns."""
     assert FULL // 2 < len(payload) <= encoding.MAX_PAYLOAD
     receipt, _ = said_of(payload, LARGE)
     assert (receipt.verdict, receipt.reason) == ("refused", reason)
@@ -143,9 +164,7 @@ def assert_refused_cheaply(payload: bytes, reason: Reason) -> None:
         tracemalloc.stop()
     assert peak <= LARGER * encoding.MAX_PAYLOAD
 
-    pairs = [(seconds(payload), seconds(VALID)) for _ in range(REPETITIONS)]
-    hostile_s, valid_s = map(min, zip(*pairs, strict=True))
-    assert hostile_s <= SLOWER * valid_s
+    assert ratio(lambda: seconds(payload), lambda: seconds(VALID)) <= SLOWER
 
 
 VALID = framed()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from aggregator.ledger.layout import FILE as LEDGER
 from benchmarks.personal import ALIKE, data_of, left_out, row
@@ -95,9 +94,11 @@ def test_a_device_that_is_left_out_answers_with_the_model_of_the_others() -> Non
 
 def test_the_digits_of_a_device_are_in_an_order_drawn_anew() -> None:
     """Where classes are used up, the last rows that are dealt are of others than the first."""
-    hands = split(load_digits(return_X_y=True)[1], 20, 0.1, np.random.default_rng(1))
-    y = [hand[1] for hand in data_of("digits", 1).devices.values()]
+    from sklearn.datasets import load_digits  # takes seconds, which only this test shall pay
+
     labels = load_digits(return_X_y=True)[1]
+    hands = split(labels, 20, 0.1, np.random.default_rng(1))
+    y = [hand[1] for hand in data_of("digits", 1).devices.values()]
     for ours, hand in zip(y, hands, strict=True):
         assert sorted(ours) == sorted(labels[hand])
     assert any(list(ours) != list(labels[hand]) for ours, hand in zip(y, hands, strict=True))

@@ -87,7 +87,7 @@ class Downloads:
     def offer(
         self, kind: str, frame: Frame, manifest: Manifest | None, now_s: float
     ) -> Fetched | FrameArrived | None:
-        """Take a frame of the announced task or model.
+        """Take a frame of the announced task, model, coded form or key frame.
 
         Returns:
             `Fetched` if it completes its message, `FrameArrived` if it is new, None if it was there already
@@ -98,11 +98,12 @@ class Downloads:
             ProtocolError: the frame contradicts the others; all frames of that message are dropped.
         """
         wanted = _wanted(kind, manifest)
-        if not wanted or (frame.id, frame.n, frame.size) != (wanted.digest, wanted.frames, wanted.size):
+        # In how many frames does not matter: they may come before the announcement that says so.
+        if not wanted or (frame.id, frame.size) != (wanted.digest, wanted.size):
             return None
         if manifest is None or self._is_here(kind, wanted.digest):
             return None
-        held = self._assembler.count(kind, frame.id)
+        missing = self._assembler.missing(kind, frame.id)
         whole = self._assembler.offer(kind, frame)
         if isinstance(whole, Rejection):
             # One forged frame must not block the genuine ones, which are requested again.
@@ -112,7 +113,14 @@ class Downloads:
             if kind != "task" and manifest.coded is not None and manifest.model is not None:
                 return self._take_coded(now_s, kind, whole, manifest, manifest.model)
             return self._decoded(now_s, kind, frame.id, whole)
-        return FrameArrived(now_s) if self._assembler.count(kind, frame.id) > held else None
+        return FrameArrived(now_s) if self._assembler.missing(kind, frame.id) != missing else None
+
+    def missing(self, kind: str, wanted: Blob) -> tuple[int, ...]:
+        """The frames of what is announced that have not arrived, as far as their cut is known."""
+        if self._is_here(kind, wanted.digest):
+            return ()
+        missing = self._assembler.missing(kind, wanted.digest)
+        return tuple(range(wanted.frames)) if missing is None else missing
 
     def lacks_coded(self, manifest: Manifest) -> bool:
         """Whether the coded form that is announced, or the model without one, has to be fetched."""

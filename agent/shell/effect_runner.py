@@ -11,13 +11,15 @@ from agent.core.device import Device, Reporting
 from agent.core.effects import Effect
 from agent.phases.phase import phase_of
 from agent.shell.downloads import Downloads
+from agent.shell.frame_requests import FrameRequests
 from agent.shell.memory import Memory
-from agent.shell.outbox import Outbox
+from agent.shell.outbox import FramesSent, Outbox
 from agent.shell.served_models import ServedModels
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.transport import Publication, Transport
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import pack
@@ -62,6 +64,7 @@ class EffectRunner:
         self._now_s = now_s
         self._topics = Topics(settings.federation)
         self._outbox = Outbox(memory)
+        self._requests = FrameRequests(self._topics, link, downloads)
         self._reported = (0, 0)
         """Bytes sent and received when the last assignment began."""
         self.return_s: float | None = None
@@ -77,6 +80,19 @@ class EffectRunner:
         if connection is not None:
             state = replace(state, connection=connection)
         return self._status_publication(lifecycle.status(state, online=False))
+
+    def begin_connection(self) -> None:
+        """Forget what was under way on the connection before."""
+        self._requests.forget()
+        self._outbox.forget()
+
+    def frame_arrived(self, kind: str, i: int) -> None:
+        """Request further frames of the task or model."""
+        self._requests.go_on(kind, i)
+
+    def frames_sent(self, sent: FramesSent) -> None:
+        """Note that the broker has answered frames of an update."""
+        self._outbox.end(sent)
 
     def perform(self, effect: Effect) -> None:
         """Perform one effect.
@@ -94,19 +110,14 @@ class EffectRunner:
             case do.PublishStatus(status):
                 self._link.send([self._status_publication(status)])
             case do.Fetch(manifest, task, model):
-                filters = [self._topics.task_frames(manifest.task.slot)] if task else []
+                if task:
+                    self._requests.begin("task", manifest.task)
                 if model and manifest.model and self._downloads.lacks_coded(manifest):
-                    filters.append(self._topics.model_frames(manifest.model.slot))
+                    self._requests.begin("model", manifest.coded or manifest.model)
                 if model and manifest.key and self._downloads.lacks_key(manifest):
-                    filters.append(self._topics.key_frames(manifest.key.slot))
-                self._link.subscribe(*filters)
+                    self._requests.begin("key", manifest.key)
             case do.StopFetching():
-                for slot in (0, 1):
-                    self._link.unsubscribe(
-                        self._topics.task_frames(slot),
-                        self._topics.model_frames(slot),
-                        self._topics.key_frames(slot),
-                    )
+                self._requests.stop()
                 self._downloads.drop()
             case do.StartWork(manifest):
                 self._start(manifest)
@@ -126,7 +137,7 @@ class EffectRunner:
                 self._memory.save_seen(attempt)
             case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal, older):
                 self._memory.save_update(attempt, digest, payload, snapshot, pending, personal, older)
-                self._outbox.put(payload)
+                self._outbox.put(payload, self._room())
                 if personal is not None:
                     self._models.keep_personal(personal)
             case do.PublishUpdate(digest, numbers, asks):
@@ -169,10 +180,19 @@ class EffectRunner:
     def _publish_update(
         self, digest: bytes, numbers: tuple[int, ...] | None, asks: RoundId | None = None
     ) -> None:
-        frames = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest))
-        if frames is not None:
+        if not self._link.up:
+            return
+        batch = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest), self._room())
+        if batch is not None:
+            frames, sent = batch
             topic = self._topics.update(self._settings.device)
-            self._link.send(Publication(topic, frame) for frame in frames)
+            self._link.send((Publication(topic, frame) for frame in frames), sent, bulk=True)
+
+    def _room(self) -> int:
+        """The most bytes of a frame's payload: as the federation, this device and the broker limit it."""
+        manifest = self._state().manifest
+        most = manifest.max_payload_bytes if manifest is not None else None
+        return min(most or MAX_PAYLOAD, self._link.room(self._topics.update(self._settings.device)))
 
     def _is_reporting(self, digest: bytes) -> bool:
         state = self._state()

@@ -18,6 +18,7 @@ from agent.shell.key_frames import FILE as KEY_FILE
 from agent.shell.key_frames import KeyFrames
 from agent.shell.measured_conditions import Conditions
 from agent.shell.memory import Memory
+from agent.shell.outbox import FramesSent
 from agent.shell.refusals import Refusals
 from agent.shell.served_models import ServedModels
 from agent.shell.startup import Opened
@@ -128,6 +129,7 @@ class Runtime:
                 pass  # the link queued it before this device disconnected
             case LinkUp():
                 self._link.handle(event)
+                self._runner.begin_connection()
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
@@ -141,7 +143,10 @@ class Runtime:
             case Answered():
                 self._link.handle(event)
             case Sent():
-                log.error("the broker refuses: %s", event.refusal)
+                if isinstance(event.token, FramesSent):
+                    self._runner.frames_sent(event.token)
+                if event.refusal is not None:
+                    log.error("the broker refuses: %s", event.refusal)
             case MessageArrived():
                 self._receive(event)
             case _:
@@ -161,6 +166,8 @@ class Runtime:
         if self._downloads.has_task:
             self._link.spread_s = self._downloads.task.reconnect_spread_s
         self._step(event)
+        if isinstance(event, on.FrameArrived) and address.i is not None:
+            self._runner.frame_arrived(address.kind, address.i)
         if isinstance(event, on.RoundAnnounced) and self._state.manifest is event.manifest:
             self._refusals.begin_anew(self._now_s())
             self._downloads.lacks_key(event.manifest)  # keep it now: the next model takes its place

@@ -84,19 +84,19 @@ def pack(state: State) -> bytes:
     Raises:
         ValueError: the state has too many arrays, is too large, or has an array that holds no numbers.
     """
+    arrays = {name: np.asarray(state[name]) for name in sorted(state)}
+    size = sum(array.nbytes for array in arrays.values())
+    if len(arrays) > MAX_ARRAYS or size > MAX_BYTES:
+        raise ValueError(
+            f"a state of {len(arrays)} arrays and {size} bytes; at most {MAX_ARRAYS} and {MAX_BYTES} are kept"
+        )
     heads, bodies = [], []
-    for name in sorted(state):
-        array = np.asarray(state[name])
+    for name, array in arrays.items():
         if array.dtype.kind not in NUMBERS or len(name) > MAX_NAME:
             raise ValueError(f"the state {name[:MAX_NAME]!r} is of {array.dtype}: only numbers can be kept")
         little = array.dtype.newbyteorder("<")
         heads.append([name, little.str, list(array.shape)])
         bodies.append(np.ascontiguousarray(array, little).tobytes())
-    size = sum(len(body) for body in bodies)
-    if len(heads) > MAX_ARRAYS or size > MAX_BYTES:
-        raise ValueError(
-            f"a state of {len(heads)} arrays and {size} bytes; at most {MAX_ARRAYS} and {MAX_BYTES} are kept"
-        )
     head: bytes = msgpack.packb(heads)
     return b"".join((len(head).to_bytes(4, "little"), head, *bodies))
 

@@ -141,16 +141,24 @@ def mean_of(
 def sizes_of(updates: RoundUpdates, base: Vector, name: str = WEIGHTS) -> dict[str, Size]:
     """The size of one vector of each update, by device, in the order of the sum.
 
+    Updates are only read if admission has not measured them.
+
     Raises:
         DamagedState, PartError: as `Updates.sent`.
     """
-    return {
+    sizes = {
+        device: Size(found.lengths[name], found.steps)
+        for device, found in updates.measured.items()
+        if name in found.lengths
+    }
+    sizes |= {
         sent.device: Size(
             distance(base, sent.vector) if sent.length is None else sent.length,
             sent.steps,
         )
-        for sent in updates.sent(name=name)
+        for sent in updates.sent(frozenset(sizes), name)
     }
+    return {device: sizes[device] for device in updates.answers}
 
 
 def aggregate(

@@ -91,10 +91,10 @@ def further_clusters(message: Model) -> tuple[bytes, ...]:
     return tuple(there[name] for name in names)
 
 
-def blob_of(data: bytes, slot: int) -> Blob:
-    """The description of a framed message in a slot."""
+def blob_of(data: bytes, slot: int, frames: int | None = None) -> Blob:
+    """The description of a framed message in a slot; in as few frames as can be, unless told."""
     pieces = split(data)
-    return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))
+    return Blob(digest=pieces.id, slot=slot, frames=frames or len(pieces), size=len(data))
 
 
 def task_of(ledger: LedgerReader, digest: bytes) -> Task:

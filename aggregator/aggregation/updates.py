@@ -5,6 +5,7 @@ Vectors come decoded. If the codec encodes changes, the update is the sum of bas
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.staleness import moved
 from aggregator.core.parts import blaming, failed, require_vector
 from aggregator.core.shared_entries import completed, sent_entries
-from aggregator.core.verdicts import Verdict
+from aggregator.core.verdicts import Measured, Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import messages
@@ -94,6 +95,8 @@ class RoundUpdates(ABC):
     """p, the length of the vectors."""
     answers: Mapping[str, Verdict]
     """By device, in the order of the sum."""
+    measured: Mapping[str, Measured] = MappingProxyType({})
+    """What is known already of some of these updates, by device."""
 
     @abstractmethod
     def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":
@@ -123,6 +126,7 @@ class Updates(RoundUpdates):
             updates of a part of the entries.
         shared: which entries an update has, of shape (p,); None: all.
         seed: of the federation when the round was opened.
+        measured: the digests of updates that admission has measured from this base, and what it measured.
     """
 
     def __init__(
@@ -136,6 +140,7 @@ class Updates(RoundUpdates):
         base: Vector | None = None,
         shared: NDArray[np.bool_] | None = None,
         seed: int = 0,
+        measured: Mapping[str, tuple[bytes, Measured]] = MappingProxyType({}),
     ) -> None:
         self._ledger, self._go_on = ledger, go_on
         self._seed = seed
@@ -144,6 +149,13 @@ class Updates(RoundUpdates):
         self._base, self._shared = base, shared
         self.size = size
         self.answers = admitted(ledger, round_id, without)
+        self.measured = {
+            device: found
+            for device, (digest, found) in measured.items()
+            if (answer := self.answers.get(device)) is not None
+            and answer.digest == digest
+            and answer.began is None  # a stale update counts from another base
+        }
 
     def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":
         """As `RoundUpdates.sent`.

@@ -2,7 +2,7 @@
 
 import argparse
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from fedge.storage.segments import FileSegments, place
 from fedge.storage.temporary import temporary_folder
 
 ATTEMPTS = 5
-"""How often a ledger is copied whose segments are deleted meanwhile."""
+"""How often a ledger is copied that another program changes meanwhile."""
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,35 +59,43 @@ def backup(settings: FederationSettings, file: Path) -> About:
         with opened(file.parent):
             pass  # refuses links, which could lead root elsewhere
         with temporary_folder(prefix=f".{file.name}.", parent=file.parent) as folder:
-            copy = folder / FILE
-            _copy(source, copy)
-            about = _describe(settings.federation.name, copy)
-            archive.write(file, about, copy)
+            about = _copy(settings.federation.name, source, folder / FILE)
+            archive.write(file, about, folder / FILE)
     except OSError as error:
         raise StateError(f"{file}: cannot be written: {error.strerror or error}") from error
     return about
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a ledger as it is at one moment, with the frames in segments put into the table.
+def _copy(federation: str, source: Path, target: Path) -> About:
+    """Copy a ledger as it is at one moment, with the frames in segments put into the table; check the copy.
 
-    In WAL mode a reader does not block the writer. The aggregator may delete a segment meanwhile, because its
-    round is no longer kept; then the newer ledger does not refer to it, and is copied instead.
+    In WAL mode a reader does not block the writer. Meanwhile a segment may be deleted, because its round is
+    no longer kept, or overwritten by `fedge forget`. Then the newer ledger does not refer to it, and is
+    copied instead.
     """
     if not exists(source):
         raise StateError(f"{source}: there is no ledger; the aggregator makes it when it first runs")
     try:
-        with closing(open_read_only(source)) as reading, closing(_open_new(target)) as writing:
-            reading.backup(writing)
-            for _ in range(ATTEMPTS - 1):
-                with suppress(DamagedState):
-                    _take_in(writing, FileSegments(source))
-                    return
-                writing.rollback()
-                reading.backup(writing)
-            _take_in(writing, FileSegments(source))
+        with closing(open_read_only(source)) as reading:
+            for attempt in range(ATTEMPTS):
+                version = _version(reading)
+                try:
+                    with closing(_open_new(target)) as writing:
+                        reading.backup(writing)
+                        _take_in(writing, FileSegments(source))
+                    return _describe(federation, target)
+                except DamagedState:
+                    if attempt == ATTEMPTS - 1 or _version(reading) == version:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
     except sqlite3.Error as error:
         raise database_error(source, error) from error
+
+
+def _version(ledger: sqlite3.Connection) -> int:
+    """A number that changes with each transaction of another program."""
+    (version,) = ledger.execute("PRAGMA data_version").fetchone()
+    return int(version)
 
 
 def _take_in(copy: sqlite3.Connection, segments: FileSegments) -> None:

@@ -10,6 +10,7 @@ from aggregator.core.per_device import PerDevice
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
 from fedge.frozen import replace
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.service import Service
@@ -113,6 +114,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         seconds_left=left_s,
         requires=tuple(sorted(requirements(state, kind))),
         max_samples=state.max_samples,
+        max_payload_bytes=state.max_payload_bytes if state.max_payload_bytes < MAX_PAYLOAD else None,
         max_staleness=state.rules.max_staleness if phase_of(kind).trains and not done else None,
     )
     return [do.PublishManifest(manifest)]

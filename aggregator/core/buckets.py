@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fedge.wire.frames import FRAME_BYTES
+from fedge.wire.encoding import MAX_PAYLOAD
+from fedge.wire.frames import frame_bytes
 
 MESSAGE_COST = 4_096
 """The bytes charged for each message besides its own: one page of the ledger."""
@@ -29,7 +30,7 @@ LINES = Rate(burst=30, per_s=1 / 60)
 """The log lines that one device causes."""
 
 
-def updates(largest: int) -> Rate:
+def updates(largest: int, max_payload_bytes: int = MAX_PAYLOAD) -> Rate:
     """The bytes a device may send on its update topic: far more than an honest one needs.
 
     A device that gets an answer in a round begins anew with a full bucket (`Buckets.fill`). So this limits
@@ -38,18 +39,20 @@ def updates(largest: int) -> Rate:
 
     Args:
         largest: the size in bytes that no update exceeds.
+        max_payload_bytes: of the federation, which says in how many messages an update comes.
     """
-    whole = _whole(largest)
+    whole = _whole(largest, max_payload_bytes)
     return Rate(UPDATES * whole + MESSAGES * MESSAGE_COST, MESSAGE_COST + whole / UPDATE_AGAIN_S)
 
 
-def needed(largest: int) -> float:
+def needed(largest: int, max_payload_bytes: int = MAX_PAYLOAD) -> float:
     """The bytes a device needs to answer a round: one of the largest updates, and a burst of messages."""
-    return _whole(largest) + MESSAGES * MESSAGE_COST
+    return _whole(largest, max_payload_bytes) + MESSAGES * MESSAGE_COST
 
 
-def _whole(largest: int) -> float:
-    frames = -(-largest // FRAME_BYTES)  # also for a network that is too large for any update
+def _whole(largest: int, max_payload_bytes: int) -> float:
+    # Also for a network that is too large for any update.
+    frames = -(-largest // frame_bytes(largest, max_payload_bytes))
     return largest + frames * MESSAGE_COST
 
 

@@ -21,6 +21,7 @@ from fedge.algorithms.plan import Plan
 from fedge.frozen import replace
 from fedge.identity.trust import Signers
 from fedge.latest import latest
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import Partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
@@ -59,6 +60,8 @@ class Federation:
     task_message: Task
     weights: int
     """p, the length of the model's vector."""
+    max_payload_bytes: int = MAX_PAYLOAD
+    """The largest payload of the federation's messages: a device cuts its updates accordingly."""
     rule: Part = field(default_factory=lambda: Part("mean"))
     """The rule that makes one vector of the updates."""
     server: Part = field(default_factory=lambda: Part("average"))

@@ -8,12 +8,14 @@ from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
 from aggregator.core.update_limits import max_bytes
 from fedge.frozen import replace
-from fedge.wire.frames import cost, offer
+from fedge.wire.frames import Partial, cost, is_cut_anew, offer
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.reasons import Reason, Rejection
 
 SPOOL_BYTES = 2 * 2**30
 """The largest size of incomplete updates held, of all devices together."""
+MOST_NAMED = 1_000
+"""The most frames that a receipt names as missing: 3 KB, so that it fits the smallest limit on payloads."""
 
 
 def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
@@ -63,6 +65,11 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         effects.append(do.DropSpool(device, held.id))
         state = _without_partial(state, device)
         held = None
+    anew = held is not None and is_cut_anew(held, frame)
+    if anew:  # its sender has another limit now, as at another broker: the frames do not fit together
+        effects.append(do.DropSpool(device, frame.id))
+        state = _without_partial(state, device)
+        held = None
     if held is None and state.spooled + cost(frame.size, frame.n) > SPOOL_BYTES:
         receipt = receipt_of(state, frame.id, "retry", Reason.TOO_MANY_PARTIAL, after_s=BUSY_RETRY_S)
         return state, [*effects, do.SendReceipt(device, receipt)]
@@ -71,14 +78,22 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         state, more = refuse(state, device, frame.id, partial.reason, partial.detail)
         return state, effects + more
     if partial is held:  # sent again: name the missing frames
-        receipt = receipt_of(state, frame.id, "retry", missing=partial.missing)
+        receipt = receipt_of(state, frame.id, "retry", missing=_named(partial))
         return state, [*effects, do.SendReceipt(device, receipt)]
     effects.append(do.SpoolFrame(device, frame))
     if partial.complete:
         return _without_partial(state, device), [*effects, do.ReadUpdate(device, frame.id)]
     if held is None:
         state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
+    if anew:  # it repeats one frame, and is to know that the others are missing again
+        receipt = receipt_of(state, frame.id, "retry", missing=_named(partial))
+        effects.append(do.SendReceipt(device, receipt))
     return replace(state, partials=state.partials.put(device, partial)), effects
+
+
+def _named(partial: Partial) -> tuple[int, ...]:
+    """The missing frames of the cut that is held which a receipt names; the next one names further ones."""
+    return partial.missing[:MOST_NAMED]
 
 
 def _never_answered(state: Federation, event: on.FrameArrived, asked: RoundId) -> Step:

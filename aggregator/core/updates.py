@@ -8,11 +8,13 @@ from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.update_limits import max_distance, max_lengths
-from aggregator.core.verdicts import Verdict
+from aggregator.core.verdicts import Measured, Verdict
 from aggregator.phases.phase import phase_of
 from fedge.frozen import replace
+from fedge.latest import latest_of
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import Metrics
+from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason, Rejection
 
 
@@ -62,7 +64,12 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
             more = [do.SaveAnswer(state.round, device, answer), *_replaced(device, known), *more]
         return state, [*dropped, *more]
     answer = Verdict(
-        digest, "admitted", samples=verdict.samples, metrics=verdict.figures, began=terms.made_for
+        digest,
+        "admitted",
+        samples=verdict.samples,
+        metrics=verdict.figures,
+        began=terms.made_for,
+        measured=Measured(message.steps, verdict.lengths) if isinstance(message, Update) else None,
     )
     state, said = _unseen(_answered(state, device, answer, number), device, answer.metrics)
     return state, [
@@ -110,8 +117,26 @@ def _stale_terms(state: Federation, event: on.UpdateRead) -> Terms | None:
     return replace(terms_of(state), base=digest, start=event.start, made_for=older.round)
 
 
+@latest_of(
+    "round",
+    "kind",
+    "task",
+    "task_message",
+    "model",
+    "base",
+    "clusters",
+    "weights",
+    "cohorts",
+    "max_samples",
+    "plan",
+    "rule",
+    "server",
+    "seed",
+    "rules",
+    "usual",
+)
 def terms_of(state: Federation) -> Terms:
-    """The terms of admission to the open round."""
+    """The terms of admission to the open round; they are the same for all updates of an attempt."""
     return Terms(
         round=state.round,
         kind=state.kind,

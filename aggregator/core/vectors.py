@@ -68,15 +68,14 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
     weights = completed(terms.shared, codec, vector, start)
     if weights is not vector and not _finite_in_float32(weights):
         return Rejection(Reason.NOT_FINITE, "the sum of the model and this change is not finite in float32")
-    if terms.furthest is not None:
-        norm = distance(start, weights)
-        if norm > terms.furthest:
-            return Rejection(
-                Reason.TOO_FAR,
-                f"the weights are {norm:.3g} from the model's, at most {terms.furthest:.3g} is admitted "
-                "([rounds] max_norm): look for samples out of range in the device's data",
-            )
-        lengths[WEIGHTS] = norm
+    norm = distance(start, weights)
+    if terms.furthest is not None and norm > terms.furthest:
+        return Rejection(
+            Reason.TOO_FAR,
+            f"the weights are {norm:.3g} from the model's, at most {terms.furthest:.3g} is admitted "
+            "([rounds] max_norm): look for samples out of range in the device's data",
+        )
+    lengths[WEIGHTS] = norm
     return Admitted(message.samples, lengths=lengths)
 
 

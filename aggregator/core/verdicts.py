@@ -1,11 +1,21 @@
 """The verdict on a device's update, and the record of a device that sent none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.fields import Metrics
 from fedge.wire.reasons import Reason
+
+
+class Measured(NamedTuple):
+    """What admission measures of an update, so that closing need not read it once more for that."""
+
+    steps: int
+    """As the device says."""
+    lengths: Mapping[str, float]
+    """By vector: ‖w - start‖ of the weights, the length of the others."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,9 @@ class Verdict:
     began: int | None = None
     """The number of the older round that the update was made for, so that its base is the model before that
     round; None: it was made for the round in which it is answered."""
+    measured: Measured | None = field(default=None, compare=False, repr=False)
+    """Of an admitted update; None: it was admitted before this program started, because no ledger stores
+    it."""
 
 
 @dataclass(frozen=True)

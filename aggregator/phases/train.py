@@ -185,7 +185,15 @@ def averaged(
     codec = job.parts.codec.name, job.parts.codec.made(CODECS)
     shared = shared_by(job.parts.personal, job.task.network)
     updates = Updates(
-        ledger, job.round, len(base), go_on, codec=codec, base=base, shared=shared, seed=job.seed
+        ledger,
+        job.round,
+        len(base),
+        go_on,
+        codec=codec,
+        base=base,
+        shared=shared,
+        seed=job.seed,
+        measured=job.measured,
     )
     return combined(updates, LedgerPast(ledger, job), job, base)
 

@@ -15,11 +15,11 @@ from aggregator.ledger.writing import Ledger
 from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
-from fedge.wire.frames import split
+from fedge.wire.frames import count, frame_bytes, split
 from fedge.wire.freshness import MANIFEST_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.wire.messages.envelope import seal
 from fedge.wire.messages.export import Export
-from fedge.wire.messages.fields import detail_of
+from fedge.wire.messages.fields import MAX_FRAMES, detail_of
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import Message, pack
@@ -69,8 +69,12 @@ class Announcements:
         self._export_slot = self._ledger.export_slot()
 
     def hold(self, blobs: BlobsSent) -> None:
-        """Note that the broker has acknowledged a task and a model."""
+        """Note that the broker has acknowledged a task and a model; inside the turn's transaction."""
         self._published.update(blobs.contents)
+        saved = self._ledger.slots()
+        for (kind, slot), blob in self._slots.items():
+            if (kind, blob.digest) in blobs.contents and saved.get((kind, slot)) != blob:
+                self._ledger.save_slot(kind, blob)  # `clear` needs the number of its frames
 
     def end_export(self, export: ExportSent, refusal: str | None) -> None:
         """Note that the broker acknowledged or refused an exported file; inside the turn's transaction."""
@@ -83,6 +87,13 @@ class Announcements:
     def manifest(self, manifest: Manifest) -> None:
         """Publish which round is open, or that learning is done."""
         log.debug("round %d.%d is announced", manifest.generation, manifest.round)
+        cut = {
+            "task": self._cut("task", manifest.task),
+            "model": manifest.model and self._cut("model", manifest.model),
+            "coded": manifest.coded and self._cut("coded", manifest.coded),
+            "key": manifest.key and self._cut("key", manifest.key),
+        }
+        manifest = manifest.model_copy(update=cut)
         sealed = self._seal(manifest, "round")
         self._link.send([Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)])
 
@@ -90,7 +101,7 @@ class Announcements:
         """Publish task, model and key frame, unless the broker holds them."""
         blobs = [("task", effect.task)]
         if effect.form is not None:
-            blobs.append(("model", effect.form.coded))
+            blobs.append(("coded", effect.form.coded))
             blobs += [("key", effect.form.key)] if effect.form.key is not None else []
         elif effect.model is not None:
             blobs.append(("model", effect.model))
@@ -98,24 +109,48 @@ class Announcements:
 
         def frames() -> Iterator[Publication]:
             for kind, blob in new:
-                pieces = split(self._ledger.content(blob.digest))
+                pieces = split(self._ledger.content(blob.digest), self._frame_bytes(kind, blob.size))
                 for i in range(len(pieces)):
                     yield Publication(self._topic(kind, blob.slot, i), pieces[i], retain=True)
+                for i in range(len(pieces), before.get((kind, blob.slot), 0)):  # of a finer cut
+                    yield Publication(self._topic(kind, blob.slot, i), b"", retain=True)
 
-        self._link.send(frames(), BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new)))
+        before = {(kind, blob.slot): self._frames_of(kind, blob) for kind, blob in new}
+        new = [(kind, self._cut(kind, blob)) for kind, blob in new]
+        sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
+        self._link.send(frames(), sent, bulk=True)
         self._slots.update({(kind, blob.slot): blob for kind, blob in new})
 
     def clear(self, kind: str, slot: int) -> None:
         """Clear a slot at the broker; the ledger tells what is in it, also after a restart."""
-        old = self._slots.pop((kind, slot), None)
-        if old is None:
+        kinds = ("model", "coded") if kind == "model" else (kind,)  # either form may be there
+        old = {of: blob for of in kinds if (blob := self._slots.pop((of, slot), None)) is not None}
+        self._published.difference_update((of, blob.digest) for of, blob in old.items())
+        frames = max((blob.frames for blob in old.values()), default=0)
+        if not frames:
             return
-        self._published.discard((kind, old.digest))
-        self._link.send(Publication(self._topic(kind, slot, i), b"", retain=True) for i in range(old.frames))
+        topics = (self._topic(kind, slot, i) for i in range(frames))
+        # In the order of the frames: later ones may come into this slot.
+        self._link.send((Publication(topic, b"", retain=True) for topic in topics), bulk=True)
 
     def _topic(self, kind: str, slot: int, i: int) -> str:
-        topics = {"task": self._topics.task, "model": self._topics.model, "key": self._topics.key}
+        topics = {"task": self._topics.task, "model": self._topics.model, "coded": self._topics.model}
+        topics |= {"key": self._topics.key, "export": self._topics.export_frame}
         return topics[kind](slot, i)
+
+    def _cut(self, kind: str, blob: Blob) -> Blob:
+        """Describe a content as it is cut for the present connection."""
+        frames = count(blob.size, self._frame_bytes(kind, blob.size))
+        return blob.model_copy(update={"frames": frames})
+
+    def _frame_bytes(self, kind: str, size: int) -> int:
+        """The data bytes in each frame of a message, where our settings and the broker limit a payload."""
+        return frame_bytes(size, self._link.room(self._topic(kind, 0, MAX_FRAMES - 1)))
+
+    def _frames_of(self, kind: str, blob: Blob) -> int:
+        """How many frames of a content may be in its slot already; 0 if another one was there."""
+        there = self._slots.get((kind, blob.slot))
+        return there.frames if there is not None and there.digest == blob.digest else 0
 
     def _seal(self, message: Message, kind: SignedKind) -> bytes:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)
@@ -135,7 +170,8 @@ class Announcements:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
         # Never overwrite the announced file. An older ledger does not have its slot: then the number decides.
         slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
-        file = blob_of(content, slot) if content is not None else None
+        pieces = split(content, self._frame_bytes("export", len(content))) if content is not None else ()
+        file = blob_of(content, slot, len(pieces)) if content is not None else None
         message = Export(
             generation=job.round.generation,
             round=job.round.round,
@@ -145,12 +181,10 @@ class Announcements:
         )
 
         def publications() -> Iterator[Publication]:
-            if content is not None:
-                pieces = split(content)
-                for i in range(len(pieces)):
-                    yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
+            for i in range(len(pieces)):
+                yield Publication(self._topic("export", slot, i), pieces[i], retain=True)
             yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
 
-        self._link.send(publications(), ExportSent(job.until or job.round, job.last, file))
+        self._link.send(publications(), ExportSent(job.until or job.round, job.last, file), bulk=True)
         if file is not None:
             self._export_slot = slot

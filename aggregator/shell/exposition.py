@@ -26,6 +26,7 @@ SILENT_S = 10.0
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128  # with the usual 5, silent connections make others wait for seconds
 
     def __init__(self, *arguments: Any) -> None:
         self._open: dict[socket.socket, None] = {}

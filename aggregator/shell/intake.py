@@ -39,7 +39,7 @@ class Intake:
 
     def takes_update(self, state: Federation, device: str, size: int, now_s: float) -> bool:
         """Whether a message of `size` bytes on a device's update topic is processed."""
-        name, rate = allowance_of(state, device), updates(max_bytes(state))
+        name, rate = allowance_of(state, device), updates(max_bytes(state), state.max_payload_bytes)
         if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
             return True
         # An honest device that is late in every round uses up its allowance. A round that waits for it must
@@ -47,7 +47,7 @@ class Intake:
         if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
             return False
         self._topped_up_s[name] = now_s
-        self._updates.top_up(name, needed(max_bytes(state)), rate)
+        self._updates.top_up(name, needed(max_bytes(state), state.max_payload_bytes), rate)
         return self._updates.take(name, size + MESSAGE_COST, rate, now_s)
 
     def answered(self, state: Federation, device: str) -> None:

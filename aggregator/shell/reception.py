@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.updates import read_update
@@ -18,7 +18,7 @@ from aggregator.shell.reports import Reports
 from fedge.errors import ProtocolError
 from fedge.transport import MessageArrived
 from fedge.wire.freshness import RoundId, round_of
-from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.frame import id_of, unpack_frame
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
@@ -48,6 +48,19 @@ class Reception:
     ) -> None:
         self._topics, self._ledger, self._intake, self._reports = topics, ledger, intake, reports
         self._now_s = now_s
+
+    def look_ahead(self, state: Federation, messages: Iterable[MessageArrived]) -> None:
+        """Look up the verdicts on the updates that these messages seem to be frames of, all at once."""
+        updates = set()
+        for message in messages:
+            digest = id_of(message.payload)
+            if digest is not None:
+                device = message.topic.rpartition("/")[2]
+                begun = state.partials.get(device)
+                if begun is None or begun.id != digest:
+                    updates.add((device, digest))
+        if len(updates) > 1:
+            self._ledger.look_up(updates)
 
     def read(self, state: Federation, message: MessageArrived) -> Event | None:
         """Turn a message into an event; None: it is dropped, waits, or does not concern the core."""
@@ -109,7 +122,7 @@ class Reception:
         now_s = self._now_s()
         match address.kind:
             case "update" if address.device is not None:
-                frame = unpack(message.payload, Frame)
+                frame = unpack_frame(message.payload)
                 verdict = self._verdict(state, address.device, frame.id)
                 kept = frame.asks is None or self._remembers(state, round_of(frame.asks))
                 return on.FrameArrived(now_s, address.device, frame, verdict, kept)

@@ -155,6 +155,8 @@ class Runtime:
         visible: list[Effect | MessageArrived] = []
         beat = self._state.beat
         with self._ledger.transaction():
+            messages = (event for event in events if isinstance(event, MessageArrived))
+            self._reception.look_ahead(self._state, messages)
             for event in events:
                 visible += self._take(event)
             # In each turn: otherwise a device that sends without pause could stop the deadline and the beat.

@@ -94,6 +94,7 @@ def load_state(
         seed=settings.federation.seed,
         roster=devices.roster,
         max_samples=settings.federation.max_samples,
+        max_payload_bytes=settings.broker.max_payload_bytes,
         ledger=meta.ledger,
         instance=instance,
         round=round_id,

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fedge.errors import ConfigError
 from fedge.service.explain import Variables, explain
 from fedge.storage.files import read_file
+from fedge.wire.encoding import MAX_PAYLOAD
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,16 @@ class BrokerSettings(Section):
     """Allow plaintext to a broker that is not on this machine. Others can then read passwords and models."""
     keepalive_s: int = Field(default=30, ge=5, le=3600)
     """The longest silence on the connection, in seconds."""
+    max_payload_bytes: int = Field(default=MAX_PAYLOAD, ge=4_096, le=MAX_PAYLOAD)
+    """The largest payload that this program publishes, in bytes; larger messages are cut into frames. A limit
+    that the broker announces is kept without it. In `federation.toml` it holds for all devices too."""
+
+    publishes_per_s: float | None = Field(default=None, ge=1)
+    """The most messages that this program publishes in a second, for a broker that drops more; default: as
+    many as the broker acknowledges."""
+    bytes_per_s: float | None = Field(default=None, ge=1_000)
+    """The most bytes that this program publishes in a second, with topics and headers; default: as many as
+    the line carries."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

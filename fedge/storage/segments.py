@@ -28,6 +28,11 @@ SUFFIX = "-updates"
 """What the folder's name has after that of its database."""
 LARGEST = 64 * 2**20
 """Bytes after which a new segment begins."""
+AT_ONCE = 2**20
+"""Bytes that `append` gathers before it writes them. Each write lets another thread of the program have its
+turn, and it may take 5 ms until that one gives it back."""
+PIECES = 512
+"""Values in one write; Linux takes 1,024."""
 OPEN_AT_ONCE = 8
 """Segments that are held open for reading."""
 ZEROS = bytes(2**20)
@@ -135,6 +140,10 @@ class FileSegments:
         self._number = self._end = self._synced = 0
         self._writing = -1
         self._unsynced = False
+        self._gathered: list[bytes] = []
+        """The values at the end that are not written yet."""
+        self._gathered_from = 0
+        """The offset of the first of them."""
         self._reading: dict[int, int] = {}
 
     @property
@@ -148,12 +157,11 @@ class FileSegments:
             if self._writing < 0 or self._end >= LARGEST:
                 self._begin()
             place = Place(self._number, self._end, len(data))
-            self._end += len(data)  # also if not all of it is written: no place is used twice
+            self._end += len(data)  # also if it is never written: no place is used twice
             self._unsynced = True
-            rest, at = memoryview(data), place.offset
-            while rest:
-                written = os.pwrite(self._writing, rest, at)
-                rest, at = rest[written:], at + written
+            self._gathered.append(data)
+            if self._end - self._gathered_from >= AT_ONCE or len(self._gathered) == PIECES:
+                self._write()
         except OSError as error:
             raise self._error(error) from error
         return place
@@ -162,6 +170,7 @@ class FileSegments:
         """As `Segments.sync`."""
         if self._unsynced:
             try:
+                self._write()
                 os.fdatasync(self._writing)
             except OSError as error:
                 raise self._error(error) from error
@@ -169,6 +178,7 @@ class FileSegments:
 
     def undo(self) -> None:
         """As `Segments.undo`; the next value begins a new segment, because no place is used twice."""
+        self._gathered.clear()
         if self._unsynced:
             with suppress(OSError):  # then it stays until the segment is deleted
                 os.ftruncate(self._writing, self._synced)
@@ -179,6 +189,8 @@ class FileSegments:
     def read(self, place: Place) -> bytes:
         """As `Segments.read`."""
         try:
+            if place.segment == self._number and place.offset + place.length > self._gathered_from:
+                self._write()
             descriptor = self._reading.get(place.segment, -1)
             if descriptor < 0:
                 descriptor = self._open(place.segment)
@@ -273,11 +285,25 @@ class FileSegments:
                     parent.sync()
             numbers = [int(name) for name in folder.names() if _FILE.fullmatch(name)]
             self._number, self._end, self._synced = max([self._number, *numbers]) + 1, 0, 0
+            self._gathered_from = 0
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
             with folder.file(str(self._number), flags) as descriptor:
                 adopt(folder, descriptor)
                 folder.sync()  # before anything is written to it: a value is nowhere without its file's name
                 self._writing = os.dup(descriptor)
+
+    def _write(self) -> None:
+        """Write what has gathered."""
+        pieces = [memoryview(data) for data in self._gathered]
+        at, self._gathered_from = self._gathered_from, self._end
+        self._gathered.clear()
+        while pieces:
+            written = os.pwritev(self._writing, pieces, at)
+            at += written
+            while pieces and written >= len(pieces[0]):
+                written -= len(pieces.pop(0))
+            if written:
+                pieces[0] = pieces[0][written:]
 
     def _open(self, number: int) -> int:
         while len(self._reading) >= OPEN_AT_ONCE:

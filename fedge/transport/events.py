@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+RECEIVE_MAXIMUM = 65_535
+"""The Receive Maximum of a broker that names none (MQTT 5, section 3.2.2.3.3)."""
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -22,6 +25,8 @@ class LinkUp:
     session_present: bool
     max_packet: int
     """The largest packet that the broker takes, in bytes."""
+    receive_maximum: int = RECEIVE_MAXIMUM
+    """The most unacknowledged publications that the broker takes from us."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Answered:
     mid: int
     refusal: str | None
     subscription: bool = False
+
+
+PACED = Answered(0, None)
+"""No answer of the broker (0 is no packet identifier): our own pace allows the next publication."""
 
 
 @dataclass(frozen=True)

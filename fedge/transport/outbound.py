@@ -5,10 +5,13 @@ messages can still be acknowledged. Transports differ only in how a packet reach
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from fedge.transport.events import Answered, MessageArrived, Publication, Sent
+from fedge.transport.events import Answered, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport.pace import Pace
 from fedge.transport.protocol import Connection
-from fedge.transport.window import Window
+from fedge.transport.window import Limits, Window
+from fedge.wire.encoding import MAX_PAYLOAD
 
 
 class Outbound:
@@ -16,10 +19,15 @@ class Outbound:
 
     Args:
         tell: called with each `Sent`, on the thread that calls the methods.
+        max_payload: the largest payload by our settings, in bytes.
+        pace: spaces the publications in time, if our settings say so.
     """
 
-    def __init__(self, tell: Callable[[Sent], None]) -> None:
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[Sent], None], max_payload: int = MAX_PAYLOAD, pace: Pace | None = None
+    ) -> None:
+        self._tell, self._pace = tell, pace
+        self._limits = self._ours = Limits(max_payload=max_payload)
         self._connection: Connection | None = None
         self._window: Window | None = None
         self._filters: dict[int, tuple[str, ...]] = {}
@@ -30,22 +38,33 @@ class Outbound:
         """The connection whose `LinkUp` has been handled; None while the transport is down."""
         return self._connection
 
-    def begin(self, connection: Connection | None, max_packet: int) -> None:
-        """Begin to use a connection; None: it has ended already."""
+    def room(self, topic: str) -> int:
+        """As `Transport.room`."""
+        return self._limits.room(topic)
+
+    @property
+    def full(self) -> bool:
+        """Whether the broker has as many unacknowledged publications as it takes."""
+        return self._window is not None and self._window.full
+
+    def begin(self, connection: Connection | None, up: LinkUp) -> None:
+        """Begin to use a connection as its `LinkUp` says; None: it has ended already."""
         self.end()
         if connection is not None:
             self._connection = connection
-            self._window = Window(connection.publish, self._tell, max_packet)
+            self._limits = replace(self._ours, max_packet=up.max_packet, receive_maximum=up.receive_maximum)
+            self._window = Window(connection.publish, self._tell, self._limits, self._pace)
 
     def end(self) -> None:
         """Forget the connection and its unanswered messages."""
         self._connection = self._window = None
+        self._limits = self._ours
         self._filters.clear()
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         """As `Transport.send`."""
         if self._window is not None:
-            self._window.send(publications, token)
+            self._window.send(publications, token, bulk=bulk)
 
     def reply(self, publication: Publication) -> None:
         """As `Transport.reply`."""

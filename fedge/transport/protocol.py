@@ -73,20 +73,32 @@ class Transport(Protocol):
         makes room for waiting messages. Other events change nothing.
         """
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def room(self, topic: str) -> int:
+        """The most bytes of a payload on this topic that our settings and the broker allow.
+
+        It is the same as long as a connection lasts. It is below 1 if not even the topic fits.
+        """
+
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         """Send in order, one batch after the other, at most `WINDOW` publications unanswered.
+
+        The broker may allow fewer (its Receive Maximum). With `bulk`, for the frames of large messages, a
+        batch goes in the order of the other bulk batches, when no other batch waits, and not while more than
+        `IN_FLIGHT_BYTES` are unanswered. So other messages do not wait behind a large one.
 
         `publications` is pulled only as there is room, so a generator need not hold a model in memory twice;
         it may end early. `Sent(token, refusal)` comes once the broker has answered all of them: without a
         refusal only if there is a token. After a refusal the rest of its batch is not sent. A packet that is
-        larger than the broker takes is refused here, because a broker would end the connection.
+        larger than the broker takes, or than our settings allow, is refused here, because a broker would end
+        the connection.
         """
 
     def reply(self, publication: Publication) -> None:
         """Send when nothing else waits; until then a newer reply on the same topic replaces it.
 
         Use it for answers to messages that may arrive at any rate, and that the sender repeats without an
-        answer. A reply never delays a `send`. Beyond `MOST_REPLIES` on different topics a reply is dropped.
+        answer. A reply never delays a `send`, and a bulk batch by at most one reply for each of its frames.
+        Beyond `MOST_REPLIES` on different topics a reply is dropped.
         """
 
     def subscribe(self, *filters: str) -> None:

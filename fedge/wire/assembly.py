@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from fedge.wire.frames import Partial, cost, join, offer
+from fedge.wire.frames import Partial, cost, is_cut_anew, join, offer
 from fedge.wire.messages.frame import Frame
 from fedge.wire.reasons import Reason, Rejection
 
@@ -47,10 +47,14 @@ class Assembler:
     def offer(self, key: Hashable, frame: Frame) -> bytes | Rejection | None:
         """Take a frame; return the whole message if it was the last missing one and the digest is right.
 
-        None means that frames are still missing. With a wrong digest the whole message is dropped and
-        refused: one of its frames was forged, and nobody can tell which.
+        None means that frames are still missing. A frame of another cut of the same message begins it anew.
+        With a wrong digest the whole message is dropped and refused: one of its frames was forged, and nobody
+        can tell which.
         """
         held = self._held.get(key, {}).get(frame.id)
+        if held is not None and is_cut_anew(held.books, frame):
+            self._forget(key, frame.id)
+            held = None
         books = offer(held.books if held is not None else None, frame)
         if isinstance(books, Rejection):
             return books

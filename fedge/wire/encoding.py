@@ -141,22 +141,22 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 def _check_structure(payload: bytes | bytearray | memoryview, max_values: int) -> None:
     """Walk over the headers of all values, without allocating what they announce."""
     end = len(payload)
-    at = values = containers = 0
-    left = 1  # values still to come in this container; the message itself is the first
-    around: list[int] = []  # and in the containers around it
+    at = containers = 0
+    values = left = 1  # announced; still to come in this container. The message itself is the first
+    around: list[int] = []  # still to come in the containers around it
     while left or around:
         if not left:
             left = around.pop()
             continue
         left -= 1
-        values += 1
-        if values > max_values:
-            raise ProtocolError(f"more than {max_values} values in a message")
         if at >= end:
             raise ProtocolError(f"cut short: {end} bytes, and a value is still to come")
         start = at
         kind, width, length = _HEADERS[payload[at]]
         at += 1 + width
+        if kind == "scalar":
+            at += length
+            continue  # where the message ends within it, the next value or the end tells
         if width:
             if at > end:
                 raise ProtocolError(f"cut short: {end} bytes end within the {kind} at byte {start}")
@@ -171,6 +171,9 @@ def _check_structure(payload: bytes | bytearray | memoryview, max_values: int) -
                 raise ProtocolError(f"{kind} of {length} at byte {start}, more than the {MAX_LENGTH} allowed")
             around.append(left)
             left = 2 * length if kind == "map" else length
+            values += left
+            if values > max_values:
+                raise ProtocolError(f"more than {max_values} values in a message")
         elif kind == "refused":
             raise ProtocolError(
                 f"an extension type or unused code at byte {start}: only plain values are read"
@@ -181,5 +184,7 @@ def _check_structure(payload: bytes | bytearray | memoryview, max_values: int) -
                 raise ProtocolError(
                     f"cut short: the {kind} at byte {start} ends at {at}, the message at {end}"
                 )
+    if at > end:
+        raise ProtocolError(f"cut short: {end} bytes end within the scalar at byte {start}")
     if at != end:
         raise ProtocolError(f"{end - at} trailing bytes after the message, which ends at byte {at}")

@@ -24,8 +24,22 @@ from fedge.wire.reasons import Reason, Rejection
 FRAME_BYTES = encoding.MAX_PAYLOAD - 2_048
 """Data bytes in a frame; the rest of the payload is for the frame's own fields (82 bytes) and future ones."""
 
+FRAME_HEAD = 115
+"""The most bytes of a packed frame besides its data: its fields at their widest, and a question."""
+LEAST_FRAME = 1_024
+"""No frame but the last holds less data, whatever the limits are: the transport then refuses to send it."""
+
 FRAME_COST = 512
 """Bytes charged for a frame besides its data, so that a flood of tiny frames is bounded too."""
+
+
+def frame_bytes(size: int, room: int) -> int:
+    """The data bytes in a frame of a message of `size` bytes, where a payload has at most `room` bytes.
+
+    It is as much as fits, and no more than `FRAME_BYTES`. If `room` is so small that the message would take
+    more than `MAX_FRAMES` frames, or frames of less than `LEAST_FRAME`, the frames are larger than `room`.
+    """
+    return min(FRAME_BYTES, max(LEAST_FRAME, room - FRAME_HEAD, -(-size // MAX_FRAMES)))
 
 
 def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
@@ -48,10 +62,20 @@ def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
 class Split(Sequence[bytes]):
     """The packed frames of one message, each made on demand, so that the message is never copied whole."""
 
-    def __init__(self, message: bytes, frame_bytes: int | None = None) -> None:
+    def __init__(self, message: bytes | memoryview, frame_bytes: int | None = None) -> None:
         self._message = memoryview(message)
         self._frame_bytes = frame_bytes or FRAME_BYTES
         self._n = count(len(message), self._frame_bytes)
+
+    @property
+    def message(self) -> memoryview:
+        """The whole message."""
+        return self._message
+
+    @property
+    def frame_bytes(self) -> int:
+        """The data bytes in each frame but the last."""
+        return self._frame_bytes
 
     @cached_property
     def id(self) -> bytes:
@@ -73,7 +97,7 @@ class Split(Sequence[bytes]):
         return pack(Frame(id=self.id, i=i, n=self._n, size=len(self._message), data=bytes(data)))
 
 
-def split(message: bytes, frame_bytes: int | None = None) -> Split:
+def split(message: bytes | memoryview, frame_bytes: int | None = None) -> Split:
     """Cut a message into packed frames, to be published one by one; `FRAME_BYTES` each unless told.
 
     Raises:
@@ -144,6 +168,16 @@ def offer(partial: Partial | None, frame: Frame) -> Partial | Rejection:
         )
     bit = 1 << frame.i
     return partial if partial.have & bit else Partial(*cut, partial.have | bit)
+
+
+def is_cut_anew(partial: Partial, frame: Frame) -> bool:
+    """Whether the frame is of the same message as `partial`, in another cut: its sender's limit has changed.
+
+    Frames of two cuts do not fit together. What has arrived of the former one is of no use.
+    """
+    if (frame.id, frame.size) != (partial.id, partial.size):
+        return False
+    return _frame_bytes(frame) is not None and isinstance(offer(partial, frame), Rejection)
 
 
 def _frame_bytes(frame: Frame) -> int | None:

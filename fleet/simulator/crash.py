@@ -5,7 +5,7 @@ an effect.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from fedge.service import failpoints
@@ -117,6 +117,11 @@ class Tripwire:
         if word != "SELEC" and statement.startswith(_OF_ROUNDS):
             self.rounds_written = True
         return self.db.execute(statement, values)
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> None:
+        """As `sqlite3.Connection.executemany`; the power or the disk may fail at each row."""
+        for values in rows:
+            self.execute(statement, values)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.db, name)

@@ -65,7 +65,7 @@ class VirtualLink:
                 here = (
                     self.wire is not None and self.wire.number == event.connection and not self._life.closed
                 )
-                self._outbound.begin(self.wire if here else None, event.max_packet)
+                self._outbound.begin(self.wire if here else None, event)
             case LinkDown():
                 self._outbound.end()
             case Answered():
@@ -73,9 +73,13 @@ class VirtualLink:
             case _:
                 pass
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def room(self, topic: str) -> int:
+        """As `Transport.room`."""
+        return self._outbound.room(topic)
+
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         """As `Transport.send`."""
-        self._outbound.send(publications, token)
+        self._outbound.send(publications, token, bulk=bulk)
 
     def reply(self, publication: Publication) -> None:
         """As `Transport.reply`."""

@@ -24,6 +24,7 @@ from fedge.identity import ed25519
 from fedge.identity.trust import Signer, lengthened, succession
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.transport import LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import split
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.frame import Blob
@@ -124,6 +125,8 @@ class Broker:
         self.inbox: list[MessageArrived | LinkUp] = []
         self.said: list[Publication] = []
         self.subscribed: list[re.Pattern[str]] = []
+        self.asked: list[str] = []
+        """Every filter that was ever subscribed to."""
 
     def write(self, messages: dict[str, bytes]) -> None:
         """Publish retained messages, as anybody may; an empty one clears its topic."""
@@ -133,6 +136,7 @@ class Broker:
                 self.inbox.append(arrived(topic, payload, retained=False))
 
     def subscribe(self, *filters: str) -> None:
+        self.asked += filters
         for wanted in (re.compile(text.replace("+", "[^/]+")) for text in filters):
             self.subscribed.append(wanted)
             self.inbox += [
@@ -145,8 +149,11 @@ class Broker:
         gone = {text.replace("+", "[^/]+") for text in filters}
         self.subscribed = [wanted for wanted in self.subscribed if wanted.pattern not in gone]
 
-    def send(self, publications: Iterable[Publication]) -> None:
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         self.said += publications
+
+    def room(self, topic: str) -> int:
+        return MAX_PAYLOAD
 
     def handle(self, event: LinkEvent) -> None: ...
 

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from agent.core.lifecycle.download import FETCH_RETRY_S
-from tests.agent.besieged import LAB, Device, Federation, frames, model
+from agent.shell.frame_requests import AT_ONCE
+from fedge.transport import LinkUp
+from fedge.wire.frames import split
+from tests.agent import besieged
+from tests.agent.besieged import LAB, Device, Federation, model
 
 ROUND = LAB.round
 
@@ -17,25 +21,72 @@ def device(tmp_path: Path) -> Device:
     return device
 
 
-def times_asked(device: Device) -> int:
-    return sum(
-        wanted.pattern == LAB.model_frames(0).replace("+", "[^/]+") for wanted in device.broker.subscribed
-    )
-
-
-def test_a_large_model_on_a_thin_link_is_asked_for_once(device: Device, tmp_path: Path) -> None:
+@pytest.fixture
+def said(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The frames of another model, which is announced and not there yet."""
+    monkeypatch.setattr(besieged, "FRAME_BYTES", 6)
     said = Federation(tmp_path / "lab").says(2)
+    device.broker.asked.clear()
     device.hears({ROUND: said.pop(ROUND)})
-    pieces = [topic for topic in frames(2) if topic.startswith("fedge/v1/lab/model/")]
-    assert len(pieces) > 2
-    for topic in pieces[:-1]:
+    return {topic: frame for topic, frame in said.items() if topic.startswith("fedge/v1/lab/model/")}
+
+
+def asked(device: Device) -> list[str]:
+    """The frames of the model that were requested since the last look, in their order."""
+    found = [topic for topic in device.broker.asked if topic.startswith("fedge/v1/lab/model/")]
+    device.broker.asked.clear()
+    return found
+
+
+def subscribed(device: Device) -> list[str]:
+    return [
+        each.pattern for each in device.broker.subscribed if each.pattern.startswith("fedge/v1/lab/model/")
+    ]
+
+
+def test_a_large_model_on_a_thin_link_is_asked_for_once(device: Device, said: dict[str, bytes]) -> None:
+    pieces = list(said)
+    assert len(pieces) > AT_ONCE, "not all of them are requested at a time"
+    assert asked(device) == pieces[:AT_ONCE]
+    for i, topic in enumerate(pieces[:-1]):
         device.waits(FETCH_RETRY_S * 0.9)
         device.hears({topic: said[topic]})
-        assert times_asked(device) == 1
+        assert asked(device) == pieces[AT_ONCE + i : AT_ONCE + i + 1]
+        assert subscribed(device) == pieces[i + 1 : AT_ONCE + i + 1]
     device.waits(FETCH_RETRY_S * 0.9)
-    device.hears(dict.fromkeys(pieces[:-1], b"") | {pieces[0]: said[pieces[0]]})
+    device.hears({pieces[0]: said[pieces[0]]})
     device.waits(FETCH_RETRY_S * 0.2)
-    assert times_asked(device) == 2, "what is here already does not count as coming"
+    assert asked(device) == pieces[-1:], "what is here already does not count as coming"
     device.hears({pieces[-1]: said[pieces[-1]]})
     assert device.holds == model(2)
-    assert times_asked(device) == 0
+    assert subscribed(device) == []
+
+
+def test_after_a_reconnection_only_what_is_missing_is_asked_for(
+    device: Device, said: dict[str, bytes]
+) -> None:
+    pieces = list(said)
+    missing = [pieces[1], *pieces[5:]]
+    device.hears({topic: said[topic] for topic in pieces if topic not in missing})
+    device.broker.subscribed.clear()  # a clean session
+    asked(device)
+    device.runtime.turn(LinkUp(connection=2, session_present=False, max_packet=2**20))
+    device.settle()
+    assert asked(device) == missing[:AT_ONCE]
+    device.hears({topic: said[topic] for topic in missing})
+    assert device.holds == model(2)
+
+
+def test_frames_of_another_cut_than_the_announced_one_are_taken(
+    device: Device, said: dict[str, bytes]
+) -> None:
+    """The aggregator has cut the model anew, for another broker; its announcement comes after the frames."""
+    pieces = list(said)
+    device.hears({topic: said[topic] for topic in pieces[:3]})
+    asked(device)
+    finer = split(model(2), 5)
+    assert len(finer) > len(pieces)
+    device.hears({LAB.model(0, i): finer[i] for i in range(len(finer))})
+    device.waits(FETCH_RETRY_S * 1.1)  # those that were published before it asked for them
+    assert device.holds == model(2)
+    assert subscribed(device) == []

@@ -51,7 +51,7 @@ def test_no_more_of_an_update_leaves_than_is_wanted(
     device.hears({**frames(1), LAB.round: seal(manifest(1, state="open"))})
     waiting: list[Iterator[Publication]] = []
 
-    def send(publications: Iterable[Publication], _token: object = None) -> None:
+    def send(publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         waiting.append(iter(publications))
 
     monkeypatch.setattr(device.broker, "send", send)

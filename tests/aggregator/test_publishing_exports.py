@@ -15,6 +15,7 @@ from aggregator.shell.announcements import ExportSent
 from aggregator.shell.runtime import Runtime
 from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Transport
 from fedge.wire.assembly import Assembler, Limits
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import FRAME_BYTES
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.envelope import unseal
@@ -44,7 +45,10 @@ class Broker:
         self.takes = 10**6
         """So many messages more, then the connection is lost."""
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def room(self, topic: str) -> int:
+        return MAX_PAYLOAD
+
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         if not isinstance(token, ExportSent):
             return
         for publication in islice(publications, self.takes):

@@ -1,14 +1,21 @@
 """What comes from devices while a round is open, and what they are answered."""
 
+import inspect
+
 import pytest
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import partials
+from aggregator.core.federation import Federation
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.update_limits import max_bytes
+from aggregator.core.updates import terms_of
+from aggregator.core.usual_distance import UsualDistance
+from fedge.frozen import replace
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.message import pack
 from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.selection import chosen
 from tests.aggregator.stories import (
@@ -238,9 +245,52 @@ def test_frames_that_contradict_each_other_are_refused_and_the_first_ones_stay()
     message = update("a")
     story.frame("a", frames(message, 4)[0])
     held = story.state.partials
-    effects = story.frame("a", frames(message, 2)[1])
-    assert receipts(effects) == [("a", "refused", Reason.MALFORMED)]
-    assert story.state.partials == held
+    longer = frames(message, 2)[1]
+    for contradicts in (
+        longer.model_copy(update={"size": longer.size + 1}),
+        longer.model_copy(update={"data": longer.data + b"x"}),  # no cut has a longer last frame
+    ):
+        effects = story.frame("a", contradicts)
+        assert receipts(effects) == [("a", "refused", Reason.MALFORMED)]
+        assert story.state.partials == held
+
+
+@pytest.mark.parametrize(("before", "then"), [(4, 7), (7, 4), (4, 1)])
+def test_an_update_that_is_cut_anew_begins_anew_and_the_receipt_names_frames_of_this_cut(
+    before: int, then: int
+) -> None:
+    """A device that comes back through a broker with a smaller limit, in the middle of its update."""
+    story = running("a", "b", "c")
+    message = update("a")
+    for frame in frames(message, before)[:-1]:
+        story.frame("a", frame)
+    spooled = story.state.spooled
+    effects = story.frame("a", frames(message, then)[0])
+    assert kinds(effects)[:2] == [do.DropSpool, do.SpoolFrame]
+    assert {effect.digest for effect in of(do.DropSpool, effects)} == {digest_of(message)}
+    assert story.state.spooled == (
+        spooled + 512 * (then - before) if then > 1 else 0  # `cost` of a frame besides its data
+    )
+    if then > 1:
+        assert only_receipt(effects).missing == tuple(range(1, then))
+        # Frames of the former cut that come late begin that one anew; nothing of the two is mixed.
+        late = only_receipt(story.frame("a", frames(message, before)[1]))
+        assert late.missing == (0, *range(2, before))
+    effects = story.send("a", message, then)
+    assert receipts(effects)[-1] == ("a", "admitted", None)
+    assert (story.state.admitted, story.state.spooled) == (1, 0)
+
+
+def test_a_receipt_names_as_many_missing_frames_as_the_smallest_payload_holds() -> None:
+    """The least of `[broker] max_payload_bytes` is 4,096; a device asks for the rest with the next one."""
+    story = running("a", "b", "c")
+    first = frames(update("a"))[0]
+    story.frame("a", first.model_copy(update={"n": 4_000, "size": 4_000, "data": b"x"}))
+    receipt = only_receipt(
+        story.frame("a", first.model_copy(update={"n": 4_000, "size": 4_000, "data": b"x"}))
+    )
+    assert receipt.missing == tuple(range(1, partials.MOST_NAMED + 1))
+    assert len(pack(receipt.model_copy(update={"detail": "x" * 500}))) <= 4_096
 
 
 def test_an_update_larger_than_the_task_can_make_is_refused_at_its_first_frame() -> None:
@@ -274,3 +324,25 @@ def test_a_partial_update_is_dropped_with_its_round() -> None:
     effects = story.closed()
     assert do.DropSpool("c", digest_of(message)) in effects
     assert (story.state.partials, story.state.spooled) == ({}, 0)
+
+
+def test_terms_are_made_anew_when_anything_changes_that_they_are_made_of() -> None:
+    read = set[str]()
+
+    class Seen:
+        """A state that notes which of its fields are read."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "parts":  # it is made of these
+                return Federation.parts.fget(self)  # type: ignore[attr-defined]
+            read.add(name)
+            return getattr(state, name)
+
+    state = running("a", usual=UsualDistance(1.0, vectors={"control": 2.0})).state
+    assert terms_of.__wrapped__(Seen()) == terms_of(state)  # type: ignore[attr-defined]
+    numbers = {"weights": 7, "seed": 5, "max_samples": 3, "kind": "evaluate", "round": RoundId(1, 9)}
+    for name, other in numbers.items():
+        assert name in read
+        assert terms_of(replace(state, **{name: other})) is not terms_of(state), name
+    cached = {*inspect.getclosurevars(terms_of).nonlocals["read"].__reduce__()[1]}
+    assert read <= cached

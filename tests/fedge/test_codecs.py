@@ -20,6 +20,8 @@ EACH: list[tuple[str, dict[str, object]]] = [
     *((name, {}) for name in CODECS.names()),
     ("topk", {"share": 0.3, "values": "int4"}),
     ("topk", {"share": 1.0, "values": "float16"}),
+    ("topk", {"share": 0.2, "values": "int8", "entropy": "zlib"}),
+    *((name, {"entropy": "zlib"}) for name in ("float16", "int8", "int4")),
 ]
 """The codecs, each with its default options, and some with others."""
 vectors = arrays(np.float32, st.integers(0, 200), elements=st.floats(width=32))

@@ -4,6 +4,7 @@ import hashlib
 import random
 import re
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.frames import FRAME_BYTES, Partial, asking
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SIZE
-from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.frame import Frame, id_of, unpack_frame
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.reasons import Reason, Rejection
 
@@ -33,6 +34,46 @@ def frame_of(i: int, n: int, size: int, length: int, *, digest: bytes = bytes(32
     return Frame(id=digest, i=i, n=n, size=size, data=bytes(length))
 
 
+# Reading
+
+
+def judged(read: Callable[[bytes], Frame], payload: bytes) -> Frame | tuple[Reason, str]:
+    try:
+        return read(payload)
+    except ProtocolError as error:
+        return error.reason, str(error)
+
+
+@given(
+    st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, 2, 127, 128, 255, 256, 65_535, 65_536, MAX_FRAMES]),
+    st.integers(0, 2**33) | st.integers(1, 3),
+    st.integers(0, 2**33) | st.integers(0, 300),
+    st.sampled_from([0, 1, 200, 255, 256, 65_536, encoding.MAX_PAYLOAD - 80]),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 130), st.integers(0, 255)), max_size=2),
+    st.integers(-3, 3),
+)
+def test_a_frame_is_judged_in_the_short_way_as_in_the_long_one(
+    i: int, n: int, size: int, length: int, fits: bool, changes: list[tuple[int, int]], longer: int
+) -> None:
+    fields = {"id": b"d" * 32, "i": i, "n": 1 if fits else n, "size": length if fits else size}
+    payload = bytearray(encoding.encode({"v": 1, "type": "frame", **fields, "data": b"\x01" * length}))
+    for at, value in changes:
+        if at < len(payload):
+            payload[at] = value
+    payload = payload[:longer] if longer < 0 else payload + bytes(longer)
+    packed = bytes(payload)
+    assert judged(unpack_frame, packed) == judged(lambda each: unpack(each, Frame), packed)
+
+
+@given(messages, cuts)
+def test_the_id_of_a_frame_is_read_without_the_rest(message: bytes, cut: int) -> None:
+    for packed in frames.split(message, cut):
+        frame = unpack_frame(packed)
+        assert (frame, id_of(packed)) == (unpack(packed, Frame), frame.id)
+        assert id_of(b"x" + packed) is None
+
+
 # Sending
 
 
@@ -44,6 +85,7 @@ def test_the_largest_frame_fits_the_largest_payload() -> None:
     asked = asking(packed, RoundId(MAX_COUNTER, MAX_COUNTER))
     # The key asks takes 5 bytes, its map 1; generation and round 11 and 6 with 5 bytes for each number.
     assert len(asked) - len(packed) == 5 + 1 + (11 + 5) + (6 + 5)
+    assert len(asked) - FRAME_BYTES == frames.FRAME_HEAD
     assert len(asked) <= encoding.MAX_PAYLOAD
     assert len(packed) <= encoding.MAX_PAYLOAD
 
@@ -106,6 +148,26 @@ def test_the_number_of_frames(size: int, frame_bytes: int, n: int) -> None:
 def test_messages_that_no_frames_can_carry(size: int, frame_bytes: int, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         frames.count(size, frame_bytes)
+
+
+@pytest.mark.parametrize(
+    ("size", "room", "n"),
+    [
+        (300_000, 131_072, FRAME_BYTES),  # as large as frames get
+        (300_000, 20_000, 20_000 - 115),
+        (300_000, 0, 1_024),  # no smaller, and the transport refuses to send it
+        (MAX_FRAMES * 5_000, 4_096, 5_000),  # no more frames than a message may have
+    ],
+)
+def test_a_frame_is_as_large_as_the_limits_allow(size: int, room: int, n: int) -> None:
+    assert frames.frame_bytes(size, room) == n
+
+
+@given(st.integers(1, 300_000), st.integers(1_024 + frames.FRAME_HEAD, encoding.MAX_PAYLOAD))
+def test_a_frame_with_a_question_fits_where_frames_fit(size: int, room: int) -> None:
+    split = frames.split(bytes(size), frames.frame_bytes(size, room))
+    for i in {0, len(split) - 1}:
+        assert len(asking(split[i], RoundId(MAX_COUNTER, MAX_COUNTER))) <= room
 
 
 # The books
@@ -310,6 +372,20 @@ def test_fault_66_endless_beginnings_stay_within_the_limit() -> None:
     assert sum(refused) == 5_000 - 1_000_000 // frames.cost(2, 2)
     assert current < limits.total
     assert assembler.held <= limits.total
+
+
+def test_a_message_that_is_cut_anew_is_assembled_from_one_cut() -> None:
+    message = bytes(range(250))
+    assembler = Assembler(ROOMY)
+    for frame in pieces(message, 100)[:2]:
+        assert assembler.offer("model", frame) is None
+    finer = pieces(message, 90)
+    assert assembler.offer("model", finer[1]) is None
+    assert assembler.missing("model", finer[0].id) == (0, 2)
+    assert assembler.held == frames.cost(250, 3)
+    assert assembler.offer("model", finer[0]) is None
+    assert assembler.offer("model", finer[2]) == message
+    assert assembler.held == 0
 
 
 def test_a_spool_can_join_what_it_kept() -> None:

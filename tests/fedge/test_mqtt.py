@@ -70,6 +70,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = brokers.free_port()
     (folder / "m.conf").write_text(
         f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\nmax_packet_size 2000\n"
+        "max_inflight_messages 3\n"
         f"acl_file {folder / 'acl'}\npassword_file {folder / 'passwords'}\n"
     )
     for path in (folder, folder / "acl", folder / "passwords"):
@@ -127,10 +128,34 @@ def test_fault_12_a_packet_over_the_limit_is_not_sent(
     reader.subscribe("allowed/#")
     sent = pi.send(words("allowed/a", bytes(1_000)), words("allowed/big", bytes(2_000)), words("allowed/b"))
     assert sent.refusal is not None
-    assert sent.refusal.startswith("allowed/big: a packet of 2075 bytes is over the broker's limit of 2000: ")
+    # 1 byte of type, 2 of length, topic 2 + 11, identifier 2, properties 1, payload 2,000
+    assert sent.refusal.startswith("allowed/big: a packet of 2019 bytes is over the broker's limit of 2000: ")
+    assert pi.link.room("allowed/big") == 2_000 - 19
+    assert pi.send(words("allowed/big", bytes(2_000 - 19)), token=1).refusal is None
     assert pi.link.up
     assert pi.send(words("allowed/c")).refusal is None
-    assert [message.topic for message in reader.messages(2)] == ["allowed/a", "allowed/c"]
+    assert [len(message.payload) for message in reader.messages(3)] == [1_000, 1_981, 1]
+
+
+def test_no_more_is_under_way_than_the_broker_grants(
+    strict: str, client: Callable[..., Client], tmp_path: Path
+) -> None:
+    """Mosquitto's `max_inflight_messages` is the Receive Maximum of its CONNACK."""
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    pi = client("pi", url=strict, username="pi", password_file=password)
+    assert pi.open().receive_maximum == 3
+    pulled: list[int] = []
+
+    def pieces() -> Iterator[Publication]:
+        for i in range(10):
+            pulled.append(i)
+            yield words("allowed/a")
+
+    pi.link.send(pieces(), "all")
+    assert len(pulled) == 3, "no answer has been handled yet"
+    assert pi.wait_for(Sent) == Sent("all", None)
+    assert len(pulled) == 10
 
 
 def _drain(client: Client) -> list[MessageArrived]:
@@ -210,7 +235,7 @@ def test_fault_20_close_is_quick_when_the_broker_hangs(
     device.open()
     process(broker).send_signal(signal.SIGSTOP)
     try:
-        device.link.send(words(f"a/{i}", bytes(1_000_000)) for i in range(WINDOW))  # fills all buffers
+        device.link.send(words(f"a/{i}", bytes(131_072)) for i in range(WINDOW))  # fills all buffers
         assert elapsed_s(lambda: device.link.close(words("status"))) < 2.0
         waiting = client("waiting", url=broker.url)
         waiting.link.open()  # the kernel accepts it, the broker says nothing

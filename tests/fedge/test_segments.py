@@ -89,6 +89,7 @@ def test_many_segments_are_read_with_few_files_open(database: Path) -> None:
 def test_a_segment_that_is_too_short_is_damaged(database: Path) -> None:
     held = FileSegments(database)
     place = held.append(b"x" * 100)
+    held.sync()
     os.truncate(database.with_name(database.name + SUFFIX) / "1", 99)
     with pytest.raises(DamagedState, match=telling("100")):
         held.read(place)
@@ -112,10 +113,12 @@ def test_a_full_disk_is_told_and_no_place_is_used_twice(
 ) -> None:
     held = FileSegments(database)
     first = held.append(b"abc")
+    held.sync()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", _full)
+        patch.setattr(os, "pwritev", _full)
+        held.append(b"defg")
         with pytest.raises(StateError, match=telling("some.db", "No space left")):
-            held.append(b"defg")
+            held.sync()
     assert held.append(b"hi") == Place(1, 7, 2)
     assert held.read(first) == b"abc"
 

@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of the receive paths: `python -m tests.fuzz --inputs 50000 --seed 1`.
 
 An input that reaches a pair of lines, one after the other, that none before has reached is kept, and is
-changed again later. It begins with the corpus in `tests/fuzz/corpus`; `--keep` adds the new ones to it. An
+changed again later. It begins with the corpus in `tests/fuzz/corpus`; `--keep` adds the new ones to it, and
+`--minimize` removes what reaches nothing that the seeds and the shorter ones do not reach. An
 exception is a defect: the input is written to a file and the run ends with 1. Runs with the same
 `--seed`, corpus and code, and with `--inputs` alone, are the same.
 """
@@ -98,6 +99,18 @@ def corpus() -> list[Input]:
     return [unpack(path.read_bytes()) for path in sorted(CORPUS.iterdir())]
 
 
+def _minimize(coverage: Coverage) -> int:
+    """Remove the inputs of the corpus that reach nothing of their own; returns the exit code."""
+    for given in seeds.inputs():
+        coverage.new(given)
+    paths = sorted(CORPUS.iterdir(), key=lambda path: (path.stat().st_size, path.name))
+    idle = [path for path in paths if not coverage.new(unpack(path.read_bytes()))]
+    for path in idle:
+        path.unlink()
+    print(f"{len(idle)} of {len(paths)} inputs removed, {len(coverage.seen)} pairs of lines")
+    return 0
+
+
 def _hangs(number: int, frame: object) -> None:
     raise TimeoutError(f"this input takes longer than {PATIENCE_S} s")
 
@@ -121,6 +134,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="end after so long")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="add what reaches something new to the corpus")
+    parser.add_argument(
+        "--minimize",
+        action="store_true",
+        help="remove from the corpus what reaches nothing of its own, and end",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes, each with a seed of its own")
     asked = parser.parse_args()
     if asked.workers > 1:
@@ -130,6 +148,8 @@ def main() -> int:
     coverage, rng = Coverage(), random.Random(asked.seed)
     for given in seeds.inputs():  # modules are loaded and types are built: that is no coverage of an input's
         run(given)
+    if asked.minimize:
+        return _minimize(coverage)
     pool: list[Input] = []
     began, count = time.monotonic(), 0
     first = [*corpus(), *seeds.inputs()]

@@ -67,12 +67,12 @@ def _silence() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def run_main(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
-    """Begin with the valid messages alone."""
-    (folder / "corpus").mkdir()
+def run_main(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> int:
+    """Begin with what is in the folder's corpus, which is nothing at first."""
+    (folder / "corpus").mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(fuzz, "CORPUS", folder / "corpus")
-    monkeypatch.setattr(sys, "argv", ["fuzz", "--inputs", "2000"])
+    monkeypatch.setattr(sys, "argv", ["fuzz", *(options or ("--inputs", "2000"))])
     return fuzz.main()
 
 
@@ -117,5 +117,17 @@ def assert_found(kind: type[Exception], code: int, folder: Path, capsys: pytest.
 
 
 def test_where_nothing_is_wrong_nothing_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert run_main(monkeypatch, tmp_path) == 0
+    assert run_main(monkeypatch, tmp_path, "--inputs", "300") == 0
     assert list(tmp_path.glob("fuzz-*")) == []
+
+
+def test_the_corpus_loses_what_reaches_nothing_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    own = min(fuzz.CORPUS.iterdir(), key=lambda path: path.stat().st_size)
+    (folder / "own").write_bytes(own.read_bytes())
+    (folder / "seed").write_bytes(pack(seeds.inputs()[0]))
+    assert run_main(monkeypatch, tmp_path, "--minimize") == 0
+    assert [path.name for path in folder.iterdir()] == ["own"]

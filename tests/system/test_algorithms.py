@@ -15,12 +15,12 @@ from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.update import Update
+from fleet.cli import replay
 from fleet.demo.broker import Broker
 from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.operations_page import Shell
-from tests.system.test_parts_from_outside import replayed
 
 pytestmark = pytest.mark.system
 
@@ -72,10 +72,10 @@ def sent(fleet: FleetOfProcesses, number: int, name: str) -> list[np.ndarray]:
     return found
 
 
-def all_replayed(fleet: FleetOfProcesses) -> None:
-    for number in range(ROUNDS + 1):
-        code, told = replayed(fleet, number)
-        assert (code, json.loads(told)["same"]) == (0, True), number
+def all_replayed(fleet: FleetOfProcesses, rounds: int = ROUNDS) -> None:
+    """As `fedge replay` does it; the command itself is in `tests.system.test_parts_from_outside`."""
+    for number in range(rounds + 1):
+        assert replay.run(fleet.folder / "federation.toml", number).same, number
 
 
 def figures(fleet: FleetOfProcesses) -> list[float]:

@@ -1,6 +1,5 @@
 """Rounds that wait for nobody, in a fleet of real processes over a real broker."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from fleet.demo.broker import Broker
 from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.test_parts_from_outside import replayed
+from tests.system.test_algorithms import all_replayed
 
 pytestmark = pytest.mark.system
 
@@ -64,6 +63,4 @@ def test_a_slow_device_counts_in_a_later_version_across_a_power_cut(tmp_path: Pa
         assert fifth.keys() == {"device-0", "device-2"}
         assert fifth["device-0"] == 4
         assert fifth["device-2"] in (4, None), "it began with the version that it had heard of last"
-        for number in range(VERSIONS + 1):
-            code, told = replayed(fleet, number)
-            assert (code, json.loads(told)["same"]) == (0, True), number
+        all_replayed(fleet, VERSIONS)

@@ -16,8 +16,7 @@ from fleet.demo.broker import Broker
 from tests.system.databases import query
 from tests.system.federations import CLASSES, CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.test_algorithms import model
-from tests.system.test_parts_from_outside import replayed
+from tests.system.test_algorithms import all_replayed, model
 
 pytestmark = pytest.mark.system
 
@@ -73,9 +72,7 @@ def test_two_kinds_of_devices_find_their_models_and_a_kill_changes_no_bit(
                 fleet.start_devices(NAMES[0])
                 held.release()
             assert fleet.ends() == 0, fleet.log()
-            for number in range(ROUNDS + 1):
-                code, told = replayed(fleet, number)
-                assert (code, json.loads(told)["same"]) == (0, True), number
+            all_replayed(fleet, ROUNDS)
             of = members(fleet, ROUNDS)
             assert of[NAMES[0]] == of[NAMES[2]] != of[NAMES[1]] == of[NAMES[3]]
             last = read_rounds(fleet.ledger)[-1]

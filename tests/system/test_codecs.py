@@ -18,7 +18,13 @@ CODECS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("plan", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(plan, id=name, marks=[] if name == "topk" else [pytest.mark.slow])
+        for name, plan in CODECS.items()
+    ],
+)
 def test_a_fleet_learns_with_it_and_kills_change_no_bit(
     tmp_path: Path, broker: Broker, plan: dict[str, Any]
 ) -> None:

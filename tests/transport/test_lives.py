@@ -48,7 +48,7 @@ class Attempt:
         self.sent.append(publication)
         return len(self.sent)
 
-    def disconnect(self) -> None:
+    def disconnect(self, *, by_will: bool = False) -> None:
         pass
 
 

@@ -28,12 +28,16 @@ RARE = (
     "a_kept_session_taken_for_kept_frames",
     "a_mean_taken_that_is_not_usable",
     "a_state_kept_over_a_new_generation",
+    "an_own_model_that_waits_for_its_verdict",
     "an_update_admitted_while_the_round_closes",
     "an_update_counted_that_was_set_aside",
     "deadlines_that_run_without_a_link",
+    "figures_believed",
+    "one_claim_believed",
     "one_shared_model_kept_for_all",
     "rounds_since_not_moved_to_the_model_gone_back_to",
     "staleness_without_a_bound",
+    "the_shorter_of_two_is_usual",
 )
 """Mistakes that took longest to find when all were timed; `make chaos` looks for them."""
 PAGE = Path(__file__).parents[2] / "docs" / "world.md"

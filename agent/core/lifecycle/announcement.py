@@ -55,6 +55,8 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
         if _asks(manifest) != _asks(current) and state.plan_changes < MAX_PLAN_CHANGES:
             state, more = _take_changed_plan(state, manifest, now_s)
             return state, effects + more
+        if _asks(manifest) == _asks(current):
+            state = replace(state, manifest=current.model_copy(update=_place(manifest)))
         if not isinstance(state.work, Idle):
             return state, effects
         state, more = decide(state, now_s)
@@ -96,6 +98,11 @@ def made_from(manifest: Manifest) -> tuple[bytes, bytes | None]:
 def _begun(state: Device) -> bool:
     """Whether work has begun. Its update is saved together with the attempt, in one write to the SD card."""
     return isinstance(state.work, Working) or (isinstance(state.work, Fetching) and state.work.to_work)
+
+
+def _place(manifest: Manifest) -> dict[str, object]:
+    """Return where everything is, and in which frames: another broker or setting may change that."""
+    return {name: getattr(manifest, name) for name in ("task", "model", "max_payload_bytes")}
 
 
 def _asks(manifest: Manifest) -> tuple[object, ...]:

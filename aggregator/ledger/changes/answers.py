@@ -1,8 +1,9 @@
 """Changes of verdicts on updates."""
 
 import json
+from collections.abc import Collection
 
-from aggregator.core.verdicts import Verdict
+from aggregator.core.verdicts import KeptVerdict, Verdict
 from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -12,13 +13,38 @@ from fedge.wire.topics import lane_of
 class AnswerChanges(Transactions):
     """Changes of the table `answers`."""
 
+    def verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
+        """As `AnswerQueries.verdict`; it is asked for each message, so other changes go on waiting."""
+        if (device, digest) in self._judged:
+            self._catch_up()
+        elif (device, digest) in self._without_verdict:
+            return None
+        return super().verdict(device, digest)
+
+    def look_up(self, updates: Collection[tuple[str, bytes]]) -> None:
+        """Look up verdicts on many updates with one query, so that `verdict` needs none for most of them.
+
+        Args:
+            updates: device and digest of each; at most 1,000.
+        """
+        self._without_verdict.update(updates)
+        # A few texts of the statement serve all numbers: SQLite compiles each text once.
+        asked = [*updates, *[next(iter(updates))] * ((1 << (len(updates) - 1).bit_length()) - len(updates))]
+        rows = self._at_once(
+            f"WITH asked(device, digest) AS (VALUES {', '.join(['(?, ?)'] * len(asked))})"  # noqa: S608 # question marks
+            " SELECT device, digest FROM asked JOIN answers USING (device, digest)",
+            *(value for pair in asked for value in pair),
+        )
+        self._without_verdict.difference_update(rows)
+
     def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """Store a verdict; the first one stays.
 
         While the round is open there are two exceptions: the device is set aside; or its update was refused,
         and this one was made for a newer version (schedule `buffered`).
         """
-        self._run(
+        self._judged.add((device, answer.digest))
+        self._run_soon(
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # noqa: S608 # texts of ours
             " SET digest = excluded.digest, verdict = excluded.verdict, reason = excluded.reason,"
             " detail = excluded.detail, samples = excluded.samples, metrics = excluded.metrics,"
@@ -40,7 +66,7 @@ class AnswerChanges(Transactions):
             answer.began,
         )
         if answer.verdict == "admitted":
-            self._run(
+            self._run_soon(
                 "UPDATE devices SET declined_for = NULL, declined_at = NULL"
                 " WHERE device = ? AND declined_for IS NOT NULL",
                 device,

@@ -15,6 +15,10 @@ class ContentChanges(Transactions):
         """
         # A later generation may store the same bytes again; then they are its newest content.
         self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
+        self.save_slot(kind, blob)
+
+    def save_slot(self, kind: str, blob: Blob) -> None:
+        """Store what a slot holds, in how many frames."""
         self._run(
             "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
         )

@@ -1,5 +1,6 @@
 """Transactions: all or nothing, and durable."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader
 from fedge.errors import DamagedState, StateError
-from fedge.storage.databases import Connect, open_database, transaction
+from fedge.storage.databases import Connect, database_error, open_database, transaction
 from fedge.storage.segments import Segments
 
 
@@ -26,6 +27,12 @@ class Transactions(LedgerReader):
         """Segments that are damaged, so that nothing is moved out of them."""
         self._whole: tuple[str, bytes, bytes] | None = None
         """Device, digest and data of an update of one frame that this transaction has stored last."""
+        self._waiting: dict[str, list[tuple[object, ...]]] = {}
+        """Changes to make before the next statement, by statement."""
+        self._judged: set[tuple[str, bytes]] = set()
+        """Device and digest of the updates whose verdicts may be among them."""
+        self._without_verdict: set[tuple[str, bytes]] = set()
+        """Device and digest of updates that had no verdict when `look_up` looked for several at once."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -34,6 +41,7 @@ class Transactions(LedgerReader):
             with transaction(self._db, self._path, begin="BEGIN"):  # no other process writes
                 try:
                     yield
+                    self._catch_up()
                     self._segments.sync()  # before the commit: a place is never there without its bytes
                 except BaseException:
                     self._freed = True  # the segment that it began, if any
@@ -41,6 +49,9 @@ class Transactions(LedgerReader):
                     raise
         finally:
             self._whole = None
+            self._waiting.clear()
+            self._judged.clear()
+            self._without_verdict.clear()
         if self._freed or self._segments.newest != self._looked_at:
             self._tidy()
 
@@ -92,3 +103,18 @@ class Transactions(LedgerReader):
 
     def _run(self, statement: str, *values: object) -> None:
         self._all(statement, *values)
+
+    def _run_soon(self, statement: str, *values: object) -> None:
+        """Run a statement together with others of the same text, before the next one that is not like this.
+
+        Statements of different texts may change places, so they must not depend on one another.
+        """
+        self._waiting.setdefault(statement, []).append(values)
+
+    def _catch_up(self) -> None:
+        try:
+            while self._waiting:
+                statement = next(iter(self._waiting))
+                self._db.executemany(statement, self._waiting.pop(statement))
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error

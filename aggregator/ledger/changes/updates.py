@@ -15,19 +15,15 @@ class UpdateChanges(Transactions):
     in_the_table = IN_THE_TABLE
 
     def spool(self, device: str, frame: Frame) -> None:
-        """Store a frame of a device's update, unless it is stored already."""
+        """Store a frame of a device's update; it takes the place of one of the same number."""
         data: bytes = frame.data
-        if self._one(
-            "SELECT 1 FROM frames WHERE device = ? AND digest = ? AND i = ?", device, frame.id, frame.i
-        ):
-            return
         place: tuple[int | None, ...] = (None, None, None)
         if frame.n == 1:
             self._whole = (device, frame.id, data)
         if len(data) > self.in_the_table:
             place, data = self._segments.append(data), b""
-        self._run(
-            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._run_soon(
+            "REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             device,
             frame.id,
             frame.i,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aggregator.ledger.layout import HAS_SEGMENTS
+from aggregator.ledger.layout import HAS_SEGMENTS, MIGRATIONS
 from fedge.errors import DamagedState
 from fedge.storage.databases import database_error
 from fedge.storage.segments import FileSegments, Place, Segments, place
@@ -23,6 +23,8 @@ class Access:
 
     def __init__(self, path: Path, db: sqlite3.Connection, segments: Segments | None = None) -> None:
         self._path, self._db = path, db
+        self._found = 0
+        """The layout that the file had when it was asked for last."""
         self._segments = segments if segments is not None else FileSegments(path)
 
     def close(self) -> None:
@@ -42,28 +44,44 @@ class Access:
         return int(self._one("SELECT coalesce(sum(length), 0) FROM frames WHERE segment IS NOT NULL")[0])
 
     def _layout(self) -> int:
-        """The layout of the file, which may be an old one: a ledger that is only read is not migrated."""
-        return int(self._one("PRAGMA user_version")[0])
+        """The layout of the file, which may be an old one: a ledger that is only read is not migrated.
+
+        Layouts only grow, so one that is as new as this program's is asked for once.
+        """
+        if self._found < len(MIGRATIONS):
+            self._found = int(self._one("PRAGMA user_version")[0])
+        return self._found
 
     def _place(self, *row: object) -> Place:
-        with self._sound("where a frame is"):
+        try:
             return place(*row)
+        except ValueError as error:
+            raise self._unsound("where a frame is", error) from error
 
     def _one(self, statement: str, *values: object) -> Any:
         rows = self._all(statement, *values)
         return rows[0] if rows else None
 
     def _all(self, statement: str, *values: object) -> list[Any]:
+        self._catch_up()
+        return self._at_once(statement, *values)
+
+    def _at_once(self, statement: str, *values: object) -> list[Any]:
+        """As `_all`, before the changes that `_catch_up` makes."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise database_error(self._path, error) from error
 
     def _rows(self, statement: str, *values: object) -> Iterator[Any]:
+        self._catch_up()
         try:
             yield from self._db.execute(statement, values)
         except sqlite3.Error as error:
             raise database_error(self._path, error) from error
+
+    def _catch_up(self) -> None:
+        """Make the changes that wait; a ledger that is only read has none."""
 
     @contextmanager
     def _sound(self, what: str) -> Iterator[None]:
@@ -71,4 +89,7 @@ class Access:
         try:
             yield
         except ValueError as error:
-            raise DamagedState(f"{self._path}: is damaged ({what}: {error})") from error
+            raise self._unsound(what, error) from error
+
+    def _unsound(self, what: str, error: ValueError) -> DamagedState:
+        return DamagedState(f"{self._path}: is damaged ({what}: {error})")

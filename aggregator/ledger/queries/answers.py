@@ -36,15 +36,15 @@ class AnswerQueries(Access):
 
     def verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
         """The verdict on an update, in any kept round; None: there is none, or it is no longer kept."""
-        row = self._one(
+        rows = self._at_once(
             "SELECT generation, round, verdict, reason, detail, samples FROM answers"
-            " WHERE device = ? AND digest = ? ORDER BY generation, round",
+            " WHERE device = ? AND digest = ? ORDER BY generation, round LIMIT 1",
             device,
             digest,
         )
-        if row is None:
+        if not rows:
             return None
-        generation, round_, verdict, reason, detail, samples = row
+        ((generation, round_, verdict, reason, detail, samples),) = rows
         with self._sound(f"the verdict on an update of {device}"):
             answer = Verdict(digest, verdict, Reason(reason) if reason else None, detail, samples)
         return KeptVerdict(RoundId(generation, round_), answer)

@@ -19,34 +19,27 @@ class UpdateQueries(Access):
     """Queries on the table `frames`, and on the segments that it refers to."""
 
     def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
-        """The data of an update's frames, in order."""
-        for (i,) in self._all(
-            "SELECT i FROM frames WHERE device = ? AND digest = ? ORDER BY i", device, digest
-        ):
-            yield from self._piece(device, digest, i)
+        """The data of an update's frames, in order; without those that are removed meanwhile.
 
-    def _piece(self, device: str, digest: bytes, i: int) -> Iterator[bytes]:
-        """One frame's data; none if it has been removed meanwhile.
-
-        The aggregator may move it to another segment while another thread or program reads it.
+        The aggregator may move one to another segment while another thread or program reads it.
         """
         place = "segment, offset, length" if self._layout() >= HAS_SEGMENTS else "NULL, NULL, NULL"
-        statement = f"SELECT data, {place} FROM frames WHERE device = ? AND digest = ? AND i = ?"  # noqa: S608 # texts of ours
-        row = self._one(statement, device, digest, i)
-        while row is not None:
-            data, *found = row
-            if found[0] is None:
-                yield data
-                return
-            try:
-                data = self._segments.read(self._place(*found))
-            except DamagedState:
-                row, before = self._one(statement, device, digest, i), row
-                if row == before:
-                    raise
-            else:
-                yield data
-                return
+        statement = f"SELECT data, {place}, i FROM frames WHERE device = ? AND digest = ?"  # noqa: S608 # texts of ours
+        for row in self._all(f"{statement} ORDER BY i", device, digest):
+            while row is not None:
+                data, segment, offset, length, i = row
+                if segment is None:
+                    yield data
+                    break
+                try:
+                    data = self._segments.read(self._place(segment, offset, length))
+                except DamagedState:
+                    row, before = self._one(f"{statement} AND i = ?", device, digest, i), row
+                    if row == before:
+                        raise
+                else:
+                    yield data
+                    break
 
     def partials(self) -> dict[str, Partial]:
         """The records of spooled updates that are not answered yet."""
@@ -69,7 +62,7 @@ class UpdateQueries(Access):
         """Compare each update that counts in a kept round with its digest.
 
         Rounds of a generation that a program before layout 7 ended are left out, because it freed their
-        updates. Frames are read one at a time, so memory use does not grow with the updates; 200 MB in the
+        updates. Updates are read one at a time, so memory use does not grow with their number; 200 MB in the
         page cache take about 0.2 s.
 
         Raises:

@@ -12,6 +12,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.algorithms.codecs.entropy import (
+    Entropy,
+    EntropyOptions,
+    counted_bits,
+    overhead,
+    restored,
+    shortened,
+)
 from fedge.algorithms.codecs.float32 import native
 from fedge.algorithms.registry import Entry
 from fedge.errors import ProtocolError
@@ -27,20 +35,25 @@ class Float16:
     exact: ClassVar[bool] = False
     unbiased: ClassVar[bool] = False
 
+    def __init__(self, options: EntropyOptions | None = None) -> None:
+        self._entropy: Entropy = "none" if options is None else options.entropy
+
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """No state."""
         return {}
 
     def encode(self, vector: NDArray[Any], state: object, seed: int) -> tuple[bytes, dict[str, NDArray[Any]]]:
         """Round to the nearest, of two equally near to the even one; as `Codec.encode`."""
-        return np.clip(native(vector), -LARGEST, LARGEST).astype("<f2").tobytes(), {}
+        body = np.clip(native(vector), -LARGEST, LARGEST).astype("<f2").tobytes()
+        return shortened(body, self._entropy), {}
 
     def decode(self, body: bytes, size: int, seed: int) -> NDArray[np.float32]:
         """As `Codec.decode`.
 
         Raises:
-            ProtocolError: `body` is not 2 · size bytes long (reason WRONG_LENGTH).
+            ProtocolError: not 2 · size bytes (reason WRONG_LENGTH), or the entropy stage is damaged.
         """
+        body = restored(body, self._entropy, 2 * size)
         if len(body) != 2 * size:
             raise ProtocolError(
                 f"float16: {len(body)} bytes where {size} entries take {2 * size}", Reason.WRONG_LENGTH
@@ -50,12 +63,12 @@ class Float16:
         return vector
 
     def max_bytes(self, size: int) -> int:
-        """Two for each entry."""
-        return 2 * size
+        """Two for each entry, and the entropy stage's."""
+        return 2 * size + overhead(self._entropy)
 
     def bits(self, size: int) -> float:
-        """16 for each entry."""
-        return 16.0
+        """16 for each entry; after the entropy stage as one example has it."""
+        return 16.0 if self._entropy == "none" else counted_bits(self, size)
 
 
-ENTRY = Entry("codec", "float16", Float16)
+ENTRY = Entry("codec", "float16", Float16, EntropyOptions)

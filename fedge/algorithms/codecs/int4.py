@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.algorithms.codecs.entropy import EntropyOptions
 from fedge.algorithms.codecs.quantized import Quantized
 from fedge.algorithms.registry import Entry
 from fedge.errors import ProtocolError
@@ -48,4 +49,4 @@ class Int4(Quantized):
         return (size + 1) // 2
 
 
-ENTRY = Entry("codec", "int4", Int4)
+ENTRY = Entry("codec", "int4", Int4, EntropyOptions)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.algorithms.codecs.entropy import EntropyOptions
 from fedge.algorithms.codecs.quantized import Quantized
 from fedge.algorithms.registry import Entry
 from fedge.errors import ProtocolError
@@ -38,4 +39,4 @@ class Int8(Quantized):
         return size
 
 
-ENTRY = Entry("codec", "int8", Int8)
+ENTRY = Entry("codec", "int8", Int8, EntropyOptions)

@@ -11,7 +11,8 @@ largest entry of section 4. A block of B entries has the step s, so that its lar
 So E q = v / s, an entry is less than s from where it was, and 0 and ±max stay. u has 16 bits, so the mean is
 within 2⁻¹⁷ s of v. The last block may be shorter.
 
-The bytes are the steps as float32, one a block, and then the levels q. All is little-endian.
+The bytes are the steps as float32, one a block, and then the levels q. All is little-endian. The option
+`entropy` compresses them (`fedge.algorithms.codecs.entropy`).
 """
 
 from abc import ABC, abstractmethod
@@ -20,6 +21,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.algorithms.codecs.entropy import (
+    Entropy,
+    EntropyOptions,
+    counted_bits,
+    overhead,
+    restored,
+    shortened,
+)
 from fedge.algorithms.codecs.float32 import native
 from fedge.errors import ProtocolError
 from fedge.wire.reasons import Reason
@@ -41,6 +50,9 @@ class Quantized(ABC):
     block: ClassVar[int]
     """B, the entries that share a step."""
 
+    def __init__(self, options: EntropyOptions | None = None) -> None:
+        self._entropy: Entropy = "none" if options is None else options.entropy
+
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """No state."""
         return {}
@@ -57,7 +69,7 @@ class Quantized(ABC):
         np.floor(padded, out=padded)
         np.clip(padded, -self.levels, self.levels, out=padded)
         levels = padded.astype(np.int8).reshape(-1)[:size]
-        return steps.astype("<f4").tobytes() + self.packed(levels), {}
+        return shortened(steps.astype("<f4").tobytes() + self.packed(levels), self._entropy), {}
 
     def decode(self, body: bytes, size: int, seed: int) -> NDArray[np.float32]:
         """Read the multiples; as `Codec.decode`.
@@ -66,11 +78,11 @@ class Quantized(ABC):
             ProtocolError: another length, a step that is negative or not finite, or a level that there is
                 not.
         """
-        blocks = self._blocks(size)
-        if len(body) != self.max_bytes(size):
+        blocks, length = self._blocks(size), self._length(size)
+        body = restored(body, self._entropy, length)
+        if len(body) != length:
             raise ProtocolError(
-                f"{self.name}: {len(body)} bytes where {size} entries take {self.max_bytes(size)}",
-                Reason.WRONG_LENGTH,
+                f"{self.name}: {len(body)} bytes where {size} entries take {length}", Reason.WRONG_LENGTH
             )
         steps = np.frombuffer(body, "<f4", blocks).astype(np.float32, copy=False)
         if not (np.isfinite(steps) & (steps >= 0)).all():
@@ -85,12 +97,12 @@ class Quantized(ABC):
         return vector
 
     def max_bytes(self, size: int) -> int:
-        """Those of the steps and of the levels: each body is as long."""
-        return STEP_BYTES * self._blocks(size) + self.level_bytes(size)
+        """Those of the steps and of the levels, which each body has, before the entropy stage."""
+        return self._length(size) + overhead(self._entropy)
 
     def bits(self, size: int) -> float:
-        """Of steps and levels, for each entry."""
-        return 8 * self.max_bytes(size) / size
+        """Of steps and levels, for each entry; after the entropy stage as one example has it."""
+        return 8 * self._length(size) / size if self._entropy == "none" else counted_bits(self, size)
 
     @abstractmethod
     def packed(self, levels: NDArray[np.int8]) -> bytes:
@@ -107,6 +119,10 @@ class Quantized(ABC):
     @abstractmethod
     def level_bytes(self, size: int) -> int:
         """The bytes of the levels of `size` entries."""
+
+    def _length(self, size: int) -> int:
+        """The bytes before the entropy stage."""
+        return STEP_BYTES * self._blocks(size) + self.level_bytes(size)
 
     def _blocks(self, size: int) -> int:
         return -(-size // self.block)

@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fedge.algorithms.codecs.entropy import EntropyOptions, counted_bits, overhead, restored, shortened
 from fedge.algorithms.codecs.float16 import Float16
 from fedge.algorithms.codecs.float32 import Float32, native
 from fedge.algorithms.codecs.int4 import Int4
 from fedge.algorithms.codecs.int8 import Int8
 from fedge.algorithms.protocols import Codec
-from fedge.algorithms.registry import Entry, Need, Options
+from fedge.algorithms.registry import Entry, Need
 from fedge.errors import ProtocolError
 
 VALUES: Mapping[str, Callable[[], Any]] = {"float32": Float32, "float16": Float16, "int8": Int8, "int4": Int4}
@@ -38,7 +39,7 @@ VALUES: Mapping[str, Callable[[], Any]] = {"float32": Float32, "float16": Float1
 LARGEST = np.finfo(np.float32).max
 
 
-class TopKOptions(Options):
+class TopKOptions(EntropyOptions):
     """The settings of the codec."""
 
     share: float = Field(default=0.01, gt=0, le=1)
@@ -55,7 +56,7 @@ class TopK:
     unbiased: ClassVar[bool] = False
 
     def __init__(self, options: TopKOptions) -> None:
-        self._share = options.share
+        self._share, self._entropy = options.share, options.entropy
         self._values: Codec = VALUES[options.values]()
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
@@ -69,7 +70,8 @@ class TopK:
         places = self._largest(waiting)
         values, _ = self._values.encode(waiting[places], {}, seed)
         waiting[places] -= self._values.decode(values, len(places), seed)
-        return values + _written(places, len(waiting)), {"residual": waiting}
+        body = shortened(values + _written(places, len(waiting)), self._entropy)
+        return body, {"residual": waiting}
 
     def decode(self, body: bytes, size: int, seed: int) -> NDArray[np.float32]:
         """Read the entries; the others are 0.
@@ -78,8 +80,9 @@ class TopK:
             ProtocolError: too few or too many bytes, or places that do not fit; and as the codec `values`.
         """
         count = self._count(size)
-        head = self._values.max_bytes(count)
-        if not head < len(body) <= self.max_bytes(size):
+        head, most = self._values.max_bytes(count), self._longest(size)
+        body = restored(body, self._entropy, most)
+        if not head < len(body) <= most:
             raise ProtocolError(f"topk: {len(body)} bytes for {count} of {size} entries")
         places = _read(body[head:], count, size)
         values = self._values.decode(body[:head], count, seed)
@@ -90,13 +93,22 @@ class TopK:
 
     def max_bytes(self, size: int) -> int:
         """Those of the values, and of the places if the last entry is one of them."""
+        return self._longest(size) + overhead(self._entropy)
+
+    def _longest(self, size: int) -> int:
+        """The same before the entropy stage."""
         count = self._count(size)
         rest = _lower_bits(count, size)
         most = _bytes(count * rest) + _bytes(count + (size - count >> rest))
         return self._values.max_bytes(count) + most
 
     def bits(self, size: int) -> float:
-        """With places that are drawn evenly: the expectation, as of a geometric distribution of the gaps."""
+        """With places that are drawn evenly: the expectation, as of a geometric distribution of the gaps.
+
+        After the entropy stage as one example has it.
+        """
+        if self._entropy != "none":
+            return counted_bits(self, size)
         count = self._count(size)
         rest = _lower_bits(count, size)
         far = (1 - count / size) ** (1 << rest)  # the share of gaps above 2^rest

@@ -1,4 +1,4 @@
-"""One connection to a broker, with its own paho client. This is the only import of paho.
+"""One connection to a broker, with its own paho client. Only this and `client` import paho.
 
 paho's callbacks run on the network thread. They only put values into the inbox, because an exception in one
 of them would end that thread.
@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import Event
 from typing import Any
 
@@ -23,17 +22,27 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fedge.service.settings import BrokerSettings
 from fedge.transport.diagnosis import NOT_AUTHORIZED, Peer, lost, refused, unanswered
-from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.transport.events import (
+    RECEIVE_MAXIMUM,
+    Answered,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+)
+from fedge.transport.mqtt.client import Client
 from fedge.transport.mqtt.failures import FORESEEN, failure
 from fedge.transport.mqtt.tls import tls_context
+from fedge.transport.packets import LARGEST_PACKET
 from fedge.transport.protocol import Traffic
 from fedge.transport.window import WINDOW
 
 log = logging.getLogger(__name__)
 
-SESSION_TAKEN_OVER = 0x8E
-LARGEST_PACKET = 2**28 - 1
-"""The largest packet of a broker that names no limit (MQTT 5, section 2.1.4)."""
+SESSION_TAKEN_OVER, DISCONNECT_WITH_WILL = 0x8E, 0x04
+MESSAGE_EXPIRY = b"\x05\x02"
+"""The properties of a PUBLISH up to the number of its Message Expiry Interval (MQTT 5, section 3.3.2.3.3)."""
 LOOK_S = 0.2
 """How long to wait at a time for the first answer on a connection, between turns of paho."""
 
@@ -93,7 +102,7 @@ class PahoConnection:
         self._first: bytes | None = None
         self._last_bytes = 0
         """The size of the packet that was sent last."""
-        client = mqtt.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             options.client_id,
             protocol=mqtt.MQTTv5,
@@ -106,6 +115,8 @@ class PahoConnection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.arrives = self._on_arrival
+        client.answers = self._on_answer
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         self._client = client
@@ -114,11 +125,16 @@ class PahoConnection:
 
     def publish(self, publication: Publication) -> int:
         """As `Connection.publish`."""
-        return self._publish(publication).mid
+        topic, payload = publication.topic.encode(), publication.payload
+        self._count(publication)
+        expiry_s = publication.expiry_s
+        properties = b"\0" if expiry_s is None else MESSAGE_EXPIRY + expiry_s.to_bytes(4, "big")
+        return self._client.send(topic, payload, retain=publication.retain, properties=properties)
 
     def publish_last(self, publication: Publication, timeout_s: float) -> None:
         """Publish, and wait for the broker's acknowledgement, at most this long."""
-        receipt = self._publish(publication)
+        self._count(publication)
+        receipt = self._client.publish(publication.topic, publication.payload, 1, publication.retain)
         try:
             receipt.wait_for_publish(timeout_s)
         except (RuntimeError, ValueError):
@@ -134,18 +150,17 @@ class PahoConnection:
         self._client.unsubscribe(list(filters))
 
     def acknowledge(self, message: MessageArrived) -> None:
-        """As `Connection.acknowledge`; paho does nothing without `manual_ack`."""
-        self._client.ack(message.mid, 1)
+        """As `Connection.acknowledge`."""
+        self._client.acknowledge(message.mid)
 
-    def disconnect(self) -> None:
-        """Disconnect so that the broker drops the will; `run` then ends."""
-        self._client.disconnect()
+    def disconnect(self, *, by_will: bool = False) -> None:
+        """Disconnect so that the broker drops the will, or publishes it; `run` then ends."""
+        code = ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL) if by_will else None
+        self._client.disconnect(code)
 
-    def _publish(self, piece: Publication) -> mqtt.MQTTMessageInfo:
-        properties = None if piece.expiry_s is None else _expiring(piece.expiry_s)
+    def _count(self, piece: Publication) -> None:
         self._traffic.sent += len(piece.topic) + len(piece.payload)
         self._last_bytes = len(piece.payload)
-        return self._client.publish(piece.topic, piece.payload, 1, piece.retain, properties)
 
     # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
@@ -222,7 +237,8 @@ class PahoConnection:
             return  # the broker disconnects now
         self._up_s = time.monotonic()
         max_packet = getattr(properties, "MaximumPacketSize", None) or LARGEST_PACKET
-        self._tell(LinkUp(self.number, bool(flags.session_present), max_packet))
+        receive_maximum = getattr(properties, "ReceiveMaximum", None) or RECEIVE_MAXIMUM
+        self._tell(LinkUp(self.number, bool(flags.session_present), max_packet, receive_maximum))
 
     def _on_disconnect(
         self, _client: object, _userdata: object, flags: mqtt.DisconnectFlags, code: ReasonCode, _: object
@@ -253,6 +269,18 @@ class PahoConnection:
             MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, message.mid)
         )
 
+    def _on_arrival(self, name: bytes, payload: bytes, retain: bool, mid: int) -> None:
+        """As `_on_message`, for a message without properties."""
+        try:
+            topic = name.decode()
+        except UnicodeDecodeError:
+            topic = ""
+        self._traffic.received += len(topic) + len(payload)
+        self._tell(MessageArrived(topic, payload, retain, None, self.number, mid))
+
+    def _on_answer(self, mid: int, refusal: str | None) -> None:
+        self._tell(Answered(mid, refusal))
+
     def _on_publish(
         self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object
     ) -> None:
@@ -263,25 +291,6 @@ class PahoConnection:
     ) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
         self._tell(Answered(mid, refusal, subscription=True))
-
-
-class _Packed(Properties):
-    """Properties that are packed once: paho packs them anew for each message, which takes a tenth of it."""
-
-    _bytes = b""
-
-    def pack(self) -> bytes:
-        """As `Properties.pack`."""
-        if not self._bytes:
-            vars(self)["_bytes"] = bytes(super().pack())  # type: ignore[no-untyped-call]
-        return self._bytes
-
-
-@lru_cache(maxsize=16)
-def _expiring(seconds: int) -> Properties:
-    properties = _Packed(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.MessageExpiryInterval = seconds
-    return properties
 
 
 def _leave_it_to_the_loop(*_: object) -> None:

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 
 from fedge.service.liveness import Pulse
 from fedge.service.settings import BrokerSettings
 from fedge.transport.backoff import Backoff
-from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.transport.events import PACED, Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.transport.mqtt.connection import Options, PahoConnection
 from fedge.transport.mqtt.tls import tls_context
 from fedge.transport.outbound import Outbound
+from fedge.transport.pace import Pace
 from fedge.transport.protocol import Traffic
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class MqttTransport:
     _life: _Life = field(default_factory=_Life)
 
     def __post_init__(self) -> None:
-        self._outbound = Outbound(self.inbox)
+        self._outbound = Outbound(self.inbox, self.broker.max_payload_bytes, self._pace())
         # Reading the files here reports unusable ones at the start. Each connection reads them again, so that
         # a renewed certificate is used from the next connection on.
         _ = self.broker.password
@@ -83,6 +84,17 @@ class MqttTransport:
     def up(self) -> bool:
         """As `Transport.up`."""
         return self._outbound.connection is not None
+
+    def _pace(self) -> Pace | None:
+        most, most_bytes = self.broker.publishes_per_s, self.broker.bytes_per_s
+        if most is None and most_bytes is None:
+            return None
+        return Pace(most, most_bytes, time.monotonic, self._wake)
+
+    def _wake(self, after_s: float) -> None:
+        timer = Timer(after_s, self.inbox, (PACED,))
+        timer.daemon = True
+        timer.start()
 
     # ── called by the thread that empties the inbox ────────────────────────────────────────────────
 
@@ -96,12 +108,14 @@ class MqttTransport:
         """As `Transport.close`; if the broker hangs, the network thread is left to end by itself."""
         deadline_s = time.monotonic() + timeout_s
         life, newest = self._life, self._life.newest
-        if offline_status is not None and newest is not None and newest is self._outbound.connection:
+        speaks = offline_status is not None and newest is not None and newest is self._outbound.connection
+        by_will = speaks and self._outbound.full  # one more publication would be over the Receive Maximum
+        if newest is not None and offline_status is not None and speaks and not by_will:
             newest.publish_last(offline_status, timeout_s * LAST_WORDS_PART)
         life.closed.set()
         self._outbound.end()
         if life.newest is not None:
-            life.newest.disconnect()
+            life.newest.disconnect(by_will=by_will)
         if life.thread is not None:
             life.thread.join(max(0.0, deadline_s - time.monotonic()))
         self.pulse.rest()
@@ -113,7 +127,7 @@ class MqttTransport:
                 # It may have ended by now, or the transport be closed: then nothing is sent on it.
                 newest, closed = self._life.newest, self._life.closed
                 here = newest is not None and newest.number == event.connection and not closed.is_set()
-                self._outbound.begin(newest if here else None, event.max_packet)
+                self._outbound.begin(newest if here else None, event)
             case LinkDown():
                 self._outbound.end()
             case Answered():
@@ -124,9 +138,13 @@ class MqttTransport:
             case _:
                 pass
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+    def room(self, topic: str) -> int:
+        """As `Transport.room`."""
+        return self._outbound.room(topic)
+
+    def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         """As `Transport.send`."""
-        self._outbound.send(publications, token)
+        self._outbound.send(publications, token, bulk=bulk)
 
     def reply(self, publication: Publication) -> None:
         """As `Transport.reply`."""

@@ -1,11 +1,13 @@
 """The frames of a big message, and the place of a retained one."""
 
+import re
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE, Counter, Digest, Generation
-from fedge.wire.messages.message import Message, Part
+from fedge.wire.messages.message import Message, Part, unpack, validated
 
 
 class Blob(Part):
@@ -50,3 +52,40 @@ class Frame(Message):
                 f"frame {self.i} of {self.n} with {len(self.data)} of {self.size} bytes cannot be"
             )
         return self
+
+
+_HEAD = b"\x87\xa1v\x01\xa4type\xa5frame\xa2id\xc4\x20"
+"""How `pack` begins a frame that asks nothing: seven pairs, version, type, and an id of 32 bytes."""
+_NUMBER = rb"([\x00-\x7f]|\xcc.|\xcd..|\xce....)"
+_PACKED = re.compile(
+    re.escape(_HEAD)
+    + rb"(.{32})\xa1i" + _NUMBER + rb"\xa1n" + _NUMBER + rb"\xa4size" + _NUMBER
+    + rb"\xa4data(?:\xc4(.)|\xc5(..)|\xc6(....))",
+    re.DOTALL,
+)  # fmt: skip
+
+
+def id_of(payload: bytes) -> bytes | None:
+    """The id of a frame as `pack` writes it, without a look at the rest; None: it begins differently."""
+    return payload[len(_HEAD) : len(_HEAD) + 32] if payload.startswith(_HEAD) else None
+
+
+def unpack_frame(payload: bytes) -> Frame:
+    """As `unpack` of a frame, in a quarter of the time if it is written as `pack` writes it.
+
+    Raises:
+        ProtocolError: as `unpack`.
+    """
+    found = _PACKED.match(payload)
+    if found is not None and len(payload) <= MAX_PAYLOAD:
+        id_, i, n, size, *lengths = found.groups()
+        data = payload[found.end() :]
+        if len(data) == int.from_bytes(next(filter(None, lengths)), "big"):
+            fields = {"id": id_, "i": _number(i), "n": _number(n), "size": _number(size), "data": data}
+            return validated(Frame, fields)
+    return unpack(payload, Frame)
+
+
+def _number(packed: bytes) -> int:
+    """A whole number as msgpack writes it: a byte, or a byte that tells the width of what follows."""
+    return packed[0] if len(packed) == 1 else int.from_bytes(packed[1:], "big")

@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from fedge.algorithms.plan import Plan
+from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.messages.fields import MAX_SEED, Counter, Generation, Seconds
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import Message, Part
@@ -53,6 +54,9 @@ class Manifest(Message):
     max_staleness: Counter | None = None
     """With buffered rounds: how many rounds back the one may be that an update was made for. A device goes on
     with its work when the next round is announced. None: it drops the work."""
+
+    max_payload_bytes: int | None = Field(default=None, ge=1, le=MAX_PAYLOAD)
+    """The largest payload that a device publishes; it cuts its updates accordingly. None: `MAX_PAYLOAD`."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":

@@ -68,11 +68,16 @@ def unpack_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int 
         )
     for kind in kinds:
         if found == kind.TYPE:
-            return _validated(kind, fields)
+            return validated(kind, fields)
     raise ProtocolError(f"a message of type {reprlib.repr(found)} where {expected!r} was expected")
 
 
-def _validated(kind: type[M], fields: dict[str, Any]) -> M:
+def validated(kind: type[M], fields: dict[str, Any]) -> M:
+    """Make a message of decoded fields.
+
+    Raises:
+        ProtocolError: a field is of the wrong kind (reason MALFORMED).
+    """
     try:
         return kind.model_validate(fields)
     except ValidationError as error:

@@ -20,7 +20,7 @@ class Receipt(Message):
     """The aggregator's answer to one update; only a receipt says that the update counts."""
 
     TYPE: ClassVar[str] = "receipt"
-    MAX_VALUES: ClassVar[int] = 8_192
+    MAX_VALUES: ClassVar[int] = MAX_FRAMES + 256
 
     generation: Generation
     round: Counter

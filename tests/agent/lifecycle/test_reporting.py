@@ -59,7 +59,19 @@ def test_a_round_of_the_same_number_from_another_model_is_answered_anew() -> Non
 def test_the_same_model_in_another_slot_is_no_other_question() -> None:
     moved = manifest(model=blob("model 1.1").model_copy(update={"slot": 1}))
     for state in (working(), reporting(), answered()):
-        assert story(state, announced(moved)) == (state, [])
+        assert story(state, announced(moved)) == (replace(state, manifest=moved), [])
+
+
+def test_a_round_that_is_announced_again_may_be_cut_otherwise() -> None:
+    """The aggregator was restarted with another setting, or is at another broker."""
+    finer = manifest(
+        task=manifest().task.model_copy(update={"frames": 2}),
+        model=blob("model 1.1").model_copy(update={"frames": 3}),
+        max_payload_bytes=4_096,
+    )
+    for state in (working(), reporting(), answered()):
+        after, effects = story(state, announced(finer))
+        assert (after.manifest, effects) == (finer, [])
 
 
 def test_an_update_made_from_another_model_is_forgotten_and_the_next_attempt_answered() -> None:

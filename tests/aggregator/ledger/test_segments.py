@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.backup.forget import forget
 from aggregator.backup.restore import restore
 from aggregator.backup.snapshot import backup
 from aggregator.ledger.layout import FILE
@@ -15,7 +16,7 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.ledger_file import open_ledger
 from fedge.errors import DamagedState, StateError
-from fedge.storage import databases
+from fedge.storage import databases, segments
 from fedge.storage.atomic_files import quarantine
 from fedge.storage.segments import SUFFIX, FileSegments, Place
 from fedge.wire.freshness import RoundId
@@ -141,26 +142,74 @@ def test_a_backup_holds_the_frames_and_its_restored_ledger_too(tmp_path: Path) -
     assert not path.with_name(path.name + SUFFIX).exists()
 
 
+@pytest.mark.parametrize("used_again", [False, True])
 def test_a_backup_is_made_again_if_a_segment_went_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used_again: bool
+) -> None:
+    server = Server(tmp_path / "server")
+    server.learn(3)
+    segment = server.state / f"{FILE}{SUFFIX}" / "1"
+    read, reads = FileSegments.read, []
+
+    def meanwhile(self: FileSegments, place: Place) -> bytes:
+        reads.append(place)
+        if len(reads) == 1:
+            ledger = Ledger(server.state / FILE)  # an aggregator that learns, and deletes the oldest rounds
+            with ledger.transaction():
+                for each in range(3, 8):
+                    admit(ledger, "pi-1", RoundId(1, each))
+                    close(ledger, RoundId(1, each))
+                    ledger.retain(RoundId(1, each), 2, 2**30)
+            ledger.close()
+            assert not segment.exists()
+            if used_again:
+                segment.write_bytes(bytes(100_000))
+        return read(self, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSegments, "read", meanwhile)
+        assert backup(server.settings, tmp_path / "copy").round == 8
+    restore(server.settings, tmp_path / "copy", force=True)
+    with read_only(server.state / FILE) as restored:
+        restored.check_updates()
+
+
+def test_a_backup_is_made_again_if_a_device_was_forgotten_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Server(tmp_path / "server")
     server.learn(3)
-    read, failed = FileSegments.read, []
+    read, reads = FileSegments.read, []
 
-    def once(self: FileSegments, place: Place) -> bytes:
-        if not failed:
-            failed.append(place)
-            raise DamagedState("missing")
+    def meanwhile(self: FileSegments, place: Place) -> bytes:
+        reads.append(place)
+        if len(reads) == 1:
+            assert forget(server.settings, "pi-1").size > 0
         return read(self, place)
 
-    monkeypatch.setattr(FileSegments, "read", once)
+    monkeypatch.setattr(FileSegments, "read", meanwhile)
     backup(server.settings, tmp_path / "copy")
-    assert failed
+    restore(server.settings, tmp_path / "copy", force=True)
+    with read_only(server.state / FILE) as restored:
+        assert restored.bytes_of("pi-1") == 0
+
+
+def test_no_backup_is_made_of_a_ledger_without_one_of_its_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path / "server")
+    server.learn(3)
     (server.state / f"{FILE}{SUFFIX}" / "1").unlink()
-    monkeypatch.setattr(FileSegments, "read", read)
+    read, reads = FileSegments.read, []
+
+    def counted(self: FileSegments, place: Place) -> bytes:
+        reads.append(place)
+        return read(self, place)
+
+    monkeypatch.setattr(FileSegments, "read", counted)
     with pytest.raises(DamagedState, match=telling(f"{FILE}{SUFFIX}/1", "missing")):
         backup(server.settings, tmp_path / "copy")
+    assert len(reads) == 1, "once, because nothing changed the ledger"
 
 
 def test_a_damaged_segment_is_found_by_the_digest(tmp_path: Path) -> None:
@@ -251,14 +300,15 @@ def test_a_transaction_for_which_the_disk_is_too_small_leaves_its_room_to_smalle
 ) -> None:
     ledger = Ledger(tmp_path / FILE)
     (piece,) = frames(update("a"))
-    write = os.pwrite
+    write = os.pwritev
 
-    def limited(descriptor: int, data: bytes, at: int) -> int:
+    def limited(descriptor: int, pieces: list[memoryview], at: int) -> int:
         if at:  # the second frame of the transaction
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, data, at)
+        return write(descriptor, pieces, at)
 
-    monkeypatch.setattr(os, "pwrite", limited)
+    monkeypatch.setattr(segments, "AT_ONCE", 1)
+    monkeypatch.setattr(os, "pwritev", limited)
     for _ in range(3):
         with pytest.raises(StateError, match="No space"), ledger.transaction():
             _ = [ledger.spool(device, piece) for device in ("a", "b")]
@@ -311,6 +361,8 @@ def test_what_is_read_is_what_is_stored(tmp_path: Path) -> None:
     (piece,) = frames(update("a"))
     other = piece.model_copy(update={"data": bytes(len(piece.data))})
     with ledger.transaction():
-        ledger.spool("a", other)
-        ledger.spool("a", piece)  # not stored: there is one of this number
+        ledger.spool("a", piece)
+        ledger.spool("a", other)  # it takes the place of the one of this number
         assert list(ledger.pieces("a", piece.id)) == [other.data]
+    with read_only(tmp_path / FILE) as reader:
+        assert list(reader.pieces("a", piece.id)) == [other.data]

@@ -1,7 +1,6 @@
 """Segments that are mostly unused are emptied, whoever reads them meanwhile."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,26 +60,18 @@ def test_an_update_is_read_while_its_frames_are_moved(tmp_path: Path) -> None:
         for piece in pieces:
             ledger.spool("a", piece)
     with read_only(tmp_path / FILE) as reader:
-        reading, seen = reader._piece, []
-
-        def moving(device: str, digest: bytes, i: int) -> Iterator[bytes]:
-            seen.append(i)
-            moved_by(ledger, len(seen))
-            return reading(device, digest, i)
-
         once, failed = FileSegments.read, []
 
         def read(self: FileSegments, place: Place) -> bytes:
-            if self is reader._segments and not failed:  # its row was read, and then it was moved
+            if self is reader._segments and len(failed) < 3:  # its row was read, and then it was moved
                 failed.append(place)
                 moved_by(ledger, place.segment)
             return once(self, place)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FileSegments, "read", read)
-            patch.setattr(reader, "_piece", moving)
             assert list(reader.pieces("a", pieces[0].id)) == [piece.data for piece in pieces]
-    assert failed
+    assert len({place.segment for place in failed}) > 1, "it is moved again, after it was found once"
     assert "1" not in segments_of(tmp_path / FILE)
 
 

@@ -28,6 +28,7 @@ ALIKE = {name: (X[:50], y[:50]) for name, (X, y) in fleet(DEVICES).items()}
 SOME: Mapping[str, Any] = {"rounds": {"fraction": 0.3, "quorum": 2, "target": None}}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rounds() -> None:
     """All devices take part in each round, so the arrays keep their size. A row of the history and its
     figures are below 2 KB; one vector that is kept of each round would be 40 KB a round."""

@@ -135,6 +135,7 @@ def test_of_a_regression_the_largest_rmse_is_the_worst(tmp_path: Path) -> None:
     assert (found.devices, found.mean, found.worst, found.alone) == (3, fmean(used), max(used), fmean(alone))
 
 
+@pytest.mark.slow
 def test_devices_leave_windows_out_that_overlap_held_out_ones(tmp_path: Path) -> None:
     """Each trains on as many rows as the deal has counted: one fewer for each of its recordings."""
     data = {"dataset": "watch", "holdout": 0.25, "split": {"by": "column"}}

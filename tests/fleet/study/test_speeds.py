@@ -123,6 +123,7 @@ def test_without_speeds_no_seconds_are_told(tmp_path: Path) -> None:
     assert [point.seconds for point in found.curve] == [None, None]
 
 
+@pytest.mark.slow
 def test_the_command_tells_seconds_in_table_json_and_report(tmp_path: Path) -> None:
     settings_of(tmp_path, study={**STUDY["study"], "rounds": 2})
     out = tmp_path / "out"
@@ -139,6 +140,7 @@ def test_the_command_tells_seconds_in_table_json_and_report(tmp_path: Path) -> N
     assert all(len(Run.of_json(line).curve[0].__dict__) == len(line["curve"][0]) for line in lines)
 
 
+@pytest.mark.slow
 def test_an_algorithm_whose_rounds_end_before_the_seconds_is_named(tmp_path: Path) -> None:
     """Two rounds of 50 s pass 99 s, and two of 10 s do not."""
     settings_of(

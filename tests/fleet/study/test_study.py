@@ -88,6 +88,7 @@ def test_who_drops_out_might_as_well_not_be_chosen(tmp_path: Path) -> None:
     assert told[0][1]["rounds"]["fraction"] == 0.4
 
 
+@pytest.mark.slow
 def test_the_command_writes_report_and_figures(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = CliRunner().invoke(
@@ -138,6 +139,7 @@ def test_a_wrong_part_is_refused_with_its_algorithm(
     assert_tells(result.stderr, "[[algorithm]]", "'mine'", *facts)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_runs_that_are_done_and_resume_does_the_others(tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = study(tmp_path, seeds=[1, 2, 3], rates=[0.1, 0.2], rounds=6)
@@ -177,6 +179,7 @@ def test_ctrl_c_keeps_the_runs_that_are_done_and_resume_does_the_others(tmp_path
     assert len(set(done)) == len(done) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which files a process has open")
 @pytest.mark.parametrize(
     "number",

@@ -73,6 +73,7 @@ def told(
     return found, error.value
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_before_it_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_work", dies_at_once)
     found, error = told([BAD, GOOD], 2)
@@ -80,6 +81,7 @@ def test_a_process_that_ends_before_it_reads_is_told(monkeypatch: pytest.MonkeyP
     assert_tells(str(error), "FedAvg, rate 0.1, seed", "exit code 9", "--jobs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "facts"), [(raises, ("ZeroDivisionError", "no row", "test_workers.py")), (dies, ("code 9",))]
 )

@@ -101,6 +101,7 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours, answers(Path(found["onnx"]), X), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_the_terminal_says_what_was_proposed_and_the_commands_that_go_on(tmp_path: Path) -> None:
     data = tmp_path / "my phones"
