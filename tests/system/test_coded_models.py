@@ -11,7 +11,10 @@ from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.test_algorithms import ROUNDS, all_replayed, configure, figures, vector
+from tests.system.test_mixed_fleets import learn
 from tests.system.test_parts_from_outside import replayed
+from tests.system.versions import TODAY, recorded
+from tests.wording import lines_telling
 
 pytestmark = pytest.mark.system
 
@@ -123,3 +126,21 @@ def test_a_device_that_was_off_gets_on_with_the_retained_messages_alone(
             assert (code, json.loads(told)["same"]) == (0, True), number
         for device in fleet.devices.values():
             fleet.until(lambda held=device: held.held_model() == fleet.final_model(), f"{device.name} has it")
+
+
+def test_devices_of_0_2_0_take_no_part_where_models_are_coded_and_never_take_a_form_for_a_model(
+    fleet: FleetOfProcesses, tmp_path: Path
+) -> None:
+    before = recorded("0.2.0", tmp_path / "0.2.0")
+    old, new = ("old-0", "old-1"), ("new-0", "new-1")
+    devices = dict.fromkeys(old, before) | dict.fromkeys(new, TODAY)
+    learn(fleet, {"model_codec": "int8"}, devices, TODAY)
+    assert fleet.admitted(0) == {*old, *new}, "each of them can describe its columns"
+    for number in range(1, ROUNDS + 1):
+        assert fleet.admitted(number) == set(new)
+        assert lines_telling(fleet.log(), f"round 1.{number}: ", "2 of 4", "model:int8", *old)
+    models = query(fleet.ledger, "SELECT model FROM rounds WHERE model IS NOT NULL")
+    for device in old:
+        assert "Traceback" not in fleet.log(device)
+        held = fleet.devices[device].held_model()
+        assert held is None or (held,) in models
