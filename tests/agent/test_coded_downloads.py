@@ -135,8 +135,10 @@ def test_a_form_of_more_weights_than_the_model_is_refused_before_it_is_decoded(
 
 
 def test_a_form_where_the_model_itself_is_announced_is_not_used(keys: KeyFrames) -> None:
-    told = manifest().model_copy(update={"model": blob(FORM, 1), "coded": None, "key": None})
-    unreadable(Downloads(None, keys), told, FORM)
+    half = pack(unpack(MODEL, Model).model_copy(update={"key": sha256(KEY).digest()}))
+    for data in (FORM, half):
+        told = manifest().model_copy(update={"model": blob(data, 1), "coded": None, "key": None})
+        unreadable(Downloads(None, keys), told, data)
 
 
 def test_a_later_codec_is_named(keys: KeyFrames) -> None:
