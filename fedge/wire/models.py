@@ -119,6 +119,8 @@ def decoded(message: Model, seed: int, key: Key | None = None) -> dict[str, Vect
         raise ProtocolError(f"model: a form in {message.codec} does not say what its codec needs of a key")
     _require_fitting(message, key)
     part, size = CODECS.make(message.codec), message.size
+    if message.key is None:
+        key = None
     seed_of = partial(vector_seed, seed, *round_of(message), SENDER)
     found = {}
     for name, body in {WEIGHTS: message.body, **(message.vectors or {})}.items():

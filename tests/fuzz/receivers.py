@@ -1,8 +1,8 @@
 """The way of a message from the broker into both programs, without broker, disk or worker.
 
 Aggregator: topic, allowance, frame, spool, assembly, update, admission. Device: topic, envelope, frame,
-assembly, task, model, receipt, status. Either takes a message, or refuses it with a reason: what is raised
-here would have ended the program's loop.
+assembly, task, model, coded form and key frame, receipt, status. Either takes a message, or refuses it with
+a reason: what is raised here would have ended the program's loop.
 """
 
 import logging
@@ -15,6 +15,7 @@ from agent.core.conditions import UNMEASURED
 from agent.core.device import Device
 from agent.shell.downloads import Downloads
 from agent.shell.inbox import Inbox
+from agent.shell.key_frames import KeyFrames
 from aggregator.core import effects as do
 from aggregator.core import rounds
 from aggregator.core.federation import Federation
@@ -28,8 +29,9 @@ from fedge.wire.frames import Split, split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.frame import Blob
-from fedge.wire.messages.message import pack
+from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
+from fedge.wire.models import decoded_message, read_key
 from fedge.wire.topics import Topics
 from tests.agent.lifecycle.stories import CONNECTED, manifest
 from tests.bad_input import TASK as TASK_MESSAGE
@@ -50,11 +52,25 @@ TOPICS = tuple(
         LAB.task(0, 0),
         LAB.model(1, 0),
         LAB.update("pi-1").replace("v1", "v2"),
+        LAB.key(0, 0),
     )
 )
-UPDATE, STATUS, RECEIPT, SERVICE, ROUND, TASK, MODEL = (TOPICS[i] for i in (0, 2, 3, 4, 5, 7, 8))
+UPDATE, STATUS, RECEIPT, SERVICE, ROUND, TASK, MODEL, KEY = (TOPICS[i] for i in (0, 2, 3, 4, 5, 7, 8, 10))
+"""What is to be announced on `KEY` is a coded form, whose key frame is `KEY_FRAME`."""
 
 LEARNT = pack(Model(generation=1, round=1, body=bytes(4 * WEIGHTS)))
+KEY_FRAME = pack(Model(generation=1, round=0, body=bytes(4 * WEIGHTS)))
+
+
+class InMemory(KeyFrames):
+    """Key frames without a file."""
+
+    def __init__(self) -> None:
+        self._key = None
+
+    def take(self, data: bytes) -> None:
+        """As `KeyFrames.take`."""
+        self._key = read_key(data)
 
 
 @cache
@@ -117,7 +133,7 @@ class Agent:
     def __init__(self) -> None:
         self.state: Device = replace(CONNECTED, device="pi-1")
         self.outcomes: set[str] = set()
-        self._inbox = Inbox(LAB, Downloads(None), lambda: UNMEASURED, lambda: 1.0)
+        self._inbox = Inbox(LAB, Downloads(None, InMemory()), lambda: UNMEASURED, lambda: 1.0)
 
     def hear(self, message: MessageArrived) -> None:
         """Take one message, as `Runtime._receive` does."""
@@ -143,11 +159,28 @@ def messages(step: Step) -> list[tuple[bytes, bytes]]:
         return [(topic, payload)]
     if topic == ROUND:
         return [(ROUND, pack(Signed(body=payload)))]
+    if topic == KEY:
+        return _coded(payload)
     task, model = (payload, LEARNT) if topic != MODEL else (pack(TASK_MESSAGE), payload)
     split_task, split_model = _cut(task), _cut(model)
     fields = {"task": _blob(split_task, task), "model": _blob(split_model, model), "generation": 1}
     frames = [*((TASK, piece) for piece in split_task), *((MODEL, piece) for piece in split_model)]
     return [(ROUND, pack(Signed(body=pack(manifest(2, **fields))))), *frames]
+
+
+def _coded(form: bytes) -> list[tuple[bytes, bytes]]:
+    """The announcement of a coded form, of the model that it gives if it gives one, and all frames."""
+    task, (seed, key) = pack(TASK_MESSAGE), (manifest(2).seed, read_key(KEY_FRAME))
+    try:
+        model = decoded_message(unpack(form, Model), seed, key)
+    except ProtocolError:
+        model = LEARNT
+    parts = {"task": task, "model": model, "coded": form, "key": KEY_FRAME}
+    blobs = {name: _blob(_cut(data), data) for name, data in parts.items()}
+    announced = manifest(2, **blobs, generation=1)
+    sent = ((TASK, task), (MODEL, form), (KEY, KEY_FRAME))
+    frames = ((topic, piece) for topic, data in sent for piece in _cut(data))
+    return [(ROUND, pack(Signed(body=pack(announced)))), *frames]
 
 
 def _cut(message: bytes) -> Split:

@@ -6,14 +6,17 @@ import numpy as np
 
 from fedge.algorithms.registry import CODECS
 from fedge.wire.capabilities import can
+from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.message import unpack as unpack_message
 from fedge.wire.messages.status import Status
+from fedge.wire.models import coded_message, read_key
+from tests.agent.lifecycle.stories import manifest
 from tests.bad_input import TASK as TASK_MESSAGE
 from tests.fedge.message_examples import EXAMPLES, payloads
 from tests.fuzz.inputs import ANNOUNCED, RAW, WHOLE, Input, Step
-from tests.fuzz.receivers import MODEL, RECEIPT, ROUND, SERVICE, STATUS, TASK, UPDATE
+from tests.fuzz.receivers import KEY, KEY_FRAME, MODEL, RECEIPT, ROUND, SERVICE, STATUS, TASK, UPDATE
 from tests.test_bad_updates import UPDATE as UPDATE_MESSAGE
 from tests.test_bad_updates import UPDATES, WEIGHTS
 
@@ -37,7 +40,17 @@ def inputs() -> tuple[Input, ...]:
             continue
         found.append(Input(0, (Step(WHOLE, UPDATE, whole),)))
     both = (Step(ANNOUNCED, TASK, pack(TASK_MESSAGE)), Step(ANNOUNCED, MODEL, payloads["model"]))
-    return (*found, *of_codecs(), Input(0, both))
+    return (*found, *of_codecs(), *of_coded_models(), Input(0, both))
+
+
+@cache
+def of_coded_models() -> tuple[Input, ...]:
+    """A valid coded form of each codec for models."""
+    vectors = {"weights": np.linspace(-1, 1, WEIGHTS, dtype=np.float32)}
+    keys = {"int8": read_key(KEY_FRAME), "int4": read_key(KEY_FRAME), "float16": None}
+    seed = manifest(2).seed
+    forms = [coded_message(RoundId(1, 1), vectors, codec, seed, key) for codec, key in keys.items()]
+    return tuple(Input(0, (Step(ANNOUNCED, KEY, form),)) for form in forms)
 
 
 @cache

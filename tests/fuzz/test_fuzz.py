@@ -53,6 +53,14 @@ def test_a_valid_update_of_each_codec_is_admitted(number: int) -> None:
     assert "admitted None" in run(update)
 
 
+def test_a_model_is_made_of_each_valid_coded_form() -> None:
+    for given in seeds.of_coded_models():
+        assert "StartWork" in run(given)
+        (step,) = given.steps
+        torn = given._replace(steps=(step._replace(payload=step.payload[:-1]),))
+        assert "StartWork" not in run(torn), "the device declines"
+
+
 def test_the_same_seed_makes_the_same_changes() -> None:
     first, second = (random.Random(7) for _ in range(2))
     given = seeds.inputs()
