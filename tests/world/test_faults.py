@@ -63,7 +63,7 @@ def test_the_failpoints_of_production_are_where_hosts_die(monkeypatch: pytest.Mo
             raise
 
     monkeypatch.setattr(Power, "reach", noted)
-    for seed, host in product((0, 16), (-1, 0)):
+    for seed, host in product((0, 2), (-1, 0)):
         world = World(seed, 2, 12, learns=FEDAVG)
         world.schedule = tuple(
             Fault(4.0 * (number + 1), "kill", host, 0.3, number % 12) for number in range(48)
