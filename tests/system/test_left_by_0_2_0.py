@@ -148,8 +148,8 @@ def test_every_message_of_0_2_0_is_read_whole(name: str) -> None:
 
 
 BEYOND_0_2_0 = {"round_requiring.msgpack", "model_coded.msgpack"}
-"""Rounds that require what it cannot do: no such device is awaited. And coded forms of models: it does not put
-their frames together, because it waits for those of the model."""
+"""Rounds that require what it cannot do: no such device is awaited. And coded forms of models: it does not
+put their frames together, because it waits for those of the model."""
 READ_ALL = """
 import msgpack
 from pathlib import Path
