@@ -21,7 +21,6 @@ from fedge.transport.window import WINDOW
 from fleet.demo import broker as brokers
 from fleet.demo.tcp_proxy import Relay
 from tests.fedge.client import PATIENCE_S, Client
-from tests.transport.peer import Peer
 
 pytestmark = [
     pytest.mark.system,
@@ -167,17 +166,14 @@ def test_on_a_slow_line_the_connection_stays_and_messages_do_not_wait_behind_a_l
     reader = client("reader", url=broker.url)
     reader.open()
     reader.subscribe("slow/+")
-    inbox: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
     with Relay("127.0.0.1", int(broker.url.rsplit(":", 1)[1]), rate_bps=1.5e6) as relay:
-        settings = BrokerSettings(url=f"mqtt://127.0.0.1:{relay.port}", keepalive_s=5)
-        link = MqttTransport(settings, "far", inbox.put)
-        far = Peer(link, lambda timeout_s: inbox.get(timeout=timeout_s), time.monotonic)
+        far = client("far", url=f"mqtt://127.0.0.1:{relay.port}", keepalive_s=5)
         far.open()
-        link.send((words(f"slow/{i}", bytes(129_106)) for i in range(10)), "large", bulk=True)
+        far.link.send((words(f"slow/{i}", bytes(129_106)) for i in range(10)), "large", bulk=True)
         far.wait_for(Answered)  # the first frame has arrived, and two more are under way
-        link.send([words("slow/status")])
+        far.link.send([words("slow/status")])
         assert far.wait_for(Sent) == Sent("large", None)
-        link.close()
+        far.link.close()
         assert relay.accepted == 1, "it was never cut off"
     topics = [message.topic for message in reader.messages(11)]
     assert topics.index("slow/status") <= 3

@@ -95,7 +95,7 @@ def broker(tmp_path: Path) -> Broker:
 def test_a_connection_that_is_lost_in_the_middle_of_a_large_message_costs_a_few_frames(
     broker: Broker, tmp_path: Path
 ) -> None:
-    """Of 52 frames: up the one that asks, two under way, one in part; down the four requested, one in part."""
+    """Of 52 frames: up the one that asks, two under way, one in part; down the four requested and one."""
     assert (FRAMES, MODEL // 100_000) == (52, 66)
     with broker:
         up, down = learns(tmp_path / "fleet", broker, up=MODEL // 2, down=MODEL // 2)
