@@ -121,8 +121,8 @@ class FederationSettings(FileSettings):
         least = FRAME_HEAD - (-4 * weights * vectors // MAX_FRAMES)
         if given < least:
             raise ValueError(
-                f"[broker] max_payload_bytes: a model of {weights} weights takes more than {MAX_FRAMES} frames "
-                f"of {given} bytes; set at least {least}, or choose a smaller network"
+                f"[broker] max_payload_bytes: a model of {weights} weights takes more than {MAX_FRAMES} "
+                f"frames of {given} bytes; set at least {least}, or choose a smaller network"
             )
 
     @property
