@@ -101,7 +101,7 @@ def ledger(ledger: Ledger) -> Ledger:
 
 @pytest.mark.parametrize(("takes", "frames"), [(131_072, 1), (20_000, 6), (4_096, 26)])
 def test_the_announcement_says_how_it_is_cut(ledger: Ledger, broker: Broker, takes: int, frames: int) -> None:
-    """100,000 bytes in frames of 20,000 - 115, or 4,096 - 115."""
+    """100,000 bytes in frames of at most 20,000 - 115, or 4,096 - 115."""
     broker.takes = takes
     announced(ledger, broker)
     assert broker.whole() == {"task": TASK, "model": MODEL}
@@ -109,11 +109,12 @@ def test_the_announcement_says_how_it_is_cut(ledger: Ledger, broker: Broker, tak
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_another_connection_may_cut_anew_and_nothing_of_the_former_cut_stays(
+def test_another_connection_cuts_anew_only_if_the_frames_do_not_fit(
     ledger: Ledger, broker: Broker, restarted: bool
 ) -> None:
     announcements = announced(ledger, broker)
-    for takes, frames in ((4_096, 26), (20_000, 6), (131_072, 1), (20_000, 6)):
+    for takes, frames in ((20_000, 6), (131_072, 6), (4_096, 26), (20_000, 26)):
+        before, fits = dict(broker.retained), broker.frames(1) == frames
         broker.takes = takes
         if restarted:
             announcements = announced(ledger, broker)
@@ -122,5 +123,7 @@ def test_another_connection_may_cut_anew_and_nothing_of_the_former_cut_stays(
         assert broker.whole() == {"task": TASK, "model": MODEL}
         assert broker.frames(1) == frames
         assert ledger.slots()["model", 1].frames == frames
+        same = [topic for topic in before if "/model/" in topic and before[topic] == broker.retained[topic]]
+        assert len(same) == (frames if fits else 0), "devices may be reading them"
     announcements.clear("model", 1)
     assert broker.frames(1) == 0
