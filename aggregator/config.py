@@ -22,9 +22,12 @@ from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
 from aggregator.settings.watch import WatchSection
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.registry import load
+from fedge.algorithms.registry import LOCAL, load
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings, FileSettings
+from fedge.wire.encoding import MAX_PAYLOAD
+from fedge.wire.frames import FRAME_HEAD
+from fedge.wire.messages.fields import MAX_FRAMES
 from fedge.wire.messages.task import Task
 
 
@@ -101,12 +104,26 @@ class FederationSettings(FileSettings):
         network = self.task().network
         if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
+        self._require_few_frames(network.schema.size)
         personal = self.parts().personal
         shared = shared_by(personal, network)  # raises a ValueError if the network cannot be divided so
         stale = rounds.staleness is not None
         if stale and (fault := unfit_for_stale(self.parts(), part=shared is not None)) is not None:
             raise ValueError(fault)
         return self
+
+    def _require_few_frames(self, weights: int) -> None:
+        """Check that a model fits in as many frames as a message may have."""
+        if (given := self.broker.max_payload_bytes) == MAX_PAYLOAD:
+            return
+        local = self.parts().local.made(LOCAL)
+        vectors = 1 + max(len(local.sends), len(local.receives), len(self.parts().models) - 1)
+        least = FRAME_HEAD - (-4 * weights * vectors // MAX_FRAMES)
+        if given < least:
+            raise ValueError(
+                f"[broker] max_payload_bytes: a model of {weights} weights takes more than {MAX_FRAMES} "
+                f"frames of {given} bytes; set at least {least}, or choose a smaller network"
+            )
 
     @property
     def choose(self) -> How:

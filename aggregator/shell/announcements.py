@@ -15,6 +15,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
+from fedge.wire import frames as wire_frames
 from fedge.wire.frames import count, frame_bytes, split
 from fedge.wire.freshness import MANIFEST_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.wire.messages.envelope import seal
@@ -109,13 +110,10 @@ class Announcements:
 
         def frames() -> Iterator[Publication]:
             for kind, blob in new:
-                pieces = split(self._ledger.content(blob.digest), self._frame_bytes(kind, blob.size))
+                pieces = split(self._ledger.content(blob.digest), self._frame_bytes(kind, blob))
                 for i in range(len(pieces)):
                     yield Publication(self._topic(kind, blob.slot, i), pieces[i], retain=True)
-                for i in range(len(pieces), before.get((kind, blob.slot), 0)):  # of a finer cut
-                    yield Publication(self._topic(kind, blob.slot, i), b"", retain=True)
 
-        before = {(kind, blob.slot): self._frames_of(kind, blob) for kind, blob in new}
         new = [(kind, self._cut(kind, blob)) for kind, blob in new]
         sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
         self._link.send(frames(), sent, bulk=True)
@@ -140,17 +138,25 @@ class Announcements:
 
     def _cut(self, kind: str, blob: Blob) -> Blob:
         """Describe a content as it is cut for the present connection."""
-        frames = count(blob.size, self._frame_bytes(kind, blob.size))
-        return blob.model_copy(update={"frames": frames})
+        return blob.model_copy(update={"frames": count(blob.size, self._frame_bytes(kind, blob))})
 
-    def _frame_bytes(self, kind: str, size: int) -> int:
-        """The data bytes in each frame of a message, where our settings and the broker limit a payload."""
-        return frame_bytes(size, self._link.room(self._topic(kind, 0, MAX_FRAMES - 1)))
+    def _frame_bytes(self, kind: str, blob: Blob) -> int:
+        """The data bytes in each frame of a content: as the broker and our settings allow.
 
-    def _frames_of(self, kind: str, blob: Blob) -> int:
-        """How many frames of a content may be in its slot already; 0 if another one was there."""
+        If its slot has it in more frames, these stay: devices may be reading them. So the cut follows from
+        their number.
+        """
+        most = self._most(kind, blob.size)
         there = self._slots.get((kind, blob.slot))
-        return there.frames if there is not None and there.digest == blob.digest else 0
+        frames = count(blob.size, most)
+        if there is not None and there.digest == blob.digest:
+            frames = max(frames, there.frames)
+        coarsest = most == wire_frames.FRAME_BYTES and frames == count(blob.size, most)
+        return most if coarsest else -(-blob.size // frames)
+
+    def _most(self, kind: str, size: int) -> int:
+        """The most data bytes in a frame that the broker and our settings allow."""
+        return frame_bytes(size, self._link.room(self._topic(kind, 0, MAX_FRAMES - 1)))
 
     def _seal(self, message: Message, kind: SignedKind) -> bytes:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)
@@ -170,7 +176,7 @@ class Announcements:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
         # Never overwrite the announced file. An older ledger does not have its slot: then the number decides.
         slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
-        pieces = split(content, self._frame_bytes("export", len(content))) if content is not None else ()
+        pieces = split(content, self._most("export", len(content))) if content is not None else ()
         file = blob_of(content, slot, len(pieces)) if content is not None else None
         message = Export(
             generation=job.round.generation,

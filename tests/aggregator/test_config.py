@@ -104,6 +104,13 @@ BROKEN = [
     (GOOD + "[state]\nkeep_rounds = 1\n", ["[state] keep_rounds:", "2", "1"]),
     (GOOD + '[broker]\nurl = "tcp://x"\n', ["[broker] url:", "mqtt://host[:port]"]),
     (GOOD + "broker = 1\n", ["[model] broker: "]),
+    (GOOD + "[broker]\nmax_payload_bytes = 4095\n", ["[broker] max_payload_bytes:", "4096", "4095"]),
+    (GOOD + "[broker]\nmax_payload_bytes = 131073\n", ["[broker] max_payload_bytes:", "131072", "131073"]),
+    (  # 3 * 2,000 + 2,001 * 2,100 + 2,101 * 2 weights of 4 bytes in 4,096 frames, and 115 bytes in each
+        GOOD.replace("units = 8 }", 'units = 2000 }, { type = "dense", units = 2100 }')
+        + "[broker]\nmax_payload_bytes = 4200\n",
+        ["[broker] max_payload_bytes:", "4212302", "4096", "4200", "4229"],
+    ),
     ("federation = 1\n" + GOOD.partition("\n[model]")[2], ["federation", "table"]),
 ]
 

@@ -21,11 +21,12 @@ from aggregator.shell.counters import BOUNDS_S, Counters, Snapshot
 from aggregator.shell.exposition import MOST_CONNECTIONS, Exposition
 from aggregator.shell.metrics import FederationCollector
 from fedge.errors import ConfigError
+from fedge.wire.frames import cost
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.status import Decline
 from fedge.wire.reasons import Reason
 from fleet.demo.broker import free_port
-from tests.aggregator.stories import DEADLINE_S, Story, decline, federation, status, update
+from tests.aggregator.stories import DEADLINE_S, Story, decline, federation, frames, status, update
 from tests.wording import telling
 
 
@@ -128,6 +129,8 @@ def test_the_present_is_shown_without_naming_a_device() -> None:
     story.announce("pi-1", "pi-2", "pi-3")
     story.sees("pi-3", status(online=False))
     story.answers("pi-1")
+    first = frames(update("pi-2"), 2)[0]
+    story.frame("pi-2", first)
     seen = values(story.counters, Snapshot(story.state, received_bytes=10, sent_bytes=20))
     assert seen["fedge_info", "pumps", fedge.__version__] == 1
     assert (seen["fedge_generation",], seen["fedge_round",]) == (1, 1)
@@ -140,6 +143,7 @@ def test_the_present_is_shown_without_naming_a_device() -> None:
     assert seen["fedge_phase", "collecting"] == 1
     assert seen["fedge_phase", "closing"] == 0
     assert seen["fedge_broker_connected",] == 1
+    assert seen["fedge_spooled_bytes",] == cost(first.size, 2), "what was begun is charged whole"
     assert seen["fedge_mqtt_bytes_total", "received"] == 10
     assert not [key for key in seen if any("pi-" in part for part in key)]
 

@@ -24,8 +24,15 @@ class Client(Peer):
         password_file: Path | None = None,
         keep_session_s: int = 0,
         manual_ack: bool = False,
+        keepalive_s: int = 30,
     ) -> None:
         self.inbox: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
-        settings = BrokerSettings(url=url, username=username, password_file=password_file, insecure=True)
+        settings = BrokerSettings(
+            url=url,
+            username=username,
+            password_file=password_file,
+            insecure=True,
+            keepalive_s=keepalive_s,
+        )
         link = MqttTransport(settings, name, self.inbox.put, will, keep_session_s, manual_ack)
         super().__init__(link, lambda timeout_s: self.inbox.get(timeout=timeout_s), time.monotonic)

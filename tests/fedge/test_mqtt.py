@@ -14,11 +14,12 @@ import pytest
 
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings
-from fedge.transport import LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Traffic
+from fedge.transport import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Traffic
 from fedge.transport.mqtt import MqttTransport
 from fedge.transport.mqtt.connection import Options, PahoConnection
 from fedge.transport.window import WINDOW
 from fleet.demo import broker as brokers
+from fleet.demo.tcp_proxy import Relay
 from tests.fedge.client import PATIENCE_S, Client
 
 pytestmark = [
@@ -156,6 +157,26 @@ def test_no_more_is_under_way_than_the_broker_grants(
     assert len(pulled) == 3, "no answer has been handled yet"
     assert pi.wait_for(Sent) == Sent("all", None)
     assert len(pulled) == 10
+
+
+def test_on_a_slow_line_the_connection_stays_and_messages_do_not_wait_behind_a_large_one(
+    broker: brokers.LocalBroker, client: Callable[..., Client]
+) -> None:
+    """1.3 MB at 1.5 Mbit/s takes 7 s, longer than the keep-alive."""
+    reader = client("reader", url=broker.url)
+    reader.open()
+    reader.subscribe("slow/+")
+    with Relay("127.0.0.1", int(broker.url.rsplit(":", 1)[1]), rate_bps=1.5e6) as relay:
+        far = client("far", url=f"mqtt://127.0.0.1:{relay.port}", keepalive_s=5)
+        far.open()
+        far.link.send((words(f"slow/{i}", bytes(129_106)) for i in range(10)), "large", bulk=True)
+        far.wait_for(Answered)  # the first frame has arrived, and two more are under way
+        far.link.send([words("slow/status")])
+        assert far.wait_for(Sent) == Sent("large", None)
+        far.link.close()
+        assert relay.accepted == 1, "it was never cut off"
+    topics = [message.topic for message in reader.messages(11)]
+    assert topics.index("slow/status") <= 3
 
 
 def _drain(client: Client) -> list[MessageArrived]:

@@ -188,6 +188,18 @@ def test_an_update_that_had_begun_when_the_round_closes_is_dropped_when_it_is_wh
     assert story.state.admitted == 3
 
 
+def test_what_is_not_whole_when_the_round_has_closed_is_dropped_and_takes_no_room() -> None:
+    story = running("a", "b", "c", "d", "e")
+    for device in ("d", "e"):
+        story.frame(device, frames(update(device), 4)[0])
+    assert story.state.spooled > 0
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    dropped = of(do.DropSpool, story.closed())
+    assert sorted(effect.device for effect in dropped) == ["d", "e"]
+    assert (dict(story.state.partials), story.state.spooled) == ({}, 0)
+
+
 def test_an_update_that_came_while_the_close_failed_is_what_the_round_waits_for() -> None:
     story = running("a", "b", "c", round=RoundId(1, 0), kind="survey", model=None, rules=rules(target=2))
     story.answers("a")
