@@ -6,11 +6,10 @@ of the updates that counted, of as many messages of the round's mean length. Byt
 received, as they tell it: topics and payloads of the announcement, the task, the frames of the model and the
 receipts. MQTT's own headers are in neither.
 
-The engine `fast` encodes and decodes each update too, and makes the same models to the bit in less time, but
-packs no messages. So two devices with the same network and codec learn two rounds with `cores`, and what
-their messages have besides the encoded vectors is added to those of each update. What a device receives for
-an update is what these two receive in the second round. So the models are not counted that a device fetches
-at most once an hour without being drawn.
+The engine `fast` encodes and decodes each update and each model too, and makes the same models to the bit in
+less time, but packs no messages. So two devices with the same network and codec learn two rounds with
+`cores`, and what their messages have besides the encoded vectors is added to those of each device that takes
+part in a round. So the models are not counted that a device fetches at most once an hour without being drawn.
 """
 
 import json
@@ -169,7 +168,7 @@ def run(job: Job, rounds: int | None = None) -> Run:
     table = Table(settings.data)
     deal = table.deal(job.seed)
     task = task_of(settings, table.rows)
-    more, received = (0.0, 0.0) if job.fleet.engine == "cores" else _besides(job, task)
+    up, down = (0.0, 0.0) if job.fleet.engine == "cores" else _besides(job, task)
     told: list[Progress] = []
     found = simulate(
         task,
@@ -192,8 +191,8 @@ def run(job: Job, rounds: int | None = None) -> Run:
         len(deal.devices),
         found.model.weights.size,
         tuple(float(point.accuracy) for point in points if point is not None and point.accuracy is not None),
-        tuple(row.devices * framed(row.bytes_up / row.devices + more) for row in rows),
-        tuple(round(received * row.devices) or row.bytes_down for row in rows),
+        tuple(row.devices * framed(row.bytes_up / row.devices + up) for row in rows),
+        tuple(row.bytes_down + round(down * row.devices) for row in rows),
         tuple(row.devices for row in rows),
         job.settings,
         time.process_time() - begun_s,
@@ -217,7 +216,7 @@ BESIDES: dict[str, tuple[float, float]] = {}
 
 
 def _besides(job: Job, task: Task) -> tuple[float, float]:
-    """The bytes of an update besides its vectors, and those that a device receives for it."""
+    """The bytes of an update besides its vectors, and those that a device receives besides the model's."""
     if job.settings not in BESIDES:
         BESIDES[job.settings] = _probed(job, task)
     return BESIDES[job.settings]
@@ -240,9 +239,10 @@ def _probed(job: Job, task: Task) -> tuple[float, float]:
         test=(X, y),
         progress=told.append,
     )
-    first, second = (one.point.bytes_up for one in told if one.point is not None)
+    first, second = (one.point for one in told if one.point is not None)
     row = told[-1].row
-    return (row.bytes_up - (second - first)) / row.devices, row.bytes_down / row.devices
+    up, down = second.bytes_up - first.bytes_up, second.bytes_down - first.bytes_down
+    return (row.bytes_up - up) / row.devices, (row.bytes_down - down) / row.devices
 
 
 def of_equal_models(probed: Run, whole: Run) -> Run:
@@ -297,7 +297,10 @@ class Kept:
 
 
 def _run_of(told: Mapping[str, Any]) -> Run:
-    return Run(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
+    }
+    return Run(**fields)
 
 
 def run_all(jobs: Sequence[Job], kept: Kept, processes: int) -> None:

@@ -158,6 +158,30 @@ def test_a_goal_is_met_by_a_codec_that_saves_and_keeps_the_condition(
     assert [goal.met for goal in goals(asked, benchmark.rows(asked, kept), pairs(asked, kept))] == met
 
 
+@pytest.mark.parametrize(
+    ("received", "coded", "met"),
+    [(285, (0.9,) * 5, True), (286, (0.9,) * 5, False), (285, (0.8,) * 5, False)],
+)
+def test_the_goal_of_bytes_down_is_met_by_a_codec_of_models_that_loses_no_rounds(
+    received: int, coded: tuple[float, ...], met: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`float32` receives 1,000 bytes; 1,000 / 3.5 are 285.7."""
+    asked, kept = case(monkeypatch, coded, 4_000)
+    for seed in (1, 2):
+        kept.add(replace(kept.runs["f", "c", seed], down=(2 * received,) * 5))
+    asked = replace(asked, lower=(), down=3.5)
+    _, goal = goals(asked, benchmark.rows(asked, kept), pairs(asked, kept))
+    assert goal.met is met
+
+
+def test_coded_models_take_fewer_bytes_down_and_both_engines_count_them(plain: Run) -> None:
+    """int8 takes a byte a weight and four a block of 512: 15,130 for 15,010 weights."""
+    coded = Composition("models int8", {"codec": "float32", "model_codec": "int8"})
+    found = [run(Job(replace(FLEET, engine=engine, rounds=4), coded, 1)) for engine in ("cores", "fast")]
+    assert found[0].accuracy == found[1].accuracy
+    assert found[1].received_bytes < 0.9 * plain.received_bytes
+
+
 def test_the_first_goal_has_five_seeds_and_three_fleets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "mnist", lambda split, *_: replace(FLEET, name=split))
     asked = benchmark.cases(["iid", "shards", "watch"], short=False)
