@@ -5,7 +5,7 @@ the bytes that a device sends and receives until the target, and the rounds. A c
 Bytes are on a logarithmic scale.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
@@ -15,13 +15,13 @@ from statistics import fmean
 from benchmarks.bytes_runs import Run
 
 WIDTH, LEFT, TOP, FOOT, BAR = 340, 52, 34, 44, 11
-NAMES = 100
+NAMES = 150
 """The width of the names beside the bars."""
 BELOW = 0.12
 """What the left side shows of the accuracies, below the target."""
 COLOURS = (
     *("#000000", "#888888", "#8a5a00", "#e69f00", "#004d99", "#56b4e9", "#cc79a7"),
-    *("#00563f", "#009e73", "#d55e00"),
+    *("#00563f", "#009e73", "#d55e00", "#9467bd", "#c5b000"),
 )
 """Told apart also by who sees colours otherwise, after Okabe and Ito 2008, "Color Universal Design"."""
 DOWN = "#cccccc"
@@ -69,13 +69,16 @@ def line(runs: Sequence[Run]) -> Line:
 def drawn(panels: Sequence[Panel]) -> str:
     """An SVG document, a row of two panels for each fleet."""
     high = max((len(panel.bars) for panel in panels), default=0) * (2 * BAR + 6)
-    row, wide = high + TOP + FOOT, 2 * (LEFT + WIDTH) + NAMES + 30
+    row, wide = high + TOP + FOOT, 2 * (LEFT + WIDTH) + NAMES + 50
+    names = [bar.name for panel in panels for bar in panel.bars]
+    names += [line.name for panel in panels for line in panel.lines]
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(dict.fromkeys(names))}
     found = []
     for number, panel in enumerate(panels):
         y = number * row + TOP
-        found.append(f'<g transform="translate({LEFT},{y})">{"".join(_curves(panel, high))}</g>')
+        found.append(f'<g transform="translate({LEFT},{y})">{"".join(_curves(panel, high, colours))}</g>')
         x = 2 * LEFT + WIDTH + NAMES + 16
-        found.append(f'<g transform="translate({x},{y})">{"".join(_bars(panel, high))}</g>')
+        found.append(f'<g transform="translate({x},{y})">{"".join(_bars(panel, high, colours))}</g>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {len(panels) * row}" '
         f'font-family="sans-serif" font-size="11"><rect width="{wide}" height="{len(panels) * row}" '
@@ -108,7 +111,7 @@ def _told(count: int) -> str:
     return f"{count} B"
 
 
-def _curves(panel: Panel, high: float) -> Iterator[str]:
+def _curves(panel: Panel, high: float, colours: Mapping[str, str]) -> Iterator[str]:
     lowest = panel.target - BELOW
     highest = max(panel.target, *(accuracy for each in panel.lines for _, accuracy in each.points)) + 0.005
 
@@ -128,14 +131,14 @@ def _curves(panel: Panel, high: float) -> Iterator[str]:
         yield f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>'
     y = height(panel.target)
     yield f'<line x1="0" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#444" stroke-dasharray="4 3"/>'
-    for number, each in enumerate(panel.lines):
-        colour = COLOURS[number % len(COLOURS)]
+    for each in panel.lines:
+        colour = colours[each.name]
         shown = [(sent, accuracy) for sent, accuracy in each.points if accuracy >= lowest]
         points = " ".join(f"{across(sent):.1f},{height(accuracy):.1f}" for sent, accuracy in shown)
         yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
 
 
-def _bars(panel: Panel, high: float) -> Iterator[str]:
+def _bars(panel: Panel, high: float, colours: Mapping[str, str]) -> Iterator[str]:
     counts = [n for each in panel.bars for n in (each.up_bytes, each.down_bytes) if n]
     across = _Scale(counts, WIDTH - 80)
     yield from across.ticks(high)
@@ -144,7 +147,7 @@ def _bars(panel: Panel, high: float) -> Iterator[str]:
         "</text>"
     )
     for number, each in enumerate(panel.bars):
-        y, colour = number * (2 * BAR + 6) + 3, COLOURS[number % len(COLOURS)]
+        y, colour = number * (2 * BAR + 6) + 3, colours[each.name]
         yield f'<rect x="-16" y="{y + BAR - 5}" width="10" height="10" fill="{colour}"/>'
         yield f'<text x="-21" y="{y + BAR + 4}" text-anchor="end">{escape(each.name)}</text>'
         if each.up_bytes is None or each.down_bytes is None:
