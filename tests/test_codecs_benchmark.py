@@ -21,7 +21,7 @@ def costs() -> dict[str, Cost]:
 def test_every_codec_of_the_registry_is_measured_and_both_peers(costs: dict[str, Cost]) -> None:
     assert [name for name in costs if " " not in name] == [*CODECS.names(), "memcpy"]
     assert [*costs][-2:] == ["memcpy", "zlib 1"]
-    assert "topk int4" in costs, "another word of an option"
+    assert {"topk int4", "int8 zlib"} < costs.keys(), "another word of an option"
     assert all(cost.encode_s > 0 and cost.decode_s >= 0 for cost in costs.values())
 
 
@@ -57,6 +57,14 @@ def test_a_slow_codec_misses_its_goal(name: str, gb_s: float, capsys: pytest.Cap
     told = json.loads(capsys.readouterr().out)
     assert [goal["met"] for goal in told["goals"]] == [False, True]
     assert told["codecs"][0]["name"] == name
+
+
+def test_with_the_entropy_stage_a_codec_is_judged_by_the_time_of_the_line_alone() -> None:
+    """Of .2 GB/s, 4 ms: `int8` alone has to reach .5. The saved bytes take .477 s at 10 Mbit/s."""
+    slow = replace(fast("int8 zlib"), encode_s=4 * codecs.WEIGHTS / 0.2e9)
+    assert [goal.met for goal in goals([slow])] == [True]
+    assert [goal.met for goal in goals([replace(slow, name="int8")])] == [False, True]
+    assert [goal.met for goal in goals([replace(slow, encode_s=0.48)])] == [False]
 
 
 def test_a_codec_that_takes_longer_than_the_bytes_it_saves_misses_its_goal() -> None:

@@ -11,7 +11,15 @@ from tests import milestones
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.versions import ABLE_TO_MORE, TODAY, Version, begin, recorded
+from tests.system.versions import (
+    ABLE_TO_MORE,
+    BEFORE_DRIVE,
+    BEFORE_ENTROPY,
+    TODAY,
+    Version,
+    begin,
+    recorded,
+)
 from tests.system.wiretap import Wiretap
 from tests.wording import lines_telling
 
@@ -32,9 +40,13 @@ def learn(
     plan: Mapping[str, Any],
     devices: Mapping[str, Version],
     by: Version,
+    books: bool = True,
     **sections: dict[str, Any],
 ) -> None:
-    """Learn to the end; a round that waited for somebody would wait for longer than the test does."""
+    """Learn to the end; a round that waited for somebody would wait for longer than the test does.
+
+    The books are those of updates in float32; `books` is False for other codecs.
+    """
     fleet.configure(
         federation={"seed": 7, **sections.pop("federation", {})},
         model=CLASSIFIER,
@@ -55,7 +67,8 @@ def learn(
     assert fleet.ends() == 0
     assert len(fleet.rounds()) == ROUNDS + 1
     assert [row.attempt for row in fleet.rounds()] == [0] * (ROUNDS + 1)
-    assert check_books(fleet) == ROUNDS
+    if books:
+        assert check_books(fleet) == ROUNDS
     assert "Traceback" not in fleet.log()
 
 
@@ -134,3 +147,24 @@ def test_a_device_of_today_declines_what_a_version_to_come_asks(
         assert milestones.begins("train") not in fleet.log(device)
     for number in range(1, ROUNDS + 1):
         assert fleet.admitted(number) == set(NEW)
+
+
+@pytest.mark.parametrize(
+    ("plan", "older", "missing"),
+    [
+        ({"codec": "drive"}, BEFORE_DRIVE, "codec:drive"),
+        ({"codec": "int4", "codec_options": {"entropy": "zlib"}}, BEFORE_ENTROPY, "codec:int4.entropy"),
+    ],
+    ids=["codec", "option"],
+)
+def test_who_lacks_a_codec_or_its_option_declines_and_is_named_and_the_others_learn(
+    fleet: FleetOfProcesses, plan: Mapping[str, Any], older: Version, missing: str
+) -> None:
+    learn(fleet, plan, dict.fromkeys(OLD, older) | dict.fromkeys(NEW, TODAY), TODAY, books=False)
+    for device in OLD:
+        assert lines_telling(fleet.log(device), "round 1.1: ", "unsupported", __version__, missing)
+        assert milestones.begins("train") not in fleet.log(device)
+    assert fleet.admitted(0) == {*OLD, *NEW}, "each of them can describe its columns"
+    for number in range(1, ROUNDS + 1):
+        assert fleet.admitted(number) == set(NEW)
+        assert lines_telling(fleet.log(), f"round 1.{number}: ", "2 of 4", missing, "old-0", "old-1")

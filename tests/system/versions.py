@@ -44,6 +44,17 @@ class Plan(fedge.algorithms.plan.Plan):
 fedge.algorithms.plan.Plan = Plan
 register(Entry("codec", "half", Float32))
 """
+# Today's programs as they were before a codec, and before an option of one.
+WITHOUT_DRIVE = """
+import fedge.algorithms.codecs.drive as drive
+del drive.ENTRY
+"""
+WITHOUT_ENTROPY = """
+from dataclasses import replace
+import fedge.algorithms.codecs.int4 as int4
+from fedge.algorithms.registry import Options
+int4.ENTRY = replace(int4.ENTRY, options=Options)
+"""
 RUN = """
 import runpy, sys
 module, sys.argv[0] = sys.argv[1], sys.argv[1]
@@ -72,6 +83,8 @@ class Version:
 TODAY = Version("today's")
 TO_COME = Version("a later one", FUTURE)
 ABLE_TO_MORE = Version("a later one that can more", ABLE)
+BEFORE_DRIVE = Version("one without drive", WITHOUT_DRIVE)
+BEFORE_ENTROPY = Version("one whose int4 has no options", WITHOUT_ENTROPY)
 
 
 def checked_out(commit: str, folder: Path) -> Version | None:

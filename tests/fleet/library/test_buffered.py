@@ -1,13 +1,17 @@
 """The schedule `buffered` on production's cores, with devices of unlike speed on a virtual clock."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from agent.shell import memory_layout
+from agent.shell.memory import Memory
+from agent.trainers.states import unpack
 from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import read
@@ -15,8 +19,12 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.reading import LedgerReader, read_only
 from fedge import simulate
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.protocols import LocalAlgorithm
+from fedge.algorithms.registry import CODECS
+from fedge.algorithms.trainer import Job, Trained
 from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
+from fleet.library.algorithm import Algorithm
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
 from tests.wording import assert_tells
 
@@ -153,6 +161,76 @@ def test_what_may_still_count_and_what_it_began_from_is_kept(tmp_path: Path) -> 
     assert {2, 3, 4, 5} <= set(models)
     assert 1 not in models
     assert all(replay(path, number, SEED).same for number in kept)
+
+
+class Adds(LocalAlgorithm):
+    """A local algorithm whose change is the same in every round, whatever the rows are."""
+
+    receives: ClassVar[tuple[str, ...]] = ()
+    sends: ClassVar[tuple[str, ...]] = ()
+    memory: ClassVar[float] = 0.0
+
+    def init(self, size: int) -> dict[str, Any]:
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        weights = job.received["weights"]
+        change = change_of(len(weights)).astype(np.float32)
+        return Trained({"weights": weights + change}, 1, 1.0, 1.0)
+
+
+def change_of(size: int) -> np.ndarray:
+    return np.linspace(-0.01, 0.01, size)
+
+
+def residual(folder: Path, size: int) -> np.ndarray:
+    """What a device keeps of the changes that it has made."""
+    memory = Memory(folder / memory_layout.FILE)
+    try:
+        state = memory.state()
+        return np.zeros(size) if state is None else unpack(state.data)["codec/weights/residual"]
+    finally:
+        memory.close()
+
+
+def test_of_the_updates_that_count_the_residual_loses_nothing_and_of_others_it_keeps_nothing(
+    tmp_path: Path,
+) -> None:
+    """n changes of a device, n of its updates counted: what they brought and what is left are all of them.
+
+    pi-3 is always more than 3 versions late, so its work is dropped. The bound is that of rounding: weights
+    below 1 are rounded by 2^-25 in each of at most 14 changes, and so are the residuals.
+    """
+    folder, share = tmp_path / "run", {"share": 0.2}
+    simulate(
+        CLASSIFIER,
+        fleet(),
+        Algorithm(local=Adds(), codec="topk", options={"codec": share}),
+        plan=PLAN,
+        rounds=14,
+        seed=SEED,
+        seconds=SPEEDS,
+        settings=buffered(2, max_staleness=3),
+        folder=folder,
+    )
+    size, codec = CLASSIFIER.network.schema.size, CODECS.make("topk", share)
+    brought = {device: np.zeros(size) for device in SPEEDS}
+    counted: dict[str, list[int | None]] = {device: [] for device in SPEEDS}
+    with read_only(folder / "state" / LEDGER) as ledger:
+        for number in versions(ledger):
+            for device, answer in ledger.answers(RoundId(1, number)).items():
+                if answer.verdict == "admitted":
+                    update = read(ledger, device, answer)
+                    brought[device] += codec.decode(update.body, size, 0)  # type: ignore[union-attr]
+                    counted[device].append(answer.began)
+    assert counted["pi-3"] == []
+    assert len(counted["pi-2"]) > 3
+    assert None not in counted["pi-2"], "all of its updates are stale, and they count"
+    for device in SPEEDS:
+        left = residual(folder / "devices" / device, size)
+        made = len(counted[device]) * change_of(size)
+        assert np.abs(brought[device] + left - made).max() < 14 * 2**-24, device
+        assert left.any() == (device != "pi-3")
 
 
 def test_one_round_after_the_other_keeps_no_more_than_before(tmp_path: Path) -> None:
