@@ -48,6 +48,13 @@ class Client(mqtt.Client):
         self._woken = False
         """The network thread has been woken up, and has not begun to write since."""
 
+    def forget_owner(self) -> None:
+        """Drop the callbacks, after the last turn of the loop. Owner and client then refer to each other no
+        more, and paho closes its sockets as soon as the owner is gone."""
+        self.arrives = self.answers = None
+        self.on_socket_open = self.on_connect = self.on_disconnect = None
+        self.on_message = self.on_publish = self.on_subscribe = None
+
     # ── called by the owner's thread ───────────────────────────────────────────────────────────────
 
     def send(self, topic: bytes, payload: bytes, *, retain: bool, properties: bytes = b"\0") -> int:

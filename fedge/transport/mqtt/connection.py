@@ -181,6 +181,7 @@ class PahoConnection:
             open_still = self._client.socket()
             if open_still is not None:  # paho does not close it when it raises
                 open_still.close()
+            self._client.forget_owner()
         return LinkDown(self._reason, self._taken_over, self._unauthorized)
 
     @property
