@@ -205,10 +205,7 @@ class PahoConnection:
                 log.exception("the connection failed")
             self._reason = failure(self._peer, error)
         finally:
-            open_still = self._client.socket()
-            if open_still is not None:  # paho does not close it when it raises
-                open_still.close()
-            self._client.forget_owner()
+            self._client.end()  # paho does not close its socket when it raises
         return LinkDown(self._reason, self._taken_over, self._unauthorized)
 
     @property
