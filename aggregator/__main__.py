@@ -43,6 +43,7 @@ from fedge.errors import ConfigError, FedgeError
 from fedge.service import failpoints
 from fedge.service.arguments import accept_config, program
 from fedge.service.logs import tell
+from fedge.service.memory import use_one_heap
 
 EXAMPLES = """examples:
   fedge-aggregator --config federation.toml --check      check and explain the configuration, then exit
@@ -72,6 +73,7 @@ def _main(arguments: list[str] | None) -> int:
         if options.run is not None:
             return int(options.run(options))
         failpoints.arm([*(effect.__name__ for effect in get_args(Effect)), *MOMENTS])
+        use_one_heap()
         if options.check:
             return check(state_dir.load(options.config), as_json=options.json)
         return _run(FederationSettings.load(options.config), options)

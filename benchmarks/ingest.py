@@ -3,7 +3,10 @@
 Made-up devices behind one connection send the updates of a training round. The time is that from the first
 frame until the next round is announced, so it includes what Fedge promises: each update is on disk before its
 receipt is sent, and the next model is on disk before it is announced. The limit in the same run is a bare
-paho subscriber that only counts the same messages. The exit code is 1 if a goal is missed.
+paho subscriber that only counts the same messages. A second one shows what durability costs: a program with
+Fedge's transport that does nothing but read each frame, hash it, store it with one commit for all messages
+that wait, answer and acknowledge; it judges nothing and makes no model. The exit code is 1 if a goal is
+missed.
 
     python -m benchmarks.ingest [--quick] [--json] [--runs N] [--programs FOLDER] [--profile]
 """
@@ -100,6 +103,63 @@ def orders():
         print("counting", flush=True)
 threading.Thread(target=orders, daemon=True).start()
 client.loop_forever()
+"""
+STORER = """
+import hashlib, queue, sqlite3, sys, tempfile
+from pathlib import Path
+from fedge.service.settings import BrokerSettings
+from fedge.storage.segments import FileSegments
+from fedge.transport import Answered, LinkUp, MessageArrived, Publication
+from fedge.transport.mqtt import MqttTransport
+from fedge.wire.messages.frame import unpack_frame
+inbox = queue.SimpleQueue()
+broker = BrokerSettings(url=f"mqtt://127.0.0.1:{sys.argv[1]}")
+link = MqttTransport(broker, "storer", inbox.put, manual_ack=True)
+def until(kind):
+    while True:
+        event = inbox.get()
+        link.handle(event)
+        if isinstance(event, kind):
+            return
+link.open()
+until(LinkUp)
+link.subscribe(sys.argv[2])
+until(Answered)
+print("ready", flush=True)
+count = int(sys.stdin.readline())
+path = Path(sys.argv[3]) / "stored.db"
+segments = FileSegments(path)
+db = sqlite3.connect(path, isolation_level=None)
+db.execute("PRAGMA journal_mode=WAL")
+db.execute("PRAGMA synchronous=FULL")
+db.execute("CREATE TABLE frames (device, id, i, segment, offset, length, PRIMARY KEY (device, id, i))")
+print("counting", flush=True)
+while count:
+    events = [inbox.get()]
+    while len(events) < 256 and not inbox.empty():
+        events.append(inbox.get())
+    rows, answers = [], []
+    for event in events:
+        link.handle(event)
+        if isinstance(event, MessageArrived):
+            count -= 1
+            device = event.topic.rpartition("/")[2]
+            frame = unpack_frame(event.payload)
+            digest = hashlib.sha256(frame.data).digest()
+            rows.append((device, frame.id, frame.i, *segments.append(frame.data)))
+            if frame.i == frame.n - 1:
+                answers.append(Publication("answers/" + device, digest * 3))
+    db.execute("BEGIN")
+    db.executemany("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?)", rows)
+    segments.sync()
+    db.execute("COMMIT")
+    for answer in answers:
+        link.reply(answer)
+    for event in events:
+        if isinstance(event, MessageArrived):
+            link.acknowledge(event)
+print("done", flush=True)
+sys.stdin.readline()
 """
 
 
@@ -241,28 +301,40 @@ def _rounds(
     if profile:
         text = "import pstats,sys; pstats.Stats(sys.argv[1]).sort_stats('cumtime').print_stats(130)"
         subprocess.run([sys.executable, "-c", text, str(home / "profile")], check=True, stdout=sys.stderr)
-    bare = subprocess.Popen(
-        [sys.executable, "-c", COUNTER, str(port), f"fedge/v1/{FEDERATION}/update/#"],
+    for name, program in (("bare", COUNTER), ("storer", STORER)):
+        seconds, cpu_s = _taken(
+            program, port, home, count, lambda: fleet.send(_updates(case, fleet, manifest))
+        )
+        found |= {f"{name}_s": seconds, f"{name}_cpu_s": cpu_s}
+    found |= {"mb": total / 1e6, "messages": count, "ratio": found["bare_s"] / found["round_s"]}
+    found["storer_ratio"] = found["bare_s"] / found["storer_s"]
+    return {key: round(value, 3) for key, value in found.items()}
+
+
+def _taken(
+    program: str, port: int, home: Path, count: int, send: Callable[[], object]
+) -> tuple[float, float]:
+    """How long a subscriber takes for so many messages, and its CPU time."""
+    taker = subprocess.Popen(
+        [sys.executable, "-c", program, str(port), f"fedge/v1/{FEDERATION}/update/#", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert bare.stdin is not None
-    assert bare.stdout is not None
+    assert taker.stdin is not None
+    assert taker.stdout is not None
     try:
-        assert bare.stdout.readline() == "ready\n"
-        bare.stdin.write(f"{count}\n")
-        bare.stdin.flush()
-        assert bare.stdout.readline() == "counting\n"
-        cpu_s, start_s = _cpu_s(bare.pid), time.monotonic()
-        fleet.send(_updates(case, fleet, manifest))
-        assert bare.stdout.readline() == "done\n"
-        found["bare_s"], found["bare_cpu_s"] = time.monotonic() - start_s, _cpu_s(bare.pid) - cpu_s
+        assert taker.stdout.readline() == "ready\n"
+        taker.stdin.write(f"{count}\n")
+        taker.stdin.flush()
+        assert taker.stdout.readline() == "counting\n"
+        cpu_s, start_s = _cpu_s(taker.pid), time.monotonic()
+        send()
+        assert taker.stdout.readline() == "done\n"
+        return time.monotonic() - start_s, _cpu_s(taker.pid) - cpu_s
     finally:
-        bare.kill()
-        bare.wait()
-    found |= {"mb": total / 1e6, "messages": count, "ratio": found["bare_s"] / found["round_s"]}
-    return {key: round(value, 3) for key, value in found.items()}
+        taker.kill()
+        taker.wait()
 
 
 def _trains(number: int, manifest: Manifest) -> bool:
@@ -383,7 +455,9 @@ def main() -> int:
             f"{case}, {middle['mb']:.0f} MB in {middle['messages']:.0f} messages: {middle['round_s']:.2f} s "
             f"({spread['round_s'][0]:.2f} to {spread['round_s'][1]:.2f}), "
             f"bare paho {middle['bare_s']:.2f} s; CPU {middle['aggregator_cpu_s']:.2f} s, "
-            f"bare paho {middle['bare_cpu_s']:.2f} s"
+            f"bare paho {middle['bare_cpu_s']:.2f} s; peak {middle['peak_mb']:.0f} MB; "
+            f"a program that only stores and answers {middle['storer_s']:.2f} s, CPU "
+            f"{middle['storer_cpu_s']:.2f} s, {middle['storer_ratio']:.2f} of bare paho's speed"
         )
     report = {"machine": lines[0], "cases": results}
     return judged(report, "\n".join(lines), asked, as_json=options.json)

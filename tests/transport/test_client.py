@@ -53,9 +53,7 @@ class Line:
 
     def close(self) -> None:
         self.broker.close()
-        if (end := self.client.socket()) is not None:
-            end.close()
-        self.client._reset_sockets()  # paho keeps a pair for waking up
+        self.client.end()
 
     def turn(self) -> None:
         assert self.client.loop(0.05) == mqtt.MQTT_ERR_SUCCESS
@@ -170,6 +168,14 @@ def test_without_manual_ack_each_publication_is_acknowledged_as_it_comes() -> No
     line.turn()
     assert line.heard(4 + len(publish(b"b", b"", 1))) == b"\x40\x02\x00\x09" + publish(b"b", b"", 1)
     line.close()
+
+
+def test_a_client_that_has_ended_takes_what_it_is_given(line: Line) -> None:
+    line.client.end()
+    assert line.client.socket() is None
+    line.client.send(b"a", b"x", retain=False)
+    line.client.acknowledge(1)
+    line.client._packet_queue(0x30, b"\x30\0", 1, 0)
 
 
 def test_the_network_thread_wakes_up_for_each_packet(line: Line) -> None:

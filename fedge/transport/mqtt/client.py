@@ -48,6 +48,16 @@ class Client(mqtt.Client):
         self._woken = False
         """The network thread has been woken up, and has not begun to write since."""
 
+    def end(self) -> None:
+        """Close all sockets and drop the callbacks, after the last turn of the loop.
+
+        The owner's thread may go on calling: nothing is sent then.
+        """
+        self.arrives = self.answers = None
+        self.on_socket_open = self.on_connect = self.on_disconnect = None
+        self.on_message = self.on_publish = self.on_subscribe = None
+        self._reset_sockets()
+
     # ── called by the owner's thread ───────────────────────────────────────────────────────────────
 
     def send(self, topic: bytes, payload: bytes, *, retain: bool, properties: bytes = b"\0") -> int:
@@ -65,16 +75,23 @@ class Client(mqtt.Client):
             self._put(_PUBACK, b"\x40\x02" + mid.to_bytes(2, "big"), mid)
 
     def _put(self, command: int, packet: bytes, mid: int) -> None:
+        self._packet_queue(command, packet, mid, 1)
+
+    def _packet_queue(
+        self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: Any = None
+    ) -> MQTTErrorCode:
         """Let the network thread send a packet.
 
         The packet is there before the flag is read, and `loop_write` clears the flag before it looks for
         packets. So either that one is seen, or the thread is woken up again.
         """
-        self._out_packet.append(_queued(command, packet, mid))
-        if not self._woken and self._sockpairW is not None:
+        self._out_packet.append(_queued(command, packet, mid, qos, info))
+        pair = self._sockpairW
+        if not self._woken and pair is not None:
             self._woken = True
-            with suppress(BlockingIOError):  # the network thread has enough to be woken up by
-                self._sockpairW.send(b"\0")
+            with suppress(OSError):  # it has enough to be woken up by, or has ended
+                pair.send(b"\0")
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
@@ -133,16 +150,16 @@ def _may_be_merged(queued: Any) -> bool:
     return queued["command"] & 0xF0 in (_PUBLISH, _PUBACK) and queued["qos"] > 0 and queued["pos"] == 0
 
 
-def _queued(command: int, packet: bytes, mid: int) -> Any:
+def _queued(command: int, packet: bytes | bytearray, mid: int, qos: int = 1, info: Any = None) -> Any:
     """A packet in the form of paho's queue, where one of QoS 0 is called published once it is sent."""
     return {
         "command": command,
         "mid": mid,
-        "qos": 1,
+        "qos": qos,
         "pos": 0,
         "to_process": len(packet),
         "packet": packet,
-        "info": None,
+        "info": info,
     }
 
 

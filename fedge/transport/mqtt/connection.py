@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event
+from threading import Condition, Event
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -43,6 +43,11 @@ log = logging.getLogger(__name__)
 SESSION_TAKEN_OVER, DISCONNECT_WITH_WILL = 0x8E, 0x04
 MESSAGE_EXPIRY = b"\x05\x02"
 """The properties of a PUBLISH up to the number of its Message Expiry Interval (MQTT 5, section 3.3.2.3.3)."""
+MOST_HELD = 4 * 2**20
+"""Bytes of payloads that are not acknowledged, after which nothing more is read, with `manual_ack`. TCP then
+stops the broker. Receive Maximum would not do: it counts messages, and Mosquitto 2.0 exceeds it."""
+LONGEST_STOP_S = 2.0
+"""How long reading stops at a time, so that the keep-alive goes on."""
 LOOK_S = 0.2
 """How long to wait at a time for the first answer on a connection, between turns of paho."""
 
@@ -102,6 +107,13 @@ class PahoConnection:
         self._first: bytes | None = None
         self._last_bytes = 0
         """The size of the packet that was sent last."""
+        self._held = 0
+        """Bytes of payloads that are not acknowledged, with `manual_ack`."""
+        self._room = Condition()
+        """Notified when they are MOST_HELD or fewer again, or the connection is to end."""
+        self._ending = False
+        self._turn_s = 0.0
+        """When the present turn of the network thread began."""
         client = Client(
             CallbackAPIVersion.VERSION2,
             options.client_id,
@@ -133,6 +145,7 @@ class PahoConnection:
 
     def publish_last(self, publication: Publication, timeout_s: float) -> None:
         """Publish, and wait for the broker's acknowledgement, at most this long."""
+        self._end()
         self._count(publication)
         receipt = self._client.publish(publication.topic, publication.payload, 1, publication.retain)
         try:
@@ -152,11 +165,24 @@ class PahoConnection:
     def acknowledge(self, message: MessageArrived) -> None:
         """As `Connection.acknowledge`."""
         self._client.acknowledge(message.mid)
+        if self._options.manual_ack:
+            with self._room:
+                before = self._held
+                self._held -= len(message.payload)
+                if self._held <= MOST_HELD < before:
+                    self._room.notify()
 
     def disconnect(self, *, by_will: bool = False) -> None:
         """Disconnect so that the broker drops the will, or publishes it; `run` then ends."""
         code = ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL) if by_will else None
         self._client.disconnect(code)
+        self._end()
+
+    def _end(self) -> None:
+        """Read whatever still comes, so that the last answers do."""
+        with self._room:
+            self._ending = True
+            self._room.notify()
 
     def _count(self, piece: Publication) -> None:
         self._traffic.sent += len(piece.topic) + len(piece.payload)
@@ -173,14 +199,13 @@ class PahoConnection:
             while self._client.loop() == mqtt.MQTT_ERR_SUCCESS:
                 self._alive()
                 self._look()
+                self._turn_s = time.monotonic()
         except Exception as error:  # no error may end the thread
             if not isinstance(error, FORESEEN):  # an answer that paho cannot read
                 log.exception("the connection failed")
             self._reason = failure(self._peer, error)
         finally:
-            open_still = self._client.socket()
-            if open_still is not None:  # paho does not close it when it raises
-                open_still.close()
+            self._client.end()  # paho does not close its socket when it raises
         return LinkDown(self._reason, self._taken_over, self._unauthorized)
 
     @property
@@ -218,6 +243,16 @@ class PahoConnection:
         except (OSError, ValueError):  # it is gone; the loop reports that
             pass
         self._socket = None
+
+    def _hold(self, size: int) -> None:
+        """Account for a payload that has arrived; then stop while the owner has too many to acknowledge."""
+        if not self._options.manual_ack:
+            return
+        with self._room:
+            self._held += size
+            if self._held > MOST_HELD:
+                left_s = self._turn_s + LONGEST_STOP_S - time.monotonic()
+                self._room.wait_for(lambda: self._held <= MOST_HELD or self._ending, max(0.0, left_s))
 
     def _tell(self, event: LinkEvent) -> None:
         if not self._closed.is_set():
@@ -268,6 +303,7 @@ class PahoConnection:
         self._tell(
             MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, message.mid)
         )
+        self._hold(len(message.payload))
 
     def _on_arrival(self, name: bytes, payload: bytes, retain: bool, mid: int) -> None:
         """As `_on_message`, for a message without properties."""
@@ -277,6 +313,7 @@ class PahoConnection:
             topic = ""
         self._traffic.received += len(topic) + len(payload)
         self._tell(MessageArrived(topic, payload, retain, None, self.number, mid))
+        self._hold(len(payload))
 
     def _on_answer(self, mid: int, refusal: str | None) -> None:
         self._tell(Answered(mid, refusal))
