@@ -22,7 +22,7 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(topics) == (0, 11)
+    assert doctest.testmod(topics) == (0, 13)
 
 
 @given(federations, ids, slots, frame_numbers)

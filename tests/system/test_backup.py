@@ -32,6 +32,7 @@ RUN = {
     "Changing the model or the classes": 1,
     "Changing the signing key": 0,
     "Upgrading": 0,
+    "A broker with limits": 0,
     "On an installed server": 5,
 }
 """How many blocks of commands each part has: every one is run, below, in `test_way_back.py` and
