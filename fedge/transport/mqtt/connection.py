@@ -1,4 +1,4 @@
-"""One connection to a broker, with its own paho client. Only this and `client` import paho.
+"""One connection to a broker, with its own paho client. This is the only import of paho.
 
 paho's callbacks run on the network thread. They only put values into the inbox, because an exception in one
 of them would end that thread.
@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Condition, Event
 from typing import Any
 
@@ -31,7 +32,6 @@ from fedge.transport.events import (
     MessageArrived,
     Publication,
 )
-from fedge.transport.mqtt.client import Client
 from fedge.transport.mqtt.failures import FORESEEN, failure
 from fedge.transport.mqtt.tls import tls_context
 from fedge.transport.packets import LARGEST_PACKET
@@ -41,8 +41,6 @@ from fedge.transport.window import WINDOW
 log = logging.getLogger(__name__)
 
 SESSION_TAKEN_OVER, DISCONNECT_WITH_WILL = 0x8E, 0x04
-MESSAGE_EXPIRY = b"\x05\x02"
-"""The properties of a PUBLISH up to the number of its Message Expiry Interval (MQTT 5, section 3.3.2.3.3)."""
 MOST_HELD = 4 * 2**20
 """Bytes of payloads that are not acknowledged, after which nothing more is read, with `manual_ack`. TCP then
 stops the broker. Receive Maximum would not do: it counts messages, and Mosquitto 2.0 exceeds it."""
@@ -114,7 +112,7 @@ class PahoConnection:
         self._ending = False
         self._turn_s = 0.0
         """When the present turn of the network thread began."""
-        client = Client(
+        client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             options.client_id,
             protocol=mqtt.MQTTv5,
@@ -127,8 +125,6 @@ class PahoConnection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.arrives = self._on_arrival
-        client.answers = self._on_answer
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         self._client = client
@@ -137,17 +133,12 @@ class PahoConnection:
 
     def publish(self, publication: Publication) -> int:
         """As `Connection.publish`."""
-        topic, payload = publication.topic.encode(), publication.payload
-        self._count(publication)
-        expiry_s = publication.expiry_s
-        properties = b"\0" if expiry_s is None else MESSAGE_EXPIRY + expiry_s.to_bytes(4, "big")
-        return self._client.send(topic, payload, retain=publication.retain, properties=properties)
+        return self._publish(publication).mid
 
     def publish_last(self, publication: Publication, timeout_s: float) -> None:
         """Publish, and wait for the broker's acknowledgement, at most this long."""
         self._end()
-        self._count(publication)
-        receipt = self._client.publish(publication.topic, publication.payload, 1, publication.retain)
+        receipt = self._publish(publication)
         try:
             receipt.wait_for_publish(timeout_s)
         except (RuntimeError, ValueError):
@@ -163,8 +154,8 @@ class PahoConnection:
         self._client.unsubscribe(list(filters))
 
     def acknowledge(self, message: MessageArrived) -> None:
-        """As `Connection.acknowledge`."""
-        self._client.acknowledge(message.mid)
+        """As `Connection.acknowledge`; paho does nothing without `manual_ack`."""
+        self._client.ack(message.mid, 1)
         if self._options.manual_ack:
             with self._room:
                 before = self._held
@@ -184,9 +175,11 @@ class PahoConnection:
             self._ending = True
             self._room.notify()
 
-    def _count(self, piece: Publication) -> None:
+    def _publish(self, piece: Publication) -> mqtt.MQTTMessageInfo:
+        properties = None if piece.expiry_s is None else _expiring(piece.expiry_s)
         self._traffic.sent += len(piece.topic) + len(piece.payload)
         self._last_bytes = len(piece.payload)
+        return self._client.publish(piece.topic, piece.payload, 1, piece.retain, properties)
 
     # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
@@ -205,8 +198,21 @@ class PahoConnection:
                 log.exception("the connection failed")
             self._reason = failure(self._peer, error)
         finally:
-            self._client.end()  # paho does not close its socket when it raises
+            self._let_go()
         return LinkDown(self._reason, self._taken_over, self._unauthorized)
+
+    def _let_go(self) -> None:
+        """Close the socket, which paho does not when it raises, and drop the callbacks.
+
+        Then nothing leads from paho's client back to this connection: it is freed, with its other sockets,
+        when this connection is.
+        """
+        client = self._client
+        open_still = client.socket()
+        if open_still is not None:
+            open_still.close()
+        client.on_socket_open = client.on_connect = client.on_disconnect = None
+        client.on_message = client.on_publish = client.on_subscribe = None
 
     @property
     def lasted_s(self) -> float | None:
@@ -305,19 +311,6 @@ class PahoConnection:
         )
         self._hold(len(message.payload))
 
-    def _on_arrival(self, name: bytes, payload: bytes, retain: bool, mid: int) -> None:
-        """As `_on_message`, for a message without properties."""
-        try:
-            topic = name.decode()
-        except UnicodeDecodeError:
-            topic = ""
-        self._traffic.received += len(topic) + len(payload)
-        self._tell(MessageArrived(topic, payload, retain, None, self.number, mid))
-        self._hold(len(payload))
-
-    def _on_answer(self, mid: int, refusal: str | None) -> None:
-        self._tell(Answered(mid, refusal))
-
     def _on_publish(
         self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object
     ) -> None:
@@ -328,6 +321,25 @@ class PahoConnection:
     ) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
         self._tell(Answered(mid, refusal, subscription=True))
+
+
+class _Packed(Properties):
+    """Properties that are packed once: paho packs them anew for each message, which takes a tenth of it."""
+
+    _bytes = b""
+
+    def pack(self) -> bytes:
+        """As `Properties.pack`."""
+        if not self._bytes:
+            vars(self)["_bytes"] = bytes(super().pack())  # type: ignore[no-untyped-call]
+        return self._bytes
+
+
+@lru_cache(maxsize=16)
+def _expiring(seconds: int) -> Properties:
+    properties = _Packed(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = seconds
+    return properties
 
 
 def _leave_it_to_the_loop(*_: object) -> None:
