@@ -17,7 +17,7 @@ from tests.system.mqtt_proxy import (
     PUBLISH,
     SUBSCRIBE,
     UNSUBSCRIBE,
-    Hung,
+    DisconnectError,
     Line,
     MqttProxy,
     Packet,
@@ -106,7 +106,7 @@ class IotCoreLine(Line):
 
     def _limit(self, what: str, found: int, most: int, code: int) -> None:
         if not self._note(what, found, most):
-            raise Hung(code)
+            raise DisconnectError(code)
 
     def _note(self, what: str, found: int, most: int) -> bool:
         """Note a quantity; whether it is within its limit."""

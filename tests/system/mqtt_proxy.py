@@ -96,7 +96,7 @@ def properties_of_connect(packet: Packet) -> tuple[bytes, int]:
     return packet.body[begin : begin + length], begin + length
 
 
-class Hung(Exception):  # noqa: N818 (an outcome)
+class DisconnectError(Exception):
     """The proxy ends a connection; `code`: the reason of its DISCONNECT, if it says one."""
 
     def __init__(self, code: int | None = None) -> None:
@@ -117,7 +117,7 @@ class Line:
         """Handle a packet of the client; returns what is forwarded.
 
         Raises:
-            Hung: the connection is ended.
+            DisconnectError: the connection is ended.
         """
         return packet
 
@@ -188,9 +188,9 @@ class MqttProxy:
             done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
                 error = each.exception()
-                if isinstance(error, Hung) and error.code is not None:
+                if isinstance(error, DisconnectError) and error.code is not None:
                     near_out.write(Packet(DISCONNECT << 4, bytes([error.code, 0])).packed)
-                elif error is not None and not isinstance(error, Hung | OSError | EOFError):
+                elif error is not None and not isinstance(error, DisconnectError | OSError | EOFError):
                     raise error
         except (OSError, asyncio.CancelledError):
             pass

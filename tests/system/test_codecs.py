@@ -1,5 +1,6 @@
 """Codecs in fleets of real processes: they learn, and kills and replay change no bit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,34 @@ CODECS: dict[str, dict[str, Any]] = {
 }
 
 
+def with_and_without_kills(folder: Path, broker: Broker, plan: dict[str, Any]) -> Iterator[FleetOfProcesses]:
+    """Two fleets that have learned, replayed to the bit: one left alone, and one whose programs are killed in
+    the middle of round 2. Both have to end with the same model."""
+    ends = []
+    for name, cut in (("left alone", False), ("cut", True)):
+        with FleetOfProcesses(folder / name, broker) as fleet:
+            configure(fleet, plan)
+            held = fleet.devices["device-2"]
+            if cut:
+                held.hold(3)  # the survey, round 1, and in round 2 it waits
+            fleet.start_aggregator("--exit-when-done")
+            fleet.start_devices()
+            if cut:
+                fleet.until(lambda: fleet.admitted(2) == {"device-0", "device-1"}, "round 2 waits")
+                for program in ("aggregator", "device-0"):
+                    fleet.kill(program)
+                fleet.start_devices("device-0")
+                fleet.start_aggregator("--exit-when-done")
+                held.release()
+            assert fleet.ends() == 0, fleet.log()
+            all_replayed(fleet)
+            ends.append(vector(fleet, ROUNDS, "weights").tobytes())
+            losses = figures(fleet)
+            assert losses[-1] < losses[0], "it learns"
+            yield fleet
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -28,25 +57,5 @@ CODECS: dict[str, dict[str, Any]] = {
 def test_a_fleet_learns_with_it_and_kills_change_no_bit(
     tmp_path: Path, broker: Broker, plan: dict[str, Any]
 ) -> None:
-    ends = []
-    for folder, cut in (("left alone", False), ("cut", True)):
-        with FleetOfProcesses(tmp_path / folder, broker) as fleet:
-            configure(fleet, plan)
-            held = fleet.devices["device-2"]
-            if cut:
-                held.hold(3)  # the survey, round 1, and in round 2 it waits
-            fleet.start_aggregator("--exit-when-done")
-            fleet.start_devices()
-            if cut:
-                fleet.until(lambda: fleet.admitted(2) == {"device-0", "device-1"}, "round 2 waits")
-                for name in ("aggregator", "device-0"):
-                    fleet.kill(name)
-                fleet.start_devices("device-0")
-                fleet.start_aggregator("--exit-when-done")
-                held.release()
-            assert fleet.ends() == 0, fleet.log()
-            all_replayed(fleet)
-            ends.append(vector(fleet, ROUNDS, "weights").tobytes())
-            losses = figures(fleet)
-            assert losses[-1] < losses[0], "it learns"
-    assert ends[0] == ends[1]
+    for _ in with_and_without_kills(tmp_path, broker, plan):
+        pass

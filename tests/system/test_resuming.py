@@ -10,7 +10,7 @@ from fleet.demo.broker import Broker
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.mqtt_proxy import PUBLISH, Hung, Line, MqttProxy, Packet
+from tests.system.mqtt_proxy import PUBLISH, DisconnectError, Line, MqttProxy, Packet
 
 pytestmark = [
     pytest.mark.system,
@@ -44,7 +44,7 @@ class CutOnce(Line):
         assert isinstance(self.proxy, Scissors)
         if packet.kind == PUBLISH and so_far > self.proxy.cuts.get(way, 2**60):
             del self.proxy.cuts[way]
-            raise Hung
+            raise DisconnectError
         return packet
 
 
