@@ -91,7 +91,7 @@ def test_devices_decline_by_each_of_their_owners_conditions_and_join_when_they_m
     owners.add("cool", "[conditions]\ntemperature_c = 60", temperature(75))
     owners.add("calm", "[conditions]\nload = 0.5", {"proc/loadavg": "640.0 1 1 1/1 1"})
     owners.add("night", f'[conditions]\nhours = "{hours(3, 5)}"', SYNCHRONISED)
-    owners.add("thrifty", "[limits]\nbytes_per_day = 14_000")  # less than one more round moves
+    owners.add("thrifty", "[limits]\nbytes_per_day = 17_000")  # less than the survey and one round move
     owners.add("brief", "[limits]\nepochs = 1")
     expected = {
         "mains": Reason.ON_BATTERY,
