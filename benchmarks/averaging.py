@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.verdict import Goal, arguments, judged
+from fedge.algorithms import contribution
+from fedge.algorithms.contribution import Contribution
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
-from fedge.algorithms.rules.mean import Contribution
 
 REPEATS = 5
 GOAL_SHARE, GOAL_MEMORY = 0.7, 1.1
@@ -34,10 +35,10 @@ DISTINCT = 64
 
 def bare_loop(contributions: Iterator[Contribution], weights: int) -> NDArray[np.float32]:
     total, product, n = np.zeros(weights), np.empty(weights), 0
-    for contribution in contributions:
-        np.multiply(contribution.vector, contribution.samples, out=product, dtype=np.float64)
+    for each in contributions:
+        np.multiply(each.vector, each.samples, out=product, dtype=np.float64)
         total += product
-        n += contribution.samples
+        n += each.samples
     total /= n
     return total.astype(np.float32)
 
@@ -67,7 +68,7 @@ def main() -> int:
     devices = [f"device-{k}" for k in range(5 * updates)]
 
     def stream(count: int) -> Iterator[Contribution]:
-        for k, device in enumerate(sorted(devices[:count], key=mean.order)):
+        for k, device in enumerate(sorted(devices[:count], key=contribution.order)):
             yield Contribution(device, 20 + k % 300, vectors[k % DISTINCT])
 
     def seconds(average: Callable[[Iterator[Contribution], int], NDArray[np.float32]]) -> float:

@@ -60,7 +60,7 @@ class Trial:
 
 TRIALS = (
     Trial("top-k with a residual", "sparse", "codec", "sparse", {"share": 0.3}),
-    Trial("geometric median", "geometric_median", "rule", "geometric-median", {"passes": 4}),
+    Trial("Huber", "huber", "rule", "huber", {"passes": 4}),
     Trial("FedAdam", "fedadam", "server", "fedadam", {"rate": 0.1}),
     Trial("FedCM, which sends a second vector", "fedcm", "local", "fedcm", {"share": 0.5}),
     Trial("FedProx", "proximal", "local", "proximal", {"mu": 0.1}),

@@ -30,11 +30,12 @@ from aggregator.aggregation.survey import Measured, Unmeasured, standardize
 from aggregator.core.parts import Part
 from aggregator.core.shared_entries import completed, sent_entries, shared_by
 from fedge.algorithms.codecs.seeds import vector_seed
+from fedge.algorithms.contribution import LANES, Contribution, order
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS, PERSONAL
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
-from fedge.algorithms.rules.mean import LANES, Contribution, Mean, order
+from fedge.algorithms.rules.mean import Mean
 from fedge.algorithms.trainer import never
 from fedge.data.moments import FEWEST, withhold
 from fedge.errors import DataError
@@ -230,7 +231,7 @@ def _mean(base: Array, updates: Sequence[Update], vectors: Sequence[Array]) -> A
         Contribution(update.device, weight, clipped(base, vector, scale), update.steps)
         for update, vector, scale, weight in zip(updates, vectors, found.scales, found.weights, strict=True)
     ]
-    return Mean().aggregate(_Round(len(base), contributions), base)
+    return Mean().aggregate(_Round(len(base), contributions), base, {}).vector
 
 
 def _settings(name: str) -> AgentSettings:

@@ -39,10 +39,11 @@ from aggregator.core.advice import Sizes, propose
 from aggregator.core.mixes import Mix, mix_of
 from benchmarks import plans_curves
 from benchmarks.machine import description
+from fedge.algorithms import contribution
+from fedge.algorithms.contribution import Contribution
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules import mean
-from fedge.algorithms.rules.mean import Contribution
 from fedge.data.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
@@ -149,7 +150,7 @@ def accuracy(dealt: Deal, w: Array) -> float:
 def federated(dealt: Deal, plan: Plan, rounds: int, seed: int) -> list[float]:
     """The accuracy after each round; FedAvg over all devices."""
     w, curve = dealt.first, []
-    names = sorted((f"d{k:02d}" for k in range(len(dealt.parts))), key=mean.order)
+    names = sorted((f"d{k:02d}" for k in range(len(dealt.parts))), key=contribution.order)
     for number in range(rounds):
         contributions = []
         for name in names:

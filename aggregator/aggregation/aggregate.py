@@ -6,19 +6,21 @@ are found.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.aggregation.server_state import sound
 from aggregator.aggregation.staleness import discounted
 from aggregator.aggregation.updates import RoundUpdates, Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
-from fedge.algorithms.protocols import WEIGHTS, Rule
+from fedge.algorithms.contribution import LANES, Contribution, order
+from fedge.algorithms.protocols import WEIGHTS, Combined, Rule, State
 from fedge.algorithms.rules.bounds import Bounds, Factors, Medians, bounded_steps, bounds, clipped, distance
-from fedge.algorithms.rules.mean import LANES, Contribution, Mean, finish, order, partial
+from fedge.algorithms.rules.mean import Mean, finish, partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.topics import lane_of
 
@@ -51,6 +53,12 @@ class Aggregate:
     steps: tuple[int, ...]
     """The steps of each, as the device says."""
     bounds: Bounds
+    counted: tuple[float, ...]
+    """The part of each update that counted, in [0, 1], after bounds and rule."""
+    distances: tuple[float, ...]
+    """Of each bounded update from the result, if the rule `measures`; else its norm."""
+    state: State = field(default_factory=dict)
+    """The rule's next state."""
 
 
 @dataclass(frozen=True)
@@ -168,17 +176,18 @@ def aggregate(
     rule: Rule = MEAN,
     name: str = WEIGHTS,
     whole: Medians | None = None,
+    state: State | None = None,
 ) -> Aggregate:
     """Apply the rule to one vector of the updates, within their bounds; all norms are measured first.
 
-    `whole`: as in `fedge.algorithms.rules.bounds.bounds`.
+    `whole`: as in `fedge.algorithms.rules.bounds.bounds`. `state`: the rule's; None: it begins at `init`.
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
         PartError: the rule raises, or its result is not a float32 vector of the base's length; or a codec
             fails.
     """
-    return _of(updates, base, factors, rule, sizes_of(updates, base, name), name, whole)
+    return _of(updates, base, factors, rule, sizes_of(updates, base, name), name, whole, state)
 
 
 def usable(
@@ -189,6 +198,7 @@ def usable(
     rule: Rule = MEAN,
     name: str = WEIGHTS,
     whole: Medians | None = None,
+    state: State | None = None,
 ) -> Aggregate | Unusable | Unmade:
     """As `aggregate`; if the result is not usable, find the devices that cause it: a function of the set.
 
@@ -204,18 +214,21 @@ def usable(
         rule: makes the aggregate.
         name: of the vector.
         whole: as in `fedge.algorithms.rules.bounds.bounds`.
+        state: the rule's; None: it begins at `init`.
 
     Raises:
         DamagedState, PartError: as `aggregate`.
     """
-    found = aggregate(updates, base, factors, rule, name, whole)
+    found = aggregate(updates, base, factors, rule, name, whole, state)
     if passes(found.vector):
         return found
     sizes = dict(zip(found.devices, map(Size, found.norms, found.steps), strict=True))
     scales = dict(zip(found.devices, found.bounds.scales, strict=True))
     causes = {d for d, w in updates.vectors(name=name) if not passes(clipped(base, w, scales[d]))}
     others = sorted(sizes.keys() - causes, key=lambda device: (sizes[device].norm, order(device)))
-    if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: sizes[others[0]]}, whole):
+    if others and _spoils(
+        updates, base, factors, passes, rule, name, {others[0]: sizes[others[0]]}, whole, state
+    ):
         return Unmade(
             f"the rule {rule.version} makes an unusable vector from {others[0]}'s update, which is usable: "
             "correct the rule, or set another [rule], and start the aggregator again"
@@ -224,7 +237,7 @@ def usable(
         causes.add(others.pop())
     while others:
         known = {device: sizes[device] for device in found.devices if device not in causes}
-        if passes(_of(updates, base, factors, rule, known, name, whole).vector):
+        if passes(_of(updates, base, factors, rule, known, name, whole, state).vector):
             break
         causes.add(others.pop())
     return Unusable(tuple(device for device in found.devices if device in causes))
@@ -239,12 +252,13 @@ def _spoils(
     name: str,
     one: Mapping[str, Size],
     whole: Medians | None,
+    state: State | None,
 ) -> bool:
     """Whether the rule makes an unusable vector from one usable update, whatever steps its device tells;
     False if it needs more than one."""
     plain = {device: size._replace(steps=1) for device, size in one.items()}
     try:
-        return not passes(_of(updates, base, factors, rule, plain, name, whole).vector)
+        return not passes(_of(updates, base, factors, rule, plain, name, whole, state).vector)
     except PartError:
         return False
 
@@ -257,6 +271,7 @@ def _of(
     sizes: Mapping[str, Size],
     name: str,
     whole: Medians | None,
+    state: State | None,
 ) -> Aggregate:
     """Apply the rule to the updates of these sizes, in the order of the sum."""
     samples = tuple(updates.answers[device].samples for device in sizes)
@@ -269,9 +284,46 @@ def _of(
     bounded, who = Bounded(updates, base, counts, name), f"the rule {rule.version}"
     try:
         with blaming(who, str(updates.round), "or set another [rule] in federation.toml"):
-            vector = rule.aggregate(bounded, unchanged(base))
-            require_vector(who, vector, len(base))
+            begun = rule.init(len(base)) if state is None else state
+            combined = rule.aggregate(bounded, unchanged(base), begun)
+            parts = _sound(who, combined, sizes, len(base))
+        norms = tuple(_distances(bounded, combined.vector)) if rule.measures else norms
     finally:
         if bounded.error is not None:
             raise bounded.error
-    return Aggregate(vector, tuple(sizes), norms, samples, steps, found)
+    counted_parts = tuple(part * scale for part, scale in zip(parts, found.scales, strict=True))
+    return Aggregate(
+        combined.vector,
+        tuple(sizes),
+        tuple(size.norm for size in sizes.values()),
+        samples,
+        steps,
+        found,
+        counted_parts,
+        norms,
+        combined.state,
+    )
+
+
+def _sound(who: str, combined: Combined, devices: Mapping[str, Size], size: int) -> tuple[float, ...]:
+    """Check the result of a rule, which may be third-party code; the part of each update that it counted.
+
+    Raises:
+        TypeError, ValueError: it is not what the protocol asks for.
+    """
+    if not isinstance(combined, Combined):
+        raise TypeError(f"{who} returned {type(combined).__name__}, expected `Combined`")
+    require_vector(who, combined.vector, size)
+    sound(who, combined.state)
+    if others := combined.counted.keys() - devices.keys():
+        raise ValueError(f"{who} counts {min(others)}, which has no update in this round")
+    parts = tuple(float(combined.counted.get(device, 1.0)) for device in devices)
+    if bad := [part for part in parts if not 0 <= part <= 1]:
+        raise ValueError(f"{who} says that {bad[0]} of an update counted, expected 0 to 1")
+    return parts
+
+
+def _distances(bounded: Bounded, vector: Vector) -> Iterator[float]:
+    """‖w_k - vector‖ of each update."""
+    for each in bounded.lanes():
+        yield distance(vector, each.vector)

@@ -155,17 +155,19 @@ def _again(
     generation, first = beginning.source.generation, beginning.source.round + 1
     totals: dict[str, NDArray[np.float64]] = {}
     state: tuple[Part, State] | None = None
+    rule_state: tuple[Part, State] | None = None
     for number in range(first, beginning.last + 1):
         round_id = RoundId(generation, number)
         if ledger.only_measured(round_id):
             continue
-        made = made_by(ledger, round_id, size, beginning.without, state)
-        state = parts_of(ledger, round_id).server, made.state
+        made = made_by(ledger, round_id, size, beginning.without, state, rule_state)
+        parts = parts_of(ledger, round_id)
+        state, rule_state = (parts.server, made.state), (parts.rule, made.rule_state)
         for device, answer in admitted(ledger, round_id, beginning.without).items():
             samples[device] = samples.get(device, 0) + answer.samples
         before = _models_of(ledger, RoundId(generation, number - 1), size) if totals else {}
         models = {WEIGHTS: made.vector, **made.vectors}
-        for name in parts_of(ledger, round_id).models:
+        for name in parts.models:
             if name not in totals:
                 totals[name] = models[name].astype(np.float64)
             else:

@@ -25,10 +25,10 @@ from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Parts
 from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.contribution import order
 from fedge.algorithms.protocols import Rule
 from fedge.algorithms.registry import CODECS, RULES, SERVER
 from fedge.algorithms.rules.bounds import Factors, Medians
-from fedge.algorithms.rules.mean import order
 from fedge.wire.freshness import RoundId
 
 Vector = NDArray[np.float32]

@@ -96,7 +96,7 @@ class Computed:
     mix: Mix | None = None
     """For a survey: the classes that devices told; None: no device told any."""
     state: State = field(default_factory=dict, compare=False, repr=False)
-    """The server optimizer's state, to be saved with the round."""
+    """The states of server optimizer and rule, to be saved with the round (`server_state.joined`)."""
     coding: Coding | None = field(default=None, compare=False, repr=False)
     """The coded form of the model; None: it is sent as it is."""
 

@@ -104,7 +104,7 @@ def save(
         computed.task_blob.digest,
         replace(job.parts, fleet=computed.fleet).text(),
     )
-    server_state.save(ledger, round_id, job.parts.server, computed.state)
+    server_state.save(ledger, round_id, job.parts, computed.state)
     if computed.coding is not None:
         codings.save(ledger, round_id, computed.coding, computed.model.slot)
     progress = progress or Progress()

@@ -15,7 +15,7 @@ from aggregator.aggregation.fleet_size import fleet_of
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.models import vectors_of
 from aggregator.ledger.reading import LedgerReader
-from fedge.algorithms.protocols import ServerOptimizer, State
+from fedge.algorithms.protocols import Rule, ServerOptimizer, State
 from fedge.wire.models import Key
 
 
@@ -30,6 +30,9 @@ class Past(Protocol):
 
     def state(self, server: ServerOptimizer, size: int) -> State:
         """The state of the server optimizer that the round begins with."""
+
+    def rule_state(self, rule: Rule, size: int) -> State:
+        """The state of the rule that the round begins with."""
 
     def coding(self) -> Before:
         """What the announcement that the round began with has left."""
@@ -64,6 +67,10 @@ class LedgerPast:
     def state(self, server: ServerOptimizer, size: int) -> State:
         """As `server_state.before`; raises PartError if the optimizer fails."""
         return server_state.before(self._ledger, self._job.round, self._job.parts.server, server, size)
+
+    def rule_state(self, rule: Rule, size: int) -> State:
+        """As `server_state.rule_before`; raises PartError if the rule fails."""
+        return server_state.rule_before(self._ledger, self._job.round, self._job.parts.rule, rule, size)
 
     def coding(self) -> Before:
         """As `codings.before`."""

@@ -39,6 +39,8 @@ class Made:
     """Its further vectors, which are announced with the model."""
     state: State = field(default_factory=dict)
     """The server optimizer's state after it."""
+    rule_state: State = field(default_factory=dict)
+    """The rule's state after it."""
 
 
 def made_by(
@@ -47,6 +49,7 @@ def made_by(
     size: int,
     without: Collection[str] = (),
     state: tuple[Part, State] | None = None,
+    rule_state: tuple[Part, State] | None = None,
 ) -> Made:
     """Compute a closed training round again, by the parts that it names.
 
@@ -56,6 +59,7 @@ def made_by(
         size: p, the number of weights.
         without: devices that are left out.
         state: the server optimizer before the round, and its state; None: as the ledger has it.
+        rule_state: the same of the rule.
 
     Raises:
         DataError: this program does not have one of the parts, the round's base is not kept, or no device is
@@ -86,7 +90,11 @@ def made_by(
         clusters = clustered.clusters_in(ledger, round_id, parts, bases, without=without)
         models = clustered.again(clusters, factors, parts)
         return Made(models[0], dict(zip(parts.models[1:], models[1:], strict=True)))
-    found = aggregate(updates, base, factors, rule)
+    if rule_state is None or rule_state[0] != parts.rule:
+        known = server_state.rule_before(ledger, round_id, parts.rule, rule, size)
+    else:
+        known = rule_state[1]
+    found = aggregate(updates, base, factors, rule, state=known)
     aggregates = {
         name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
     }
@@ -98,7 +106,7 @@ def made_by(
     else:
         begun = state[1]
     vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun, share)
-    return Made(vector, vectors, after)
+    return Made(vector, vectors, after, found.state)
 
 
 def _shared(ledger: LedgerReader, round_id: RoundId, parts: Parts) -> NDArray[np.bool_] | None:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.rules.mean import MAX_SAMPLES
+from fedge.algorithms.contribution import MAX_SAMPLES
 
 Vector = NDArray[np.floating[Any]]
 

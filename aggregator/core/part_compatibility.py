@@ -45,9 +45,14 @@ def incompatibility(parts: Parts, size: int, plan: Plan | None = None) -> str | 
             f"[personal] name: {len(parts.models)} models of {size} weights take {announced} bytes, "
             f"and a message has {MAX_SIZE} at most: choose fewer, or make the network smaller"
         )
-    if not isinstance(getattr(parts.rule.made(RULES), "version", None), str):
+    rule = parts.rule.made(RULES)
+    if not isinstance(getattr(rule, "version", None), str):
         return (
             f"[rule] name: {parts.rule.name!r} has no version, which each closed round must name; give it one"
+        )
+    if not hasattr(rule, "init"):
+        return (
+            f"[rule] name: {parts.rule.name!r} has no `init`: derive it from fedge.algorithms.protocols.Rule"
         )
     most = parts.codec.made(CODECS).max_bytes(size) * (1 + len(sends))
     if most + 65_536 > MAX_SIZE:

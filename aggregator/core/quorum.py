@@ -4,14 +4,18 @@ The share is of the devices that `[federation] devices` lists or, without a list
 attempt begins; devices in quarantine do not count. It becomes a number then, rounded up, which holds for that
 attempt, also after a restart. A device that declines is online, and so counts. The number is at least two,
 because a mean of one update would be that device's own model. So a round that opens while no device is online
-needs two.
+needs two. A rule that needs more to resist malicious devices keeps the round open below that
+(`fedge.algorithms.protocols.Rule.fewest`).
 """
 
 import math
 from collections.abc import Set
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from aggregator.core.parts import Part
 from aggregator.phases.phase import phase_of
+from fedge.algorithms.registry import RULES
 
 if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
@@ -50,10 +54,17 @@ def next_quorum(state: "Federation") -> int | None:
 
 
 def quorum_now(state: "Federation") -> int:
-    """The quorum of the open attempt, as a number."""
+    """The quorum of the open attempt, as a number; not less than the rule of a round of training needs."""
+    fewest = fewest_of(state.parts.rule) if phase_of(state.kind).trains else 0
     if isinstance(state.rules.quorum, int):
-        return state.rules.quorum
-    return FEWEST if state.quorum is None else state.quorum
+        return max(state.rules.quorum, fewest)
+    return max(FEWEST if state.quorum is None else state.quorum, fewest)
+
+
+@lru_cache(maxsize=16)
+def fewest_of(rule: Part) -> int:
+    """The fewest updates that this rule needs."""
+    return rule.made(RULES).fewest
 
 
 def updates_needed(state: "Federation") -> int:

@@ -28,11 +28,11 @@ from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.contribution import order
 from fedge.algorithms.protocols import WEIGHTS, State
 from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
 from fedge.algorithms.rules.bounds import Factors, bounded_steps, distance
 from fedge.algorithms.rules.mean import ENTRY as ENTRY_MEAN
-from fedge.algorithms.rules.mean import order
 from fedge.frozen import replace
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
@@ -63,7 +63,7 @@ class Averaged:
     vectors: Mapping[str, Vector] = field(default_factory=dict)
     """Its further vectors."""
     state: State = field(default_factory=dict)
-    """The server optimizer's state after this round."""
+    """The states of server optimizer and rule after this round (`server_state.joined`)."""
     fleet: int | None = None
     """N, the number of devices of the fleet."""
     told: Mapping[str, Any] = field(default_factory=dict)
@@ -211,7 +211,7 @@ def combined(
             round_log.way_back(job.round._replace(round=job.round.round - 1)),
         )
     rule = parts.rule.made(RULES)
-    found = usable(updates, base, job.factors, trial.passes, rule)
+    found = usable(updates, base, job.factors, trial.passes, rule, state=past.rule_state(rule, len(base)))
     if not isinstance(found, Aggregate):
         return found
     parts = replace(parts, fleet=past.fleet(updates.answers))
@@ -257,7 +257,7 @@ def combined(
         summary,
         tuple(bounded),
         vectors,
-        state,
+        server_state.joined(state, found.state),
         parts.fleet,
     )
 

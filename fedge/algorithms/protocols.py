@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.rules.mean import LANES, Contribution
+from fedge.algorithms.contribution import LANES, Contribution
 from fedge.algorithms.trainer import Job, Trained
 from fedge.nn.spec import NetworkSpec
 
@@ -254,19 +254,55 @@ class Updates(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """What a rule makes of a round's updates."""
+
+    vector: NDArray[np.float32]
+    """Of shape (size,)."""
+    counted: Mapping[str, float] = field(default_factory=dict)
+    """By device, the part of its update that counted, in [0, 1]; a device that is not in it counted in full.
+
+    It is kept with the round for people, and decides nothing. A rule of coordinates tells the share of the
+    coordinates in which the device's value counted; a rule that selects, 0 or 1; a rule that shortens, the
+    factor; a rule that weighs, the weight as a share of the largest.
+    """
+    state: State = field(default_factory=dict)
+    """The next state."""
+
+
 class Rule(Protocol):
-    """Makes one vector from the admitted updates of a round."""
+    """Makes one vector from the admitted updates of a round. A rule derives from this class."""
 
     version: str
     """Name and version, as `mean/2`. A closed round records it; a change of any bit needs a new version."""
+    fewest: int = 1
+    """The fewest updates of which the result has the properties that the rule promises, 1 or more. A round
+    with fewer stays open. The rule makes a vector of fewer all the same, so that it can be tried on parts."""
+    measures: bool = False
+    """Whether the distance of each update from the result is kept with the round, and a device that is far
+    from it in round after round is named. It takes one more pass over the updates."""
 
-    def aggregate(self, updates: Updates, base: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One vector of shape (size,): a function of the *set* of updates and of `base` alone, to the bit.
+    memory: int = 0
+    """The bytes that it may take beside a few vectors, however many updates there are: for the values of all
+    updates in some coordinates at a time."""
+
+    def init(self, size: int) -> State:
+        """The state before the first round, for vectors of `size` entries; {} without state.
+
+        Only the weights have a state: a further vector always gets this one.
+        """
+        return {}
+
+    def aggregate(self, updates: Updates, base: NDArray[np.float32], state: State) -> Combined:
+        """One vector of shape (size,): a function of the *set* of updates, of `base` and `state`, to the bit.
 
         Args:
             updates: in the fixed order; iterate as often as needed.
             base: the vector that the updates began from, of shape (size,); zeros for a vector without base.
+            state: the state after the round before; neither it nor `base` is changed.
         """
+        ...
 
 
 class ServerOptimizer(Protocol):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.protocols import Rule
+from fedge.algorithms.contribution import LANES, Contribution, order
+from fedge.algorithms.protocols import Combined, Rule
 from fedge.algorithms.registry import Entry
-from fedge.algorithms.rules.mean import LANES, Contribution, order
 from fedge.testing.laws import Array, law, maker, other_randomness, require, require_vector, same
 from fedge.wire.topics import lane_of
 
@@ -25,6 +25,8 @@ STEPS = 40
 """The most steps that a device says it took, where they are not all 1."""
 FEW, MANY, WIDE = 64, 256, 2048
 """Updates of two rounds, and entries of each, by which memory is measured."""
+MOST = 64 << 20
+"""The most bytes that a rule's own `memory` may be."""
 
 
 class SomeUpdates:
@@ -94,7 +96,10 @@ def check_rule(
     * `between`: each entry lies between the smallest and the largest of the updates', if each took one step.
       If they took more, a rule may go farther from the base, by a factor up to the most steps of a device.
     * `twin`: it agrees with its slow and obvious twin, if each took one step.
-    * `memory`: it does not hold all updates, and its memory does not grow with them.
+    * `memory`: it does not hold all updates, and its memory does not grow with them beyond its own `memory`,
+      which is at most 64 MiB.
+    * `fewest`: it is a whole number, 1 or more.
+    * `counted`: the parts of updates that it says counted are those of this round's devices, and in [0, 1].
 
     Args:
         rule: its entry, or a function that makes one.
@@ -111,6 +116,8 @@ def check_rule(
     version = getattr(make(), "version", None)
     named = isinstance(version, str) and version.partition("/")[2]
     require(named, "version", f"`version` is {version!r}, expected a name and a version, as 'mean/2'")
+    fewest = getattr(make(), "fewest", None)
+    require(type(fewest) is int and fewest >= 1, "fewest", f"`fewest` is {fewest!r}, expected 1 or more")
     for size in SIZES:
         for number in NUMBERS:
             rng = np.random.default_rng([seed, size, number])
@@ -153,23 +160,33 @@ def _check_round(
 ) -> None:
     updates, given, rule = _updates(matrix, samples, steps), base.copy(), make()
     updates.watched = []
+    combined: Any
     with law("vector", f"{where}: aggregate"):
-        result = rule.aggregate(updates, base)
+        combined = rule.aggregate(updates, base, rule.init(len(base)))
+    require(isinstance(combined, Combined), "vector", f"{where}: the result is not a `Combined`")
+    result = combined.vector
     require_vector(result, matrix.shape[1], "vector", f"{where}: the result")
     require(np.isfinite(result).all(), "vector", f"{where}: the result is not finite")
+    known = {each.device for each in updates.lanes()}
+    right = combined.counted.keys() <= known and all(0 <= part <= 1 for part in combined.counted.values())
+    require(right, "counted", f"{where}: `counted` is {dict(combined.counted)}")
     untouched = same(given, base) and all(vector.tobytes() == bits for vector, bits in updates.watched)
     require(untouched, "arguments", f"{where}: the base or an update is changed")
 
     begun = _updates(matrix, samples, steps)
     next(begun.lanes())  # somebody looked at the first, and no further
     with other_randomness(1):
-        others = (rule.aggregate(updates, base), make().aggregate(begun, base), rule.aggregate(begun, base))
+        others = [
+            each.aggregate(some, base, each.init(len(base))).vector
+            for each, some in ((rule, updates), (make(), begun), (rule, begun))
+        ]
     require(all(same(result, other) for other in others), "set", f"{where}: the same set gives other bits")
 
     farthest = max(steps)
     unit = tolerance * farthest * max(1.0, float(np.abs(matrix).max()))
     for shift in range(1, min(len(matrix), 4)):
-        other = make().aggregate(_updates(matrix, samples, steps, shift), base)
+        shifted = _updates(matrix, samples, steps, shift)
+        other = make().aggregate(shifted, base, make().init(len(base))).vector
         off = float(np.abs(other - result).max())
         require(off <= unit, "order", f"{where}: with the devices' names exchanged it is off by {off:g}")
     if between:
@@ -192,7 +209,7 @@ def _check_memory(make: Callable[[], Rule], seed: int) -> None:
         updates = SomeUpdates({f"pi-{k}": (_drawn(seed, k), 1 + k % 7) for k in range(number)}, WIDE)
         tracemalloc.start()
         try:
-            make().aggregate(updates, base)
+            make().aggregate(updates, base, make().init(WIDE))
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
@@ -200,7 +217,9 @@ def _check_memory(make: Callable[[], Rule], seed: int) -> None:
         require(updates.held <= FEW // 2, "memory", text)
     few, many = peaks
     text = f"{FEW} updates take {few} bytes of memory, {MANY} take {many}: it grows with the fleet"
-    require(many <= 2 * few + 200 * MANY, "memory", text)
+    own = make().memory
+    require(0 <= own <= MOST, "memory", f"`memory` is {own}, expected 0 to {MOST} bytes")
+    require(many <= 2 * few + 200 * MANY + own, "memory", text)
 
 
 def _drawn(seed: int, k: int) -> Callable[[], Vector]:

@@ -15,7 +15,7 @@ from aggregator.shell.leader_check import Watching
 from aggregator.shell.runtime import Runtime
 from aggregator.shell.saved_state import known
 from aggregator.shell.startup import take_up
-from fedge.algorithms.rules.mean import order
+from fedge.algorithms.contribution import order
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
 from fleet.library.programs import Program, Stage

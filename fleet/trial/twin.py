@@ -14,11 +14,12 @@ from agent.data.dataset import Dataset
 from agent.data.moments import measured
 from aggregator.aggregation.models import first_weights
 from aggregator.aggregation.survey import EXACT, Measured, Unmeasured, standardize
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.algorithms.trainer import never
 from fedge.data.moments import FEWEST, Moments, withhold
 from fedge.errors import DataError

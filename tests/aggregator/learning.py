@@ -12,9 +12,10 @@ from agent.data.dataset import Dataset
 from agent.data.division import divide
 from agent.data.moments import measured
 from aggregator.aggregation.survey import Measured, standardize
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.data.moments import Moments, withhold
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU

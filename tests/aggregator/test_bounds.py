@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.rules.bounds import BLOCK, FEWEST, Factors, bounded_steps, bounds, clipped, distance
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 
 PROPERTY = settings(deadline=None, max_examples=150)
 P = 3

@@ -17,8 +17,9 @@ from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.descent import train
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.data.moments import measure
 from fedge.errors import ConfigError, DamagedState
 from fedge.nn import Network, initialize

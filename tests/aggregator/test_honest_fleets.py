@@ -6,10 +6,11 @@ import pytest
 from aggregator.aggregation.models import first_weights
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.settings.rounds import RoundsSection
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from fedge.wire.messages.task import Task

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.survey import RULE, standardize
+from fedge.algorithms.contribution import MAX_SAMPLES, Contribution, order
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
-from fedge.algorithms.rules.mean import MAX_SAMPLES, Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.nn import Network, initialize
 from fedge.wire.messages.task import Task
 from fleet.demo.baselines import held_out

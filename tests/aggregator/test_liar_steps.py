@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.aggregation.aggregate import Bounded, Unusable, aggregate, usable
+from aggregator.aggregation.aggregate import Unusable, aggregate, usable
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
 from aggregator.ledger.writing import Ledger
+from fedge.algorithms import protocols
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.contribution import Contribution
+from fedge.algorithms.protocols import Combined, Rule, State
 from fedge.algorithms.rules.bounds import Factors, bounded_steps, bounds
-from fedge.algorithms.rules.mean import Contribution
 from fedge.algorithms.rules.nova import Nova
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.update import Update
@@ -41,7 +43,7 @@ def sent(device: str, steps: int, samples: int = 100) -> Update:
     return update(device, ROUND, samples=samples, steps=steps, body=body)
 
 
-class Reading:
+class Reading(Rule):
     """A rule that keeps the steps that it is given."""
 
     version = "reading/1"
@@ -49,9 +51,9 @@ class Reading:
     def __init__(self) -> None:
         self.steps: dict[str, int] = {}
 
-    def aggregate(self, updates: Bounded, base: np.ndarray) -> np.ndarray:
+    def aggregate(self, updates: protocols.Updates, base: np.ndarray, state: State) -> Combined:
         self.steps = {each.device: each.steps for each in updates.lanes()}
-        return base
+        return Combined(base)
 
 
 @pytest.mark.parametrize(

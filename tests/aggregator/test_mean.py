@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedge.algorithms.rules.mean import (
-    BLOCK,
-    MAX_SAMPLES,
-    Contribution,
-    Partial,
-    finish,
-    order,
-    partial,
-)
+from fedge.algorithms.contribution import MAX_SAMPLES, Contribution, order
+from fedge.algorithms.rules.mean import BLOCK, Partial, finish, partial
 from fedge.wire.topics import lane_of
 from tests.wording import telling
 

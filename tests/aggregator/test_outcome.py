@@ -25,8 +25,8 @@ from aggregator.phases.survey import OUTLYING_LOGGED
 from aggregator.phases.train import Averaged, averaged
 from aggregator.settings.state import StateSection
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.contribution import order
 from fedge.algorithms.rules.bounds import Factors
-from fedge.algorithms.rules.mean import order
 from fedge.data.moments import Moments, measure
 from fedge.errors import DamagedState, ProtocolError
 from fedge.wire.freshness import RoundId

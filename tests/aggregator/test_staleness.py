@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.staleness import MOST_BITS, discounted, moved
-from fedge.algorithms.rules.mean import MAX_SAMPLES, Contribution, finish, order, partial
+from fedge.algorithms.contribution import MAX_SAMPLES, Contribution, order
+from fedge.algorithms.rules.mean import finish, partial
 
 
 def test_without_staleness_the_weights_are_what_they_are() -> None:

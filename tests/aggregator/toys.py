@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.protocols import LocalAlgorithm, State, Updates
+from fedge.algorithms.protocols import Combined, LocalAlgorithm, Rule, State, Updates
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Job, Trained
 from fedge.errors import ProtocolError
@@ -20,7 +20,7 @@ class MedianOptions(Options):
     """What is added to each entry: something to be told."""
 
 
-class Median:
+class Median(Rule):
     """The median of each entry; it holds all vectors, which a test may."""
 
     version = "median/1"
@@ -28,17 +28,17 @@ class Median:
     def __init__(self, options: MedianOptions) -> None:
         self._shift = options.shift
 
-    def aggregate(self, updates: Updates, base: Vector) -> Vector:
+    def aggregate(self, updates: Updates, base: Vector, state: State) -> Combined:
         vectors = [each.vector for each in updates.lanes()]
         assert len(vectors) == len(updates)
-        return (np.median(vectors, axis=0) + self._shift).astype(np.float32)  # type: ignore[no-any-return]
+        return Combined((np.median(vectors, axis=0) + self._shift).astype(np.float32))
 
 
 class Nameless:
     """A rule without a version."""
 
-    def aggregate(self, updates: Updates, base: Vector) -> Vector:
-        return base
+    def aggregate(self, updates: Updates, base: Vector, state: State) -> Combined:
+        return Combined(base)
 
 
 class HeavyOptions(Options):

@@ -29,8 +29,9 @@ from aggregator.aggregation.survey import Measured, standardize
 from aggregator.export.manifest import MANIFEST, ONNX
 from aggregator.export.model_files import write
 from fedge.algorithms.codecs import float32
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.data.moments import Moments
 from fedge.data.scores import Classification
 from fedge.export.metadata import Origin

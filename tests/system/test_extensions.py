@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples.extend import fedadam, geometric_median, proximal, sparse
+from examples.extend import fedadam, huber, proximal, sparse
 from fedge import Algorithm, Plan, load_model, simulate
 from fleet.demo.broker import Broker
 from fleet.demo.learning import learn
@@ -22,12 +22,12 @@ ROUNDS, SEED = 4, 5
 EXTENSIONS = 'extensions = ["examples.extend.sparse:ENTRY", "examples.extend.proximal:ENTRY"]\n'
 AGGREGATOR = (
     'extensions = ["examples.extend.sparse:ENTRY", "examples.extend.proximal:ENTRY",'
-    ' "examples.extend.geometric_median:ENTRY", "examples.extend.fedadam:ENTRY"]\n'
+    ' "examples.extend.huber:ENTRY", "examples.extend.fedadam:ENTRY"]\n'
 )
 SERVER = '[server]\nname = "fedadam"\nrate = 0.1\n'
 TABLES = {
     "a codec": SERVER,
-    "a rule": '[rule]\nname = "geometric-median"\npasses = 3\n' + SERVER,
+    "a rule": '[rule]\nname = "huber"\npasses = 3\n' + SERVER,
 }
 """Per case: what `federation.toml` says. The codec keeps a residual, so it works only with the mean."""
 OPTIONS = {"local": {"mu": 0.1}, "server": {"rate": 0.1}}
@@ -76,7 +76,7 @@ def test_parts_from_outside_give_what_a_simulation_gives(case: str, tmp_path: Pa
             local=proximal.ENTRY,
             server=fedadam.ENTRY,
             options={**OPTIONS, **({"codec": {"share": 0.3}} if coded else {"rule": {"passes": 3}})},
-            **({"codec": sparse.ENTRY} if coded else {"rule": geometric_median.ENTRY}),
+            **({"codec": sparse.ENTRY} if coded else {"rule": huber.ENTRY}),
         ),
         plan=PLAN,
         rounds=ROUNDS,

@@ -212,7 +212,7 @@ def a_server_state_kept_over_a_new_generation(patch: Patch) -> None:
 def a_uniform_mean_by_samples(patch: Patch) -> None:
     right = Mean.aggregate
 
-    def by_samples(_self: Mean, updates: Updates, base: Any) -> Any:
-        return right(Mean(), updates, base)
+    def by_samples(_self: Mean, updates: Updates, base: Any, state: State) -> Any:
+        return right(Mean(), updates, base, state)
 
     patch.setattr(Mean, "aggregate", by_samples)

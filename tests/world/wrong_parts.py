@@ -17,11 +17,11 @@ from aggregator.core.usual_distance import MEAN, UsualDistance
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases import train
+from fedge.algorithms.contribution import Contribution
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Bounds, Factors, bounds
 from fedge.algorithms.rules.columns import pooled
-from fedge.algorithms.rules.mean import Contribution
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER
 from fedge.wire.reasons import Reason

@@ -58,7 +58,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.rules.mean import MAX_SAMPLES
+from fedge.algorithms.contribution import MAX_SAMPLES
 
 FEWEST = 5
 """With fewer updates no difference is clipped."""

@@ -20,16 +20,14 @@ because each product is rounded again; a power of two does not.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fedge.algorithms.contribution import LANES, MAX_SAMPLES, Contribution, order
+from fedge.algorithms.protocols import Combined, Rule, State, Updates
 from fedge.algorithms.registry import Entry, Options
-from fedge.wire.topics import lane_of
-
-if TYPE_CHECKING:  # protocols imports this module
-    from fedge.algorithms.protocols import Updates
 
 Vector = NDArray[np.float64]
 
@@ -40,22 +38,8 @@ RULE = "mean/2"
 change of any bit of any mean needs a new version."""
 UNIFORM = "mean-uniform/1"
 """The same sum with n_k = 1 for each device."""
-LANES = range(256)
-MAX_SAMPLES = 2**53
-"""The largest n_k: float64 represents every whole number up to here."""
-
 BLOCK = 16_384
 """Entries multiplied at a time: 128 KiB of products, still in the cache when they are added."""
-
-
-@dataclass(frozen=True, eq=False)
-class Contribution:
-    """One device's part of the mean: n_k, w_k of shape (p,), and the steps that it took, at least 1."""
-
-    device: str
-    samples: int
-    vector: NDArray[np.floating[Any]]
-    steps: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +57,6 @@ class Partial:
 
     def __post_init__(self) -> None:
         _require_aligned(self.lanes)
-
-
-def order(device: str) -> tuple[int, str]:
-    """The sort key of contributions: lane, then device id."""
-    return lane_of(device), device
 
 
 def partial(contributions: Iterable[Contribution], lanes: range = LANES) -> Partial:
@@ -203,20 +182,20 @@ class MeanOptions(Options):
     """`samples`: a device counts by its n_k; `uniform`: each device counts the same."""
 
 
-class Mean:
+class Mean(Rule):
     """The weighted mean of the bounded updates; of the base it uses only the type."""
 
     def __init__(self, options: MeanOptions | None = None) -> None:
         self._uniform = options is not None and options.weights == "uniform"
         self.version = UNIFORM if self._uniform else RULE
 
-    def aggregate(self, updates: "Updates", base: NDArray[np.float32]) -> NDArray[np.float32]:
+    def aggregate(self, updates: Updates, base: NDArray[np.float32], state: State) -> Combined:
         """Σ n_k w_k / Σ n_k, or Σ w_k / K of the K updates; rounded once to the type of the base."""
         counted = updates.lanes()
         if self._uniform:
             counted = (replace(each, samples=1) for each in counted)
         vector, _ = finish(partial(counted), base.dtype)
-        return vector
+        return Combined(vector)
 
 
 ENTRY = Entry("rule", "mean", Mean, MeanOptions)

@@ -20,32 +20,30 @@ theirs, and lowers it to no less than (K - 1) / (K - 1 + m) of theirs.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.algorithms.contribution import Contribution
+from fedge.algorithms.protocols import Combined, Rule, State, Updates
 from fedge.algorithms.registry import Entry, Need
-from fedge.algorithms.rules.mean import Contribution, finish, partial
-
-if TYPE_CHECKING:  # protocols imports the folder of this module
-    from fedge.algorithms.protocols import Updates
+from fedge.algorithms.rules.mean import finish, partial
 
 RULE = "nova/1"
 """The rule that a closed round records. A change of any bit needs a new version."""
 
 
-class Nova:
+class Nova(Rule):
     """The normalized mean of the bounded updates, in one pass."""
 
     version = RULE
 
-    def aggregate(self, updates: "Updates", base: NDArray[np.float32]) -> NDArray[np.float32]:
+    def aggregate(self, updates: Updates, base: NDArray[np.float32], state: State) -> Combined:
         """base + τ_eff (Σ p_k v_k - base), rounded once to the type of the base."""
         counted = _Counted(updates.lanes())
         mean, samples = finish(partial(counted), np.float64)
         effective = counted.steps / samples  # of whole numbers of any length: the nearest float
-        return (base + effective * (mean - base)).astype(base.dtype)
+        return Combined((base + effective * (mean - base)).astype(base.dtype))
 
 
 class _Counted:

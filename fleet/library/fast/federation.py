@@ -46,9 +46,9 @@ from aggregator.ledger.writing import Ledger
 from aggregator.phases import evaluate, survey, train
 from aggregator.phases.phase import phase_of
 from aggregator.shell.startup import take_up
+from fedge.algorithms.contribution import order
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
-from fedge.algorithms.rules.mean import order
 from fedge.errors import ConfigError, FedgeError
 from fedge.wire.capabilities import can
 from fedge.wire.messages.manifest import Manifest
@@ -342,7 +342,7 @@ class _Run:
             further = {name: vector for name, vector in coding.vectors.items() if name != WEIGHTS}
         self._past.before = Before() if coding is None else Before(coding.errors, coding.key)
         self._past.further, self._past.devices = further, result.fleet
-        self._past.optimizer = server_state.pack(result.state) if result.state else b""
+        self._past.states = server_state.pack(result.state) if result.state else b""
         return train.computed(job, result, coding)
 
     def _follow(self, job: ClosingJob, computed: Computed, answers: _Answers, seconds: float) -> bool:

@@ -14,7 +14,7 @@ from aggregator.aggregation.updates import RoundUpdates, Sent
 from aggregator.core.parts import unchanged
 from aggregator.core.shared_entries import completed, sent_entries
 from aggregator.core.verdicts import Verdict
-from fedge.algorithms.protocols import WEIGHTS, Codec, ServerOptimizer, State
+from fedge.algorithms.protocols import WEIGHTS, Codec, Rule, ServerOptimizer, State
 from fedge.wire.freshness import RoundId
 from fedge.wire.models import Key
 from fleet.library.fast.orders import Outcome
@@ -32,9 +32,9 @@ class KeptPast:
     """Its weights."""
     before: Before = field(default_factory=Before)
     """What its coded form has left."""
-    optimizer: bytes = b""
-    """The server optimizer's state, as a ledger keeps it; empty: it has none, or no training round has
-    closed."""
+    states: bytes = b""
+    """The states of server optimizer and rule, as a ledger keeps them; empty: they have none, or no training
+    round has closed."""
     devices: int | None = None
     """N of the last training round; None: there was none."""
     known: set[str] = field(default_factory=set)
@@ -66,9 +66,16 @@ class KeptPast:
     def state(self, server: ServerOptimizer, size: int) -> State:
         """The state that the round begins with; as from a ledger, its arrays are read-only."""
         assert self.job is not None
-        if not self.optimizer:
+        if not self.states:
             return server_state.first(self.job.round, self.job.parts.server, server, size)
-        return server_state.unpack(self.optimizer)
+        return server_state.of_server(server_state.unpack(self.states))
+
+    def rule_state(self, rule: Rule, size: int) -> State:
+        """As `state`, of the rule."""
+        assert self.job is not None
+        if not self.states:
+            return server_state.rule_first(self.job.round, rule, size)
+        return server_state.of_rule(server_state.unpack(self.states))
 
 
 class KeptUpdates(RoundUpdates):

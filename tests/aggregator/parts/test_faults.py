@@ -11,6 +11,7 @@ import pytest
 from aggregator.core.parts import PartError
 from aggregator.ledger.reading import read_only
 from aggregator.shell.closer import Cancelled, close
+from fedge.algorithms.protocols import Combined, State
 from fedge.errors import ProtocolError
 from fedge.wire.freshness import RoundId
 from tests.aggregator.parts.lab import ALL, DEVICES, Lab, P, by_hand, half
@@ -29,9 +30,9 @@ def _error_of_ours(*_: object) -> Any:
     raise ProtocolError("a mistake of its author")
 
 
-def _rule_that_writes(_self: Median, _updates: object, base: np.ndarray) -> np.ndarray:
+def _rule_that_writes(_self: Median, _updates: object, base: np.ndarray, _state: State) -> Combined:
     base += 1
-    return base
+    return Combined(base)
 
 
 def _optimizer_that_writes(_self: Heavy, _base: object, aggregate: np.ndarray, state: Any) -> Any:
@@ -43,15 +44,22 @@ def _holds_objects(_self: Heavy, base: np.ndarray, *_: object) -> Any:
     return base, {"v": np.array([None])}
 
 
+NONE = np.zeros(P, np.float32)
 FAULTS: dict[str, tuple[type, str, Any]] = {
     "a rule that raises": (Median, "aggregate", _raises),
     "a rule that ends the program": (Median, "aggregate", _ends),
     "a rule that raises an error of ours": (Median, "aggregate", _error_of_ours),
     "a rule that writes to the base": (Median, "aggregate", _rule_that_writes),
-    "a rule of another length": (Median, "aggregate", lambda *_: np.zeros(P + 1, np.float32)),
-    "a rule of another type": (Median, "aggregate", lambda *_: np.zeros(P)),
-    "a rule that hides numbers": (Median, "aggregate", lambda *_: np.ma.zeros(P, np.float32)),
+    "a rule of another length": (Median, "aggregate", lambda *_: Combined(np.zeros(P + 1, np.float32))),
+    "a rule of another type": (Median, "aggregate", lambda *_: Combined(np.zeros(P))),
+    "a rule that hides numbers": (Median, "aggregate", lambda *_: Combined(np.ma.zeros(P, np.float32))),
     "a rule that makes nothing": (Median, "aggregate", lambda *_: None),
+    "a rule that makes a bare vector": (Median, "aggregate", lambda *_: np.zeros(P, np.float32)),
+    "a rule that counts a stranger": (Median, "aggregate", lambda *_: Combined(NONE, {"nobody": 1.0})),
+    "a rule that counts too much": (Median, "aggregate", lambda *_: Combined(NONE, {"pi-0": 1.5})),
+    "a rule that counts nonsense": (Median, "aggregate", lambda *_: Combined(NONE, {"pi-0": np.nan})),
+    "a rule that keeps text": (Median, "aggregate", lambda *_: Combined(NONE, {}, {"v": np.array(["x"])})),
+    "a rule that cannot begin": (Median, "init", _raises),
     "an optimizer that cannot begin": (Heavy, "init", _raises),
     "an optimizer that begins with text": (Heavy, "init", lambda *_: {"v": np.array(["x"])}),
     "an optimizer that raises": (Heavy, "step", _raises),
@@ -95,10 +103,10 @@ def test_a_part_that_fails_is_named_and_when_it_is_mended_nothing_is_lost(
 def test_what_goes_wrong_with_the_ledger_is_not_the_rules_fault(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, catches: bool
 ) -> None:
-    def aggregate(_self: Median, updates: Any, base: np.ndarray) -> np.ndarray:
+    def aggregate(_self: Median, updates: Any, base: np.ndarray, _state: State) -> Combined:
         with suppress(Exception) if catches else nullcontext():
             list(updates.lanes())
-        return base
+        return Combined(base)
 
     lab.survey()
     for device in DEVICES:
@@ -119,7 +127,7 @@ def test_what_only_the_rule_spoils_is_nobodys_fault_among_the_devices(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, what: float
 ) -> None:
     lab.survey()
-    monkeypatch.setattr(Median, "aggregate", lambda _self, _u, base: np.full_like(base, what))
+    monkeypatch.setattr(Median, "aggregate", lambda _self, _u, base, _s: Combined(np.full_like(base, what)))
     for device in DEVICES:
         lab.send(device, lab.update(device))
     lab.finish()
@@ -129,12 +137,12 @@ def test_what_only_the_rule_spoils_is_nobodys_fault_among_the_devices(
 def test_a_rule_that_wants_more_than_one_update_still_finds_the_liar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def aggregate(_self: Median, updates: Any, base: np.ndarray) -> np.ndarray:
+    def aggregate(_self: Median, updates: Any, base: np.ndarray, _state: State) -> Combined:
         if len(updates) < 2:
             raise ValueError("too few")
         vectors = [each.vector for each in updates.lanes()]
         worst = max(float(np.abs(vector - base).max()) for vector in vectors)
-        return base if worst < 100 else np.full_like(base, np.nan)
+        return Combined(base if worst < 100 else np.full_like(base, np.nan))
 
     lab = Lab(tmp_path)
     lab.survey()

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fedge.algorithms.contribution import LANES, Contribution
 from fedge.algorithms.registry import RULES
-from fedge.algorithms.rules.mean import LANES, Contribution
 from fedge.testing.laws import same
 from fedge.testing.rule import SomeUpdates
 
@@ -19,7 +19,7 @@ def updates(*told: tuple[tuple[float, float], int, int]) -> SomeUpdates:
 
 
 def test_the_mean_change_of_a_step_is_multiplied_by_the_mean_number_of_steps() -> None:
-    found = RULES.make("nova").aggregate(updates(((1, 0), 1, 4), ((3, -2), 3, 2)), BASE)
+    found = RULES.make("nova").aggregate(updates(((1, 0), 1, 4), ((3, -2), 3, 2)), BASE, {}).vector
     # Σ p_k v_k = ((1 + 9) / 4, -6 / 4); τ_eff = (4 + 6) / 4 = 2.5
     # w = (1 + 2.5 · 1.5, -2 + 2.5 · 0.5)
     assert found.tolist() == [4.75, -0.75]
@@ -28,8 +28,10 @@ def test_the_mean_change_of_a_step_is_multiplied_by_the_mean_number_of_steps() -
 def test_with_as_many_steps_on_each_device_it_is_the_mean_of_what_they_ended_with() -> None:
     ended, counts, steps = np.array([(3, 6), (-5, 2), (9, -10)], np.float64), (1, 2, 5), 8
     sent = [tuple(BASE + (w - BASE) / steps) for w in ended]
-    found = RULES.make("nova").aggregate(
-        updates(*((v, n, steps) for v, n in zip(sent, counts, strict=True))), BASE
+    found = (
+        RULES.make("nova")
+        .aggregate(updates(*((v, n, steps) for v, n in zip(sent, counts, strict=True))), BASE, {})
+        .vector
     )
     # (3 - 10 + 45) / 8, (6 + 4 - 50) / 8
     assert found.tolist() == [4.75, -5.0]
@@ -42,7 +44,7 @@ def test_with_one_step_on_each_device_it_is_the_mean() -> None:
         for a, b, n in zip(*rng.normal(size=(2, 9)), range(1, 10), strict=True)
     ]
     base = np.zeros(2, np.float32)  # no other base: the difference from it is rounded
-    found, mean = (RULES.make(name).aggregate(updates(*told), base) for name in ("nova", "mean"))
+    found, mean = (RULES.make(name).aggregate(updates(*told), base, {}).vector for name in ("nova", "mean"))
     assert same(found, mean)
 
 
@@ -55,7 +57,7 @@ def test_one_pass_is_enough() -> None:
             return super().lanes(lanes)
 
     once = Once({"pi-1": (BASE.copy, 3)}, 2)
-    RULES.make("nova").aggregate(once, BASE)
+    RULES.make("nova").aggregate(once, BASE, {})
     assert once.passes == 1
 
 
@@ -71,7 +73,7 @@ def test_a_liar_raises_the_number_of_steps_within_the_bound() -> None:
     119 / 29 times the others' τ, and at least 19 / 29 times."""
     others, base = [((29.0, 0.0), 1, 2)] * 19, np.zeros(2, np.float32)
     more, fewer = (
-        RULES.make("nova").aggregate(updates(*others, ((29.0, 0.0), 10, steps)), base)[0] / 29
+        RULES.make("nova").aggregate(updates(*others, ((29.0, 0.0), 10, steps)), base, {}).vector[0] / 29
         for steps in (20, 1)
     )
     # (19 · 2 + 10 · 20) / 29, (19 · 2 + 10 · 1) / 29

@@ -196,11 +196,11 @@ def learn(
 
         share = len(done) / len(devices)
         weights, kept = server.step(
-            model[WEIGHTS], rule.aggregate(updates(WEIGHTS), model[WEIGHTS]), kept, share
+            model[WEIGHTS], rule.aggregate(updates(WEIGHTS), model[WEIGHTS], {}).vector, kept, share
         )
         further = {
             name: local.handed_on(
-                name, model[name], rule.aggregate(updates(name), np.zeros(SIZE, dtype)), share
+                name, model[name], rule.aggregate(updates(name), np.zeros(SIZE, dtype), {}).vector, share
             )
             for name in local.receives
         }

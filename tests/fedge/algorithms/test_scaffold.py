@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.scaffold import ENTRY
 from fedge.algorithms.registry import LOCAL, RULES
-from fedge.algorithms.rules.mean import Contribution, order
 from tests.fedge.algorithms.tiny import START, TWO, Array, X, Y, enough_after, equal, job, run, slope
 
 RATE = TWO.learning_rate
@@ -104,7 +104,7 @@ def test_each_device_counts_the_same_in_the_variate() -> None:
     assert (need.names, dict(need.options)) == (("mean",), {"weights": "uniform"})
     rule = RULES.make(need.names[0], dict(need.options))
     sent = Sent({name: each.vectors["control"].astype(np.float32) for name, each in made.items()})
-    mean = rule.aggregate(sent, np.zeros(3, np.float32))
+    mean = rule.aggregate(sent, np.zeros(3, np.float32), {}).vector
     c = LOCAL.make("scaffold").handed_on("control", np.zeros(3, np.float32), mean, 1.0)
     expected = (made["a"].state["control"] + made["b"].state["control"]) / 2
     np.testing.assert_allclose(c, expected, rtol=0, atol=1e-6)

@@ -12,11 +12,11 @@ import pytest
 
 from aggregator.aggregation.aggregate import Unusable
 from aggregator.phases import train
-from examples.extend import geometric_median, sparse
+from examples.extend import huber, sparse
 from fedge import Algorithm, ConfigError, FedgeError, Plan, Result, Task, simulate
 from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.plan import fedsgd
-from fedge.algorithms.protocols import Updates
+from fedge.algorithms.protocols import Combined, Rule, State, Updates
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.server.average import Average
 from fedge.algorithms.trainer import Job, Trained
@@ -51,7 +51,7 @@ CASES: Mapping[str, tuple[Algorithm, Plan, Mapping[str, Mapping[str, Any]]]] = {
         HALF,
     ),
     "rounded": (Algorithm(codec="int4"), SGD, HALF),
-    "a rule from outside": (Algorithm(rule=geometric_median.ENTRY), SGD, {}),
+    "a rule from outside": (Algorithm(rule=huber.ENTRY), SGD, {}),
     "half of the fleet": (Algorithm(), PLAN, HALF),
     "several attempts": (Algorithm(), PLAN, {"rounds": {"fraction": 0.2, "quorum": 5}}),
     "all drawn": (Algorithm(), PLAN, {"rounds": {"fraction": 0.6, "quorum": 2}}),
@@ -128,13 +128,13 @@ def test_the_number_of_processes_changes_no_bit(
     require_equal(*both(CLASSIFIER, fleet(7), algorithm, count, plan=plan, settings=settings))
 
 
-class First:
+class First(Rule):
     """A rule whose result is the vector of the first update, as it got it."""
 
     version = "first/1"
 
-    def aggregate(self, updates: Updates, base: np.ndarray) -> np.ndarray:
-        return next(iter(updates.lanes())).vector.astype(np.float32, copy=False)
+    def aggregate(self, updates: Updates, base: np.ndarray, state: State) -> Combined:
+        return Combined(next(iter(updates.lanes())).vector.astype(np.float32, copy=False))
 
 
 class Keeping(Average):

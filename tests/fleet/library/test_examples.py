@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[3] / "examples"
 LONGEST = 66
 PARTS: dict[str, Callable[[Any], None]] = {
     "sparse": check_codec,
-    "geometric_median": check_rule,
+    "huber": check_rule,
     "fedadam": check_server,
     "proximal": check_local,
     "fedcm": check_local,
@@ -83,7 +83,7 @@ def plain_weights(momentum: float) -> bytes:
         ("proximal", {"mu": 0.05}),
         ("fedcm", {"share": 0.5}),
         ("sparse", {"share": 0.3}),
-        ("geometric_median", {"passes": 4}),
+        ("huber", {"passes": 4}),
         ("fedadam", {"rate": 0.1}),
     ],
 )
@@ -105,9 +105,9 @@ def test_a_federation_learns_with_each(name: str, options: dict[str, float]) -> 
 
 
 def test_the_residual_of_the_sparse_codec_is_refused_where_the_result_is_no_sum() -> None:
-    entries = [load(f"examples.extend.{name}:ENTRY") for name in ("sparse", "geometric_median")]
-    algorithm = Algorithm(codec="sparse", rule="geometric-median")
-    refused = telling('[plan] codec = "sparse"', '[rule] name = "geometric-median"', '[rule] name = "mean"')
+    entries = [load(f"examples.extend.{name}:ENTRY") for name in ("sparse", "huber")]
+    algorithm = Algorithm(codec="sparse", rule="huber")
+    refused = telling('[plan] codec = "sparse"', '[rule] name = "huber"', '[rule] name = "mean"')
     try:
         with pytest.raises(ConfigError, match=refused):
             simulate(CLASSIFIER, fleet(), algorithm, plan=PLAN, rounds=1)

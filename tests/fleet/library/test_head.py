@@ -13,12 +13,13 @@ from agent.shell import model_file
 from aggregator.aggregation.replay import replay
 from aggregator.ledger.layout import FILE as LEDGER
 from fedge import Algorithm, ConfigError, Task, load_model, simulate
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.personal.head import Head, HeadOptions
 from fedge.algorithms.protocols import Adapted
 from fedge.algorithms.registry import PERSONAL
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.nn import Network, first_weights
 from fedge.wire.freshness import RoundId
 from fleet.simulator import broker

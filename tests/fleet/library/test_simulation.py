@@ -19,11 +19,12 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import round_row as row_of
 from examples.extend import proximal
 from fedge import Algorithm, ConfigError, FedgeError, Plan, simulate
+from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.local.descent import train
 from fedge.algorithms.local.sgd import Sgd
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import LOCAL, Entry
-from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.mean import finish, partial
 from fedge.nn import Network, first_weights
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, Data, fleet, summed
 from tests.wording import assert_tells
