@@ -13,7 +13,7 @@ from aggregator.aggregation.survey import Unmeasured
 from aggregator.core.mixes import Mix
 from aggregator.core.participation import Participation
 from aggregator.core.parts import Parts
-from aggregator.core.verdicts import Measured
+from aggregator.core.verdicts import Measured, Weighed
 from fedge.algorithms.protocols import State
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn.probes import Samples
@@ -97,6 +97,8 @@ class Computed:
     """For a survey: the classes that devices told; None: no device told any."""
     state: State = field(default_factory=dict, compare=False, repr=False)
     """The states of server optimizer and rule, to be saved with the round (`server_state.joined`)."""
+    weighed: Mapping[str, Weighed] = field(default_factory=dict, compare=False, repr=False)
+    """How much updates counted, by device (`aggregator.aggregation.weighed`)."""
     coding: Coding | None = field(default=None, compare=False, repr=False)
     """The coded form of the model; None: it is sent as it is."""
 

@@ -104,6 +104,7 @@ def save(
         computed.task_blob.digest,
         replace(job.parts, fleet=computed.fleet).text(),
     )
+    ledger.save_weighed(round_id, computed.weighed)
     server_state.save(ledger, round_id, job.parts, computed.state)
     if computed.coding is not None:
         codings.save(ledger, round_id, computed.coding, computed.model.slot)

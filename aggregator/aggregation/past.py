@@ -3,7 +3,7 @@
 In production the ledger has it (`LedgerPast`). A simulation without a ledger has its own.
 """
 
-from collections.abc import Mapping, Sized
+from collections.abc import Collection, Mapping, Sized
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +33,9 @@ class Past(Protocol):
 
     def rule_state(self, rule: Rule, size: int) -> State:
         """The state of the rule that the round begins with."""
+
+    def far_running(self, devices: Collection[str]) -> Mapping[str, int]:
+        """In how many of its last updates in a row each of these devices was far."""
 
     def coding(self) -> Before:
         """What the announcement that the round began with has left."""
@@ -71,6 +74,10 @@ class LedgerPast:
     def rule_state(self, rule: Rule, size: int) -> State:
         """As `server_state.rule_before`; raises PartError if the rule fails."""
         return server_state.rule_before(self._ledger, self._job.round, self._job.parts.rule, rule, size)
+
+    def far_running(self, devices: Collection[str]) -> Mapping[str, int]:
+        """As the ledger stores it."""
+        return {device: self._ledger.far_running(device, self._job.round) for device in devices}
 
     def coding(self) -> Before:
         """As `codings.before`."""

@@ -37,6 +37,18 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """How much an admitted update counted in the round that closed with it."""
+
+    counted: float
+    """The part of it that counted, in [0, 1], after bounds and rule."""
+    far: float
+    """Its distance from the others, in median distances of the round (`aggregator.aggregation.weighed`)."""
+    running: int
+    """In how many of its updates in a row the device was far, with this one; 0: it is not far."""
+
+
+@dataclass(frozen=True)
 class Missed:
     """A device's misses (`aggregator.core.patience`)."""
 

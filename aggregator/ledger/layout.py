@@ -95,6 +95,11 @@ CREATE TABLE codings (
     errors BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (generation, round)
 )
 """,
+    """
+ALTER TABLE answers ADD COLUMN counted REAL;
+ALTER TABLE answers ADD COLUMN far REAL;
+ALTER TABLE answers ADD COLUMN running INTEGER
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -117,6 +122,8 @@ HAS_SEGMENTS = 13
 """The first layout whose frames may be in segments (`fedge.storage.segments`)."""
 HAS_CODINGS = 14
 """The first layout with the coded forms of models (`aggregator.aggregation.codings`)."""
+TELLS_WEIGHTS = 15
+"""The first layout that stores how much an update counted (`aggregator.aggregation.weighed`)."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

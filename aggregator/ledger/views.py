@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
+from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES, TELLS_WEIGHTS
 from aggregator.ledger.reading import connect_read_only
 from fedge.algorithms.rules.outlying import Outlying
+from fedge.errors import DataError
 from fedge.wire.freshness import RoundId
 
 
@@ -168,6 +169,76 @@ def round_row(
         shared_worse_off=found.get("shared_worse_off", 0),
         clusters=tuple(found.get("clusters", ())),
     )
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """The verdict on one device's update in a round, as shown to people."""
+
+    device: str
+    samples: int
+    """n_k, as the device tells it."""
+    verdict: str
+    """`admitted` or `refused`."""
+    reason: str | None
+    """Of a refusal."""
+    detail: str
+    counted: float | None
+    """The part of it that counted, in [0, 1]; None: the round is open, or the update was refused."""
+    far: float | None
+    """Its distance from the others, in median distances of the round; None: it is not stored, because the
+    update counted in full and is not far, and the rule does not measure distances."""
+    running: int
+    """In how many of its updates in a row the device was far, with this one."""
+
+
+def read_verdicts(path: Path, number: int | None = None) -> tuple[RoundRow, list[VerdictRow]]:
+    """The verdicts of a round of the newest generation, by device; safe while the aggregator runs.
+
+    Args:
+        path: the ledger's file.
+        number: of the round; None: the newest closed round of training.
+
+    Raises:
+        DataError: there is no such round, or its verdicts are no longer kept.
+        StateError: there is no ledger, or it cannot be read.
+    """
+    rounds = {row.round: row for row in read_rounds(path)}
+    if number is None:
+        number = max((n for n, row in rounds.items() if row.closed and row.kind == "train"), default=None)
+        if number is None:
+            raise DataError(f"{path}: no round of training has been closed yet")
+    if number not in rounds:
+        raise DataError(f"{path}: there is no round {number}; the newest is {max(rounds, default='none')}")
+    found = rounds[number]
+    with connect_read_only(path) as db:
+        layout = db.execute("PRAGMA user_version").fetchone()[0]
+        weights = "counted, far, running" if layout >= TELLS_WEIGHTS else "NULL, NULL, NULL"
+        rows = db.execute(
+            f"SELECT device, samples, verdict, reason, detail, {weights} FROM answers"  # noqa: S608 # texts of ours
+            " WHERE generation = ? AND round = ? ORDER BY device",
+            (found.generation, number),
+        ).fetchall()
+    if not rows and found.closed and found.devices:
+        raise DataError(f"{path}: the verdicts of round {number} are no longer kept ([state] keep_rounds)")
+    return found, [_verdict_row(found, *row) for row in rows]
+
+
+def _verdict_row(
+    found: RoundRow,
+    device: str,
+    samples: int,
+    verdict: str,
+    reason: str | None,
+    detail: str,
+    counted: float | None,
+    far: float | None,
+    running: int | None,
+) -> VerdictRow:
+    """One row; an update of which nothing is stored counted in full."""
+    if counted is None and found.closed and verdict == "admitted":
+        counted = 1.0
+    return VerdictRow(device, samples, verdict, reason, detail, counted, far, running or 0)
 
 
 def read_devices(path: Path) -> list[DeviceRow]:

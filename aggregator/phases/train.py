@@ -20,6 +20,7 @@ from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import RoundUpdates, Updates
+from aggregator.aggregation.weighed import named, weighed
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.parts import Parts
@@ -27,6 +28,7 @@ from aggregator.core.progress import Progress
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
+from aggregator.core.verdicts import Weighed
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.contribution import order
 from fedge.algorithms.protocols import WEIGHTS, State
@@ -68,6 +70,8 @@ class Averaged:
     """N, the number of devices of the fleet."""
     told: Mapping[str, Any] = field(default_factory=dict)
     """Entries of the ledger's summary that are not numbers."""
+    weighed: Mapping[str, Weighed] = field(default_factory=dict)
+    """How much updates counted, by device."""
 
 
 class Train:
@@ -160,9 +164,14 @@ def computed(
         fleet=result.fleet,
         told=result.told,
         clusters=tuple(result.vectors[name] for name in job.parts.models[1:]),
-        before=(*((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded), *remarks),
+        before=(
+            *((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+            *((logging.WARNING, f"round {job.round}: {line}") for line in named(result.weighed)),
+            *remarks,
+        ),
         after=_of_clusters(job, result.told.get("clusters", ())),
         state=result.state,
+        weighed=result.weighed,
         coding=coding,
     )
 
@@ -259,6 +268,7 @@ def combined(
         vectors,
         server_state.joined(state, found.state),
         parts.fleet,
+        weighed=weighed(found, past.far_running, measures=rule.measures),
     )
 
 
@@ -272,12 +282,13 @@ def averaged_by_cluster(
     whole = clustered.medians_of(clusters)
     assert whole is not None
     passes = [trial.passes for trial in trials]
-    results = clustered.made(clusters, job.factors, passes, parts.rule.made(RULES), whole)
+    rule, past = parts.rule.made(RULES), LedgerPast(ledger, job)
+    results = clustered.made(clusters, job.factors, passes, rule, whole)
     if not isinstance(results, tuple):
         return results
     answers = {device: answer for each in clusters for device, answer in each.updates.answers.items()}
     summary = told(job, dict(sorted(answers.items(), key=lambda item: order(item[0]))))
-    parts = replace(parts, fleet=LedgerPast(ledger, job).fleet(answers))
+    parts = replace(parts, fleet=past.fleet(answers))
     models = []
     for each, found, trial in zip(clusters, results, trials, strict=True):
         if found is None:
@@ -312,6 +323,12 @@ def averaged_by_cluster(
         dict(zip(parts.models[1:], models[1:], strict=True)),
         fleet=parts.fleet,
         told={"clusters": [len(each.updates.answers) for each in clusters]},
+        weighed={
+            device: each
+            for made in results
+            if made is not None
+            for device, each in weighed(made, past.far_running, measures=rule.measures).items()
+        },
     )
 
 

@@ -164,6 +164,40 @@ def replay(
 
 
 @app.command()
+def verdicts(
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--round", help="The round's number.", min=0, show_default="the newest closed round of training"
+        ),
+    ] = None,
+    config: Annotated[Path, typer.Option(help="The aggregator's configuration.")] = Path("federation.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Show the verdict on each device's update in a round, how much it counted, and how far it lay.
+
+    It is for operators. 'counted' is the part of the update that the bounds and
+    the rule let count. 'distance' is in median distances of the round; a device
+    that is far in update after update has a rare site, a broken sensor, or lies.
+    It only reads, and the aggregator may work meanwhile.
+
+    \b
+      fedge verdicts --round 12 --config federation.toml
+    """
+    from fleet.cli import verdicts as showing
+
+    try:
+        found = showing.run(config, number)
+    except FedgeError as error:
+        typer.echo(f"fedge verdicts: {error}", err=True)
+        sys.exit(error.exit_code)
+    if as_json:
+        typer.echo(json.dumps(showing.as_json(found)))
+    else:
+        showing.show(found, Console())
+
+
+@app.command()
 def world(
     seeds: Annotated[
         str, typer.Option(help="The worlds' seeds: FIRST:END (without END), or one number.")

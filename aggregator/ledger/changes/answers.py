@@ -1,9 +1,9 @@
 """Changes of verdicts on updates."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from aggregator.core.verdicts import KeptVerdict, Verdict
+from aggregator.core.verdicts import KeptVerdict, Verdict, Weighed
 from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -45,7 +45,9 @@ class AnswerChanges(Transactions):
         """
         self._judged.add((device, answer.digest))
         self._run_soon(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # noqa: S608 # texts of ours
+            "INSERT INTO answers"  # noqa: S608 # texts of ours
+            " (generation, round, lane, device, digest, verdict, reason, detail, samples,"
+            " metrics, began) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET digest = excluded.digest, verdict = excluded.verdict, reason = excluded.reason,"
             " detail = excluded.detail, samples = excluded.samples, metrics = excluded.metrics,"
             " began = excluded.began"
@@ -69,6 +71,20 @@ class AnswerChanges(Transactions):
             self._run_soon(
                 "UPDATE devices SET declined_for = NULL, declined_at = NULL"
                 " WHERE device = ? AND declined_for IS NOT NULL",
+                device,
+            )
+
+    def save_weighed(self, round_id: RoundId, weighed: Mapping[str, Weighed]) -> None:
+        """Store how much admitted updates counted in a round that closes."""
+        for device, each in weighed.items():
+            self._run_soon(
+                "UPDATE answers SET counted = ?, far = ?, running = ?"
+                " WHERE generation = ? AND round = ? AND lane = ? AND device = ?",
+                each.counted,
+                each.far,
+                each.running,
+                *round_id,
+                lane_of(device),
                 device,
             )
 

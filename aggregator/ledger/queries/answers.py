@@ -2,8 +2,8 @@
 
 import json
 
-from aggregator.core.verdicts import KeptVerdict, Verdict
-from aggregator.ledger.layout import TELLS_BEGINNINGS
+from aggregator.core.verdicts import KeptVerdict, Verdict, Weighed
+from aggregator.ledger.layout import TELLS_BEGINNINGS, TELLS_WEIGHTS
 from aggregator.ledger.queries.access import Access
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -48,6 +48,31 @@ class AnswerQueries(Access):
         with self._sound(f"the verdict on an update of {device}"):
             answer = Verdict(digest, verdict, Reason(reason) if reason else None, detail, samples)
         return KeptVerdict(RoundId(generation, round_), answer)
+
+    def weighed(self, round_id: RoundId) -> dict[str, Weighed]:
+        """How much the updates of a closed round counted, as far as that is stored, in the order of the
+        sum."""
+        if self._layout() < TELLS_WEIGHTS:
+            return {}
+        rows = self._all(
+            "SELECT device, counted, far, running FROM answers"
+            " WHERE generation = ? AND round = ? AND counted IS NOT NULL ORDER BY lane, device",
+            *round_id,
+        )
+        return {device: Weighed(*each) for device, *each in rows}
+
+    def far_running(self, device: str, round_id: RoundId) -> int:
+        """In how many of its last updates in a row a device was far, before a round of its generation."""
+        if self._layout() < TELLS_WEIGHTS:
+            return 0
+        row = self._one(
+            "SELECT coalesce(running, 0) FROM answers JOIN rounds USING (generation, round)"
+            " WHERE device = ? AND generation = ? AND round < ? AND verdict = 'admitted' AND kind = 'train'"
+            " ORDER BY round DESC LIMIT 1",
+            device,
+            *round_id,
+        )
+        return int(row[0]) if row else 0
 
     def newest_begun(self, generation: int) -> dict[str, int]:
         """The number of the newest round of training for which each device has an answer, as far as they are

@@ -342,6 +342,9 @@ class _Run:
             further = {name: vector for name, vector in coding.vectors.items() if name != WEIGHTS}
         self._past.before = Before() if coding is None else Before(coding.errors, coding.key)
         self._past.further, self._past.devices = further, result.fleet
+        self._past.running = {d: e.running for d, e in result.weighed.items() if e.running} | {
+            d: n for d, n in self._past.running.items() if d not in counted
+        }
         self._past.states = server_state.pack(result.state) if result.state else b""
         return train.computed(job, result, coding)
 

@@ -1,6 +1,6 @@
 """What the aggregator's side keeps in memory where production has a ledger."""
 
-from collections.abc import Iterator, Mapping, Set, Sized
+from collections.abc import Collection, Iterator, Mapping, Set, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ class KeptPast:
     """N of the last training round; None: there was none."""
     known: set[str] = field(default_factory=set)
     """The devices that have been admitted in any round."""
+    running: dict[str, int] = field(default_factory=dict)
+    """In how many of its last updates in a row each device was far, if in any."""
     job: ClosingJob | None = None
     """The round that closes."""
 
@@ -51,6 +53,10 @@ class KeptPast:
     def vectors(self, names: tuple[str, ...], size: int) -> Mapping[str, Vector]:
         """The announced vectors of these names, of shape (size,) each."""
         return {name: self.further[name] for name in names}
+
+    def far_running(self, devices: Collection[str]) -> Mapping[str, int]:
+        """In how many of its last updates in a row each of these devices was far."""
+        return {device: self.running.get(device, 0) for device in devices}
 
     def coding(self) -> Before:
         """What the announcement that the round began with has left."""
