@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 from aggregator.aggregation.models import blob_of
 from aggregator.core import effects as do
+from aggregator.core.slots import Slots
 from aggregator.export.job import Exported
+from aggregator.ledger.changes.contents import MOVED
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
+from fedge.transport.packets import EXPIRY_BYTES
 from fedge.wire import frames as wire_frames
 from fedge.wire.frames import count, frame_bytes, split
 from fedge.wire.freshness import MANIFEST_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
@@ -36,6 +39,13 @@ class BlobsSent:
 
     round: RoundId
     contents: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class ManifestSent:
+    """The token of a manifest on its way to the broker."""
+
+    slots: Slots
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Announcements:
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
         self._told_untrained = False
+        self._clears = True
+        """Whether the newest manifest could be sent."""
 
     def begin_anew(self) -> None:
         """Count nothing as published after a new connection: messages in flight may have been lost."""
@@ -96,17 +108,14 @@ class Announcements:
         }
         manifest = manifest.model_copy(update=cut)
         sealed = self._seal(manifest, "round")
-        self._link.send([Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)])
+        piece = Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)
+        # One that is too large is not sent: then devices still read what the one before names.
+        self._clears = len(sealed) <= self._link.room(self._topics.round) - EXPIRY_BYTES
+        self._link.send([piece], ManifestSent(Slots.of(manifest.task, manifest.model, manifest.key)))
 
     def blobs(self, effect: do.PublishBlobs) -> None:
         """Publish task, model and key frame, unless the broker holds them."""
-        blobs = [("task", effect.task)]
-        if effect.form is not None:
-            blobs.append(("coded", effect.form.coded))
-            blobs += [("key", effect.form.key)] if effect.form.key is not None else []
-        elif effect.model is not None:
-            blobs.append(("model", effect.model))
-        new = [(kind, blob) for kind, blob in blobs if (kind, blob.digest) not in self._published]
+        new = [(kind, blob) for kind, blob in _blobs(effect) if (kind, blob.digest) not in self._published]
 
         def frames() -> Iterator[Publication]:
             for kind, blob in new:
@@ -117,10 +126,26 @@ class Announcements:
         new = [(kind, self._cut(kind, blob)) for kind, blob in new]
         sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
         self._link.send(frames(), sent, bulk=True)
-        self._slots.update({(kind, blob.slot): blob for kind, blob in new})
+        for kind, blob in new:
+            before = self._slots.get((kind, 1 - blob.slot))
+            if before is not None and before.digest == blob.digest:  # it has moved: as the ledger stores it
+                self._slots[kind, before.slot] = before.model_copy(update={"digest": MOVED})
+            self._slots[kind, blob.slot] = blob
+
+    def finer(self, effect: do.PublishBlobs) -> frozenset[str]:
+        """Those of `task`, `model` and `key` that this connection takes in more frames than are there."""
+        return frozenset(
+            "model" if kind == "coded" else kind
+            for kind, blob in _blobs(effect)
+            if (there := self._slots.get((kind, blob.slot))) is not None
+            and there.digest == blob.digest
+            and there.frames < count(blob.size, self._most(kind, blob.size))
+        )
 
     def clear(self, kind: str, slot: int) -> None:
         """Clear a slot at the broker; the ledger tells what is in it, also after a restart."""
+        if not self._clears:
+            return
         kinds = ("model", "coded") if kind == "model" else (kind,)  # either form may be there
         old = {of: blob for of in kinds if (blob := self._slots.pop((of, slot), None)) is not None}
         self._published.difference_update((of, blob.digest) for of, blob in old.items())
@@ -194,3 +219,14 @@ class Announcements:
         self._link.send(publications(), ExportSent(job.until or job.round, job.last, file), bulk=True)
         if file is not None:
             self._export_slot = slot
+
+
+def _blobs(effect: do.PublishBlobs) -> list[tuple[str, Blob]]:
+    """What is published, each with its kind: a coded form in place of its model, with its key frame."""
+    blobs = [("task", effect.task)]
+    if effect.form is not None:
+        blobs.append(("coded", effect.form.coded))
+        blobs += [("key", effect.form.key)] if effect.form.key is not None else []
+    elif effect.model is not None:
+        blobs.append(("model", effect.model))
+    return blobs

@@ -67,6 +67,7 @@ class RoundJob:
         self._out = None
         match closed.outcome:
             case Computed() as computed:
+                computed = _beside(state, computed)
                 phase = phase_of(job.kind)
                 progress = phase.progress(state.progress, computed.summary)
                 seconds = now_s - self._began_s
@@ -101,3 +102,16 @@ def _advice(state: Federation, computed: Computed) -> str:
     rows = [state.answers[device].samples for device in state.counted]
     sizes = Sizes.of(rows, computed.task.network.schema.size, computed.mix)
     return propose(sizes).against(state.plan)
+
+
+def _beside(state: Federation, computed: Computed) -> Computed:
+    """Put what is new beside what is announced now: that may have moved while this was computed."""
+    task = state.task
+    if computed.task_data is not None:
+        task = computed.task_blob.model_copy(update={"slot": 1 - task.slot})
+    model = computed.model
+    if state.model is not None and computed.model_data is None:
+        model = state.model
+    elif state.model is not None:
+        model = model.model_copy(update={"slot": 1 - state.model.slot})
+    return replace(computed, task_blob=task, model=model)
