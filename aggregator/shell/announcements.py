@@ -18,8 +18,7 @@ from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
 from fedge.transport.packets import EXPIRY_BYTES
-from fedge.wire import frames as wire_frames
-from fedge.wire.frames import count, frame_bytes, split
+from fedge.wire.frames import count, cut, frame_bytes, split
 from fedge.wire.freshness import MANIFEST_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.wire.messages.envelope import seal
 from fedge.wire.messages.export import Export
@@ -100,13 +99,13 @@ class Announcements:
     def manifest(self, manifest: Manifest) -> None:
         """Publish which round is open, or that learning is done."""
         log.debug("round %d.%d is announced", manifest.generation, manifest.round)
-        cut = {
+        places = {
             "task": self._cut("task", manifest.task),
             "model": manifest.model and self._cut("model", manifest.model),
             "coded": manifest.coded and self._cut("coded", manifest.coded),
             "key": manifest.key and self._cut("key", manifest.key),
         }
-        manifest = manifest.model_copy(update=cut)
+        manifest = manifest.model_copy(update=places)
         sealed = self._seal(manifest, "round")
         piece = Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)
         # One that is too large is not sent: then devices still read what the one before names.
@@ -139,7 +138,7 @@ class Announcements:
             for kind, blob in _blobs(effect)
             if (there := self._slots.get((kind, blob.slot))) is not None
             and there.digest == blob.digest
-            and there.frames < count(blob.size, self._most(kind, blob.size))
+            and there.frames < self._cut(kind, blob).frames
         )
 
     def clear(self, kind: str, slot: int) -> None:
@@ -168,16 +167,11 @@ class Announcements:
     def _frame_bytes(self, kind: str, blob: Blob) -> int:
         """The data bytes in each frame of a content: as the broker and our settings allow.
 
-        If its slot has it in more frames, these stay: devices may be reading them. So the cut follows from
-        their number.
+        If its slot has it in more frames, these stay: devices may be reading them.
         """
-        most = self._most(kind, blob.size)
         there = self._slots.get((kind, blob.slot))
-        frames = count(blob.size, most)
-        if there is not None and there.digest == blob.digest:
-            frames = max(frames, there.frames)
-        coarsest = most == wire_frames.FRAME_BYTES and frames == count(blob.size, most)
-        return most if coarsest else -(-blob.size // frames)
+        frames = there.frames if there is not None and there.digest == blob.digest else 1
+        return cut(blob.size, self._most(kind, blob.size), frames)
 
     def _most(self, kind: str, size: int) -> int:
         """The most data bytes in a frame that the broker and our settings allow."""

@@ -3,7 +3,6 @@
 import shutil
 from collections import Counter, deque
 
-from fedge.wire import frames
 from fedge.wire.messages.manifest import Manifest
 from fleet.simulator.adversary import Liar
 from fleet.simulator.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault
@@ -147,9 +146,9 @@ class Injection:
     def _limit(self) -> None:
         """Let the broker take frames of another size from its next start on."""
         if self._terms.limits is not None:
-            others = [size for size in LIMITS if size != frames.FRAME_BYTES]
-            frames.FRAME_BYTES = self._terms.limits.choice(others)
-            self._scene.tell("fault", f"frames of at most {frames.FRAME_BYTES} bytes from now on")
+            broker = self._scene.broker
+            broker.takes = self._terms.limits.choice([size for size in LIMITS if size != broker.takes])
+            self._scene.tell("fault", f"frames of at most {broker.takes} bytes from now on")
 
     def _clone(self, device: DeviceHost, fault: Fault) -> None:
         if not device.honest:

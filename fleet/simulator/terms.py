@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fedge.wire import frames
+from fedge.wire.encoding import MAX_PAYLOAD
 from fleet.simulator.compositions import FEDAVG, Composition, composition
 from fleet.simulator.trainers import Odd
 
@@ -33,8 +34,8 @@ LYING_ONE_IN = 7
 """One world in this many has a member that lies in each round."""
 BUFFERED_ONE_IN = 11
 """One world in this many counts updates from older models (schedule `buffered`)."""
-LIMITED_ONE_IN, LIMITS = 3, (frames.FRAME_BYTES, 100, 60, 30)
-"""In one world in this many the broker takes frames of another size after each restart, one of these."""
+LIMITED_ONE_IN, LIMITS = 3, (MAX_PAYLOAD, 100, 60, 30)
+"""In one world in this many the broker takes frames of another size after a restart, one of these."""
 ACCURACY = 0.9
 """The accuracy at which learning ends; no honest stand-in reports as much."""
 

@@ -131,7 +131,7 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
 @variant(
     "the aggregator writes finer frames of a content over those that are announced",
     Invariant.ANNOUNCED_IS_READABLE,
-    within=100,
+    within=20,
     needs=["broker restart", "limits that change"],
 )
 def finer_frames_over_the_announced_ones(patch: Patch) -> None:
