@@ -55,3 +55,14 @@ def moved(state: Federation, kinds: Set[str]) -> Step:
     if "key" in moves and state.form is not None and state.form.key is not None:
         state = replace(state, form=replace(state.form, key=other("key", state.form.key)))
     return state, effects
+
+
+def free(state: Federation, kind: str) -> int | None:
+    """The slot for a new content of this kind (`task`, `model`, `key`): the one that no manifest names.
+
+    It may be the one that holds the present content, if that moves just now. None: no slot is named.
+    """
+    named = getattr(state.naming or state.named, kind)
+    if named is None:
+        named = getattr(here(state), kind)
+    return None if named is None else 1 - named

@@ -116,19 +116,24 @@ class Announcements:
         """Publish task, model and key frame, unless the broker holds them."""
         new = [(kind, blob) for kind, blob in _blobs(effect) if (kind, blob.digest) not in self._published]
 
+        before = dict(self._slots)
+
         def frames() -> Iterator[Publication]:
             for kind, blob in new:
                 pieces = split(self._ledger.content(blob.digest), self._frame_bytes(kind, blob))
                 for i in range(len(pieces)):
                     yield Publication(self._topic(kind, blob.slot, i), pieces[i], retain=True)
+                there = before.get((kind, blob.slot))  # one that was moving there and is not needed any more
+                for i in range(len(pieces), there.frames if there is not None else 0):
+                    yield Publication(self._topic(kind, blob.slot, i), b"", retain=True)
 
         new = [(kind, self._cut(kind, blob)) for kind, blob in new]
         sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
         self._link.send(frames(), sent, bulk=True)
         for kind, blob in new:
-            before = self._slots.get((kind, 1 - blob.slot))
-            if before is not None and before.digest == blob.digest:  # it has moved: as the ledger stores it
-                self._slots[kind, before.slot] = before.model_copy(update={"digest": MOVED})
+            other = self._slots.get((kind, 1 - blob.slot))
+            if other is not None and other.digest == blob.digest:  # it has moved: as the ledger stores it
+                self._slots[kind, other.slot] = other.model_copy(update={"digest": MOVED})
             self._slots[kind, blob.slot] = blob
 
     def finer(self, effect: do.PublishBlobs) -> frozenset[str]:

@@ -1,23 +1,28 @@
 """A content that must be cut finer moves to its other slot: the announced one can be read all along."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
+from aggregator.aggregation.job import Computed
 from aggregator.aggregation.models import blob_of
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.coded_form import CodedForm
 from aggregator.core.federation import Federation
+from aggregator.core.places import free
 from aggregator.core.slots import Slots
 from aggregator.ledger.writing import Ledger
 from aggregator.shell import visible_effects
+from aggregator.shell.round_job import _beside
 from aggregator.shell.runtime import Runtime
-from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Transport
+from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Traffic, Transport
 from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.frames import count
 from fedge.wire.messages.envelope import unseal
@@ -40,6 +45,8 @@ classes = ["idle", "busy"]
 
 class Broker:
     """Retains what it gets, and reads what is announced after each message."""
+
+    traffic = Traffic()
 
     def __init__(self) -> None:
         self.retained: dict[str, bytes] = {}
@@ -285,3 +292,41 @@ def test_an_acknowledgement_without_a_connection_moves_nothing() -> None:
     assert story.tell(on.Announced(Slots(0, 1))) == []
     effects = story.tell(on.LinkUp(story.now_s, frozenset({"model"})))
     assert of(do.MoveContent, effects) == [do.MoveContent("model", blob("model of round 1", 0))]
+
+
+def test_a_new_content_goes_where_no_manifest_points_also_if_the_present_one_moves_there() -> None:
+    """All answers may come in before the finer frames are there; the coarser ones are announced till then."""
+    story = acknowledged(running("a", "b", "c"))
+    assert (free(story.state, "model"), free(story.state, "task"), free(story.state, "key")) == (1, 1, None)
+    story.tell(on.LinkDown(story.now_s, "lost"))
+    story.tell(on.LinkUp(story.now_s, frozenset({"model"})))
+    assert (places(story.state), free(story.state, "model")) == ({"task": 0, "model": 1}, 1)
+    story.published()
+    assert free(story.state, "model") == 0, "a manifest that names the finer frames is on its way"
+    acknowledged(story)
+    assert free(story.state, "model") == 0
+    assert free(federation(model=None), "model") is None
+
+
+def test_what_is_saved_when_a_round_closes_goes_there_too(served: Served) -> None:
+    served.connect(131_072)
+    served.lose()
+    served.connect(20_000, left=1)  # the model, announced in 1, moves to 0
+    state = served.runtime.now().state
+    computed = Computed(
+        task=state.task_message,
+        task_blob=blob("new task", 0),
+        task_data=b"new",
+        model=blob("new model", 1),
+        model_data=b"new",
+        devices=3,
+        samples=3,
+        summary={},
+        vector=np.zeros(9, np.float32),
+        rule=None,
+    )
+    assert (state.task.slot, state.model and state.model.slot) == (0, 0), "the task need not be cut finer"
+    placed = _beside(state, computed)
+    assert (placed.task_blob.slot, placed.model.slot) == (1, 0)
+    same = _beside(state, replace(computed, task_data=None, model_data=None))
+    assert (same.task_blob, same.model) == (state.task, state.model)
