@@ -78,7 +78,7 @@ class Runtime:
         self._downloads = Downloads(opened.held, KeyFrames(file.with_name(KEY_FILE)))
         if self._downloads.has_task:  # the whole fleet may start at once, after a power cut
             link.spread_s = self._downloads.task.reconnect_spread_s
-        self._losses = Losses()
+        self._losses, self._unsent = Losses(), Losses()
         self._refusals = Refusals()
         self._inbox = Inbox(self._topics, self._downloads, self._readings, now_s)
         models = ServedModels(file, self._downloads)
@@ -145,8 +145,8 @@ class Runtime:
             case Sent():
                 if isinstance(event.token, FramesSent):
                     self._runner.frames_sent(event.token)
-                if event.refusal is not None:
-                    log.error("the broker refuses: %s", event.refusal)
+                if event.refusal is not None and (text := self._unsent.text(event.refusal, self._now_s())):
+                    log.error("not published: %s", text)
             case MessageArrived():
                 self._receive(event)
             case _:

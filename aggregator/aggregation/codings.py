@@ -63,7 +63,7 @@ def key_of(ledger: LedgerReader, digest: bytes) -> Key:
         raise DamagedState(f"{FILE}: the key frame {digest.hex()[:12]}… cannot be read: {error}") from error
 
 
-def save(ledger: Ledger, round_id: RoundId, coding: Coding, slot: int) -> None:
+def save(ledger: Ledger, round_id: RoundId, coding: Coding, slot: int, key_slot: int | None = None) -> None:
     """Save the coding of a round's model, inside the caller's transaction.
 
     Args:
@@ -71,6 +71,7 @@ def save(ledger: Ledger, round_id: RoundId, coding: Coding, slot: int) -> None:
         round_id: of the round.
         coding: of its model.
         slot: of its model, in which the coded form is published.
+        key_slot: of a new key frame; None: the one after that of the newest.
     """
     blob = blob_of(coding.data, slot)
     key = coding.key.digest if coding.key is not None else None
@@ -79,15 +80,17 @@ def save(ledger: Ledger, round_id: RoundId, coding: Coding, slot: int) -> None:
     ledger.save_coding(round_id, unsigned._replace(digest=_digest(unsigned)))
     ledger.save_content("coded", round_id, blob, coding.data)
     if key is not None:
-        _place_key(ledger, key)
+        _place_key(ledger, key, key_slot)
 
 
-def _place_key(ledger: Ledger, digest: bytes) -> None:
+def _place_key(ledger: Ledger, digest: bytes, slot: int | None) -> None:
     """Give a key frame a slot, but not that of the one before, which a device may be reading."""
     slots = [(slot, blob) for (kind, slot), blob in ledger.slots().items() if kind == "key"]
     if not any(blob.digest == digest for _, blob in slots):
-        newest = ledger.newest_key_slot()
-        ledger.save_key(blob_of(ledger.content(digest), 0 if newest is None else 1 - newest))
+        if slot is None:
+            newest = ledger.newest_key_slot()
+            slot = 0 if newest is None else 1 - newest
+        ledger.save_key(blob_of(ledger.content(digest), slot))
 
 
 def form_of(ledger: LedgerReader, generation: int) -> CodedForm | None:

@@ -75,6 +75,7 @@ def save(
     seconds: float,
     keep: StateSection,
     progress: Progress | None = None,
+    key_slot: int | None = None,
 ) -> None:
     """Save the new model with the closed round, inside the caller's transaction.
 
@@ -86,6 +87,7 @@ def save(
         keep: the updates and models of older rounds are freed beyond these bounds.
         progress: includes this round. The model of its best round is kept; after a survey, that of the
             generation before.
+        key_slot: the slot of a new key frame; None: the one after that of the newest.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
     told = job.participation.summary()
@@ -107,7 +109,7 @@ def save(
     ledger.save_weighed(round_id, computed.weighed)
     server_state.save(ledger, round_id, job.parts, computed.state)
     if computed.coding is not None:
-        codings.save(ledger, round_id, computed.coding, computed.model.slot)
+        codings.save(ledger, round_id, computed.coding, computed.model.slot, key_slot)
     progress = progress or Progress()
     best = _best(ledger, round_id, progress)
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best, job.behind)

@@ -7,6 +7,7 @@ from aggregator.core.ability import plan_to_tell, requirements, unable
 from aggregator.core.awaited import counted_anew
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import PerDevice
+from aggregator.core.places import here, is_uncertain, moved
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
 from fedge.frozen import replace
@@ -26,7 +27,20 @@ def link_up(state: Federation, event: on.LinkUp) -> Step:
     state = replace(state, link_up=True, exported=None, published=False)
     if state.announced and state.stage in (Stage.COLLECTING, Stage.CLOSING):
         state = _time_runs(state, event.now_s)  # the manifest is retained, so devices answer already now
-    return state, [do.Subscribe(), do.PublishService(service(state)), blobs_of(state)]
+    effects: list[do.Effect] = [do.Subscribe(), do.PublishService(service(state))]
+    if event.kept and is_uncertain(state, event.finer):
+        return replace(state, finer=event.finer), [*effects, *announce(state, event.now_s)]
+    state, moves = moved(replace(state, finer=frozenset()), event.finer)
+    return state, [*moves, *effects, blobs_of(state)]
+
+
+def acknowledged(state: Federation, event: on.Announced) -> Step:
+    """Note which slots devices read from now on; move what waited for that."""
+    state = replace(state, named=event.slots, naming=None if state.naming == event.slots else state.naming)
+    if not state.finer or not state.link_up:
+        return state, []
+    state, moves = moved(replace(state, finer=frozenset()), state.finer)
+    return state, [*moves, blobs_of(state)]
 
 
 def link_down(state: Federation, event: on.LinkDown) -> Step:
@@ -64,7 +78,9 @@ def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
         return state, [do.Log("error", f"the broker refuses the model: {event.refusal}")]
     if state.stage is not Stage.DONE and state.since_s is None:
         state = _time_runs(state, event.now_s)
-    state = replace(state, published=True, announced=True)
+    state = replace(
+        state, published=True, announced=True, naming=None if here(state) == state.named else here(state)
+    )
     if state.stage is Stage.PREPARING:
         state = counted_anew(replace(state, stage=Stage.COLLECTING))
         effects = [*unable(state), *patience.too_few(state), *announce(state, event.now_s)]

@@ -137,6 +137,16 @@ class PublishBlobs:
 
 
 @dataclass(frozen=True)
+class MoveContent:
+    """Store that a content is in another slot from now on."""
+
+    kind: str
+    """`task`, `model`, `coded` (the coded form of the model) or `key`."""
+    blob: Blob
+    """With its new slot."""
+
+
+@dataclass(frozen=True)
 class PublishManifest:
     """Announce the open round, or that learning is done."""
 
@@ -214,7 +224,17 @@ class Log:
     cause: str = ""
 
 
-DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, DropAnswer, SaveMissed, SaveRound, SaveElapsed)
+DURABLE = (
+    SpoolFrame,
+    DropSpool,
+    SaveAnswer,
+    SetAside,
+    DropAnswer,
+    SaveMissed,
+    SaveRound,
+    SaveElapsed,
+    MoveContent,
+)
 
 GATHERED = (CountRefusal, SaveStatus)
 
@@ -236,6 +256,7 @@ Effect = (
     | Subscribe
     | PublishService
     | PublishBlobs
+    | MoveContent
     | PublishManifest
     | ClearSlots
     | SendReceipt

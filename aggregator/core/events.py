@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from aggregator.core.coded_form import CodedForm
 from aggregator.core.progress import Progress
+from aggregator.core.slots import Slots
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import KeptVerdict
 from fedge.wire.freshness import RoundId
@@ -24,6 +25,11 @@ class LinkUp:
     """The connection to the broker was made."""
 
     now_s: float
+    finer: frozenset[str] = frozenset()
+    """Of `task`, `model` and `key` those that this connection takes only in more frames than they have at the
+    broker."""
+    kept: bool = True
+    """The broker has kept our session, so it has its retained messages too."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,13 @@ class BlobsPublished:
     now_s: float
     round: RoundId
     refusal: str | None
+
+
+@dataclass(frozen=True)
+class Announced:
+    """The broker has acknowledged a manifest that names these slots."""
+
+    slots: Slots
 
 
 @dataclass(frozen=True)
@@ -163,6 +176,7 @@ Event = (
     LinkUp
     | LinkDown
     | BlobsPublished
+    | Announced
     | Quarantined
     | FrameArrived
     | GarbageArrived

@@ -14,6 +14,7 @@ from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import Progress
 from aggregator.core.round_rules import RoundRules
+from aggregator.core.slots import Slots
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Missed, Verdict
@@ -109,6 +110,13 @@ class Federation:
     """The broker has acknowledged task and model over the present connection."""
     announced: bool = False
     """The open attempt was announced, over this connection or another: it is retained and may be answered."""
+    named: Slots = field(default_factory=Slots)
+    """The slots that the manifest names which the broker has acknowledged last, or had when this program
+    started."""
+    naming: Slots | None = None
+    """Those that a manifest names which the broker has not acknowledged; None: they are the same."""
+    finer: frozenset[str] = frozenset()
+    """What moves to its other slot once the broker has acknowledged the manifest."""
     waiting_from_s: float = 0.0
     """The attempt's time when waiting over the present connection began."""
     came_s: PerDevice[float] = field(default_factory=PerDevice)

@@ -60,6 +60,8 @@ class LeaderCheck:
     """The task that it announces, with its slot."""
     model: Blob | None = None
     """The model that it announces, with its slot."""
+    key: Blob | None = None
+    """The key frame that it announces, with its slot."""
     devices: PerDevice[RoundId] = field(default_factory=PerDevice)
     """The round that each device claims to have seen; none if it belongs to a signing key that is not
     ours."""
@@ -94,6 +96,7 @@ class LeaderCheck:
             done=manifest.state == "done",
             task=manifest.task,
             model=manifest.model,
+            key=manifest.key,
         )
 
     def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "LeaderCheck":

@@ -26,7 +26,14 @@ computed from those.
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import patience
-from aggregator.core.announcement import blobs_published, link_down, link_up, model_round, service
+from aggregator.core.announcement import (
+    acknowledged,
+    blobs_published,
+    link_down,
+    link_up,
+    model_round,
+    service,
+)
 from aggregator.core.attempts import again, draw
 from aggregator.core.awaited import noted
 from aggregator.core.federation import Federation, Stage, Step
@@ -76,6 +83,8 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.BlobsPublished():
             taken = blobs_published(state, event)
             return taken if taken[0] is state else _then_close(taken, event.now_s)
+        case on.Announced():
+            return acknowledged(state, event)
         case on.Quarantined():
             taken = _quarantined(state, event)
             moved = state.awaited ^ taken[0].awaited

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 from aggregator.aggregation.models import blob_of
 from aggregator.core import effects as do
+from aggregator.core.slots import Slots
 from aggregator.export.job import Exported
+from aggregator.ledger.changes.contents import MOVED
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.kept_parameters import UNTRAINED
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport
-from fedge.wire import frames as wire_frames
-from fedge.wire.frames import count, frame_bytes, split
+from fedge.transport.packets import EXPIRY_BYTES
+from fedge.wire.frames import count, cut, frame_bytes, split
 from fedge.wire.freshness import MANIFEST_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.wire.messages.envelope import seal
 from fedge.wire.messages.export import Export
@@ -36,6 +38,13 @@ class BlobsSent:
 
     round: RoundId
     contents: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class ManifestSent:
+    """The token of a manifest on its way to the broker."""
+
+    slots: Slots
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Announcements:
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
         self._told_untrained = False
+        self._clears = True
+        """Whether the newest manifest could be sent."""
 
     def begin_anew(self) -> None:
         """Count nothing as published after a new connection: messages in flight may have been lost."""
@@ -88,39 +99,57 @@ class Announcements:
     def manifest(self, manifest: Manifest) -> None:
         """Publish which round is open, or that learning is done."""
         log.debug("round %d.%d is announced", manifest.generation, manifest.round)
-        cut = {
+        places = {
             "task": self._cut("task", manifest.task),
             "model": manifest.model and self._cut("model", manifest.model),
             "coded": manifest.coded and self._cut("coded", manifest.coded),
             "key": manifest.key and self._cut("key", manifest.key),
         }
-        manifest = manifest.model_copy(update=cut)
+        manifest = manifest.model_copy(update=places)
         sealed = self._seal(manifest, "round")
-        self._link.send([Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)])
+        piece = Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)
+        # One that is too large is not sent: then devices still read what the one before names.
+        self._clears = len(sealed) <= self._link.room(self._topics.round) - EXPIRY_BYTES
+        self._link.send([piece], ManifestSent(Slots.of(manifest.task, manifest.model, manifest.key)))
 
     def blobs(self, effect: do.PublishBlobs) -> None:
         """Publish task, model and key frame, unless the broker holds them."""
-        blobs = [("task", effect.task)]
-        if effect.form is not None:
-            blobs.append(("coded", effect.form.coded))
-            blobs += [("key", effect.form.key)] if effect.form.key is not None else []
-        elif effect.model is not None:
-            blobs.append(("model", effect.model))
-        new = [(kind, blob) for kind, blob in blobs if (kind, blob.digest) not in self._published]
+        new = [(kind, blob) for kind, blob in _blobs(effect) if (kind, blob.digest) not in self._published]
+
+        before = dict(self._slots)
 
         def frames() -> Iterator[Publication]:
             for kind, blob in new:
                 pieces = split(self._ledger.content(blob.digest), self._frame_bytes(kind, blob))
                 for i in range(len(pieces)):
                     yield Publication(self._topic(kind, blob.slot, i), pieces[i], retain=True)
+                there = before.get((kind, blob.slot))  # one that was moving there and is not needed any more
+                for i in range(len(pieces), there.frames if there is not None else 0):
+                    yield Publication(self._topic(kind, blob.slot, i), b"", retain=True)
 
         new = [(kind, self._cut(kind, blob)) for kind, blob in new]
         sent = BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new))
         self._link.send(frames(), sent, bulk=True)
-        self._slots.update({(kind, blob.slot): blob for kind, blob in new})
+        for kind, blob in new:
+            other = self._slots.get((kind, 1 - blob.slot))
+            if other is not None and other.digest == blob.digest:  # it has moved: as the ledger stores it
+                self._slots[kind, other.slot] = other.model_copy(update={"digest": MOVED})
+            self._slots[kind, blob.slot] = blob
+
+    def finer(self, effect: do.PublishBlobs) -> frozenset[str]:
+        """Those of `task`, `model` and `key` that this connection takes in more frames than are there."""
+        return frozenset(
+            "model" if kind == "coded" else kind
+            for kind, blob in _blobs(effect)
+            if (there := self._slots.get((kind, blob.slot))) is not None
+            and there.digest == blob.digest
+            and there.frames < self._cut(kind, blob).frames
+        )
 
     def clear(self, kind: str, slot: int) -> None:
         """Clear a slot at the broker; the ledger tells what is in it, also after a restart."""
+        if not self._clears:
+            return
         kinds = ("model", "coded") if kind == "model" else (kind,)  # either form may be there
         old = {of: blob for of in kinds if (blob := self._slots.pop((of, slot), None)) is not None}
         self._published.difference_update((of, blob.digest) for of, blob in old.items())
@@ -143,16 +172,11 @@ class Announcements:
     def _frame_bytes(self, kind: str, blob: Blob) -> int:
         """The data bytes in each frame of a content: as the broker and our settings allow.
 
-        If its slot has it in more frames, these stay: devices may be reading them. So the cut follows from
-        their number.
+        If its slot has it in more frames, these stay: devices may be reading them.
         """
-        most = self._most(kind, blob.size)
         there = self._slots.get((kind, blob.slot))
-        frames = count(blob.size, most)
-        if there is not None and there.digest == blob.digest:
-            frames = max(frames, there.frames)
-        coarsest = most == wire_frames.FRAME_BYTES and frames == count(blob.size, most)
-        return most if coarsest else -(-blob.size // frames)
+        frames = there.frames if there is not None and there.digest == blob.digest else 1
+        return cut(blob.size, self._most(kind, blob.size), frames)
 
     def _most(self, kind: str, size: int) -> int:
         """The most data bytes in a frame that the broker and our settings allow."""
@@ -194,3 +218,14 @@ class Announcements:
         self._link.send(publications(), ExportSent(job.until or job.round, job.last, file), bulk=True)
         if file is not None:
             self._export_slot = slot
+
+
+def _blobs(effect: do.PublishBlobs) -> list[tuple[str, Blob]]:
+    """What is published, each with its kind: a coded form in place of its model, with its key frame."""
+    blobs = [("task", effect.task)]
+    if effect.form is not None:
+        blobs.append(("coded", effect.form.coded))
+        blobs += [("key", effect.form.key)] if effect.form.key is not None else []
+    elif effect.model is not None:
+        blobs.append(("model", effect.model))
+    return blobs

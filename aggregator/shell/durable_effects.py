@@ -49,6 +49,8 @@ class DurableEffects:
             case do.SaveRound(round_id, kind, attempt, cohorts, quorum):
                 self._ledger.save_round(round_id, kind, attempt, cohorts, time.time(), quorum)
                 self._ledger.save_parts(round_id, state.parts.text())
+            case do.MoveContent(kind, blob):
+                self._ledger.move_content(kind, blob)
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
 

@@ -13,6 +13,7 @@ from aggregator.core import events as on
 from aggregator.core.advice import Sizes, propose
 from aggregator.core.events import Event
 from aggregator.core.federation import Federation
+from aggregator.core.places import free
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.phase import phase_of
 from aggregator.settings.state import StateSection
@@ -67,10 +68,11 @@ class RoundJob:
         self._out = None
         match closed.outcome:
             case Computed() as computed:
+                computed = _beside(state, computed)
                 phase = phase_of(job.kind)
                 progress = phase.progress(state.progress, computed.summary)
                 seconds = now_s - self._began_s
-                save(self._ledger, job, computed, seconds, self._keep, progress)
+                save(self._ledger, job, computed, seconds, self._keep, progress, free(state, "key"))
                 summary = self._ledger.summary(job.round)
                 self._began_s = now_s
                 self._counters.closed(summary)
@@ -101,3 +103,15 @@ def _advice(state: Federation, computed: Computed) -> str:
     rows = [state.answers[device].samples for device in state.counted]
     sizes = Sizes.of(rows, computed.task.network.schema.size, computed.mix)
     return propose(sizes).against(state.plan)
+
+
+def _beside(state: Federation, computed: Computed) -> Computed:
+    """Put what is new beside what is announced now: that may have moved while this was computed."""
+    task, model = state.task, computed.model
+    if computed.task_data is not None and (slot := free(state, "task")) is not None:
+        task = computed.task_blob.model_copy(update={"slot": slot})
+    if computed.model_data is not None and (slot := free(state, "model")) is not None:
+        model = model.model_copy(update={"slot": slot})
+    elif computed.model_data is None and state.model is not None:
+        model = state.model
+    return replace(computed, task_blob=task, model=model)

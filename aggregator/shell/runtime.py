@@ -14,14 +14,14 @@ from aggregator.aggregation.job import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core.announcement import service
+from aggregator.core.announcement import blobs_of, service
 from aggregator.core.effects import Effect
 from aggregator.core.events import Event
 from aggregator.core.federation import Federation, Stage
 from aggregator.export.job import Exported, Job
 from aggregator.ledger.writing import Ledger
 from aggregator.schedules.schedule import SCHEDULES
-from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent
+from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent, ManifestSent
 from aggregator.shell.closer import Closed
 from aggregator.shell.counters import Counters, Snapshot
 from aggregator.shell.durable_effects import DurableEffects
@@ -92,7 +92,7 @@ class Runtime:
         self._schedule = SCHEDULES.make(settings.rounds.schedule)
         self._announcements = Announcements(topics, link, ledger, signer)
         self._intake, self._reports = Intake(), Reports()
-        self._losses = Losses()
+        self._losses, self._unsent = Losses(), Losses()
         self._reception = Reception(topics, ledger, self._intake, self._reports, now_s)
         self._durable = DurableEffects(ledger, self._intake, self._reports)
         began_s = now_s() - state.elapsed_s
@@ -183,7 +183,8 @@ class Runtime:
                 self._announcements.begin_anew()
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._broker)
-                yield from self._step(on.LinkUp(self._now_s()))
+                finer = self._announcements.finer(blobs_of(self._state))
+                yield from self._step(on.LinkUp(self._now_s(), finer, event.session_present))
             case LinkDown():
                 if (text := self._losses.text(event.reason, self._now_s())) is not None:
                     log.warning("not connected: %s", text)
@@ -195,12 +196,15 @@ class Runtime:
                 if event.refusal is None:
                     self._announcements.hold(blobs)
                 yield from self._step(on.BlobsPublished(self._now_s(), blobs.round, event.refusal))
+            case Sent(token=ManifestSent() as manifest) if event.refusal is None:
+                yield from self._step(on.Announced(manifest.slots))
             case Sent(token=ExportSent() as export):
                 self._announcements.end_export(export, event.refusal)
                 self.has_nothing_left_to_say = export.last
                 yield from self._step(on.ExportPublished(export.round))
             case Sent():
-                log.error("the broker refuses a message: %s", event.refusal)
+                if event.refusal is not None and (text := self._unsent.text(event.refusal, self._now_s())):
+                    log.error("not published: %s", text)
             case Closed():
                 if (closed := self._job.end(self._state, event, self._now_s())) is not None:
                     yield from self._step(closed)

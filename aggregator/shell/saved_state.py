@@ -14,6 +14,7 @@ from aggregator.core.progress import progress_of
 from aggregator.core.proposals import kept
 from aggregator.core.round_rules import RoundRules
 from aggregator.core.shared_entries import same_entries, unfit_entries
+from aggregator.core.slots import Slots
 from aggregator.core.stopping_rule import StoppingRule
 from aggregator.core.takeover import TakeUp
 from aggregator.core.usual_distance import UsualDistance
@@ -120,6 +121,7 @@ def load_state(
         answers=PerDevice(answers),
         earlier=_earlier(ledger, round_id, rules.staleness),
         begun=PerDevice({} if rules.staleness is None else ledger.newest_begun(meta.generation)),
+        named=Slots.of(seen.watch.task, seen.watch.model, seen.watch.key),
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
         partials=PerDevice(partials),
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),

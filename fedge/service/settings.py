@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fedge.errors import ConfigError
 from fedge.service.explain import Variables, explain
 from fedge.storage.files import read_file
-from fedge.wire.encoding import MAX_PAYLOAD
+from fedge.wire.encoding import LEAST_PAYLOAD, MAX_PAYLOAD
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +93,10 @@ class BrokerSettings(Section):
     """Allow plaintext to a broker that is not on this machine. Others can then read passwords and models."""
     keepalive_s: int = Field(default=30, ge=5, le=3600)
     """The longest silence on the connection, in seconds."""
-    max_payload_bytes: int = Field(default=MAX_PAYLOAD, ge=4_096, le=MAX_PAYLOAD)
+    max_payload_bytes: int = Field(default=MAX_PAYLOAD, ge=LEAST_PAYLOAD, le=MAX_PAYLOAD)
     """The largest payload that this program publishes, in bytes; larger messages are cut into frames. A limit
-    that the broker announces is kept without it. In `federation.toml` it holds for all devices too."""
+    that the broker announces is kept without it. In `federation.toml` it holds for all devices too. Less than
+    4,096 does not do: a status, a manifest and a receipt are not cut."""
 
     publishes_per_s: float | None = Field(default=None, ge=1)
     """The most messages that this program publishes in a second, for a broker that drops more; default: as

@@ -14,9 +14,12 @@ import ssl
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from fedge.transport.packets import LEAST_PACKET
+
 UNSUPPORTED_VERSION = 0x84
 NOT_AUTHORIZED = 0x87
 PACKET_TOO_LARGE = 0x95
+RAISE_IT = "raise the maximum packet size in the broker's configuration (Mosquitto: max_packet_size)"
 _UNSAID = ("Unspecified error", "Success", "Normal disconnection")
 """Texts of paho that give no reason."""
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
@@ -82,6 +85,21 @@ def unanswered(peer: Peer, first: bytes | None, name: str, patience_s: float) ->
     return (
         f"{peer} closed the connection without a reason: does it speak MQTT 5, and is this its port for "
         "mqtt:// and not for TLS (mqtts://)?"
+    )
+
+
+def too_small(peer: Peer, max_packet: int) -> str:
+    """The broker accepted the CONNECT, and takes smaller packets than Fedge needs (section 3.2.2.3.6)."""
+    return (
+        f"{peer} takes packets of at most {max_packet:,} bytes, and Fedge needs {LEAST_PACKET:,}: {RAISE_IT}"
+    )
+
+
+def connect_too_large(peer: Peer, size: int, max_packet: int) -> str:
+    """The broker did not answer a CONNECT of `size` bytes, which is over its limit."""
+    return (
+        f"{peer} takes packets of at most {max_packet:,} bytes, and the CONNECT with this program's last "
+        f"will has {size:,}: {RAISE_IT}"
     )
 
 

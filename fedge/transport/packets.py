@@ -6,6 +6,9 @@ payload (MQTT 5, sections 2.1, 3.1.2.11.4 and 3.3). We send one property, the Me
 
 LARGEST_PACKET = 5 + 268_435_455
 """The largest packet of MQTT: the longest header and the largest remaining length (section 1.5.5)."""
+LEAST_PACKET = 4_200
+"""The smallest Maximum Packet Size that Fedge works with: `LEAST_PAYLOAD` bytes of payload, the longest topic
+of an update, receipt or status (87 bytes), and at most 13 bytes of headers and properties."""
 EXPIRY_BYTES = 5
 """The property Message Expiry Interval: its identifier and four bytes (section 3.3.2.3.3)."""
 
@@ -32,3 +35,22 @@ def _around(topic: str, *, expires: bool) -> int:
 def _length_bytes(remaining: int) -> int:
     """The bytes of the variable byte integer `remaining` (section 1.5.5)."""
     return 1 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151)
+
+
+def connect_bytes(
+    client_id: str, will: tuple[str, int] | None, username: str | None, password: str | None
+) -> int:
+    """The bytes of a CONNECT with a Session Expiry Interval (section 3.1).
+
+    Args:
+        client_id: of the client.
+        will: topic and bytes of payload of the last will; None: it has none.
+        username: to log in with, if there is one.
+        password: goes with it.
+    """
+    remaining = 10 + 1 + 5 + 2 + len(client_id.encode())
+    if will is not None:
+        topic, payload = will
+        remaining += 1 + 2 + len(topic.encode()) + 2 + payload
+    remaining += sum(2 + len(text.encode()) for text in (username, password) if text is not None)
+    return 1 + _length_bytes(remaining) + remaining

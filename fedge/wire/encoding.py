@@ -18,6 +18,9 @@ from fedge.wire.reasons import Reason
 
 MAX_PAYLOAD = 131_072
 """Bytes of the largest MQTT payload we send or read: AWS IoT Core's limit, the smallest of the big clouds."""
+LEAST_PAYLOAD = 4_096
+"""Bytes of the smallest limit on payloads that Fedge works with: a status, a manifest and a receipt are not
+cut into frames, and are seldom larger."""
 
 MAX_DEPTH = 8
 """Containers within containers; our deepest message, a task, has 4."""

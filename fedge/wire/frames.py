@@ -59,6 +59,23 @@ def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
     return n
 
 
+def cut(size: int, most: int, frames: int = 1) -> int:
+    """The data bytes in each frame, at most `most`, of a message that is cut into at least so many frames.
+
+    The result depends on the size and the number of the frames alone. So who knows the number of frames that
+    are there, and gets no larger one, cuts them again as they are.
+
+    Raises:
+        ValueError: as `count`.
+    """
+    coarsest = count(size, FRAME_BYTES)
+    for n in range(max(frames, count(size, most)), MAX_FRAMES + 1):
+        each = FRAME_BYTES if n == coarsest else -(-size // n)
+        if min(each, size) <= most and count(size, each) == n:
+            return each
+    return most
+
+
 class Split(Sequence[bytes]):
     """The packed frames of one message, each made on demand, so that the message is never copied whole."""
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 from fedge.transport import Publication
+from fedge.wire.encoding import MAX_PAYLOAD
 from fleet.simulator.sessions import BrokerDisk, Line, Message, Session
 
 RECEIVE_MAXIMUM = 20
@@ -29,6 +30,9 @@ class Broker:
         self.up_since_s = 0.0
         self.retained: dict[str, Message] = {}
         self.sessions: dict[str, Session] = {}
+        self.takes = MAX_PAYLOAD
+        """The most bytes of data in a frame. Other messages have no limit: they are as large in a world as
+        in production, and contents are not."""
         self.will_delay_s = 0.0
         """Delay of wills, even of clients that have come back meanwhile (the nodes of a cluster disagree)."""
         self.says_twice: Callable[[], bool] = lambda: False

@@ -10,7 +10,7 @@ from fleet.simulator.hosts import RESTART_S, DeviceHost, Host, Scene
 from fleet.simulator.machines import Machines
 from fleet.simulator.sessions import BrokerDisk, Message
 from fleet.simulator.signing import forgeries
-from fleet.simulator.terms import Terms
+from fleet.simulator.terms import LIMITS, Terms
 
 LINES_LOST_S = 2.0
 """Each device's connection is reset within this time after wills begin to be late."""
@@ -128,6 +128,7 @@ class Injection:
             saved, soon_s = broker.save(), min(1.0, fault.amount / 40)
             self._scene.clock.after(soon_s, lambda: self._stop_with(saved, fault.seconds))
         else:
+            self._limit()
             self._stop_with(broker.save() if fault.kind == "broker restart" else None, fault.seconds)
 
     def _stop_with(self, disk: BrokerDisk | None, seconds: float) -> None:
@@ -136,7 +137,18 @@ class Injection:
             return
         self._disk = disk
         broker.stop()
-        self._scene.clock.after(seconds, lambda: None if broker.up else broker.start(disk))
+        self._scene.clock.after(seconds, lambda: self._start_broker(disk))
+
+    def _start_broker(self, disk: BrokerDisk | None) -> None:
+        if not self._scene.broker.up:
+            self._scene.broker.start(disk)
+
+    def _limit(self) -> None:
+        """Let the broker take frames of another size from its next start on."""
+        if self._terms.limits is not None:
+            broker = self._scene.broker
+            broker.takes = self._terms.limits.choice([size for size in LIMITS if size != broker.takes])
+            self._scene.tell("fault", f"frames of at most {broker.takes} bytes from now on")
 
     def _clone(self, device: DeviceHost, fault: Fault) -> None:
         if not device.honest:

@@ -6,6 +6,8 @@ from fedge.service.liveness import Pulse
 from fedge.transport import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Traffic
 from fedge.transport.backoff import Backoff
 from fedge.transport.outbound import Outbound
+from fedge.wire.frames import FRAME_HEAD
+from fedge.wire.topics import parse
 from fleet.simulator.place import Place
 from fleet.simulator.wire import Life, Wire
 
@@ -38,6 +40,7 @@ class VirtualLink:
         self._connections = 0
         self._backoff = Backoff()
         self._outbound = Outbound(inbox)
+        self._takes = place.broker.takes
 
     @property
     def up(self) -> bool:
@@ -65,6 +68,7 @@ class VirtualLink:
                 here = (
                     self.wire is not None and self.wire.number == event.connection and not self._life.closed
                 )
+                self._takes = self.place.broker.takes
                 self._outbound.begin(self.wire if here else None, event)
             case LinkDown():
                 self._outbound.end()
@@ -75,7 +79,9 @@ class VirtualLink:
 
     def room(self, topic: str) -> int:
         """As `Transport.room`."""
-        return self._outbound.room(topic)
+        room, address = self._outbound.room(topic), parse(topic)
+        framed = address is not None and (address.i is not None or address.kind == "update")
+        return min(room, self._takes + FRAME_HEAD) if framed else room
 
     def send(self, publications: Iterable[Publication], token: object = None, *, bulk: bool = False) -> None:
         """As `Transport.send`."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fedge.wire import frames
+from fedge.wire.encoding import MAX_PAYLOAD
 from fleet.simulator.compositions import FEDAVG, Composition, composition
 from fleet.simulator.trainers import Odd
 
@@ -33,6 +34,8 @@ LYING_ONE_IN = 7
 """One world in this many has a member that lies in each round."""
 BUFFERED_ONE_IN = 11
 """One world in this many counts updates from older models (schedule `buffered`)."""
+LIMITED_ONE_IN, LIMITS = 3, (MAX_PAYLOAD, 100, 60, 30)
+"""In one world in this many the broker takes frames of another size after a restart, one of these."""
 ACCURACY = 0.9
 """The accuracy at which learning ends; no honest stand-in reports as much."""
 
@@ -71,6 +74,8 @@ class Terms:
     """What is unusual about a device, by its number."""
     composition: Composition
     """What it learns with."""
+    limits: random.Random | None = None
+    """Draws the size of frames after a restart of the broker; None: it stays."""
     staleness: int | None = None
     """How many versions back the base of an update may be; None: one round comes after the other."""
 
@@ -109,6 +114,8 @@ def terms(
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
         odd={number: _odd(what, with_) for number, what in ODD.get(seed % ODD_OF, {}).items()},
         composition=with_,
+        # A generator of its own, so that worlds without limits stay as they were.
+        limits=random.Random(f"the limits of world {seed}") if seed % LIMITED_ONE_IN == 1 else None,  # noqa: S311 # a simulation
     )
     if not buffered:
         return drawn

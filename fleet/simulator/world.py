@@ -169,9 +169,9 @@ def _folder(*, real: bool) -> Iterator[Path]:
 @contextmanager
 def _frames_of(size: int) -> Iterator[None]:
     """Cut messages into smaller frames, so that small ones take several."""
-    before = frames.FRAME_BYTES
-    frames.FRAME_BYTES = size
+    before = frames.FRAME_BYTES, frames.LEAST_FRAME
+    frames.FRAME_BYTES, frames.LEAST_FRAME = size, 1
     try:
         yield
     finally:
-        frames.FRAME_BYTES = before
+        frames.FRAME_BYTES, frames.LEAST_FRAME = before

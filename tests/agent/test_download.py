@@ -90,3 +90,18 @@ def test_frames_of_another_cut_than_the_announced_one_are_taken(
     device.waits(FETCH_RETRY_S * 1.1)  # those that were published before it asked for them
     assert device.holds == model(2)
     assert subscribed(device) == []
+
+
+def test_a_content_that_moves_to_its_other_slot_is_asked_for_there_at_once(
+    device: Device, tmp_path: Path, said: dict[str, bytes]
+) -> None:
+    """Cut anew for another broker: the frames are there when the announcement comes, and those before go."""
+    lab = Federation(tmp_path / "lab")
+    pieces, finer = list(said), split(model(2), 5)
+    device.hears({topic: said[topic] for topic in pieces[:3]})
+    device.hears({LAB.model(1, i): finer[i] for i in range(len(finer))})
+    assert device.holds != model(2)
+    place = besieged.blob(model(2), 1).model_copy(update={"frames": len(finer)})
+    device.hears({ROUND: lab.signer.seal(besieged.manifest(2, model=place), "round")})
+    assert device.holds == model(2), "it has not waited for the time of its next request"
+    assert subscribed(device) == []

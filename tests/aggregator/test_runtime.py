@@ -24,7 +24,7 @@ from aggregator.shell.runtime import Runtime
 from aggregator.shell.startup import take_up
 from fedge.data.moments import Moments
 from fedge.errors import DamagedState, FedgeError, StateError
-from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication
+from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication, Sent
 from fedge.transport.mqtt import MqttTransport
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import pack, unpack
@@ -275,3 +275,15 @@ def test_a_broker_that_ends_each_connection_is_told_of_once(
     assert len(lost) == 7
     assert_tells(lost[-1], "95 more times")
     assert len(lines) - len(lost) < 40, "and not 360"
+
+
+def test_what_is_not_published_each_time_is_told_once(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    for size in range(5_000, 5_010):
+        text = f"fedge/v1/lab/round: a packet of {size} bytes is over the broker's limit of 4200"
+        served.runtime.turn([Sent(None, text)])
+    (line,) = (
+        record.getMessage() for record in caplog.records if "fedge/v1/lab/round" in record.getMessage()
+    )
+    assert_tells(line, "not published", "5000", "4200")

@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fedge.errors import ProtocolError
@@ -393,3 +393,22 @@ def test_a_spool_can_join_what_it_kept() -> None:
     kept = [frame.data for frame in pieces(message, 100)]
     assert frames.join(hashlib.sha256(message).digest(), kept) == message
     assert isinstance(frames.join(hashlib.sha256(message).digest(), kept[::-1]), Rejection)
+
+
+@given(st.integers(1, 300_000), st.integers(1, 60_000), st.integers(1, 60_000))
+def test_who_knows_the_number_of_frames_cuts_them_again_as_they_are(size: int, most: int, later: int) -> None:
+    """Whatever the limit is by then, if they fit; and a smaller one gives more frames."""
+    frames.FRAME_BYTES = 50_000  # so that some of these messages are cut as coarsely as can be
+    try:
+        assume(-(-size // most) < 2_000)
+        assume(-(-size // later) < 2_000)
+        each = frames.cut(size, most)
+        n = frames.count(size, each)
+        assert min(each, size) <= most
+        again = frames.cut(size, later, n)
+        assert min(again, size) <= later
+        fits = min(each, size) <= later
+        assert (again == each) == fits
+        assert fits or frames.count(size, again) > n
+    finally:
+        frames.FRAME_BYTES = FRAME_BYTES

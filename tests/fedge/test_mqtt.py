@@ -63,14 +63,14 @@ def process(broker: brokers.LocalBroker) -> "subprocess.Popen[bytes]":
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker of our own configuration: one user, who may publish below `allowed/`, packets up to 2,000."""
+    """A broker of our own configuration: one user, who may publish below `allowed/`, packets up to 5,000."""
     folder = tmp_path_factory.mktemp("strict")
     (folder / "acl").write_text("user pi\ntopic readwrite allowed/#\n")
     (folder / "passwords").write_text("pi:secret\n")
     subprocess.run(["mosquitto_passwd", "-U", str(folder / "passwords")], check=True)
     port = brokers.free_port()
     (folder / "m.conf").write_text(
-        f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\nmax_packet_size 2000\n"
+        f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\nmax_packet_size 5000\n"
         "max_inflight_messages 3\n"
         f"acl_file {folder / 'acl'}\npassword_file {folder / 'passwords'}\n"
     )
@@ -123,19 +123,19 @@ def test_fault_12_a_packet_over_the_limit_is_not_sent(
     password = tmp_path / "password"
     password.write_text("secret\n")
     pi = client("pi", url=strict, username="pi", password_file=password)
-    assert pi.open().max_packet == 2_000
+    assert pi.open().max_packet == 5_000
     reader = client("reader", url=strict, username="pi", password_file=password)
     reader.open()
     reader.subscribe("allowed/#")
-    sent = pi.send(words("allowed/a", bytes(1_000)), words("allowed/big", bytes(2_000)), words("allowed/b"))
+    sent = pi.send(words("allowed/a", bytes(1_000)), words("allowed/big", bytes(5_000)), words("allowed/b"))
     assert sent.refusal is not None
-    # 1 byte of type, 2 of length, topic 2 + 11, identifier 2, properties 1, payload 2,000
-    assert sent.refusal.startswith("allowed/big: a packet of 2019 bytes is over the broker's limit of 2000: ")
-    assert pi.link.room("allowed/big") == 2_000 - 19
-    assert pi.send(words("allowed/big", bytes(2_000 - 19)), token=1).refusal is None
+    # 1 byte of type, 2 of length, topic 2 + 11, identifier 2, properties 1, payload 5,000
+    assert sent.refusal.startswith("allowed/big: a packet of 5019 bytes is over the broker's limit of 5000: ")
+    assert pi.link.room("allowed/big") == 5_000 - 19
+    assert pi.send(words("allowed/big", bytes(5_000 - 19)), token=1).refusal is None
     assert pi.link.up
     assert pi.send(words("allowed/c")).refusal is None
-    assert [len(message.payload) for message in reader.messages(3)] == [1_000, 1_981, 1]
+    assert [len(message.payload) for message in reader.messages(3)] == [1_000, 4_981, 1]
 
 
 def test_no_more_is_under_way_than_the_broker_grants(

@@ -52,8 +52,9 @@ NOT_WALKED = {
     # It only closes the connection; it needs another history, and an algorithm that remembers something.
     "agent": {"Disconnect", "ResetState"},
     # It ends the program by itself; it needs a liar (tests/system/test_setting_aside.py), an operator
-    # (tests/system/test_way_back.py), or who lets deadlines pass (tests/system/test_deadlines.py).
-    "aggregator": {"Abort", "SetAside", "DropAnswer", "SaveMissed"},
+    # (tests/system/test_way_back.py), who lets deadlines pass (tests/system/test_deadlines.py),
+    # or a broker with a smaller limit (tests/system/test_shrinking_limits.py).
+    "aggregator": {"Abort", "SetAside", "DropAnswer", "SaveMissed", "MoveContent"},
 }
 """docs/reliability.md, "Not covered", says what tests them instead."""
 

@@ -34,6 +34,7 @@ class Attempt:
     """One connection; it has sent what is in `sent`."""
 
     lasted_s = None
+    unanswered = False
 
     def __init__(self, number: int, closed: threading.Event, here: threading.Semaphore) -> None:
         self._here = here

@@ -63,6 +63,7 @@ def traits(world: World) -> set[str]:
         "clusters": with_.clusters > 1 and not terms.real,
         "coded models": with_.model_codec != "float32",
         "key frames": with_.model_codec in ("int8", "int4"),
+        "limits that change": terms.limits is not None,
         "personal models": with_.ditto and not terms.real,
         "uniform weights": with_.uniform and with_.drawn,
     }

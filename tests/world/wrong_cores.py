@@ -129,6 +129,19 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
 
 
 @variant(
+    "the aggregator writes finer frames of a content over those that are announced",
+    Invariant.ANNOUNCED_IS_READABLE,
+    within=20,
+    needs=["broker restart", "limits that change"],
+)
+def finer_frames_over_the_announced_ones(patch: Patch) -> None:
+    def in_place(step: Step, state: Any, event: Any) -> Stepped:
+        return step(state, replace(event, finer=frozenset()) if isinstance(event, on.LinkUp) else event)
+
+    over_core(patch, rounds, in_place)
+
+
+@variant(
     "the aggregator admits an update while the round closes",
     Invariant.MEAN,
     within=300,

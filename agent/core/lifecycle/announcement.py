@@ -6,6 +6,7 @@ from agent.core.device import Asking, Device, Fetching, Idle, Reporting, Working
 from agent.core.lifecycle.buffering import go_on, goes_on
 from agent.core.lifecycle.conditions import with_readings
 from agent.core.lifecycle.decision import decide
+from agent.core.lifecycle.download import fetch
 from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.statuses import holds_the_final_model, status
 from fedge.frozen import replace
@@ -13,6 +14,8 @@ from fedge.identity.trust import fingerprint
 from fedge.wire.freshness import Attempt, round_of
 from fedge.wire.messages.manifest import Manifest
 
+CONTENTS = ("task", "model", "coded", "key")
+"""What a manifest announces."""
 MAX_PLAN_CHANGES = 8
 """How many changes of the plan count within one attempt. Otherwise two alternating plans would keep any work
 from ending."""
@@ -57,6 +60,10 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
             return state, effects + more
         if _asks(manifest) == _asks(current):
             state = replace(state, manifest=current.model_copy(update=_place(manifest)))
+            if isinstance(state.work, Fetching) and _slots(manifest) != _slots(current):
+                # Cut anew for another broker, it lies in other slots; those before are cleared.
+                state, more = fetch(state, now_s, to_work=state.work.to_work)
+                return state, effects + more
         if not isinstance(state.work, Idle):
             return state, effects
         state, more = decide(state, now_s)
@@ -102,7 +109,13 @@ def _begun(state: Device) -> bool:
 
 def _place(manifest: Manifest) -> dict[str, object]:
     """Return where everything is, and in which frames: another broker or setting may change that."""
-    return {name: getattr(manifest, name) for name in ("task", "model", "max_payload_bytes")}
+    return {name: getattr(manifest, name) for name in (*CONTENTS, "max_payload_bytes")}
+
+
+def _slots(manifest: Manifest) -> list[int | None]:
+    """Return the slots of everything that is announced."""
+    blobs = [getattr(manifest, name) for name in CONTENTS]
+    return [blob.slot if blob is not None else None for blob in blobs]
 
 
 def _asks(manifest: Manifest) -> tuple[object, ...]:

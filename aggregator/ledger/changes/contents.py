@@ -4,6 +4,9 @@ from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 
+MOVED = bytes(32)
+"""The digest in a slot whose content has moved to the other one: it still has frames to clear."""
+
 
 class ContentChanges(Transactions):
     """Changes of the tables `contents` and `slots`."""
@@ -28,6 +31,20 @@ class ContentChanges(Transactions):
                 "DELETE FROM contents WHERE kind = 'coded' AND digest NOT IN"
                 " (SELECT digest FROM slots WHERE kind = 'coded')"
             )
+
+    def move_content(self, kind: str, blob: Blob) -> None:
+        """Store that a content is in the other slot, from which it is published from now on.
+
+        In its former slot it becomes `MOVED`.
+        """
+        self._run(
+            "UPDATE slots SET digest = ? WHERE kind = ? AND slot != ? AND digest = ?",
+            MOVED,
+            kind,
+            blob.slot,
+            blob.digest,
+        )
+        self.save_slot(kind, blob)
 
     def save_key(self, blob: Blob) -> None:
         """Store the slot of a key frame, which is a model that is stored already."""

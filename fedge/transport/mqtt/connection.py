@@ -22,7 +22,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fedge.service.settings import BrokerSettings
-from fedge.transport.diagnosis import NOT_AUTHORIZED, Peer, lost, refused, unanswered
+from fedge.transport.diagnosis import (
+    NOT_AUTHORIZED,
+    Peer,
+    connect_too_large,
+    lost,
+    refused,
+    too_small,
+    unanswered,
+)
 from fedge.transport.events import (
     RECEIVE_MAXIMUM,
     Answered,
@@ -34,7 +42,7 @@ from fedge.transport.events import (
 )
 from fedge.transport.mqtt.failures import FORESEEN, failure
 from fedge.transport.mqtt.tls import tls_context
-from fedge.transport.packets import LARGEST_PACKET
+from fedge.transport.packets import LARGEST_PACKET, LEAST_PACKET, connect_bytes
 from fedge.transport.protocol import Traffic
 from fedge.transport.window import WINDOW
 
@@ -82,6 +90,8 @@ class PahoConnection:
         inbox: called with each event but `LinkDown`, on the network thread, until `closed` is set.
         alive: called in each turn of the network thread.
         traffic: counts the bytes.
+        question: why an attempt before this one may have failed, if nobody knows. Then this one has no will,
+            asks only what the broker takes, and ends.
     """
 
     def __init__(
@@ -92,8 +102,12 @@ class PahoConnection:
         inbox: Callable[[LinkEvent], None],
         alive: Callable[[], None],
         traffic: Traffic,
+        question: str | None = None,
     ) -> None:
         self.number = number
+        self.unanswered = False
+        """Whether the broker closed the connection instead of answering the CONNECT."""
+        self._question, self._unused = question, False
         self._options, self._peer = options, options.peer
         self._closed, self._inbox, self._alive, self._traffic = closed, inbox, alive, traffic
         self._reason = ""
@@ -225,7 +239,7 @@ class PahoConnection:
             client.tls_set_context(tls_context(broker))
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
-        if options.will is not None:
+        if options.will is not None and self._question is None:
             will = options.will(self.number)
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -276,16 +290,31 @@ class PahoConnection:
             self._reason = refused(self._peer, code.value, str(code))
             self._unauthorized = code.value == NOT_AUTHORIZED
             return  # the broker disconnects now
-        self._up_s = time.monotonic()
         max_packet = getattr(properties, "MaximumPacketSize", None) or LARGEST_PACKET
+        if max_packet < LEAST_PACKET or self._question is not None:
+            self._unused, self._reason = True, self._limit(max_packet)
+            self._client.disconnect()
+            return
+        self._up_s = time.monotonic()
         receive_maximum = getattr(properties, "ReceiveMaximum", None) or RECEIVE_MAXIMUM
         self._tell(LinkUp(self.number, bool(flags.session_present), max_packet, receive_maximum))
+
+    def _limit(self, max_packet: int) -> str:
+        """Why this broker cannot be used, given its Maximum Packet Size; else what was asked."""
+        options, broker = self._options, self._options.broker
+        if max_packet < LEAST_PACKET:
+            return too_small(self._peer, max_packet)
+        will = options.will(self.number) if options.will is not None else None
+        said = (will.topic, len(will.payload)) if will is not None else None
+        size = connect_bytes(options.client_id, said, broker.username, broker.password)
+        return connect_too_large(self._peer, size, max_packet) if size > max_packet else self._question or ""
 
     def _on_disconnect(
         self, _client: object, _userdata: object, flags: mqtt.DisconnectFlags, code: ReasonCode, _: object
     ) -> None:
         patience_s = float(self._options.broker.keepalive_s)
         if not self._reason:
+            self.unanswered = self._up_s is None and not self._first and str(code) != "Keep alive timeout"
             self._reason = (
                 unanswered(self._peer, self._first, str(code), patience_s)
                 if self._up_s is None
@@ -300,6 +329,8 @@ class PahoConnection:
         self._taken_over = code.value == SESSION_TAKEN_OVER
 
     def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        if self._unused:  # in a session the message comes again
+            return
         try:
             topic = message.topic
         except UnicodeDecodeError:

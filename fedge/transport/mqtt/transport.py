@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Event, Thread, Timer
 
@@ -168,7 +168,10 @@ class MqttTransport:
         closed = life.closed
         options = Options(self.broker, self.client_id, self.will, self.keep_session_s, self.manual_ack)
         backoff = Backoff()
-        while not closed.is_set():
+        why: str | None = None
+        """Why the broker does not answer, as far as it could be found out."""
+
+        def attempt(question: str | None = None) -> tuple[PahoConnection, LinkDown]:
             self._promise(closed, LONGEST_ATTEMPT_S)
             connection = life.newest = PahoConnection(
                 options,
@@ -177,8 +180,19 @@ class MqttTransport:
                 self.inbox,
                 lambda: self._promise(closed, LONGEST_TURN_S),
                 self.traffic,
+                question,
             )
-            down = connection.run()
+            return connection, connection.run()
+
+        while not closed.is_set():
+            connection, down = attempt()
+            if connection.unanswered and self.will is not None and not closed.is_set():
+                # A broker closes the connection of a CONNECT that is too large for it without a word.
+                if why is None:
+                    why = attempt(down.reason)[1].reason
+                down = replace(down, reason=why)
+            else:
+                why = None
             if closed.is_set():
                 return
             self.inbox(down)

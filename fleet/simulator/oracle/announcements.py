@@ -2,6 +2,7 @@
 
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import round_of
+from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Manifest
 from fleet.simulator.books import Book
 from fleet.simulator.invariants import Invariant, Violation
@@ -27,7 +28,7 @@ class Announcements:
                 )
             if here == round_of(before) and manifest.state == before.state:
                 for what in ("task", "model", "coded", "key", "kind"):
-                    if getattr(manifest, what) != getattr(before, what):
+                    if _content(getattr(manifest, what)) != _content(getattr(before, what)):
                         raise Violation(
                             Invariant.ROUND_STAYS_AS_ANNOUNCED,
                             f"the {what} of round {here} differs from the one that was announced before",
@@ -68,3 +69,8 @@ class Announcements:
         self._record.lasts_s[attempt_name(manifest)] = max(
             lasts_s, self._record.lasts_s.get(attempt_name(manifest), 0.0)
         )
+
+
+def _content(announced: Blob | str | None) -> bytes | str | None:
+    """What is announced, wherever it lies: cut anew for another broker, it moves to its other slot."""
+    return announced.digest if isinstance(announced, Blob) else announced
