@@ -102,7 +102,7 @@ def _begun(state: Device) -> bool:
 
 def _place(manifest: Manifest) -> dict[str, object]:
     """Return where everything is, and in which frames: another broker or setting may change that."""
-    return {name: getattr(manifest, name) for name in ("task", "model", "max_payload_bytes")}
+    return {name: getattr(manifest, name) for name in ("task", "model", "coded", "key", "max_payload_bytes")}
 
 
 def _asks(manifest: Manifest) -> tuple[object, ...]:
