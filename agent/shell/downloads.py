@@ -26,7 +26,7 @@ from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
-from fedge.wire.models import decoded_message
+from fedge.wire.models import FLOAT32, decoded_message
 from fedge.wire.reasons import Rejection
 
 log = logging.getLogger("fedge.agent")
@@ -122,6 +122,12 @@ class Downloads:
         missing = self._assembler.missing(kind, wanted.digest)
         return tuple(range(wanted.frames)) if missing is None else missing
 
+    def expect(self, kind: str, wanted: Blob) -> None:
+        """Drop the frames of another cut than the announced one. The broker may lack the others of that cut:
+        its sender may have ended before it published them, and then have published the announced cut."""
+        if self._assembler.frames(kind, wanted.digest) != wanted.frames:
+            self._assembler.drop(kind)
+
     def lacks_coded(self, manifest: Manifest) -> bool:
         """Whether the coded form that is announced, or the model without one, has to be fetched."""
         return manifest.coded is None or not self._is_here("model", manifest.coded.digest)
@@ -158,7 +164,7 @@ class Downloads:
                 self._keys.take(whole)
             else:
                 self._coded = (sha256(whole).digest(), whole)
-            if self._coded is None or self.lacks_key(manifest):
+            if self.lacks_coded(manifest) or self.lacks_key(manifest):
                 return FrameArrived(now_s)
             return Fetched(now_s, "model", model.digest, unknown=self._make_model(manifest, model))
         except ProtocolError as error:
@@ -203,6 +209,8 @@ class Downloads:
         if model.size is not None or model.key is not None:
             raise ProtocolError("model: a coded form, where the model itself was announced")
         unknown = unknown_in_model(model)
+        if not unknown and model.codec != FLOAT32:
+            raise ProtocolError(f"model: in {model.codec}, and neither in float32 nor a coded form")
         if not unknown:
             self._model, self._model_digest = (whole, _vectors(model)), sha256(whole).digest()
         return unknown

@@ -35,6 +35,7 @@ class FrameRequests:
 
     def begin(self, kind: str, blob: Blob) -> None:
         """Request the missing frames of a content, also those that were requested before."""
+        self._downloads.expect(kind, blob)
         self._drop([asked for asked in self._asked if asked[0] == kind])
         self._wanted[kind] = blob
         self._ask(kind)

@@ -26,6 +26,11 @@ class KeyFrames:
         self._path = path
         self._key = _stored(path)
 
+    @property
+    def digest(self) -> bytes | None:
+        """The digest of the key frame that the device has; None: it has none."""
+        return self._key.digest if self._key is not None else None
+
     def held(self, digest: bytes) -> Key | None:
         """The key frame with this digest; None: another one is here, or none."""
         return self._key if self._key is not None and self._key.digest == digest else None

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from agent.config import AgentSettings
@@ -70,12 +71,13 @@ class Runtime:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._state = opened.state
+        keys = KeyFrames(file.with_name(KEY_FILE))
+        self._state = replace(opened.state, key=keys.digest)
         self._link = link
         self._conditions = conditions
         self._now_s = now_s
         self._topics = Topics(settings.federation)
-        self._downloads = Downloads(opened.held, KeyFrames(file.with_name(KEY_FILE)))
+        self._downloads = Downloads(opened.held, keys)
         if self._downloads.has_task:  # the whole fleet may start at once, after a power cut
             link.spread_s = self._downloads.task.reconnect_spread_s
         self._losses, self._unsent = Losses(), Losses()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 RECEIVE_MAXIMUM = 65_535
 """The Receive Maximum of a broker that names none (MQTT 5, section 3.2.2.3.3)."""
+NO_ANSWER = 0
+"""No packet identifier: that of a message at QoS 0, which must not be acknowledged (section 2.2.1)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class MessageArrived:
     connection: int
     """The connection it arrived on; acknowledged only there, otherwise it comes again on another one."""
     mid: int
-    """Its packet identifier, which is valid only on that connection."""
+    """Its packet identifier, which is valid only on that connection; `NO_ANSWER`: it came at QoS 0."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Answered:
     subscription: bool = False
 
 
-PACED = Answered(0, None)
-"""No answer of the broker (0 is no packet identifier): our own pace allows the next publication."""
+PACED = Answered(NO_ANSWER, None)
+"""No answer of the broker: our own pace allows the next publication."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ messages can still be acknowledged. Transports differ only in how a packet reach
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from fedge.transport.events import Answered, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport.events import PACED, Answered, LinkUp, MessageArrived, Publication, Sent
 from fedge.transport.pace import Pace
 from fedge.transport.protocol import Connection
 from fedge.transport.window import Limits, Window
@@ -78,6 +78,8 @@ class Outbound:
             return filters if answer.refusal else ()
         if self._window is not None:
             self._window.settle(answer)
+        elif answer == PACED and self._pace is not None:
+            self._pace.woke()  # the next connection goes on with this pace, and needs a timer of its own
         return ()
 
     def subscribe(self, *filters: str) -> None:

@@ -81,6 +81,11 @@ class Assembler:
         held = self._held.get(key, {}).get(id)
         return held.books.missing if held is not None else None
 
+    def frames(self, key: Hashable, id: bytes) -> int | None:  # noqa: A002
+        """In how many frames a message comes of which some are held; None if nothing of it is held."""
+        held = self._held.get(key, {}).get(id)
+        return held.books.n if held is not None else None
+
     def drop(self, key: Hashable) -> None:
         """Drop everything held for `key`, because its round has closed or something newer is wanted."""
         self._held.pop(key, None)

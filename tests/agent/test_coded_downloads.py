@@ -18,6 +18,7 @@ from fedge.wire.messages.manifest import Cohort, Manifest
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.models import coded_message, decoded_message, model_message, read_key
+from tests.agent.besieged import Device
 from tests.fedge.message_examples import EXAMPLES
 
 SEED = 7
@@ -155,3 +156,28 @@ def test_a_round_is_expected_to_take_the_bytes_that_are_sent() -> None:
     assert expected_bytes(told, **takes) == len(FORM) + len(KEY)
     assert expected_bytes(told, **takes, held=(sha256(KEY).digest(),)) == len(FORM)
     assert expected_bytes(told, task=False, model=False, update=True) == len(MODEL)
+
+
+def test_a_form_that_waits_makes_no_other_model_than_its_own(keys: KeyFrames) -> None:
+    """The key frame comes when the next model is announced already, which refers to it too."""
+    downloads = Downloads(None, keys)
+    assert downloads.offer("model", frame(FORM), manifest(), 1.0) == FrameArrived(1.0)
+    later = coded_message(RoundId(1, 5), {"weights": BEFORE + 2}, "int8", SEED, read_key(KEY))
+    model = decoded_message(unpack(later, Model), SEED, read_key(KEY))
+    told = manifest(model, later)
+    assert downloads.offer("key", frame(KEY), told, 2.0) == FrameArrived(2.0)
+    assert downloads.offer("model", frame(later), told, 3.0) == Fetched(3.0, "model", sha256(model).digest())
+    assert downloads.model_bytes == model
+
+
+def test_a_model_that_is_neither_in_float32_nor_a_coded_form_is_not_used(keys: KeyFrames) -> None:
+    """One that is used must be able to become a key frame."""
+    data = pack(Model(generation=1, round=4, codec="int8", body=bytes(5)))
+    told = manifest().model_copy(update={"model": blob(data, 1), "coded": None, "key": None})
+    unreadable(Downloads(None, keys), told, data)
+
+
+def test_after_a_restart_the_key_frame_on_the_disk_is_not_expected_to_be_sent(tmp_path: Path) -> None:
+    Device(tmp_path, None)
+    (tmp_path / FILE).write_bytes(KEY)
+    assert Device(tmp_path, None).runtime._state.key == sha256(KEY).digest()

@@ -105,3 +105,18 @@ def test_a_content_that_moves_to_its_other_slot_is_asked_for_there_at_once(
     device.hears({ROUND: lab.signer.seal(besieged.manifest(2, model=place), "round")})
     assert device.holds == model(2), "it has not waited for the time of its next request"
     assert subscribed(device) == []
+
+
+def test_frames_of_a_cut_that_was_never_published_whole_are_given_up(
+    device: Device, said: dict[str, bytes]
+) -> None:
+    """The aggregator began to publish a finer cut, and ended. The next one cuts the model as before: of the
+    finer cut the broker has the last frames alone, and nobody sends the others any more."""
+    pieces, finer = list(said), split(model(2), 5)
+    first = {LAB.model(0, i): finer[i] for i in range(len(pieces))}
+    device.hears(first)
+    device.broker.retained.update(said)  # published while the device was away
+    for _ in range(3):
+        device.waits(FETCH_RETRY_S * 5)
+    assert device.holds == model(2)
+    assert subscribed(device) == []

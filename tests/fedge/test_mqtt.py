@@ -15,6 +15,7 @@ import pytest
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings
 from fedge.transport import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Traffic
+from fedge.transport.events import NO_ANSWER
 from fedge.transport.mqtt import MqttTransport
 from fedge.transport.mqtt.connection import Options, PahoConnection
 from fedge.transport.window import WINDOW
@@ -359,3 +360,35 @@ def test_a_network_thread_that_hangs_is_found_out(
         goes_on.set()
         link.close()
     assert link.pulse.overdue_s() == 0, "a link that is closed owes nothing"
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_a_message_at_qos_0_is_taken_and_the_connection_stays(
+    shared: brokers.Broker, client: Callable[..., Client], retain: bool
+) -> None:
+    """It has no packet identifier, and a broker ends the connection of a client that acknowledges none."""
+    topic = f"at-once/{retain}"
+    keeper = client(f"keeper-{retain}", manual_ack=True)
+    keeper.open()
+    foreign = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    host, port = shared.url.removeprefix("mqtt://").split(":")
+    foreign.connect(host, int(port))
+    foreign.loop_start()
+    if not retain:
+        keeper.subscribe(topic)
+    foreign.publish(topic, b"zero", qos=0, retain=retain).wait_for_publish(PATIENCE_S)
+    foreign.publish(f"{topic}/behind", b"one", qos=1).wait_for_publish(PATIENCE_S)
+    if retain:
+        keeper.subscribe(topic)
+    (came,) = keeper.messages(1)
+    keeper.link.acknowledge(came)
+    keeper.subscribe("other")  # its answer comes behind the broker's judgement
+    foreign.publish(topic, b"one", qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+    (next_,) = keeper.messages(1)
+    keeper.link.acknowledge(next_)
+    foreign.publish(topic, b"", qos=1, retain=True).wait_for_publish(PATIENCE_S)
+    foreign.disconnect()
+    foreign.loop_stop()
+    assert (came.payload, came.mid, next_.payload) == (b"zero", NO_ANSWER, b"one")
+    assert (came.connection, next_.connection) == (1, 1)
+    assert keeper.link.up

@@ -19,11 +19,12 @@ pytestmark = [
     pytest.mark.skipif(not brokers._find_mosquitto(), reason="mosquitto is not installed"),
 ]
 COUNT = 15
+MOST_HELD = 8_000
 
 
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MqttNetwork]:
-    monkeypatch.setattr(connection, "MOST_HELD", 4_000)
+    monkeypatch.setattr(connection, "MOST_HELD", MOST_HELD)
     monkeypatch.setattr(connection, "LONGEST_STOP_S", 60.0)
     network = MqttNetwork(tmp_path)
     yield network
@@ -52,7 +53,7 @@ def taken(reader: Peer, seconds: float = 2.0) -> list[MessageArrived]:
 def test_nothing_more_is_read_while_too_much_is_not_acknowledged(network: MqttNetwork) -> None:
     reader = reader_of(network, manual_ack=True)
     held = taken(reader)
-    assert len(held) == 4, "the fourth is over 4,000 bytes"
+    assert len(held) == 4, "three take 3 · (1,024 + 1 + 1,001) bytes, and the fourth is over 8,000"
     reader.link.acknowledge(held[0])
     held += taken(reader)
     assert len(held) == 5
@@ -62,6 +63,20 @@ def test_nothing_more_is_read_while_too_much_is_not_acknowledged(network: MqttNe
         held += reader.messages(1)
         reader.link.acknowledge(held[-1])
     assert [message.payload.rstrip(b"\0") for message in held] == [b"%d" % n for n in range(COUNT)]
+
+
+def test_empty_messages_are_bounded_too(network: MqttNetwork) -> None:
+    """They take memory as well, here 1,024 + 1 bytes each: the eighth is over 8,000."""
+    writer, reader = network.peer("writer"), network.peer("reader", manual_ack=True)
+    writer.open()
+    reader.open()
+    reader.subscribe("a")
+    writer.send(*(Publication("a", b"") for _ in range(COUNT)))
+    held = taken(reader)
+    assert len(held) == 8
+    while len(held) < COUNT:
+        reader.link.acknowledge(held[-1])
+        held += reader.messages(1)
 
 
 def test_what_is_acknowledged_as_it_comes_is_not_bounded(network: MqttNetwork) -> None:

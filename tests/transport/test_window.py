@@ -2,15 +2,19 @@
 
 from collections import deque
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge.transport import Answered, Publication, Sent
+from fedge.transport import Answered, LinkUp, Publication, Sent
 from fedge.transport.events import PACED
+from fedge.transport.outbound import Outbound
 from fedge.transport.pace import Pace
 from fedge.transport.packets import LARGEST_PACKET, packet_bytes, payload_room
+from fedge.transport.protocol import Connection
 from fedge.transport.window import IN_FLIGHT_BYTES, WINDOW, Limits, Window
 from fedge.wire.encoding import MAX_PAYLOAD
 from tests.transport.contract import words
@@ -242,3 +246,22 @@ def test_a_timer_that_comes_early_is_set_again() -> None:
     assert (len(line.sent), len(line.timers)) == (1, 1)
     line.go()
     assert len(line.sent) == 2
+
+
+def test_a_timer_that_ends_between_two_connections_leaves_the_next_one_its_own() -> None:
+    now_s, timers, sent = 100.0, list[float](), list[Publication]()
+
+    def publish(publication: Publication) -> int:
+        sent.append(publication)
+        return len(sent)
+
+    link = Outbound(lambda _: None, pace=Pace(1, None, lambda: now_s, timers.append))
+    for number in (1, 2):
+        connection = cast(Connection, SimpleNamespace(number=number, publish=publish))
+        link.begin(connection, LinkUp(number, False, LARGEST_PACKET))
+        link.send([words("a"), words("b"), words("c")])
+        assert len(timers) == number, "each connection sends one, and then waits"
+        link.end()
+        now_s += 1.0
+        link.settle(PACED)
+    assert [piece.topic for piece in sent] == ["a", "a"]

@@ -32,6 +32,7 @@ from fedge.transport.diagnosis import (
     unanswered,
 )
 from fedge.transport.events import (
+    NO_ANSWER,
     RECEIVE_MAXIMUM,
     Answered,
     LinkDown,
@@ -50,8 +51,11 @@ log = logging.getLogger(__name__)
 
 SESSION_TAKEN_OVER, DISCONNECT_WITH_WILL = 0x8E, 0x04
 MOST_HELD = 4 * 2**20
-"""Bytes of payloads that are not acknowledged, after which nothing more is read, with `manual_ack`. TCP then
-stops the broker. Receive Maximum would not do: it counts messages, and Mosquitto 2.0 exceeds it."""
+"""Bytes of messages that are not acknowledged, after which nothing more is read, with `manual_ack`. TCP then
+stops the broker. Receive Maximum would not do: it counts messages, and Mosquitto 2.0 exceeds it; nor does it
+count those that were published at QoS 0."""
+HELD_EACH = 1_024
+"""Bytes charged for a message besides its topic and payload, so that a flood of empty ones is bounded too."""
 LONGEST_STOP_S = 2.0
 """How long reading stops at a time, so that the keep-alive goes on."""
 LOOK_S = 0.2
@@ -120,7 +124,7 @@ class PahoConnection:
         self._last_bytes = 0
         """The size of the packet that was sent last."""
         self._held = 0
-        """Bytes of payloads that are not acknowledged, with `manual_ack`."""
+        """Bytes of messages that are not acknowledged, with `manual_ack`."""
         self._room = Condition()
         """Notified when they are MOST_HELD or fewer again, or the connection is to end."""
         self._ending = False
@@ -169,11 +173,12 @@ class PahoConnection:
 
     def acknowledge(self, message: MessageArrived) -> None:
         """As `Connection.acknowledge`; paho does nothing without `manual_ack`."""
-        self._client.ack(message.mid, 1)
+        if message.mid != NO_ANSWER:
+            self._client.ack(message.mid, 1)
         if self._options.manual_ack:
             with self._room:
                 before = self._held
-                self._held -= len(message.payload)
+                self._held -= _charged(message)
                 if self._held <= MOST_HELD < before:
                     self._room.notify()
 
@@ -265,7 +270,7 @@ class PahoConnection:
         self._socket = None
 
     def _hold(self, size: int) -> None:
-        """Account for a payload that has arrived; then stop while the owner has too many to acknowledge."""
+        """Account for a message that has arrived; then stop while the owner has too many to acknowledge."""
         if not self._options.manual_ack:
             return
         with self._room:
@@ -337,10 +342,10 @@ class PahoConnection:
             topic = ""  # no topic of ours: refused and acknowledged like any foreign message
         expiry = getattr(message.properties, "MessageExpiryInterval", None)
         self._traffic.received += len(topic) + len(message.payload)
-        self._tell(
-            MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, message.mid)
-        )
-        self._hold(len(message.payload))
+        mid = message.mid if message.qos else NO_ANSWER
+        arrived = MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, mid)
+        self._tell(arrived)
+        self._hold(_charged(arrived))
 
     def _on_publish(
         self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object
@@ -352,6 +357,11 @@ class PahoConnection:
     ) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
         self._tell(Answered(mid, refusal, subscription=True))
+
+
+def _charged(message: MessageArrived) -> int:
+    """The bytes that a message is charged while it is not acknowledged."""
+    return HELD_EACH + len(message.topic) + len(message.payload)
 
 
 class _Packed(Properties):

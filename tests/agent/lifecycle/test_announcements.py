@@ -95,6 +95,16 @@ def test_the_same_announcement_again_changes_nothing() -> None:
     assert step(state, announced(manifest(attempt=1, state="closed"))) == (state, [])
 
 
+def test_a_repeated_announcement_says_anew_where_everything_is() -> None:
+    """Another broker's limits give another cut."""
+    names = ("task", "model", "coded", "key")
+    said = manifest(**{name: blob(name) for name in names})
+    anew = {name: blob(name).model_copy(update={"frames": 9}) for name in names}
+    state, _ = story(CONNECTED, announced(said), announced(said.model_copy(update=anew)))
+    assert state.manifest is not None
+    assert {name: getattr(state.manifest, name) for name in names} == anew
+
+
 def test_an_older_attempt_is_ignored_and_said_also_after_a_restart() -> None:
     going_on, _ = step(working(), announced(manifest(attempt=1)))
     for state in (going_on, replace(HOLDS, seen=attempt(1, 1, 1))):
