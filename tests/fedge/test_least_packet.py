@@ -70,7 +70,7 @@ def client() -> Iterator[Callable[..., Client]]:
 
     yield make
     for each in made:
-        each.link.close(timeout_s=0.2)
+        each.link.close(timeout_s=5.0)
 
 
 class TestMosquitto:

@@ -287,7 +287,7 @@ def test_topics_that_are_no_text_arrive_without_name() -> None:
     options = Options(BrokerSettings(), "device", None, 0, manual_ack=False)
     connection = PahoConnection(options, 1, threading.Event(), told.append, lambda: None, Traffic())
     message = mqtt.MQTTMessage(7, b"\xff\xfe")
-    message.payload = b"x"
+    message.payload, message.qos = b"x", 1
     connection._on_message(None, None, message)
     assert told == [MessageArrived("", b"x", False, None, 1, 7)]
 
