@@ -8,6 +8,7 @@ and writes all that wait, and a thread that hands over many packets wakes the lo
 import select
 import socket
 import threading
+from contextlib import suppress
 
 import paho.mqtt.client as mqtt
 
@@ -52,7 +53,7 @@ class Turns:
         # TLS may hold bytes that were read with others, and of which the socket tells nothing.
         held = getattr(connection, "pending", int)() > 0
         try:
-            ready, writable, _ = select.select(
+            ready, *_ = select.select(
                 [connection, self._woken], [connection] if writes else [], [], 0.0 if held else TURN_S
             )
         except (OSError, ValueError):  # it was closed
@@ -83,10 +84,8 @@ class Turns:
     def _has_something_to_write(self, *_: object) -> None:
         """Wake the loop if another thread has handed over a packet, which is written there alone."""
         if threading.get_ident() != self._thread:
-            try:
+            with suppress(OSError):  # so many wait that the loop wakes anyway, or the connection has ended
                 self._wake.send(b"0")
-            except OSError:  # it has so many of these that it wakes anyway, or the connection has ended
-                pass
 
 
 def _nothing(*_: object) -> None:
