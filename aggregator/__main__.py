@@ -19,6 +19,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import argparse
+import gc
 import logging
 import signal
 from pathlib import Path
@@ -127,6 +128,7 @@ def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
     loop = Loop(settings, new_generation=options.new_generation, exit_when_done=options.exit_when_done)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
+    gc.freeze()  # nothing that is there by now becomes garbage, so no collection looks at it
     loop.run()
     return 0
 

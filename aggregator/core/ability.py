@@ -8,9 +8,8 @@ from aggregator.core.quorum import updates_needed
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
 from fedge.frozen import replace
-from fedge.latest import latest
+from fedge.latest import latest_of
 from fedge.wire.capabilities import BASE, BUFFERED, lacking, required, told
-from fedge.wire.messages.task import Task
 from fedge.wire.models import FLOAT32
 from fedge.wire.reasons import Reason
 
@@ -25,16 +24,18 @@ def requirements(state: Federation, kind: str | None = None) -> frozenset[str]:
         state: the state, with the plan and the task.
         kind: the name of the round's phase; None: that of the open round.
     """
-    buffered = state.rules.max_staleness is not None
+    return _of_open(state) if kind is None else _of_kind(state, kind)
+
+
+@latest_of("kind", "plan", "task_message", "rules", "model_codec", "form")
+def _of_open(state: Federation) -> frozenset[str]:
+    return _of_kind(state, state.kind)
+
+
+def _of_kind(state: Federation, kind: str) -> frozenset[str]:
+    task, buffered = state.task_message, state.rules.max_staleness is not None
     codecs = (state.model_codec, state.form.codec if state.form is not None else FLOAT32)
-    return _requirements(kind or state.kind, state.plan, state.task_message, buffered, codecs)
-
-
-@latest
-def _requirements(
-    kind: str, plan: Plan, task: Task, buffered: bool, codecs: tuple[str, ...]
-) -> frozenset[str]:
-    found = required(kind, plan_to_tell(kind, plan), task.network, task.rules)
+    found = required(kind, plan_to_tell(kind, state.plan), task.network, task.rules)
     if phase_of(kind).trains or kind == "evaluate":  # from the first model on, which is not coded yet
         found |= {f"model:{codec}" for codec in codecs if codec != FLOAT32}
     return found | {BUFFERED} if buffered and phase_of(kind).trains else found

@@ -1,6 +1,7 @@
 """Token buckets: limits on what each device sends. Time is an argument."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import frame_bytes
@@ -30,6 +31,7 @@ LINES = Rate(burst=30, per_s=1 / 60)
 """The log lines that one device causes."""
 
 
+@lru_cache(maxsize=16)
 def updates(largest: int, max_payload_bytes: int = MAX_PAYLOAD) -> Rate:
     """The bytes a device may send on its update topic: far more than an honest one needs.
 

@@ -1,6 +1,7 @@
 """Who cannot do what a round requires is neither awaited nor admitted, and the operator is told."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from fedge.algorithms.codecs.float32 import Float32
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import Entry, registered
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
-from fedge.wire.capabilities import BASE, can
+from fedge.wire.capabilities import BASE, BUFFERED, can
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.status import Status
 from fedge.wire.reasons import Reason
@@ -213,6 +214,16 @@ def test_layers_are_required_as_the_task_has_them(layers: tuple[Dense | Standard
     task = TASK.model_copy(update={"network": NetworkSpec(inputs=2, layers=layers, loss="cross-entropy")})
     state = federation(task_message=task)
     assert {f"layer:{layer.type}" for layer in layers} <= requirements(state)
+
+
+def test_requirements_are_found_once_for_what_they_depend_on() -> None:
+    state = federation()
+    found = requirements(state)
+    assert requirements(replace(state, admitted=7, elapsed_s=3.0)) is found
+    coded = replace(state, model_codec="int8", kind="train")
+    assert "model:int8" in requirements(coded) - found
+    buffered = replace(state, rules=replace(state.rules, max_staleness=2), kind="train")
+    assert BUFFERED in requirements(buffered) - found
 
 
 def test_what_a_device_can_is_known_after_a_restart(tmp_path: Path) -> None:

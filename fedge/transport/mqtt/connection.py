@@ -1,4 +1,4 @@
-"""One connection to a broker, with its own paho client. This is the only import of paho.
+"""One connection to a broker, with its own paho client. Only this and `turns` import paho.
 
 paho's callbacks run on the network thread. They only put values into the inbox, because an exception in one
 of them would end that thread.
@@ -43,6 +43,7 @@ from fedge.transport.events import (
 )
 from fedge.transport.mqtt.failures import FORESEEN, failure
 from fedge.transport.mqtt.tls import tls_context
+from fedge.transport.mqtt.turns import Turns
 from fedge.transport.packets import LARGEST_PACKET, LEAST_PACKET, connect_bytes
 from fedge.transport.protocol import Traffic
 from fedge.transport.window import WINDOW
@@ -139,13 +140,13 @@ class PahoConnection:
         )
         client.max_inflight_messages_set(WINDOW)
         client.on_socket_open = self._on_socket_open
-        client.on_socket_register_write = _leave_it_to_the_loop
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         self._client = client
+        self._turns = Turns(client)
 
     # ── called by the owner's thread ───────────────────────────────────────────────────────────────
 
@@ -208,7 +209,7 @@ class PahoConnection:
             self._connect()
             if self._closed.is_set():
                 self._client.disconnect()
-            while self._client.loop() == mqtt.MQTT_ERR_SUCCESS:
+            while self._turns.turn():
                 self._alive()
                 self._look()
                 self._turn_s = time.monotonic()
@@ -226,6 +227,7 @@ class PahoConnection:
         Then nothing leads from paho's client back to this connection: it is freed, with its other sockets,
         when this connection is.
         """
+        self._turns.end()
         client = self._client
         open_still = client.socket()
         if open_still is not None:
@@ -344,12 +346,14 @@ class PahoConnection:
         self._traffic.received += len(topic) + len(message.payload)
         mid = message.mid if message.qos else NO_ANSWER
         arrived = MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, mid)
+        self._turns.came()
         self._tell(arrived)
         self._hold(_charged(arrived))
 
     def _on_publish(
         self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object
     ) -> None:
+        self._turns.came()
         self._tell(Answered(mid, str(code) if code.is_failure else None))
 
     def _on_subscribe(
@@ -381,10 +385,6 @@ def _expiring(seconds: int) -> Properties:
     properties = _Packed(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.MessageExpiryInterval = seconds
     return properties
-
-
-def _leave_it_to_the_loop(*_: object) -> None:
-    """Keep paho from writing on the thread that publishes; its loop is woken up anyway."""
 
 
 def _no_delay(connection: Any) -> None:

@@ -59,6 +59,10 @@ def unpack_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int 
     max_values = max(kind.MAX_VALUES for kind in kinds)
     fields = encoding.decode(payload, max_bytes=max_bytes, max_values=max_values)
     version, found = fields.pop("v", None), fields.pop("type", None)
+    if type(version) is int and version == VERSION:
+        for kind in kinds:
+            if found == kind.TYPE:
+                return validated(kind, fields)
     expected = " or ".join(kind.TYPE for kind in kinds)
     if type(version) is not int:
         raise ProtocolError(f"{expected}: 'v' is {reprlib.repr(version)}, expected the protocol's version")
@@ -66,9 +70,6 @@ def unpack_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int 
         raise ProtocolError(
             f"protocol version {version}: this program speaks version {VERSION}", Reason.UNKNOWN_VERSION
         )
-    for kind in kinds:
-        if found == kind.TYPE:
-            return validated(kind, fields)
     raise ProtocolError(f"a message of type {reprlib.repr(found)} where {expected!r} was expected")
 
 
