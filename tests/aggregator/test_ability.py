@@ -220,10 +220,14 @@ def test_requirements_are_found_once_for_what_they_depend_on() -> None:
     state = federation()
     found = requirements(state)
     assert requirements(replace(state, admitted=7, elapsed_s=3.0)) is found
-    coded = replace(state, model_codec="int8", kind="train")
-    assert "model:int8" in requirements(coded) - found
-    buffered = replace(state, rules=replace(state.rules, max_staleness=2), kind="train")
-    assert BUFFERED in requirements(buffered) - found
+    for name, change in (
+        ("model:int8", {"model_codec": "int8"}),
+        (BUFFERED, {"rules": replace(state.rules, max_staleness=2)}),
+        ("phase:evaluate", {"kind": "evaluate"}),
+        ("codec:int8", {"plan": state.plan.model_copy(update={"codec": "int8"})}),
+    ):
+        assert name not in requirements(state)
+        assert name in requirements(replace(state, **change))
 
 
 def test_what_a_device_can_is_known_after_a_restart(tmp_path: Path) -> None:

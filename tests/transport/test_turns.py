@@ -117,12 +117,21 @@ def test_another_thread_that_hands_over_packets_wakes_the_turn(
 
 
 def test_a_packet_of_which_nothing_was_reported_is_written_in_the_next_turn(
-    client: Client, loop: Turns
+    client: Client, loop: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """paho forgets to report a packet that is handed over just when it has written all others."""
+    waits, ready = select.select, []
+
+    def waiting(*lists: Any) -> Any:
+        found = waits(*lists)
+        ready.extend(found[1])
+        return found
+
+    monkeypatch.setattr(turns.select, "select", waiting)
     client.waiting.append(b"p")
     assert loop.turn()
     assert client.written == 1
+    assert ready == [client.ours], "it is not written only because the turn has ended"
 
 
 def test_a_connection_that_ends_ends_the_loop(client: Client, loop: Turns) -> None:
