@@ -95,6 +95,20 @@ CREATE TABLE codings (
     errors BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (generation, round)
 )
 """,
+    """
+DROP INDEX answers_by_update;
+ALTER TABLE answers RENAME TO answers_before;
+CREATE TABLE answers (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, lane INTEGER NOT NULL, device TEXT NOT NULL,
+    digest BLOB NOT NULL, verdict TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
+    samples INTEGER NOT NULL, metrics TEXT NOT NULL, began INTEGER
+);
+INSERT INTO answers SELECT generation, round, lane, device, digest, verdict, reason, detail, samples, metrics,
+    began FROM answers_before ORDER BY generation, round, lane, device;
+DROP TABLE answers_before;
+CREATE UNIQUE INDEX answers_by_device ON answers (device, generation, round);
+CREATE INDEX answers_by_round ON answers (generation, round)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
