@@ -106,7 +106,7 @@ CREATE TABLE answers (
 INSERT INTO answers SELECT generation, round, lane, device, digest, verdict, reason, detail, samples, metrics,
     began FROM answers_before ORDER BY generation, round, lane, device;
 DROP TABLE answers_before;
-CREATE UNIQUE INDEX answers_by_device ON answers (device, generation, round);
+CREATE INDEX answers_by_update ON answers (device, digest, generation, round);
 CREATE INDEX answers_by_round ON answers (generation, round)
 """,
 )
