@@ -101,12 +101,13 @@ ALTER TABLE answers RENAME TO answers_before;
 CREATE TABLE answers (
     generation INTEGER NOT NULL, round INTEGER NOT NULL, lane INTEGER NOT NULL, device TEXT NOT NULL,
     digest BLOB NOT NULL, verdict TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
-    samples INTEGER NOT NULL, metrics TEXT NOT NULL, began INTEGER
+    samples INTEGER NOT NULL, metrics TEXT NOT NULL, began INTEGER,
+    prefix BLOB GENERATED ALWAYS AS (substr(digest, 1, 4)) VIRTUAL
 );
 INSERT INTO answers SELECT generation, round, lane, device, digest, verdict, reason, detail, samples, metrics,
     began FROM answers_before ORDER BY generation, round, lane, device;
 DROP TABLE answers_before;
-CREATE INDEX answers_by_update ON answers (device, digest, generation, round);
+CREATE INDEX answers_by_device ON answers (device, generation, round, prefix);
 CREATE INDEX answers_by_round ON answers (generation, round)
 """,
 )
