@@ -8,11 +8,15 @@ Fedge's transport that does nothing but read each frame, hash it, store it with 
 that wait, answer and acknowledge; it judges nothing and makes no model. The exit code is 1 if a goal is
 missed.
 
-    python -m benchmarks.ingest [--quick] [--json] [--runs N] [--programs FOLDER] [--profile]
+    python -m benchmarks.ingest [--quick] [--json] [--runs N] [--mixed] [--programs FOLDER] [--profile]
+
+With `--mixed` the devices answer in another order in each round, as those of a real fleet do; without it, by
+name. That changes which pages of its database the aggregator writes.
 """
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -166,9 +170,10 @@ sys.stdin.readline()
 class Fleet:
     """Made-up devices behind one connection, and the announcements that reach them."""
 
-    def __init__(self, port: int, devices: int) -> None:
+    def __init__(self, port: int, devices: int, *, mixed: bool = False) -> None:
         self.topics = Topics(FEDERATION)
         self.devices = [f"dev-{number:06d}" for number in range(devices)]
+        self._mixed = mixed
         self._changed = threading.Condition()
         self._seen: list[tuple[float, Manifest]] = []
         self._model: dict[int, bytes] = {}
@@ -178,6 +183,10 @@ class Fleet:
         self._client.connect("127.0.0.1", port)
         self._client.subscribe(self.topics.round, qos=1)
         self._client.loop_start()
+
+    def in_turn(self, number: int) -> list[str]:
+        """The devices in the order in which they answer the round of this number."""
+        return random.Random(number).sample(self.devices, len(self.devices)) if self._mixed else self.devices  # noqa: S311 # not for secrets
 
     def send(self, publications: Iterator[tuple[str, bytes]], *, retain: bool = False) -> tuple[int, int]:
         """Publish, and wait until the broker has everything; returns messages and bytes."""
@@ -230,7 +239,7 @@ class Fleet:
             self._changed.notify_all()
 
 
-def measure(case: Case, programs: Path | None, *, profile: bool) -> dict[str, Any]:
+def measure(case: Case, programs: Path | None, *, profile: bool, mixed: bool = False) -> dict[str, Any]:
     """One run of a case: the bare subscriber, then the aggregator."""
     with (
         tempfile.TemporaryDirectory(prefix="fedge-benchmark-") as name,
@@ -249,7 +258,7 @@ def measure(case: Case, programs: Path | None, *, profile: bool) -> dict[str, An
             raise SystemExit("Mosquitto is not installed: apt-get install mosquitto")
         processes.start("broker", [mosquitto, "-c", home / "mosquitto.conf"])
         processes.wait_until(lambda: machine.listens(port), "broker", 30.0)
-        fleet = Fleet(port, case.devices)
+        fleet = Fleet(port, case.devices, mixed=mixed)
         try:
             found = _rounds(case, fleet, processes, home, port, programs, profile=profile)
         finally:
@@ -365,7 +374,7 @@ def _surveys(case: Case, fleet: Fleet, manifest: Manifest) -> Iterator[tuple[str
 def _updates(case: Case, fleet: Fleet, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
     assert manifest.model is not None
     body = np.random.default_rng(manifest.round).normal(0, 0.05, case.weights).astype("<f4")
-    for number, device in enumerate(fleet.devices):
+    for number, device in enumerate(fleet.in_turn(manifest.round)):
         body[number % case.weights] += 1e-3
         update = Update(
             generation=manifest.generation,
@@ -439,6 +448,7 @@ def main() -> int:
     """Run the benchmark."""
     parser = arguments(__doc__ or "", "fewer devices, one run, less than two minutes")
     parser.add_argument("--runs", type=int, default=0, metavar="N", help="runs of each case; default 3, or 1")
+    parser.add_argument("--mixed", action="store_true", help="another order of the devices in each round")
     parser.add_argument("--programs", type=Path, help="the aggregator of another checkout")
     parser.add_argument("--profile", action="store_true", help="print where the aggregator's time goes")
     options = parser.parse_args()
@@ -446,7 +456,10 @@ def main() -> int:
     lines, results, asked = [machine.description()], [], []
     for case in QUICK if options.quick else CASES:
         count = options.runs or (1 if options.quick else 3)
-        runs = [measure(case, options.programs, profile=options.profile) for _ in range(count)]
+        runs = [
+            measure(case, options.programs, profile=options.profile, mixed=options.mixed)
+            for _ in range(count)
+        ]
         middle = {key: median(run[key] for run in runs) for key in runs[0]}
         spread = {key: [min(run[key] for run in runs), max(run[key] for run in runs)] for key in runs[0]}
         results.append({"case": str(case), "median": middle, "spread": spread})

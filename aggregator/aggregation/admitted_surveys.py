@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping
 
+import numpy as np
+
 from aggregator.aggregation import survey
 from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
 from aggregator.aggregation.updates import admitted, damaged, read
@@ -55,14 +57,17 @@ def measured(
         DamagedState: an admitted survey is missing or damaged.
     """
     surveys: dict[str, Measured] = {}
-    for device, answer in admitted(ledger, round_id, without).items():
+    answers = admitted(ledger, round_id, without)
+    # One block for all, which is given back as a whole: small ones would stay with the process.
+    room = np.empty((len(answers), 3, len(task.features) + len(task.targets or ())))
+    for place, (device, answer) in zip(room, answers.items(), strict=True):
         go_on()
         message = read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
         found = check(message, task, answer.samples) if isinstance(message, Survey) else None
         if not isinstance(found, Measured):
             raise damaged(device, f"found no valid survey for round {round_id}")
-        surveys[device] = found
+        surveys[device] = found.held_in(place)
     return surveys
 
 

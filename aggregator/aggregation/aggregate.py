@@ -155,9 +155,9 @@ def sizes_of(updates: RoundUpdates, base: Vector, name: str = WEIGHTS) -> dict[s
         DamagedState, PartError: as `Updates.sent`.
     """
     sizes = {
-        device: Size(found.lengths[name], found.steps)
+        device: Size(length, found.steps)
         for device, found in updates.measured.items()
-        if name in found.lengths
+        if (length := found.length(name)) is not None
     }
     sizes |= {
         sent.device: Size(

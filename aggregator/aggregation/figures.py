@@ -93,7 +93,7 @@ def known(metrics: Metrics) -> Metrics:
     found = {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
     if found.get("held_unseen", 0) > found.get("held_out", 0):
         del found["held_unseen"]
-    return found
+    return metrics if len(found) == len(metrics) else found  # a copy for each device takes memory
 
 
 def bytes_needed(task: int, model: int) -> int:

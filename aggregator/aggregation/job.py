@@ -13,7 +13,7 @@ from aggregator.aggregation.survey import Unmeasured
 from aggregator.core.mixes import Mix
 from aggregator.core.participation import Participation
 from aggregator.core.parts import Parts
-from aggregator.core.verdicts import Measured, Weighed
+from aggregator.core.verdicts import Verdict, Weighed
 from fedge.algorithms.protocols import State
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn.probes import Samples
@@ -57,8 +57,8 @@ class ClosingJob:
     """How the next model is coded (`[plan] model_codec`)."""
     key_every: int = 16
     """The most rounds for which a key frame is used (`[plan] key_every`)."""
-    measured: Mapping[str, tuple[bytes, Measured]] = field(default_factory=dict, compare=False, repr=False)
-    """Of admitted updates, by device: the digest, and what admission measured; the others are measured."""
+    answers: Mapping[str, Verdict] = field(default_factory=dict, compare=False, repr=False)
+    """The verdicts when closing began, with what admission measured; the other updates are measured."""
     behind: int = 0
     """How many rounds before this one the base of an update may lie further back than the model."""
     samples: Samples | None = field(default=None, compare=False, repr=False)

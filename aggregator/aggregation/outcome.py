@@ -44,11 +44,7 @@ def job_of(state: "Federation") -> ClosingJob:
         listed=None if state.roster is None else len(state.roster),
         model_codec=state.model_codec,
         key_every=state.key_every,
-        measured={
-            device: (answer.digest, answer.measured)
-            for device, answer in state.answers.items()
-            if answer.measured is not None
-        },
+        answers=state.answers,
         behind=state.rules.max_staleness or 0,
         **phase_of(state.kind).job(state),
     )

@@ -45,7 +45,7 @@ MAX_MAGNITUDE = 1e30
 """The bound on a mean and a standard deviation, in the column's units: 1e8 below the largest float32."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """A plausible survey."""
 
@@ -54,6 +54,15 @@ class Measured:
     """For a regression only."""
     classes: Mapping[str, int] | None = None
     """Rows by class, for a classification only; None: the device does not tell."""
+
+    def held_in(self, room: NDArray[np.float64]) -> "Measured":
+        """The same with its moments in `room`, of shape (3, columns): features first, then targets."""
+        width = len(self.features.mean)
+        np.stack(_parts(self.features), out=room[:, :width])
+        if self.targets is None:
+            return Measured(Moments(*room), None, self.classes)
+        np.stack(_parts(self.targets), out=room[:, width:])
+        return Measured(Moments(*room[:, :width]), Moments(*room[:, width:]), self.classes)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,10 @@ class Unmeasured:
             f"no device measured {names}: add one that does; or correct the names in [model] or in the "
             "devices' settings and run `fedge-aggregator new-generation`, which surveys all devices again"
         )
+
+
+def _parts(moments: Moments) -> tuple[NDArray[np.float64], ...]:
+    return moments.count, moments.mean, moments.m2
 
 
 def check(survey: Survey, task: Task, cap: int) -> Measured | Rejection:

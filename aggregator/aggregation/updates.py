@@ -126,7 +126,7 @@ class Updates(RoundUpdates):
             updates of a part of the entries.
         shared: which entries an update has, of shape (p,); None: all.
         seed: of the federation when the round was opened.
-        measured: the digests of updates that admission has measured from this base, and what it measured.
+        known: verdicts with what admission has measured of these updates.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Updates(RoundUpdates):
         base: Vector | None = None,
         shared: NDArray[np.bool_] | None = None,
         seed: int = 0,
-        measured: Mapping[str, tuple[bytes, Measured]] = MappingProxyType({}),
+        known: Mapping[str, Verdict] = MappingProxyType({}),
     ) -> None:
         self._ledger, self._go_on = ledger, go_on
         self._seed = seed
@@ -150,11 +150,12 @@ class Updates(RoundUpdates):
         self.size = size
         self.answers = admitted(ledger, round_id, without)
         self.measured = {
-            device: found
-            for device, (digest, found) in measured.items()
-            if (answer := self.answers.get(device)) is not None
-            and answer.digest == digest
-            and answer.began is None  # a stale update counts from another base
+            device: found.measured
+            for device, answer in self.answers.items()
+            if answer.began is None  # a stale update counts from another base
+            and (found := known.get(device)) is not None
+            and found.digest == answer.digest
+            and found.measured is not None
         }
 
     def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> "Iterator[Sent]":

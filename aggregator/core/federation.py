@@ -129,6 +129,8 @@ class Federation:
     vain_s: PerDevice[float] = field(default_factory=PerDevice)
     """How long rounds have waited for each device since its last miss or update that was admitted."""
     answers: PerDevice[Verdict] = field(default_factory=PerDevice)
+    """The verdicts of the open round, without their figures: no decision depends on them, and closing reads
+    them from the ledger."""
     admitted: int = 0
     """The number of admitted updates among the answers."""
     earlier: tuple[tuple[int, bytes], ...] = ()
@@ -200,7 +202,7 @@ class Federation:
         tried = not self.insufficient or device in self.insufficient
         return replace(
             self,
-            answers=self.answers.put(device, answer),
+            answers=self.answers.put(device, answer.without_figures()),
             admitted=self.admitted + change,
             untried=self.untried + (0 if tried else change),
         )

@@ -13,7 +13,6 @@ from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices
 from aggregator.core.quorum import updates_needed
 from aggregator.core.receipts import SET_ASIDE
-from aggregator.core.verdicts import Verdict
 from fedge.frozen import replace
 from fedge.wire.frames import cost
 from fedge.wire.reasons import Reason
@@ -81,16 +80,7 @@ def isolate(state: Federation) -> Step:
         text = f"round {state.round} is closing already: updates of {', '.join(counted)} still count in it"
         return state, [*effects, do.Log("warning", text)]
     for device in counted if state.stage is not Stage.DONE else ():
-        before = answers[device]
-        answer = Verdict(
-            before.digest,
-            "refused",
-            Reason.QUARANTINED,
-            SET_ASIDE,
-            before.samples,
-            before.metrics,
-            before.began,
-        )
+        answer = answers[device].refused(Reason.QUARANTINED, SET_ASIDE)
         state = state.answered(device, answer)
         effects += [
             do.SaveAnswer(state.round, device, answer),

@@ -113,8 +113,7 @@ def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
         return _close_again(state, event.now_s, effects)
     detail = detail_of(f"{event.detail}; this update is a cause of that, so it does not count")
     for device in event.devices:
-        before = state.answers[device]
-        answer = replace(before, verdict="refused", reason=Reason.SET_ASIDE, detail=detail)
+        answer = state.answers[device].refused(Reason.SET_ASIDE, detail)
         state = state.answered(device, answer)
         effects.append(do.SetAside(state.round, device, answer))
         effects.append(do.CountRefusal(device, Reason.SET_ASIDE))

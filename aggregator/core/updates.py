@@ -10,6 +10,7 @@ from aggregator.core.shared_entries import shared_by
 from aggregator.core.update_limits import max_distance, max_lengths
 from aggregator.core.verdicts import Measured, Verdict
 from aggregator.phases.phase import phase_of
+from fedge.algorithms.protocols import WEIGHTS
 from fedge.frozen import replace
 from fedge.latest import latest_of
 from fedge.wire.freshness import round_of
@@ -69,7 +70,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         samples=verdict.samples,
         metrics=verdict.figures,
         began=terms.made_for,
-        measured=Measured(message.steps, verdict.lengths) if isinstance(message, Update) else None,
+        measured=_measured(message, verdict) if isinstance(message, Update) else None,
     )
     state, said = _unseen(_answered(state, device, answer, number), device, answer.metrics)
     return state, [
@@ -78,6 +79,12 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         do.SendReceipt(device, receipt_of(state, digest, "admitted")),
         *said,
     ]
+
+
+def _measured(update: Update, verdict: Admitted) -> Measured:
+    further = {name: length for name, length in verdict.lengths.items() if name != WEIGHTS}
+    measured = Measured(update.steps, verdict.lengths.get(WEIGHTS))
+    return measured._replace(further=further) if further else measured
 
 
 def _replaced(device: str, known: Verdict | None) -> list[do.Effect]:

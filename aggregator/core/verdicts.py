@@ -1,9 +1,11 @@
 """The verdict on a device's update, and the record of a device that sent none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from fedge.algorithms.protocols import WEIGHTS
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.fields import Metrics
 from fedge.wire.reasons import Reason
@@ -14,13 +16,26 @@ class Measured(NamedTuple):
 
     steps: int
     """As the device says."""
-    lengths: Mapping[str, float]
-    """By vector: ‖w - start‖ of the weights, the length of the others."""
+    norm: float | None
+    """‖w - start‖ of the weights; None: they have no start."""
+    further: Mapping[str, float] = MappingProxyType({})
+    """The length of each further vector."""
+
+    def length(self, name: str) -> float | None:
+        """The length of one vector, of the weights from their start; None: it was not measured."""
+        return self.norm if name == WEIGHTS else self.further.get(name)
 
 
-@dataclass(frozen=True)
+NO_FIGURES: Metrics = {}
+"""What a verdict has in place of its figures where nobody reads them; do not change it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on a device's one update in a round."""
+    """The verdict on a device's one update in a round.
+
+    A round has one for each device, so it has slots: its fields take 100 bytes and not 150.
+    """
 
     digest: bytes
     verdict: Literal["admitted", "refused"]
@@ -35,8 +50,16 @@ class Verdict:
     """Of an admitted update; None: it was admitted before this program started, because no ledger stores
     it."""
 
+    def without_figures(self) -> "Verdict":
+        """The same without its metrics."""
+        return replace(self, metrics=NO_FIGURES)
 
-@dataclass(frozen=True)
+    def refused(self, reason: Reason, detail: str) -> "Verdict":
+        """The verdict on the same update that does not count after all."""
+        return replace(self, verdict="refused", reason=reason, detail=detail, measured=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Weighed:
     """How much an admitted update counted in the round that closed with it."""
 
@@ -48,7 +71,7 @@ class Weighed:
     """In how many of its updates in a row the device was far, with this one; 0: it is not far."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Missed:
     """A device's misses (`aggregator.core.patience`)."""
 

@@ -96,9 +96,19 @@ CREATE TABLE codings (
 )
 """,
     """
-ALTER TABLE answers ADD COLUMN counted REAL;
-ALTER TABLE answers ADD COLUMN far REAL;
-ALTER TABLE answers ADD COLUMN running INTEGER
+DROP INDEX answers_by_update;
+ALTER TABLE answers RENAME TO answers_before;
+CREATE TABLE answers (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, lane INTEGER NOT NULL, device TEXT NOT NULL,
+    digest BLOB NOT NULL, verdict TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
+    samples INTEGER NOT NULL, metrics TEXT NOT NULL, began INTEGER, counted REAL, far REAL, running INTEGER,
+    prefix BLOB GENERATED ALWAYS AS (substr(digest, 1, 4)) VIRTUAL
+);
+INSERT INTO answers SELECT generation, round, lane, device, digest, verdict, reason, detail, samples, metrics,
+    began, NULL, NULL, NULL FROM answers_before ORDER BY generation, round, lane, device;
+DROP TABLE answers_before;
+CREATE INDEX answers_by_device ON answers (device, generation, round, prefix);
+CREATE INDEX answers_by_round ON answers (generation, round)
 """,
 )
 """The layouts, from the first on; see docs/state.md."""

@@ -69,8 +69,8 @@ class Survey:
     ) -> Computed | Unmeasured:
         """The task with its frozen layers, and the first weights."""
         surveys = measured(ledger, job.round, job.task, go_on)
-        counted = admitted(ledger, job.round).values()
-        return computed(job, surveys, sum(answer.samples for answer in counted))
+        samples = sum(answer.samples for answer in admitted(ledger, job.round).values())
+        return computed(job, surveys, samples)
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """Unchanged: nothing is learnt in a survey."""

@@ -202,7 +202,7 @@ def averaged(
         base=base,
         shared=shared,
         seed=job.seed,
-        measured=job.measured,
+        known=job.answers,
     )
     return combined(updates, LedgerPast(ledger, job), job, base)
 

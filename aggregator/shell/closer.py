@@ -108,25 +108,31 @@ class Closer:
             self._thread.join(LAST_WAIT_S)
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                if self._waiting is None:
-                    self.pulse.rest()
-                while self._waiting is None and not self._ended:
-                    self._wake.wait()
-                job, self._waiting = self._waiting, None
-            if job is None:
-                return
-            try:
-                closed = close(lambda: read_only(self._path), job, partial(self._go_on, job))
-            except Cancelled:
-                continue
-            except BaseException as error:  # if the thread ended silently, the round would never close
-                closed = Closed(job, error)
-            with self._wake:
-                if self._wanted is job:
-                    self._wanted = None
-                    self._post(closed)
+        while (job := self._next()) is not None:
+            self._do(job)
+            del job  # it holds a round's answers, and the next one may be long in coming
+
+    def _next(self) -> ClosingJob | None:
+        """Wait for a job; None: the program ends."""
+        with self._wake:
+            if self._waiting is None:
+                self.pulse.rest()
+            while self._waiting is None and not self._ended:
+                self._wake.wait()
+            job, self._waiting = self._waiting, None
+        return job
+
+    def _do(self, job: ClosingJob) -> None:
+        try:
+            closed = close(lambda: read_only(self._path), job, partial(self._go_on, job))
+        except Cancelled:
+            return
+        except BaseException as error:  # if the thread ended silently, the round would never close
+            closed = Closed(job, error)
+        with self._wake:
+            if self._wanted is job:
+                self._wanted = None
+                self._post(closed)
 
     def _go_on(self, job: ClosingJob) -> None:
         if self._wanted is not job:

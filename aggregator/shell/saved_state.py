@@ -118,7 +118,7 @@ def load_state(
         cohorts=saved.cohorts if saved else (),
         quorum=saved.quorum if saved else None,
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
-        answers=PerDevice(answers),
+        answers=PerDevice({device: answer.without_figures() for device, answer in answers.items()}),
         earlier=_earlier(ledger, round_id, rules.staleness),
         begun=PerDevice({} if rules.staleness is None else ledger.newest_begun(meta.generation)),
         named=Slots.of(seen.watch.task, seen.watch.model, seen.watch.key),

@@ -38,7 +38,7 @@ CODES = 3
 """The most different values by which a sensor reports faults; if there are more, they are measurements."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Moments:
     """Moments of d columns; each array has shape (d,) and float64."""
 

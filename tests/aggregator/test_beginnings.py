@@ -208,6 +208,10 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
         for column in ("missed", "missed_in", "declined_for", "declined_at", "uses"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("ALTER TABLE answers DROP COLUMN began")
+        db.execute("DROP INDEX answers_by_device")
+        db.execute("ALTER TABLE answers DROP COLUMN prefix")
+        db.execute("DROP INDEX answers_by_round")
+        db.execute("CREATE INDEX answers_by_update ON answers (device, digest)")
         for column in ("segment", "offset", "length"):
             db.execute(f"ALTER TABLE frames DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedge.algorithms.rules.columns import BLOCK_COLUMNS, NORMAL, Columns, pooled, robust
+from fedge.algorithms.rules import columns
+from fedge.algorithms.rules.columns import NORMAL, Columns, blocks, pooled, robust
 from fedge.algorithms.rules.outlying import FAR, outlying
 from fedge.data.moments import Moments, measure, merge
 from tests.wording import assert_tells
@@ -176,11 +177,24 @@ def test_the_order_changes_no_bit_where_a_column_is_constant_on_most() -> None:
         assert len({bits(robust(fleet)) for fleet in fleets}) == 1
 
 
-def test_columns_are_independent_however_many_there_are() -> None:
-    wide = [side_by_side(*[column(k + j, 1 + k) for j in range(BLOCK_COLUMNS + 3)]) for k in range(4)]
+def test_columns_are_independent_however_many_are_merged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = [side_by_side(*[column(k + j, 1 + k) for j in range(13)]) for k in range(4)]
     found = robust(wide)
-    assert found.mean[-1] - found.mean[0] == BLOCK_COLUMNS + 2
+    assert found.mean[-1] - found.mean[0] == 12
     assert set(found.spread) == {found.spread[0]}
+    for numbers in (1, 20, 52):
+        monkeypatch.setattr(columns, "BLOCK", numbers)
+        assert bits(robust(wide)) == bits(found)
+
+
+def test_blocks_cover_all_columns_and_hold_a_bounded_number_of_values() -> None:
+    for devices, width in ((1, 70_000), (1_000, 64), (10_000, 64), (10**6, 3), (7, 0)):
+        found = list(blocks(devices, width))
+        assert [j for block in found for j in range(block.start, block.stop)] == list(range(width))
+        assert all(
+            block.stop - block.start == 1 or devices * (block.stop - block.start) <= columns.BLOCK
+            for block in found
+        )
 
 
 def test_the_rule_of_before_is_the_moments_of_all_samples() -> None:

@@ -12,7 +12,7 @@ from aggregator.aggregation import updates
 from aggregator.aggregation.aggregate import aggregate
 from aggregator.aggregation.outcome import job_of
 from aggregator.aggregation.updates import Updates
-from aggregator.core.verdicts import Measured
+from aggregator.core.verdicts import Measured, Verdict
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors, distance
@@ -35,11 +35,13 @@ def sent(device: str, seed: int) -> Update:
     return update(device, OPEN, samples=100 + seed, steps=7 + seed, body=float32.encode(vector.astype("f4")))
 
 
-def measured(*messages: Update) -> dict[str, tuple[bytes, Measured]]:
+def measured(*messages: Update) -> dict[str, Verdict]:
     return {
-        each.device: (
+        each.device: Verdict(
             digest_of(each),
-            Measured(each.steps, {"weights": distance(BASE, float32.decode(each.body, P))}),
+            "admitted",
+            samples=each.samples,
+            measured=Measured(each.steps, distance(BASE, float32.decode(each.body, P))),
         )
         for each in messages
     }
@@ -61,7 +63,7 @@ def test_each_update_is_read_once_and_the_model_is_the_same_to_the_bit(ledger: L
         plain = aggregate(Updates(ledger, OPEN, P), BASE, Factors())
     assert len(reads) == 16
     with counting() as reads:
-        found = aggregate(Updates(ledger, OPEN, P, measured=measured(*messages)), BASE, Factors())
+        found = aggregate(Updates(ledger, OPEN, P, known=measured(*messages)), BASE, Factors())
     assert sorted(reads) == sorted(each.device for each in messages)
     assert found.vector.tobytes() == plain.vector.tobytes()
     assert replace(found, vector=plain.vector) == plain
@@ -73,7 +75,7 @@ def test_what_was_not_measured_is_read_for_it(ledger: Ledger) -> None:
     admit(ledger, *messages)
     plain = aggregate(Updates(ledger, OPEN, P), BASE, Factors())
     with counting() as reads:
-        found = aggregate(Updates(ledger, OPEN, P, measured=measured(*messages[2:])), BASE, Factors())
+        found = aggregate(Updates(ledger, OPEN, P, known=measured(*messages[2:])), BASE, Factors())
     assert sorted(reads) == sorted([each.device for each in messages] + ["pi-1", "pi-2"])
     assert replace(found, vector=plain.vector) == plain
 
@@ -81,18 +83,18 @@ def test_what_was_not_measured_is_read_for_it(ledger: Ledger) -> None:
 def test_what_was_measured_of_another_update_does_not_count(ledger: Ledger) -> None:
     admit(ledger, *(sent(f"pi-{k}", k) for k in range(1, 9)))
     others = measured(*(sent(f"pi-{k}", k + 1) for k in range(1, 9)))
-    assert not Updates(ledger, OPEN, P, measured=others).measured
+    assert not Updates(ledger, OPEN, P, known=others).measured
 
 
 def test_what_was_measured_from_an_older_model_does_not_count(ledger: Ledger) -> None:
     message = sent("pi-1", 1)
     admit(ledger, message)
-    assert Updates(ledger, OPEN, P, measured=measured(message)).measured
+    assert Updates(ledger, OPEN, P, known=measured(message)).measured
     answer = ledger.answers(OPEN)["pi-1"]
     with ledger.transaction():
         ledger._run("UPDATE answers SET began = 0")
     assert ledger.answers(OPEN)["pi-1"] == replace(answer, began=0)
-    assert not Updates(ledger, OPEN, P, measured=measured(message)).measured
+    assert not Updates(ledger, OPEN, P, known=measured(message)).measured
 
 
 def test_the_job_has_what_admission_has_measured() -> None:
@@ -101,4 +103,5 @@ def test_the_job_has_what_admission_has_measured() -> None:
     message = sent("a", 1)
     story.send("a", message)
     assert story.state.answers["a"].verdict == "admitted"
-    assert job_of(story.state).measured == measured(message)
+    found, expected = job_of(story.state).answers["a"], measured(message)["a"]
+    assert (found, found.measured) == (expected, expected.measured)

@@ -1,7 +1,7 @@
 """Access to the database, and the translation of its errors."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Access:
         except sqlite3.Error as error:
             raise database_error(self._path, error) from error
 
-    def _rows(self, statement: str, *values: object) -> Iterator[Any]:
+    def _rows(self, statement: str, *values: object) -> Generator[Any, None, None]:
         self._catch_up()
         try:
             yield from self._db.execute(statement, values)

@@ -1,12 +1,23 @@
 """Queries on verdicts."""
 
 import json
+from contextlib import closing
+from sys import intern
 
 from aggregator.core.verdicts import KeptVerdict, Verdict, Weighed
 from aggregator.ledger.layout import TELLS_BEGINNINGS, TELLS_WEIGHTS
 from aggregator.ledger.queries.access import Access
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import Metrics
 from fedge.wire.reasons import Reason
+
+_VERDICTS = {name: name for name in ("admitted", "refused")}
+"""All answers share these two strings."""
+
+
+def _figures(pairs: list[tuple[str, float]]) -> Metrics:
+    """An answer's figures; all answers share the strings of their names."""
+    return {intern(name): value for name, value in pairs}
 
 
 class AnswerQueries(Access):
@@ -14,21 +25,21 @@ class AnswerQueries(Access):
 
     def answers(self, round_id: RoundId) -> dict[str, Verdict]:
         """The verdicts of a round, in the order of the sum: lane, then device."""
-        rows = self._all(
+        rows = self._rows(
             "SELECT device, digest, verdict, reason, detail, samples, metrics,"  # noqa: S608 # texts of ours
             f" {'began' if self._layout() >= TELLS_BEGINNINGS else 'NULL'} FROM answers"
             " WHERE generation = ? AND round = ? ORDER BY lane, device",
             *round_id,
         )
-        with self._sound(f"the answers of round {round_id}"):
+        with closing(rows), self._sound(f"the answers of round {round_id}"):
             return {
                 device: Verdict(
                     digest,
-                    verdict,
+                    _VERDICTS.get(verdict, verdict),
                     Reason(reason) if reason else None,
                     detail,
                     samples,
-                    json.loads(metrics),
+                    json.loads(metrics, object_pairs_hook=_figures),
                     began,
                 )
                 for device, digest, verdict, reason, detail, samples, metrics, began in rows

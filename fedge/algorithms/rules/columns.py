@@ -54,8 +54,8 @@ NORMAL = 1.4826
 """1 / Φ⁻¹(3/4): the factor from a median distance to a standard deviation."""
 BINARY_TOLERANCE = 0.25
 """How far m may be from the mean square of zeros and ones, relatively: devices round what they send."""
-BLOCK_COLUMNS = 256
-"""The number of columns stacked at a time, so that few numbers are copied at once."""
+BLOCK = 2**15
+"""The most numbers of one kind that are stacked at a time, so that memory does not grow with the fleet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def pooled(devices: Sequence[Moments]) -> Columns:
 
 def robust(devices: Sequence[Moments]) -> Columns:
     """Columns that no single device decides: the rule `survey/2`. A function of the set of devices."""
-    counts = np.sum([moments.count for moments in devices], axis=0)
+    counts = reduce(np.add, (moments.count for moments in devices))
     merged = [_merge(means, variances) for means, variances in _columns(devices)]
     mean, spread = np.array(merged, dtype=np.float64).reshape(-1, 2).T
     return Columns(counts, mean, spread)
@@ -104,11 +104,15 @@ def exact(devices: Sequence[Moments]) -> Columns:
     return Columns(found.count, found.mean, found.spread, fine)
 
 
+def blocks(devices: int, columns: int) -> Iterator[slice]:
+    """Divide columns into blocks, of each of which `BLOCK` numbers of all devices are held, or one column."""
+    width = max(1, BLOCK // devices)
+    return (slice(start, min(start + width, columns)) for start in range(0, columns, width))
+
+
 def _columns(devices: Sequence[Moments]) -> Iterator[tuple[Vector, Vector]]:
     """Yield for each column the means and variances, of shape (n,), of the n devices that measured it."""
-    width = len(devices[0].mean)
-    for start in range(0, width, BLOCK_COLUMNS):
-        block = slice(start, start + BLOCK_COLUMNS)
+    for block in blocks(len(devices), len(devices[0].mean)):
         count, mean, m2 = (
             np.stack([getattr(moments, part)[block] for moments in devices], axis=1)
             for part in ("count", "mean", "m2")

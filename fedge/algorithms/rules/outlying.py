@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.algorithms.rules.columns import BLOCK_COLUMNS, Vector
+from fedge.algorithms.rules.columns import Vector, blocks
 from fedge.data.moments import Moments, is_constant
 
 FAR = 10.0
@@ -62,8 +62,8 @@ def outlying(
         The farthest columns of each device, at most `SHOWN`; the farthest devices come first.
     """
     worst: dict[str, list[Outlying]] = {}
-    for start in range(0, len(names), BLOCK_COLUMNS):
-        block = slice(start, start + BLOCK_COLUMNS)
+    for block in blocks(max(1, len(devices)), len(names)):
+        start = block.start
         count, means, m2 = (
             np.stack([getattr(moments, part)[block] for _, moments in devices])
             for part in ("count", "mean", "m2")

@@ -102,6 +102,39 @@ def test_the_closed_rounds_of_an_older_layout_get_the_rules_there_were(path: Pat
         assert ledger.rule(RoundId(9, 9)) is None
 
 
+def test_the_answers_of_an_older_layout_stay_and_the_first_verdict_too(path: Path) -> None:
+    rows = [
+        (
+            1,
+            number,
+            lane_of(device),
+            device,
+            bytes([number]) * 32,
+            "admitted",
+            None,
+            "",
+            9,
+            '{"a": 1.5}',
+            None,
+        )
+        for number in (1, 2)
+        for device in ("b", "a")
+    ]
+    with closing(open_database(path, MIGRATIONS[:14])) as db:
+        db.executemany(f"INSERT INTO answers VALUES ({', '.join('?' * 11)})", rows)
+    with read_only(path) as reader:
+        before = {number: reader.answers(RoundId(1, number)) for number in (1, 2)}
+    with closing(Ledger(path)) as ledger, ledger.transaction():
+        ledger.save_answer(RoundId(1, 2), "a", Verdict(b"x" * 32, "refused", Reason.NOT_FINITE))
+        ledger.save_answer(RoundId(1, 2), "c", Verdict(b"c" * 32, "admitted", samples=3))
+        after = {number: ledger.answers(RoundId(1, number)) for number in (1, 2)}
+        assert list(after[1].items()) == list(before[1].items()), "in the order of the sum"
+        assert after[2] == {**before[2], "c": Verdict(b"c" * 32, "admitted", samples=3)}
+        found = ledger.verdict("a", b"\x01" * 32)
+        assert found is not None
+        assert (found.round, found.answer.samples) == ((1, 1), 9)
+
+
 def test_the_first_verdict_stays(ledger: Ledger) -> None:
     with ledger.transaction():
         first = admit(ledger, "a", RoundId(1, 1))

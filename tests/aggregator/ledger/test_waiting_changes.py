@@ -10,6 +10,7 @@ from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
+from fedge.algorithms.rules.mean import order
 from fedge.errors import StateError
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -45,6 +46,18 @@ def test_the_first_verdict_stays_also_within_one_transaction(ledger: Ledger) -> 
         found = ledger.verdict("a", digest)
     assert found is not None
     assert (found.answer.verdict, found.answer.samples) == ("admitted", 3)
+
+
+def test_a_device_that_is_set_aside_in_the_same_transaction_does_not_count(ledger: Ledger) -> None:
+    digest = digest_of(update("a"))
+    with ledger.transaction():
+        ledger.save_answer(ROUND, "a", Verdict(digest, "admitted", samples=3))
+        ledger.save_answer(ROUND, "a", Verdict(b"o" * 32, "refused", Reason.QUARANTINED))
+        assert ledger.answers(ROUND)["a"].verdict == "admitted", "that is another update"
+        ledger.save_answer(ROUND, "b", Verdict(digest, "admitted", samples=3))
+        ledger.save_answer(ROUND, "b", Verdict(digest, "refused", Reason.QUARANTINED))
+        assert ledger.answers(ROUND)["b"].reason is Reason.QUARANTINED
+    assert list(ledger.answers(ROUND)) == sorted("ab", key=order), "one row each"
 
 
 def test_what_is_dropped_after_it_was_stored_is_gone(ledger: Ledger, tmp_path: Path) -> None:
