@@ -4,7 +4,7 @@ Karimireddy, He and Jaggi 2021, "Learning from History for Byzantine Robust Opti
 https://arxiv.org/abs/2012.10333, Algorithm 1, with a round's change in place of a gradient. A device trains
 as `sgd` does, from the announced model w to w_i. Its momentum m is its state:
 
-    m ← w_i - w                        in its first round
+    m ← w_i - w                        in its first round, where m is 0
     m ← β m + (1 - β) (w_i - w)        in each later one;    it sends w + m.
 
 So the changes of honest devices differ less from round to round, and a rule that looks at distances, such as
@@ -27,8 +27,8 @@ from fedge.algorithms.protocols import LocalAlgorithm
 from fedge.algorithms.registry import Entry, Options
 from fedge.algorithms.trainer import Job, Trained
 
-MOMENTUM, BEGUN = "momentum", "begun"
-"""The names of the state: m, and whether there is one, 0 or 1."""
+MOMENTUM = "momentum"
+"""The name of the state: m; zeros before the first round."""
 
 
 class MomentumOptions(Options):
@@ -43,20 +43,20 @@ class Momentum(LocalAlgorithm):
 
     receives: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ()
-    memory: ClassVar[float] = 2.0
+    memory: ClassVar[float] = 2.3
 
     def __init__(self, options: MomentumOptions) -> None:
         self._beta = options.beta
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
         """No momentum yet."""
-        return {MOMENTUM: np.zeros(size, np.float32), BEGUN: np.zeros(1, np.int8)}
+        return {MOMENTUM: np.zeros(size, np.float32)}
 
     def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """Take the plan's steps, and send the announced weights plus the momentum."""
         trained = train_job(job, cancelled)
         start, end, before = job.weights, trained.vector, job.state[MOMENTUM]
-        beta = self._beta if job.state[BEGUN][0] else 0.0
+        beta = self._beta if before.any() else 0.0
         rate, kind = job.plan.learning_rate, job.network.dtype
 
         def mixed(place: slice) -> NDArray[Any]:
@@ -68,7 +68,7 @@ class Momentum(LocalAlgorithm):
         return replace(
             trained,
             vectors={"weights": sent},
-            state={MOMENTUM: momentum, BEGUN: np.ones(1, np.int8)},
+            state={MOMENTUM: momentum},
             model=end,
         )
 

@@ -45,7 +45,7 @@ CENTER = "center"
 class CenteredClippingOptions(RobustOptions):
     """Options of centered clipping."""
 
-    radius: float = Field(default=1.0, gt=0, le=1e30, allow_inf_nan=False)
+    radius: float = Field(default=1.0, gt=0, le=1e9, allow_inf_nan=False)
     """τ, the length up to which a difference from the center counts."""
     iterations: int = Field(default=1, ge=1, le=100)
     """How often the center is moved in a round."""

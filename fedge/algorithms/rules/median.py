@@ -1,4 +1,4 @@
-"""The coordinate-wise median.
+"""The coordinate-wise median of the updates.
 
 Yin, Chen, Kannan Ramchandran and Bartlett 2018, "Byzantine-Robust Distributed Learning: Towards Optimal
 Statistical Rates", ICML, https://arxiv.org/abs/1803.01498, Definition 1 and Algorithm 1 (option I): each

@@ -30,7 +30,7 @@ from fedge.algorithms.rules.rows import Rows, clipped_mean, distances
 class NormBoundOptions(RobustOptions):
     """Options of norm bounding."""
 
-    length: float = Field(default=1.0, gt=0, le=1e30, allow_inf_nan=False)
+    length: float = Field(default=1.0, gt=0, le=1e9, allow_inf_nan=False)
     """M, the length up to which a change counts; `fedge rounds` tells the lengths of honest changes."""
 
 

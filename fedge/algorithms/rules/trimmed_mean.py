@@ -1,4 +1,4 @@
-"""The coordinate-wise trimmed mean.
+"""The coordinate-wise trimmed mean of the updates.
 
 Yin, Chen, Kannan Ramchandran and Bartlett 2018, "Byzantine-Robust Distributed Learning: Towards Optimal
 Statistical Rates", ICML, https://arxiv.org/abs/1803.01498, Definition 2 and Algorithm 1 (option II), with
