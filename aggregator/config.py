@@ -102,10 +102,10 @@ class FederationSettings(FileSettings):
                 f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
                 "[federation] devices; lower it, or list more devices"
             )
-        self._require_enough_updates()
         network = self.task().network
         if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
+        self._require_enough_updates()
         self._require_few_frames(network.schema.size)
         personal = self.parts().personal
         shared = shared_by(personal, network)  # raises a ValueError if the network cannot be divided so
