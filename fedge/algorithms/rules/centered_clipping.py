@@ -23,7 +23,7 @@ Proof idea: the map v ↦ v + (d - v) min(1, τ / ‖d - v‖) does not increase
 of such maps. In each iteration f of n terms differ, each by at most 2 τ, and the differences add up.
 
 **Radius.** It is a length in the units of the weights: the smaller, the less a liar can do and the slower the
-model may move. `fedge rounds` tells the lengths of honest changes; begin with their usual length.
+model may move. Begin with the usual length of an honest change.
 
 **State**: one vector, which a new generation begins at 0. **Cost** O(n p) an iteration: two iterations over
 the rows; a buffer of 32 MiB at most.

@@ -4,8 +4,7 @@ Blanchard, El Mhamdi, Guerraoui and Stainer 2017, "Machine Learning with Adversa
 Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, section 4. The score of an update is the sum of
 its squared distances to the n - f updates that are nearest to it, itself included; the result is the update
 with the smallest score. The paper has one less, n - f - 2 others. With n - f - 1 others the neighbours of an
-update are as many as there are honest updates, which is what the bound below is proved for; it is also how
-the library byzfl computes it.
+update are as many as there are honest updates, which is what the bound below is proved for.
 
 **Needs** n ≥ 2 f + 3 updates. **Assumes** that honest updates are nearer to each other than to anything that
 a liar gains by: where devices' data differ much, all but one device's data are lost in each round.

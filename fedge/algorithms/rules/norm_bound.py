@@ -31,7 +31,7 @@ class NormBoundOptions(RobustOptions):
     """Options of norm bounding."""
 
     length: float = Field(default=1.0, gt=0, le=1e9, allow_inf_nan=False)
-    """M, the length up to which a change counts; `fedge rounds` tells the lengths of honest changes."""
+    """M, the length up to which a change counts; begin with the usual length of an honest one."""
 
 
 class NormBound(Robust):
