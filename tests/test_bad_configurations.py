@@ -81,7 +81,7 @@ FEDERATIONS: dict[str, tuple[Any, ...]] = {
         '[rule] name = "nova"',
         '[plan] local = "sgd"',
         '[plan] local = "nova"',
-        '[rule] name to "mean"',
+        '"mean"',
     ),
     "plaintext over the network": (
         FEDERATION + '[broker]\nurl = "mqtt://broker.lan"',

@@ -53,6 +53,7 @@ class Measured:
 MEASURED: Mapping[str, Measured] = {
     "sgd": Measured(ram=0.0, seconds=1.0),
     "dyn": Measured(ram=3.0, seconds=1.5),
+    "momentum": Measured(ram=2.2, seconds=1.1),
     "nova": Measured(ram=1.2, seconds=1.0),
     "prox": Measured(ram=1.0, seconds=1.3),
     "scaffold": Measured(ram=2.0, seconds=1.1),
@@ -122,7 +123,8 @@ COMBINED = """
 
 Each row is a local algorithm, and says which other parts work with it. An option in a cell is the value
 that has to be set. With `server = "average"` a personal model works only with that server optimizer.
-`clusters` works with codecs without a state alone: a residual belongs to one of the models.
+`clusters` works with codecs without a state alone: a residual belongs to one of the models; and not with
+`centered-clipping`, whose state does, too. `topk` works with the rule `mean` alone.
 
 """
 NEEDS = """
@@ -190,9 +192,9 @@ def _kind(kind: str) -> Iterator[str]:
         heads += ["momentum of the plan", "weight decay of the plan", "receives", "sends", "partial work"]
     if kind == "codec":
         heads += ["exact", "unbiased", "bits a weight"]
-    if kind != "rule":
-        heads.append("state")
-    heads.append("paper")
+    if kind == "rule":
+        heads.append("fewest updates")
+    heads += ["state", "paper"]
     yield f"\n### {TITLES[kind]}\n\n{SETTINGS[kind]}; the default is `{USUAL[kind]}`.\n\n"
     yield _row(heads) + _row(["---"] * len(heads))
     for name, entry in sorted(REGISTRIES[kind].built_in().items()):
@@ -204,8 +206,9 @@ def _kind(kind: str) -> Iterator[str]:
             cells.append("counts" if part.partial else "does not count")
         if kind == "codec":
             cells += [("no", "yes")[part.exact], ("no", "yes")[part.unbiased], f"{part.bits(LARGE):.2f}"]
-        if kind != "rule":
-            cells.append(_state(part))
+        if kind == "rule":
+            cells.append(str(part.fewest))
+        cells.append(_state(part))
         yield _row([*cells, paper(entry) or "–"])
 
 
