@@ -70,6 +70,8 @@ class Attack:
 
     omniscient: bool = False
     """Whether it uses the updates of the honest devices."""
+    poisons: bool = False
+    """Whether it changes rows; it then needs classes."""
 
     def changes(self, known: Knowledge, state: State) -> Sent:
         """What each attacker sends.

@@ -41,6 +41,8 @@ class BackdoorPixelsOptions(BackdoorOptions):
 class Backdoor(Attack):
     """Attackers train on rows with a trigger, and multiply their change."""
 
+    poisons = True
+
     def __init__(self, options: BackdoorOptions, columns: tuple[int, ...]) -> None:
         self.trigger = Trigger(columns, options.value, options.target)
         self._share, self._boost = options.share, options.boost

@@ -16,6 +16,8 @@ from fleet.simulator.attacks.attack import Attack
 class LabelFlip(Attack):
     """Every row has the label C - 1 - c."""
 
+    poisons = True
+
     def rows(
         self, X: NDArray[Any], y: NDArray[Any], outputs: int, seed: int
     ) -> tuple[NDArray[Any], NDArray[Any]]:

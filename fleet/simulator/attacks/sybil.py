@@ -35,7 +35,7 @@ class Sybil(Attack):
         if options.of == ENTRY.name:
             raise ValueError("attack 'sybil': of: it is the attack itself; name another one")
         self._of = attack(options.of)
-        self.omniscient = self._of.omniscient
+        self.omniscient, self.poisons = self._of.omniscient, self._of.poisons
 
     def changes(self, known: Knowledge, state: State) -> Sent:
         """As the class says."""
