@@ -8,6 +8,7 @@ from aggregator.core.choice import How
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
+from aggregator.core.quorum import fewest_of, needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.stale_parts import unfit_for_stale
 from aggregator.settings.export import ExportSection
@@ -101,6 +102,7 @@ class FederationSettings(FileSettings):
                 f"[rounds] quorum: {rounds.quorum} cannot be reached by the {len(devices)} devices in "
                 "[federation] devices; lower it, or list more devices"
             )
+        self._require_enough_updates()
         network = self.task().network
         if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
@@ -111,6 +113,21 @@ class FederationSettings(FileSettings):
         if stale and (fault := unfit_for_stale(self.parts(), part=shared is not None)) is not None:
             raise ValueError(fault)
         return self
+
+    def _require_enough_updates(self) -> None:
+        """Check that a round can have as many updates as its rule needs."""
+        rule, devices, target = self.parts().rule, self.federation.devices, self.rounds.target
+        fewest = fewest_of(rule)
+        if devices is not None and len(devices) < fewest:
+            raise ValueError(
+                f"[rule] name: {needing(rule)} needs {fewest} updates in each round, and [federation] "
+                f"devices lists {len(devices)}: list more, or set a smaller [rule] f or another [rule] name"
+            )
+        if target is not None and target < fewest:
+            raise ValueError(
+                f"[rounds] target: {target} updates would close a round, and {needing(rule)} needs {fewest}: "
+                f"set [rounds] target to {fewest} or more, or a smaller [rule] f or another [rule] name"
+            )
 
     def _require_few_frames(self, weights: int) -> None:
         """Check that a model fits in as many frames as a message may have."""

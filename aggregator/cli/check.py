@@ -100,7 +100,7 @@ def _mix(settings: FederationSettings) -> Mix | None:
 def _stalled(settings: FederationSettings) -> str | None:
     """The open round, if its deadline has passed below quorum, and what would close it; else None."""
     from aggregator.aggregation.updates import admitted
-    from aggregator.core.quorum import remedy
+    from aggregator.core.quorum import fewest_of, remedy
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only
     from aggregator.ledger.views import read_devices
@@ -113,6 +113,8 @@ def _stalled(settings: FederationSettings) -> str | None:
             return None
         came, aside = len(admitted(ledger, newest)), quarantined(settings)
         takes = rule if isinstance(rule, int) else saved.quorum
+        of_rule = settings.parts().rule
+        takes = None if takes is None else max(takes, fewest_of(of_rule))
         if takes is None or came >= takes:
             return None
         listed = settings.federation.devices
@@ -120,7 +122,7 @@ def _stalled(settings: FederationSettings) -> str | None:
         whole = len(set(online if listed is None else listed) - aside)
         return (
             f"round {newest}: its deadline has passed {saved.attempt} times below the quorum of {takes} "
-            f"updates; {came} have been admitted; {remedy(rule, came, whole)}"
+            f"updates; {came} have been admitted; {remedy(rule, came, whole, of_rule)}"
         )
     return None
 

@@ -95,7 +95,8 @@ def _remedy(state: Federation) -> str:
     ):
         return ""
     whole = (state.online if state.roster is None else state.roster) - state.quarantined
-    return f". If no more updates come, {remedy(state.rules.quorum, state.admitted, len(whole))}"
+    text = remedy(state.rules.quorum, state.admitted, len(whole), state.parts.rule)
+    return f". If no more updates come, {text}"
 
 
 def _dead_end(state: Federation) -> str:

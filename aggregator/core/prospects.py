@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from aggregator.config import FederationSettings
-from aggregator.core.quorum import FEWEST
+from aggregator.core.quorum import FEWEST, LESS, fewest_of, needing
 
 
 def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) -> list[str]:
@@ -35,6 +35,12 @@ def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) ->
                 f"no round can close: [rounds] quorum = {rounds.quorum}, and of the {len(roster)} devices in "
                 f"[federation] devices only {left} are not in quarantine. Lower the quorum, or lift the "
                 "quarantine of devices (`fedge quarantine --lift`)"
+            )
+        elif left < fewest_of(rule := settings.parts().rule):
+            found.append(
+                f"no round can close: {needing(rule)} needs {fewest_of(rule)} updates, and of the "
+                f"{len(roster)} devices in [federation] devices only {left} are not in quarantine: {LESS}; "
+                "or lift the quarantine of devices (`fedge quarantine --lift`)"
             )
         elif rounds.target is not None and left < rounds.target:
             found.append(

@@ -61,6 +61,19 @@ def quorum_now(state: "Federation") -> int:
     return max(FEWEST if state.quorum is None else state.quorum, fewest)
 
 
+LESS = "get more devices to take part, or set a smaller [rule] f or another [rule] name"
+"""What an operator can do if a rule needs more updates than come."""
+
+
+def needing(rule: Part) -> str:
+    """A rule as the operator types it, with the option that says how many updates it needs.
+
+    >>> needing(Part.of(RULES, "krum", {"f": 3})), needing(Part("mean"))
+    ('[rule] name = "krum" with f = 3', '[rule] name = "mean"')
+    """
+    return f'[rule] name = "{rule.name}"' + (f" with f = {rule.given['f']}" if "f" in rule.given else "")
+
+
 @lru_cache(maxsize=16)
 def fewest_of(rule: Part) -> int:
     """The fewest updates that this rule needs."""
@@ -79,7 +92,7 @@ def updates_needed(state: "Federation") -> int:
     return quorum_now(state)
 
 
-def remedy(rule: int | float, admitted: int, whole: int) -> str:
+def remedy(rule: int | float, admitted: int, whole: int, of_rule: Part | None = None) -> str:
     """What the operator can do if this many updates do not close a round, in words.
 
     >>> remedy(0.8, 4, 7)
@@ -88,12 +101,18 @@ def remedy(rule: int | float, admitted: int, whole: int) -> str:
     '[rounds] quorum = 3 would close it with the 3 that came (it is 5)'
     >>> remedy(0.8, 1, 7)
     'no quorum can close it with fewer than 2 updates; `fedge devices` says why devices decline'
+    >>> remedy(0.8, 4, 7, Part.of(RULES, "krum", {"f": 1})).partition(": ")[0]
+    'no quorum can close it with fewer than the 5 updates that [rule] name = "krum" with f = 1 needs'
 
     Args:
         rule: `[rounds] quorum`.
         admitted: the updates that count.
         whole: the number of devices that the share refers to, without those in quarantine.
+        of_rule: the `[rule]`; None: it needs no more than one update.
     """
+    if of_rule is not None and admitted < fewest_of(of_rule) > FEWEST:
+        needs = f"the {fewest_of(of_rule)} updates that {needing(of_rule)} needs: {LESS}"
+        return f"no quorum can close it with fewer than {needs}; `fedge devices` says why devices decline"
     if admitted < FEWEST:
         fewest = f"no quorum can close it with fewer than {FEWEST} updates"
         return f"{fewest}; `fedge devices` says why devices decline"

@@ -7,7 +7,8 @@ With the schedule `buffered` an update may be made from an older model than the 
   both change with each round, so a stale update changes the server's by what the device no longer has;
 * a local algorithm whose `weights` only its own rule can read (`nova`): its steps are normalized with those
   of the other devices of one round, which began from one model;
-* a rule that does not look at n_k: it would count a stale update in full;
+* a rule that does not look at n_k (`fedge.algorithms.protocols.Rule.weighted`): it would count a stale
+  update in full. The bounds of robust rules are for updates that began from one model;
 * a personal model with several shared models (`clusters`): each update is measured from the shared model that
   its device trained, and of older versions only the first of them is read;
 * a personal model whose updates have only a part of the entries (`head`): the entries that a device keeps
@@ -18,7 +19,7 @@ import json
 
 from aggregator.core.part_changes import COMMON, keeps_in_step, only_rules
 from aggregator.core.parts import Part, Parts
-from fedge.algorithms.registry import LOCAL
+from fedge.algorithms.registry import LOCAL, RULES
 
 UNIFORM = ("weights", "uniform")
 """The option of the rule `mean` with which each device counts the same."""
@@ -37,6 +38,9 @@ def unfit_for_stale(parts: Parts, *, part: bool = False) -> str | None:
     if parts.rule.name == COMMON and parts.rule.given.get(UNIFORM[0]) == UNIFORM[1]:
         why = "each update counts the same in it, so an update from an old model would count in full"
         return _text(f'[rule] {UNIFORM[0]} = "{UNIFORM[1]}"', why, f'[rule] {UNIFORM[0]} = "samples"')
+    if not parts.rule.made(RULES).weighted:
+        why = "each update counts the same in it, so an update from an old model would count in full"
+        return _text(f'[rule] name = "{parts.rule.name}"', why, f'[rule] name to "{COMMON}"')
     if (why := _unfit_personal(parts, part)) is not None:
         others = '[personal] name to "ditto" or "finetune", with which all entries of one model are shared'
         return _text(f'[personal] name = "{parts.personal.name}"', why, others)

@@ -283,6 +283,9 @@ class Rule(Protocol):
     """Whether the distance of each update from the result is kept with the round, and a device that is far
     from it in round after round is named. It takes one more pass over the updates."""
 
+    weighted: bool = True
+    """Whether an update counts by its n_k, so that the schedule `buffered` can count a stale one for less."""
+
     memory: int = 0
     """The bytes that it may take beside a few vectors, however many updates there are: for the values of all
     updates in some coordinates at a time."""

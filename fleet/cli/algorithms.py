@@ -190,9 +190,9 @@ def _kind(kind: str) -> Iterator[str]:
         heads += ["momentum of the plan", "weight decay of the plan", "receives", "sends", "partial work"]
     if kind == "codec":
         heads += ["exact", "unbiased", "bits a weight"]
-    if kind != "rule":
-        heads.append("state")
-    heads.append("paper")
+    if kind == "rule":
+        heads.append("fewest updates")
+    heads += ["state", "paper"]
     yield f"\n### {TITLES[kind]}\n\n{SETTINGS[kind]}; the default is `{USUAL[kind]}`.\n\n"
     yield _row(heads) + _row(["---"] * len(heads))
     for name, entry in sorted(REGISTRIES[kind].built_in().items()):
@@ -204,8 +204,9 @@ def _kind(kind: str) -> Iterator[str]:
             cells.append("counts" if part.partial else "does not count")
         if kind == "codec":
             cells += [("no", "yes")[part.exact], ("no", "yes")[part.unbiased], f"{part.bits(LARGE):.2f}"]
-        if kind != "rule":
-            cells.append(_state(part))
+        if kind == "rule":
+            cells.append(str(part.fewest))
+        cells.append(_state(part))
         yield _row([*cells, paper(entry) or "–"])
 
 

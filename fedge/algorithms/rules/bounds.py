@@ -183,7 +183,7 @@ def distance(base: Vector, vector: Vector) -> float:
         part = squares[: stop - start]
         np.subtract(vector[start:stop], base[start:stop], out=part, dtype=np.float64)
         np.multiply(part, part, out=part)
-        total += _sum_by_halves(part, rows)
+        total += float(sum_by_halves(part, rows))
     return math.sqrt(total)
 
 
@@ -197,11 +197,15 @@ def clipped(base: Vector, vector: Vector, scale: float) -> Vector:
     return difference
 
 
-def _sum_by_halves(values: NDArray[np.float64], size: int) -> float:
-    """The sum of `values`, which are not negative, as of `size` ones whose others are 0; overwrites them."""
+def sum_by_halves(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The sums of `values`, (…, b), over the last axis, of shape (…); overwrites them.
+
+    They are added by a binary tree, as if there were `size` of them whose others are 0; `size` is a power of
+    two, b or more. So the order is the same on every machine.
+    """
     while size > 1:
         size //= 2
-        upper = values[size:]
-        values = values[:size]
-        values[: len(upper)] += upper
-    return float(values[0])
+        upper = values[..., size:]
+        values = values[..., :size]
+        values[..., : upper.shape[-1]] += upper
+    return values[..., 0]

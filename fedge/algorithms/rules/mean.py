@@ -188,6 +188,7 @@ class Mean(Rule):
     def __init__(self, options: MeanOptions | None = None) -> None:
         self._uniform = options is not None and options.weights == "uniform"
         self.version = UNIFORM if self._uniform else RULE
+        self.weighted = not self._uniform
 
     def aggregate(self, updates: Updates, base: NDArray[np.float32], state: State) -> Combined:
         """Σ n_k w_k / Σ n_k, or Σ w_k / K of the K updates; rounded once to the type of the base."""

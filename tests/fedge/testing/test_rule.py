@@ -10,13 +10,18 @@ from fedge.algorithms.protocols import Combined, Rule, State, Updates
 from fedge.algorithms.registry import RULES
 from fedge.algorithms.rules.mean import finish, partial
 from fedge.testing import BrokenLaw, check_rule
+from tests.fedge.algorithms.robust_twins import WAYS, twin
 
 Array = np.ndarray
 
 
 @pytest.mark.parametrize("name", RULES.names())
 def test_the_built_in_ones_keep_the_laws(name: str) -> None:
-    check_rule(RULES.entries()[name])
+    check_rule(
+        RULES.entries()[name],
+        twin=twin(name) if name in WAYS else None,
+        between=name not in ("centered-clipping", "norm-bound"),  # they shorten to an absolute length
+    )
 
 
 class Mean(Rule):
@@ -245,6 +250,10 @@ def test_each_breach_is_found(law: str, broken: Any) -> None:
     with pytest.raises(BrokenLaw) as caught:
         check_rule(broken)
     assert caught.value.law == law
+
+
+def test_one_that_groups_devices_by_their_order_may_say_so() -> None:
+    check_rule(FirstIsTaken, order=False)
 
 
 def test_one_that_goes_farther_than_its_updates_may_say_so() -> None:
