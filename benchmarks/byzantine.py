@@ -1,7 +1,7 @@
 """Accuracy of every robust rule against the worst of several attacks, and a backdoor's success, on MNIST.
 
     python -m benchmarks.byzantine [--quick] [--json] [--attackers 1 2 3 4] [--similarity 1 .66 .33]
-                                   [--bounds off on] [--folder out/byzantine]
+                                   [--bounds off on] [--folder out/byzantine] [--peer]
 
 Ten honest devices and f attackers learn by distributed SGD: each round a device takes one step on 32 rows
 from the announced model, with momentum that it keeps over rounds (Karimireddy et al. 2021). The network is
@@ -22,7 +22,7 @@ backdoor by one attacker beside ten (9 %) succeeds on at most 10 % of the test r
 
 The finished runs are kept in the folder, and the benchmark goes on from there when it is started again.
 `--quick`: scikit-learn's digits, 100 rounds, two attackers, like devices, some rules; no rule loses more than
-5 points.
+5 points. `--peer` instead compares rules and attacks with ByzFL's own (`benchmarks.byzantine_peer`).
 """
 
 import os
@@ -35,6 +35,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import byzantine_peer
 from benchmarks.byzantine_runs import HONEST, WHITE, Job, Part, Run, Setting, run_all
 from benchmarks.kept_runs import KeptRuns
 from benchmarks.machine import description
@@ -253,7 +254,12 @@ def main() -> int:
     )
     parser.add_argument("--bounds", nargs="+", choices=("off", "on"), default=("off", "on"))
     parser.add_argument("--folder", type=Path, default=Path("out/byzantine"), help="keeps the runs")
+    parser.add_argument("--peer", action="store_true", help="compare with ByzFL's functions, and run nothing")
     options = parser.parse_args()
+    if options.peer:
+        off = byzantine_peer.compared()
+        told = "".join(f"{name}: {found:.1e}\n" for name, found in off.items())
+        return judged({"differences": off}, told, byzantine_peer.goals(off), as_json=options.json)
     bounds = [each == "on" for each in options.bounds]
     case = case_of(options.attackers, options.similarity, bounds, short=options.quick)
     kept = KeptRuns(None if options.quick else options.folder / "runs.jsonl", Run)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import byzantine as benchmark
+from benchmarks import byzantine_peer
 from benchmarks.byzantine import MEAN, NNM, Case, Cell, case_of, goals, rows, table
 from benchmarks.byzantine_fleet import Bounded, Fleet, dealt
 from benchmarks.byzantine_runs import BOUNDS, Job, Part, Run, Setting, run, run_all
@@ -117,9 +118,9 @@ def test_similarity_is_the_share_of_rows_that_is_dealt_evenly() -> None:
 
 
 def test_a_run_tells_accuracy_backdoor_and_refusals() -> None:
-    """Twenty rounds on digits learn something; the trigger of one device of eleven works with the mean."""
+    """A hundred rounds on digits learn something; the trigger of one device of eleven works with the mean."""
     case = case_of((2,), (1.0,), (False,), short=True)
-    setting = replace(SHORT, rounds=60)
+    setting = replace(SHORT, rounds=100, units=32)
     honest = run(Job(setting, MEAN, None, 0, 1.0, False, 1))
     assert honest.accuracy > 0.6
     assert honest.backdoor is None
@@ -177,3 +178,20 @@ def test_a_rule_is_left_out_where_devices_are_too_few() -> None:
     assert "bulyan" in [rule.name for rule in case.rules(2)]
     assert "bulyan" not in [rule.name for rule in case.rules(3)]
     assert {rule.name.removesuffix(NNM) for rule in case.rules(1)} == {"mean", *benchmark.NAMES}
+
+
+def test_what_differs_from_the_peer_is_a_missed_goal() -> None:
+    assert [goal.met for goal in byzantine_peer.goals({"median": 1e-8, "krum": 0.01})] == [True, False]
+
+
+def test_our_answers_to_the_peers_questions_are_those_of_rules_and_attacks() -> None:
+    """Of the columns (0, 1, 2, 9) and (0, 0, 0, 4), with f = 1: medians 1.5 and 0, trimmed means as well."""
+    matrix = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 4.0]])
+    asked = {one.name: one for one in byzantine_peer.questions(1)}
+    assert {one.removesuffix(NNM) for one in asked} >= set(benchmark.NAMES) - {"bulyan"}
+    assert byzantine_peer.ours(asked["median"], matrix).tolist() == [1.5, 0.0]
+    assert byzantine_peer.ours(asked["trimmed-mean"], matrix).tolist() == [1.5, 0.0]
+    assert byzantine_peer.ours(asked["sign-flip"], matrix).tolist() == [-3.0, -1.0]
+    rounds = byzantine_peer.ours(asked["centered-clipping"], np.stack([matrix, matrix]))
+    assert rounds.shape == (2, 2)
+    assert rounds[0].tolist() != rounds[1].tolist(), "the second round begins at the first one's center"
