@@ -14,12 +14,11 @@ part in a round. So the models are not counted that a device fetches at most onc
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.kept_runs import KeptRuns
 from benchmarks.mnist import archives
 from fedge.errors import ConfigError
 from fedge.wire.frames import split
@@ -96,6 +96,10 @@ class Run:
     """A digest of the settings."""
     cpu_s: float = field(compare=False)
     """Seconds of the processor."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.fleet, self.composition, self.seed
 
     @property
     def update_bytes(self) -> float:
@@ -260,47 +264,15 @@ def of_equal_models(probed: Run, whole: Run) -> Run:
     return replace(whole, composition=probed.composition, up=up, settings=probed.settings, cpu_s=probed.cpu_s)
 
 
-class Kept:
-    """The finished runs in a file, one JSON object a line, so that an interruption loses one run.
+class Kept(KeptRuns[Run]):
+    """The finished runs in a file.
 
     Args:
         path: the file; None: they are not kept on disk.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.runs: dict[tuple[str, str, int], Run] = {}
-        for line in path.read_text("utf-8").splitlines() if path is not None and path.exists() else ():
-            try:
-                self._put(_run_of(json.loads(line)))
-            except (TypeError, ValueError):
-                continue  # it was cut short
-
-    def add(self, found: Run) -> None:
-        """Keep a run; it is on disk when this returns."""
-        self._put(found)
-        if self._path is None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(asdict(found))}\n")  # after a line that was cut short
-            file.flush()
-            os.fsync(file.fileno())
-
-    def has(self, job: Job) -> bool:
-        """Whether a run with these settings is kept."""
-        found = self.runs.get(job.key)
-        return found is not None and found.settings == job.settings
-
-    def _put(self, found: Run) -> None:
-        self.runs[found.fleet, found.composition, found.seed] = found
-
-
-def _run_of(told: Mapping[str, Any]) -> Run:
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
-    }
-    return Run(**fields)
+        super().__init__(path, Run)
 
 
 def run_all(jobs: Sequence[Job], kept: Kept, processes: int) -> None:

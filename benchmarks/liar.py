@@ -1,10 +1,13 @@
 """A lying device: production's agent, except for the content of its messages.
 
     python benchmarks/liar.py LIE --config agent.toml
+    python benchmarks/liar.py --attack NAME --config agent.toml
 
-It takes part in every round as usual; `LIES` has the changes of its messages by name.
+It takes part in every round as usual; `LIES` has the changes of its messages by name. NAME is an attack of
+`fleet.simulator.attacks`, or a JSON table with its `name` and options (`benchmarks.attacking`).
 """
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -143,11 +146,32 @@ def tell(lie: Lie) -> None:
         setattr(owner, name, lying)
 
 
+def attacks(told: str) -> None:
+    """Make the agent of this process attack.
+
+    Raises:
+        ValueError: there is no such attack, or an option is wrong.
+    """
+    # here, because `influence --programs` runs this file beside older programs
+    from benchmarks.attacking import begin
+    from fleet.simulator.attacks.registry import attack
+
+    begin(attack(json.loads(told) if told.startswith("{") else told))
+
+
 def main() -> None:
-    """Take the lie from the command line, and run the agent."""
-    if len(sys.argv) < 2 or sys.argv[1] not in LIES:
-        sys.exit("usage: python benchmarks/liar.py LIE --config agent.toml; LIE: " + "; ".join(LIES))
-    tell(LIES[sys.argv.pop(1)])
+    """Take the lie or the attack from the command line, and run the agent."""
+    if sys.argv[1:2] == ["--attack"] and len(sys.argv) > 2:
+        try:
+            attacks(sys.argv[2])
+        except ValueError as error:
+            sys.exit(f"liar.py --attack: {error}")
+        del sys.argv[1:3]
+    elif len(sys.argv) < 2 or sys.argv[1] not in LIES:
+        usage = "usage: python benchmarks/liar.py LIE --config agent.toml, or --attack NAME instead of LIE; "
+        sys.exit(usage + "LIE: " + "; ".join(LIES))
+    else:
+        tell(LIES[sys.argv.pop(1)])
     sys.exit(agent.__main__.main())
 
 

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -27,7 +26,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import machine
+from benchmarks import machine, peer_environment
 from benchmarks.verdict import Goal, arguments, judged
 from fedge import NetworkSpec, Plan, Result, Task, simulate
 
@@ -36,14 +35,13 @@ PLAN = Plan(epochs=5, batch_size=10, learning_rate=0.05)
 WARM_UP = 30
 """Rounds after which 1 - 0.9^30 = 96 % of the clients have been chosen once."""
 TIMES_FLOWER, TIMES_PFL = 20, 3
-CACHE = Path.home() / ".cache" / "fedge-bench"
 HERE = Path(__file__).parent
 PEERS = {
     "flower": ("flower-simulation", ("flwr[simulation]>=1.41", "numpy>=1.24"), "flower.py"),
     "pfl": ("pfl", ("pfl==0.6.*",), "pfl_numpy.py"),
 }
 """By name: the folder of the environment, its packages, and the program."""
-INSTALL_TIMEOUT_S, RUN_TIMEOUT_S = 1_800, 1_800
+RUN_TIMEOUT_S = 1_800
 
 Devices = Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]]
 
@@ -114,14 +112,7 @@ def same_bits(devices: Devices, rounds: int) -> bool:
 def python_of(name: str) -> Path:
     """The Python of a peer's environment, which is made if it is not there."""
     folder, packages, _ = PEERS[name]
-    python = CACHE / folder / "bin" / "python"
-    ready = CACHE / folder / "ready"
-    if not ready.exists():
-        venv.create(CACHE / folder, with_pip=True)
-        command: list[str | Path] = [python, "-m", "pip", "install", "--quiet", *packages]
-        subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT_S)
-        ready.touch()
-    return python
+    return peer_environment.python_of(folder, packages)
 
 
 def peer(name: str, data: Path, rounds: int) -> float:

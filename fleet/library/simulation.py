@@ -18,6 +18,7 @@ from fedge.storage.temporary import temporary_folder
 from fedge.wire.messages.task import Task
 from fleet.library import cores
 from fleet.library.algorithm import Algorithm
+from fleet.library.attackers import attackers_of
 from fleet.library.course import Course
 from fleet.library.fast import federation as fast
 from fleet.library.preparation import agent_settings, checked_seconds, federation_settings, source_of
@@ -46,6 +47,7 @@ def simulate(
     progress: Callable[[Progress], None] | None = None,
     until: Callable[[Progress], bool] | None = None,
     test: tuple[ArrayLike, ...] | None = None,
+    attackers: Mapping[str, str | Mapping[str, Any]] | None = None,
 ) -> Result:
     """Run a federation in this process.
 
@@ -77,6 +79,9 @@ def simulate(
         progress: called after each training round.
         until: called after `progress`; if it returns True, the simulation ends with that round.
         test: (X, y), rows of no device, on which each model is measured for `Result.curve`.
+        attackers: the attack of each device that lies, by its name, or a table with its `name` and options:
+            `{"d001": "alie", "d002": {"name": "ipm", "epsilon": 100.0}}`. Those with the same attack and
+            options act together, and see the honest updates of the round. Only with the engine `fast`.
 
     Raises:
         ConfigError: an argument, a device's name, a setting or a part is wrong.
@@ -94,10 +99,11 @@ def simulate(
         if not isinstance(given, kind):
             wanted = getattr(kind, "__name__", kind)
             raise ConfigError(f"simulate: {what} is of {type(given).__name__}, expected {wanted}")
-    _check(engine, workers, folder, seconds)
+    _check(engine, workers, folder, seconds, attackers)
     speeds = None if seconds is None else checked_seconds(seconds, devices)
     chosen = algorithm if algorithm is not None else Algorithm()
-    sources = {name: source_of(name, data) for name, data in devices.items()}
+    liars = attackers_of(attackers, devices, seed)
+    sources = {name: source_of(name, liars.rows(name, data, task)) for name, data in devices.items()}
     with held_back(), registered(*chosen.entries()), _folder(folder) as home:
         federation = federation_settings(
             task, devices, chosen, plan or Plan(), rounds, seed, settings or {}, home
@@ -108,17 +114,19 @@ def simulate(
             course.settings = agent_settings("test", 0.0, home).data
         fleet = [(agent_settings(name, holdout, home), source) for name, source in sources.items()]
         if engine == "fast":
-            return fast.run(federation, fleet, chosen, workers, course, home)
+            return fast.run(federation, fleet, chosen, workers, course, home, liars)
         return cores.run(federation, fleet, course, speeds)
 
 
-def _check(engine: object, workers: int | None, folder: object, seconds: object) -> None:
+def _check(engine: object, workers: int | None, folder: object, seconds: object, attackers: object) -> None:
     if engine not in get_args(Engine):
         raise ConfigError(f"simulate: engine is {engine!r}, expected one of {', '.join(get_args(Engine))}")
     if workers is not None and workers < 1:
         raise ConfigError(f"simulate: workers is {workers}, expected 1 or more")
     if engine == "cores" and workers is not None and workers != 1:
         raise ConfigError("simulate: the engine cores has no workers: set engine='fast', or no workers")
+    if engine == "cores" and attackers is not None:
+        raise ConfigError("simulate: the engine cores has no attackers: set engine='fast'")
     if engine == "fast" and folder is not None:
         raise ConfigError("simulate: the engine fast keeps no folder: set engine='cores', or no folder")
     if engine == "fast" and seconds is not None:

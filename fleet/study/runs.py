@@ -105,6 +105,11 @@ def check(settings: StudySettings, rows: Rows, devices: int) -> None:
         ConfigError: a setting or a composition is refused; the text names the algorithm.
     """
     task = task_of(settings, rows)
+    if settings.attackers is not None and settings.attackers.devices >= devices:
+        raise ConfigError(
+            f"[attackers] devices: {settings.attackers.devices} of {devices} devices attack; at least one "
+            "has to be honest"
+        )
     names = {f"d{number}": None for number in range(1, devices + 1)}
     for one in settings.algorithm:
         try:
@@ -165,8 +170,16 @@ def run(
         until=_end(settings),
         test=deal.test,
         seconds=seconds,
+        attackers=_attackers(settings, deal),
     )
     return Run(cell, found.curve, found.stopped, time.monotonic() - begun_s, own_of(found))
+
+
+def _attackers(settings: StudySettings, deal: Deal) -> dict[str, dict[str, Any]] | None:
+    """The attack of each device that lies."""
+    if settings.attackers is None:
+        return None
+    return dict.fromkeys(tuple(deal.devices)[: settings.attackers.devices], settings.attackers.told)
 
 
 def reaches(figure: float, target: float, *, more_is_better: bool) -> bool:

@@ -12,6 +12,7 @@ from fedge.algorithms.plan import PartOptions
 from fedge.nn.spec import MOST_CLIP, TrainableSpec
 from fedge.service.settings import FileSettings, LocalPath, Section
 from fedge.wire.names import WireName
+from fleet.simulator.attacks.registry import attack
 
 Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -87,6 +88,27 @@ class SpeedsSection(Section):
                 owner = next(by for by, keys in SPEED_KEYS.items() if key in keys)
                 raise ValueError(f"{key}: belongs to by = {owner!r}, and this is {self.by!r}")
         return self
+
+
+class AttackersSection(Section):
+    """`[attackers]`: devices that lie, in every run."""
+
+    devices: int = Field(ge=1, le=100_000)
+    """How many devices attack: the first ones."""
+    attack: str
+    """The name of their attack: a file in `fleet/simulator/attacks/`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Its options."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        attack(self.told)
+        return self
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As `fedge.simulate` takes it."""
+        return {**self.options, "name": self.attack}
 
 
 KEYS = {"column": ("column",), "iid": (), "shards": ("shards",), "dirichlet": ("alpha",)}
@@ -230,6 +252,8 @@ class StudySettings(FileSettings):
     """How rounds run, as in `federation.toml`."""
     speeds: SpeedsSection | None = None
     """How long devices train, in virtual seconds; needs the engine `cores`. Default: no time."""
+    attackers: AttackersSection | None = None
+    """Devices that lie; needs the engine `fast`. Default: none."""
     algorithm: Annotated[tuple[AlgorithmSection, ...], Field(min_length=1)]
     """The algorithms that are compared."""
 
@@ -281,6 +305,11 @@ class StudySettings(FileSettings):
     @model_validator(mode="after")
     def _fits_the_engine(self) -> Self:
         if self.study.engine == "cores":
+            if self.attackers is not None:
+                raise ValueError(
+                    '[attackers]: the engine cores has none; set [study] engine = "fast", or leave the table '
+                    "out"
+                )
             return self
         remedy = 'set [study] engine = "cores"'
         if self.speeds is not None:

@@ -56,10 +56,12 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.reasons import Reason
 from fedge.wire.selection import chosen_of
 from fleet.library.algorithm import Algorithm
+from fleet.library.attackers import Attackers
 from fleet.library.cores import ATTEMPTS, SETTLE_S
 from fleet.library.course import Course
 from fleet.library.fast.fleet import Fleet
 from fleet.library.fast.kept import KeptPast, KeptUpdates
+from fleet.library.fast.lies import Lies
 from fleet.library.fast.orders import Outcome
 from fleet.library.models import Model
 from fleet.library.received import Form, Received
@@ -77,6 +79,7 @@ def run(
     workers: int | None,
     course: Course,
     folder: Path,
+    attackers: Attackers,
 ) -> Result:
     """Run a federation.
 
@@ -87,6 +90,7 @@ def run(
         workers: the number of processes that train; 1: this one; None: as many as there are processors.
         course: measures and tells of the rounds.
         folder: for what the processes share.
+        attackers: whose updates are others than they have made.
 
     Raises:
         ConfigError: the parts cannot be sent to another process, there are several shared models, or which
@@ -106,7 +110,7 @@ def run(
     given = {settings.device: (settings, source) for settings, source in devices}
     number = min(workers or _processors(), max(1, len(given)))
     with _fleet(Fleet(given, number, algorithm, federation.extensions, folder)) as fleet:
-        run = _Run(_begun(federation, given), fleet, course, federation.rounds.deadline_s)
+        run = _Run(_begun(federation, given), fleet, Lies(attackers), course, federation.rounds.deadline_s)
         stopped, why = run.to_its_end()
     return Result(run.model, tuple(run.history), tuple(course.curve), stopped, why, run.figures)
 
@@ -193,12 +197,15 @@ class _Run:
     Args:
         state: of the core; its first attempt is drawn.
         fleet: the devices.
+        lies: of the attackers among them.
         course: measures and tells of the rounds.
         deadline_s: of an attempt, in virtual seconds.
     """
 
-    def __init__(self, state: Federation, fleet: Fleet, course: Course, deadline_s: float) -> None:
-        self._state, self._fleet, self._course = state, fleet, course
+    def __init__(
+        self, state: Federation, fleet: Fleet, lies: Lies, course: Course, deadline_s: float
+    ) -> None:
+        self._state, self._fleet, self._lies, self._course = state, fleet, lies, course
         self._devices = sorted(state.online, key=order)
         self._last = ceil((ATTEMPTS * deadline_s + SETTLE_S) / deadline_s) - 1
         """The number of a round's last attempt, for which the engine `cores` still waits."""
@@ -273,16 +280,17 @@ class _Run:
         asked = chosen_of(cohort, *state.round, state.attempt, silent)
         for device in asked:
             answers.rows.setdefault(device, len(answers.rows))
-        trains = phase_of(state.kind).trains
+        trains, terms = phase_of(state.kind).trains, terms_of(state)
+        names = (WEIGHTS, *state.parts.sends) if trains else ()
         outcomes = self._fleet.work(
             _manifest(state),
-            terms_of(state),
+            terms,
             {WEIGHTS: state.base, **self._past.further} if state.base is not None else {},
-            (WEIGHTS, *state.parts.sends) if trains else (),
+            names,
             {device: answers.rows[device] for device in asked},
             len(answers.rows),
         )
-        answers.add(outcomes)
+        answers.add(self._lies.told(terms, names, outcomes, answers.rows, self._fleet.updates))
         self._answered(answers)
         target, count = state.rules.target, self._state.admitted
         if target is not None and count > target:
