@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 SEED_BYTES = 32
 """A secret seed has 256 bits."""
-BLOCK = 1 << 20
+BLOCK = 1 << 16
 """The bytes that one call of SHAKE-256 makes."""
 
 Words = NDArray[np.uint64]
