@@ -267,6 +267,15 @@ def test_a_whole_life_releases_all_that_is_declared() -> None:
     assert len(program.released) == ROUNDS
 
 
+def test_a_charge_from_a_backup_is_not_released_beside_another() -> None:
+    """Round 1 is charged, and not released; an older history pays for round 2; then the first one is back."""
+    program = Program()
+    first = [("round", "release", "a", 1), ("backup", "", "", 1), ("restore", "", "", 0)]
+    live(program, [*first, ("round", "", "a", 1), ("restore", "", "", 1), ("earlier", "", "a", 1)])
+    live(program, [("generation", "", "a", 1)] * 5)
+    assert list(program.released) == [Position(1, 2, 1)]
+
+
 def test_a_program_that_charges_after_the_release_is_found() -> None:
     with pytest.raises(AssertionError):
         live(ReleasesFirst(), [("round", "", "a", 1)])
