@@ -4,9 +4,9 @@ Before anything leaves that depends on devices' rows, the program asks `charge`.
 durable, and only then releases. So a crash in between costs a release that nobody saw, and never gives one
 that nobody counted. Each charge is for one noised sum; the declared training is for so many of them.
 
-**It fails closed.** A history that is lost, damaged, older than what was released, or another one than what was
-released, gets a refusal, and learning stops. What was released is told by a `Witness` from outside of
-the program's own disk: the number and digest of the newest charge are to stand in each announcement, which the
+**It fails closed.** A history that is lost, damaged, older than what was released, or another one than what
+was released, gets a refusal, and learning stops. What was released is told by a `Witness` from outside of the
+program's own disk: the number and digest of the newest charge are to stand in each announcement, which the
 broker retains and devices keep. A program that can reach no witness is refused too. Each charge's digest
 covers all charges before it, so two histories with the same digest are the same.
 
