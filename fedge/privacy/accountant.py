@@ -37,6 +37,9 @@ Sampling = Literal["open", "secret"]
 CLOSE = {"RDP": 1e-6, "exact": 1e-6, "PLD": 1e-3}
 """How close a searched noise multiplier comes, by composition; PLD takes a second for each that is tried."""
 
+SUMMED = 1000
+"""The terms of τ that are added one by one; the others count as much as the first of them."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -54,7 +57,7 @@ class Shares:
             raise ValueError(f"{self}: expected 1 or more of each")
 
     def excess(self, multiplier: float) -> float:
-        """τ, by which the sum of m discrete Gaussians of σ² / m differs from one of σ².
+        """τ or slightly more: by this the sum of m discrete Gaussians of σ² / m differs from one of σ².
 
         Raises:
             ValueError: a share's deviation is below 1/2 of a step, for which the bound is not proven.
@@ -65,8 +68,13 @@ class Shares:
                 f"each device's share of the noise is {math.sqrt(variance):.3g} steps, expected 1/2 or more: "
                 "choose a finer grid"
             )
-        terms = (math.exp(-2 * math.pi**2 * variance * k / (k + 1)) for k in range(1, self.devices))
-        return 10 * math.fsum(terms)
+        exponent = -2 * math.pi**2 * variance
+        few = min(self.devices, SUMMED)
+        terms = [math.exp(exponent * k / (k + 1)) for k in range(1, few)]
+        rest = (self.devices - few) * math.exp(
+            exponent * few / (few + 1)
+        )  # the terms fall: the first is largest
+        return 10 * (math.fsum(terms) + rest)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_a_model_without_noise_is_found(total: np.ndarray, included: np.ndarray)
 
 
 def test_it_agrees_with_the_binomial_distribution() -> None:
-    """With δ = 0 it is the lower end of the exact (Clopper-Pearson) interval of the share of right guesses."""
+    """With δ = 0 it is the lower end of the exact (Clopper-Pearson) interval of the share of right ones."""
     found = Guesses(90, 100, 1000).epsilon(0.0)
     share = stats.beta.ppf(0.05, 90, 11)
     assert found == pytest.approx(math.log(share / (1 - share)), abs=1e-5)
