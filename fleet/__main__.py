@@ -22,6 +22,7 @@ EXTRAS = {
         "typer",
     },
     "demo": {"iotcore", "plotly", "seglearn", "sklearn"},
+    "privacy": {"dp_accounting"},
 }
 """The packages of each extra; `demo` brings those of `aggregator` too."""
 

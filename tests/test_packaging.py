@@ -130,7 +130,11 @@ class Blocker(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Blocker())
 """
-IMPORT_NAMES = {"prometheus-client": "prometheus_client", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {
+    "dp-accounting": "dp_accounting",
+    "prometheus-client": "prometheus_client",
+    "scikit-learn": "sklearn",
+}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import fedge
 from fedge.errors import FedgeError
 from fedge.service import interrupts
 from fedge.service.collision import ADVICE, collisions
-from fleet.cli import evaluation, registrar, signing, simulation, study
+from fleet.cli import evaluation, privacy, registrar, signing, simulation, study
 from fleet.cli.interruption import interruptible
 from fleet.cli.pki.app import app as identities
 from fleet.trial import cli as cli_trial
@@ -58,6 +58,7 @@ app.add_typer(evaluation.app)
 app.add_typer(cli_trial.app)
 app.add_typer(simulation.app)
 app.add_typer(study.app)
+app.add_typer(privacy.app)
 app.add_typer(identities)
 app.add_typer(signing.app)
 app.add_typer(registrar.app)
