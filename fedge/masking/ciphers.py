@@ -32,7 +32,9 @@ def agreed(secret: bytes, public: bytes, info: bytes) -> bytes | None:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
     try:
-        shared = X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
+        shared = X25519PrivateKey.from_private_bytes(secret).exchange(
+            X25519PublicKey.from_public_bytes(public)
+        )
     except ValueError:
         return None
     return derived(shared, info)

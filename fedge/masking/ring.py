@@ -61,7 +61,7 @@ class Ring:
     @property
     def levels(self) -> int:
         """L, the largest value."""
-        return 2 ** (self.value_bits - 1) - 1
+        return (1 << (self.value_bits - 1)) - 1
 
     @property
     def word(self) -> np.dtype[np.unsignedinteger]:
@@ -107,7 +107,9 @@ class Ring:
         size = self.word.itemsize
         if size == self.width:
             return values.astype(self.word, copy=False).tobytes()
-        return values.astype(self.word, copy=False).view(np.uint8).reshape(-1, size)[:, : self.width].tobytes()
+        return (
+            values.astype(self.word, copy=False).view(np.uint8).reshape(-1, size)[:, : self.width].tobytes()
+        )
 
     def unpacked(self, body: bytes, size: int) -> Values | None:
         """The inverse of `packed`; None: another number of bytes than `size` values take."""
