@@ -4,6 +4,8 @@ X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), ChaCha20 and ChaCha20-Poly1305 (RFC 8
 message, so its nonce is zero; the same is true of the keys of masks.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fedge.masking.ring import Ring, Values
@@ -21,23 +23,26 @@ def public_key(secret: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
 
-def agreed(secret: bytes, public: bytes, info: bytes) -> bytes | None:
-    """The key of 32 bytes that both sides derive; None: a public key with which every secret gives the same.
+def agreed(secret: bytes, others: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
+    """The keys of 32 bytes that this side and each other side derive.
+
+    None: a public key with which every secret gives the same.
 
     Args:
         secret: this side's secret.
-        public: the other side's public key.
-        info: all that the key is for; another `info` gives another key.
+        others: the other sides' public keys, each with all that its key is for.
     """
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-    try:
-        shared = X25519PrivateKey.from_private_bytes(secret).exchange(
-            X25519PublicKey.from_public_bytes(public)
-        )
-    except ValueError:
-        return None
-    return derived(shared, info)
+    own, found = X25519PrivateKey.from_private_bytes(secret), list[bytes | None]()
+    for public, info in others:
+        try:
+            shared = own.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:
+            found.append(None)
+        else:
+            found.append(derived(shared, info))
+    return found
 
 
 def derived(secret: bytes, info: bytes, size: int = KEY_BYTES) -> bytes:

@@ -1,6 +1,6 @@
 """The phases of a device after its advertisement: each gives the next state and effects, or a refusal."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from fedge.masking.keys import (
     Directory,
     Secrets,
     directory,
-    mask_key,
+    mask_keys,
     pieces_of,
     public_keys,
     ring_for,
-    sealing_key,
+    sealing_keys,
     secrets_of,
 )
 from fedge.masking.messages import (
@@ -31,7 +31,6 @@ from fedge.masking.messages import (
     Unmask,
 )
 from fedge.masking.refusals import Refusal, Why
-from fedge.masking.ring import Ring, Values
 from fedge.masking.sharing import SHARE_BYTES, split
 
 Found = tuple[Attempt, list[Effect]] | Refusal
@@ -57,14 +56,11 @@ def share(name: str, attempt: Attempt, message: Roster, identity: Identity) -> F
         said = statements.advertisement(attempt.digest, terms.cohort[other], told)
         if not identity.verify(terms.cohort[other], said, roster.signatures[other]):
             return Refusal(Why.BAD_SIGNATURE, f"{terms.cohort[other]} has not signed the keys in the roster")
-        if mask_key(terms, secrets.masking, roster.keys[own].masking, keys.masking) is None:
-            return Refusal(Why.WEAK_KEY, f"the masking key of {terms.cohort[other]}")
     pairs = _split(secrets, roster, own)
+    theirs = [roster.keys[other].sealing for other in near]
+    keyed = sealing_keys(terms, secrets.sealing, roster.keys[own].sealing, theirs, outgoing=True)
     sealed = []
-    for other in near:
-        key = sealing_key(
-            terms, secrets.sealing, roster.keys[own].sealing, roster.keys[other].sealing, outgoing=True
-        )
+    for other, key in zip(near, keyed, strict=True):
         if key is None:
             return Refusal(Why.WEAK_KEY, f"the sealing key of {terms.cohort[other]}")
         sealed.append(ciphers.sealed(key, pairs[other], roster.digest))
@@ -87,10 +83,10 @@ def receive_shares(attempt: Attempt, message: Delivery) -> Found:
     if len(message.sealed) != SEALED_BYTES * len(near):
         return Refusal(Why.MALFORMED, "the sealed shares are not those of the neighbours that have shared")
     secrets = secrets_of(attempt.entropy, terms)
+    theirs = [roster.keys[other].sealing for other in near]
+    keyed = sealing_keys(terms, secrets.sealing, roster.keys[own].sealing, theirs, outgoing=False)
     held, effects = dict(attempt.held), list[Effect]()
-    for other, body in zip(near, pieces_of(message.sealed, SEALED_BYTES), strict=True):
-        keys = roster.keys[own].sealing, roster.keys[other].sealing
-        key = sealing_key(terms, secrets.sealing, *keys, outgoing=False)
+    for other, key, body in zip(near, keyed, pieces_of(message.sealed, SEALED_BYTES), strict=True):
         opened = None if key is None else ciphers.opened(key, body, roster.digest)
         if opened is None:
             name = terms.cohort[other]
@@ -117,7 +113,13 @@ def mask_update(attempt: Attempt, event: UpdateReady, identity: Identity) -> Fou
     secrets = secrets_of(attempt.entropy, terms)
     masked = ring.added(values, ciphers.mask(secrets.self_mask, ring, len(values)))
     near = [other for other in roster.graph.neighbours(attempt.place) if other in attempt.sharers]
-    masked = pairwise(attempt, ring, secrets, masked, near)
+    theirs = [roster.keys[other].masking for other in near]
+    keyed = mask_keys(terms, secrets.masking, roster.keys[attempt.place].masking, theirs)
+    for other, key in zip(near, keyed, strict=True):
+        if key is None:
+            return Refusal(Why.WEAK_KEY, f"the masking key of {terms.cohort[other]}")
+        mask = ciphers.mask(key, ring, len(values))  # the lower place adds it, the higher one subtracts it
+        masked = ring.added(masked, mask) if attempt.place < other else ring.without(masked, mask)
     said = statements.masked_with(roster.digest, statements.bitmap(attempt.sharers, len(terms.cohort)))
     answer = MaskedInput(
         terms=attempt.digest,
@@ -126,19 +128,6 @@ def mask_update(attempt: Attempt, event: UpdateReady, identity: Identity) -> Fou
         signature=identity.sign(said),
     )
     return replace(attempt, stage=Stage.MASKED, sent=answer), [Send(answer)]
-
-
-def pairwise(attempt: Attempt, ring: Ring, secrets: Secrets, values: Values, others: Iterable[int]) -> Values:
-    """Add the mask of each pair: the device with the lower place adds it, the other subtracts it."""
-    roster = attempt.roster
-    assert roster is not None
-    for other in others:
-        own_key, other_key = roster.keys[attempt.place].masking, roster.keys[other].masking
-        key = mask_key(attempt.terms, secrets.masking, own_key, other_key)
-        assert key is not None, "checked with the roster"
-        mask = ciphers.mask(key, ring, len(values))
-        values = values + mask if attempt.place < other else values - mask
-    return values
 
 
 def sign_survivors(attempt: Attempt, message: Survivors, identity: Identity) -> Found:

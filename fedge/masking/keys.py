@@ -1,6 +1,6 @@
 """The secrets of one device in one attempt, and what it reads from a roster."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -38,7 +38,8 @@ class Secrets:
 def secrets_of(entropy: bytes, terms: Terms) -> Secrets:
     """The secrets of an attempt: other terms give others, also with the same random bytes."""
     labels = (b"sealing", b"masking", b"self-mask", b"sharing")
-    return Secrets(*(ciphers.derived(entropy, statements.purpose(terms, label)) for label in labels))
+    told = statements.context(terms)
+    return Secrets(*(ciphers.derived(entropy, statements.purpose(told, label)) for label in labels))
 
 
 def ring_for(terms: Terms) -> Ring:
@@ -115,12 +116,18 @@ def pieces_of(body: bytes, size: int) -> list[bytes]:
     return [body[at : at + size] for at in range(0, len(body), size)]
 
 
-def mask_key(terms: Terms, secret: bytes, own: bytes, other: bytes) -> bytes | None:
-    """The key of the mask that two devices share; the same on both sides. None: a weak public key."""
-    return ciphers.agreed(secret, other, statements.purpose(terms, b"mask", *sorted((own, other))))
+def mask_keys(terms: Terms, secret: bytes, own: bytes, others: Sequence[bytes]) -> list[bytes | None]:
+    """The keys of the masks that two devices share, the same on both sides. None: a weak public key."""
+    told = statements.context(terms)
+    infos = [statements.purpose(told, b"mask", *sorted((own, other))) for other in others]
+    return ciphers.agreed(secret, list(zip(others, infos, strict=True)))
 
 
-def sealing_key(terms: Terms, secret: bytes, own: bytes, other: bytes, *, outgoing: bool) -> bytes | None:
-    """The key that seals what one device sends another: each direction has its own. None: a weak key."""
-    keys = (own, other) if outgoing else (other, own)
-    return ciphers.agreed(secret, other, statements.purpose(terms, b"seal", *keys))
+def sealing_keys(
+    terms: Terms, secret: bytes, own: bytes, others: Sequence[bytes], *, outgoing: bool
+) -> list[bytes | None]:
+    """The keys that seal what a device sends others: each direction has its own. None: a weak public key."""
+    told = statements.context(terms)
+    pairs = [(own, other) if outgoing else (other, own) for other in others]
+    infos = [statements.purpose(told, b"seal", *pair) for pair in pairs]
+    return ciphers.agreed(secret, list(zip(others, infos, strict=True)))

@@ -94,6 +94,10 @@ class Ring:
         """The sum, of the same shape."""
         return values + more
 
+    def without(self, values: Values, less: Values) -> Values:
+        """The difference, of the same shape."""
+        return values - less
+
     def signed(self, values: Values) -> NDArray[np.int64]:
         """A sum of levels, of shape (p,): the inverse of `elements`."""
         half, whole = 1 << (self.bits - 1), 1 << self.bits

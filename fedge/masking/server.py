@@ -85,7 +85,7 @@ def _advertised(state: Server, place: int, message: Advertise, verify: Verify) -
         message.device, statements.advertisement(state.digest, message.device, keys), message.signature
     ):
         return Refusal(Why.BAD_SIGNATURE, "the device's certificate key has not signed these keys")
-    if None in (ciphers.agreed(_PROBE, key, b"probe") for key in (message.sealing_key, message.masking_key)):
+    if None in ciphers.agreed(_PROBE, [(message.sealing_key, b""), (message.masking_key, b"")]):
         return Refusal(Why.WEAK_KEY, "with this key every secret gives the same")
     taken = {key for each in state.advertised.values() for key in (each.sealing_key, each.masking_key)}
     commitments = {each.commitment for each in state.advertised.values()}

@@ -21,9 +21,9 @@ def context(terms: Terms) -> bytes:
     return _joined(terms.federation.encode(), *told, terms.base, digest(terms))
 
 
-def purpose(terms: Terms, label: bytes, *keys: bytes) -> bytes:
+def purpose(context: bytes, label: bytes, *keys: bytes) -> bytes:
     """The `info` of a key: the attempt, what it is for, and the public keys of both sides."""
-    return _joined(label, context(terms), *keys)
+    return _joined(label, context, *keys)
 
 
 def advertised(message: Advertise) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from fedge.masking import ciphers
-from fedge.masking.keys import mask_key
+from fedge.masking.keys import mask_keys
 from fedge.masking.refusals import Refusal, Why
 from fedge.masking.ring import Values
 from fedge.masking.server_state import Server, Summed
@@ -20,7 +20,7 @@ def unmasked(state: Server) -> Summed | Refusal:
         seed = _secret(state, each)
         if isinstance(seed, Refusal):
             return seed
-        total = total - ciphers.mask(seed, state.ring, size)
+        total = state.ring.without(total, ciphers.mask(seed, state.ring, size))
     for each in sorted(state.sharers - state.alive):
         secret = _secret(state, each)
         if isinstance(secret, Refusal):
@@ -37,12 +37,13 @@ def unmasked(state: Server) -> Summed | Refusal:
 def _without(state: Server, total: Values, lost: int, secret: bytes, survivors: list[int]) -> Values:
     """Take off the masks that survivors have added with a lost device."""
     assert state.roster is not None
-    keys = state.roster.keys
-    for other in survivors:
-        key = mask_key(state.terms, secret, keys[lost].masking, keys[other].masking)
+    keys, ring = state.roster.keys, state.ring
+    theirs = [keys[other].masking for other in survivors]
+    keyed = mask_keys(state.terms, secret, keys[lost].masking, theirs)
+    for other, key in zip(survivors, keyed, strict=True):
         assert key is not None, "the server refuses weak keys"
-        mask = ciphers.mask(key, state.ring, len(total))
-        total = total - mask if other < lost else total + mask
+        mask = ciphers.mask(key, ring, len(total))
+        total = ring.without(total, mask) if other < lost else ring.added(total, mask)
     return total
 
 
