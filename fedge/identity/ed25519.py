@@ -1,4 +1,4 @@
-"""Ed25519 keys and signatures: the only file of the kernel that imports `cryptography`, and only when used.
+"""Ed25519 keys and signatures. `cryptography` is imported only when used.
 
 RFC 8032 defines the signatures, RFC 8410 the form of the keys in PEM files.
 """

@@ -1,0 +1,168 @@
+"""A cohort of devices and a server that aggregate securely in one process, message by message.
+
+Each message is packed and unpacked on its way. Devices can be lost before any phase, and a subclass can
+change what arrives.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256, sha512
+from time import process_time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.identity import ed25519
+from fedge.masking import device, server
+from fedge.masking.device_state import (
+    Announced,
+    Device,
+    Event,
+    Identity,
+    Received,
+    Refuse,
+    Send,
+    UpdateReady,
+    Wanted,
+    WantUpdate,
+)
+from fedge.masking.keys import ring_for
+from fedge.masking.messages import MaskingMessage, Terms
+from fedge.masking.refusals import Refusal
+from fedge.masking.server_state import Arrived, Failed, Phase, PhaseOver, RefuseDevice, SendTo, Summed
+from fedge.masking.thresholds import default_threshold
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import pack, unpack
+
+PHASES = (Phase.ADVERTISE, Phase.SHARE, Phase.INPUT, Phase.CONSISTENCY, Phase.UNMASK)
+Identities = Callable[[str], Identity]
+
+
+def terms_of(devices: int, size: int = 16, **changes: object) -> Terms:
+    """Terms for so many devices."""
+    fields: dict[str, object] = {
+        "federation": "pumps", "generation": 1, "round": 1, "attempt": 0, "base": sha256(b"model").digest(),
+        "cohort": tuple(f"d{at:04d}" for at in range(devices)), "size": size, "value_bits": 8, "clip": 1.0,
+        "max_weight": 1, "threshold": default_threshold(devices), "colluders": devices // 10,
+        "dropouts": devices // 10, "server": "lying",
+    }  # fmt: skip
+    return Terms.model_validate({**fields, **changes})
+
+
+def paper_identities(name: str) -> Identity:
+    """Signatures that anybody could make: fast, for what does not depend on them."""
+    return Identity(lambda data: sha512(name.encode() + data).digest(), _paper_verify)
+
+
+def _paper_verify(name: str, data: bytes, signature: bytes) -> bool:
+    return signature == sha512(name.encode() + data).digest()
+
+
+def real_identities(names: tuple[str, ...]) -> Identities:
+    """Ed25519 keys, as those of certificates."""
+    keys = {name: ed25519.generate() for name in names}
+
+    def verify(name: str, data: bytes, signature: bytes) -> bool:
+        return name in keys and ed25519.verify(keys[name].public, signature, data)
+
+    return lambda name: Identity(keys[name].sign, verify)
+
+
+@dataclass
+class Cohort:
+    """Devices, a server, and what passed between them."""
+
+    terms: Terms
+    seed: int = 0
+    identities: Identities = paper_identities
+    wanted: Wanted = field(default_factory=Wanted)
+    levels: Mapping[str, NDArray[np.integer]] = field(default_factory=dict)
+    """The rounded updates; those that are not given are drawn."""
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(self.seed)
+        names, most = self.terms.cohort, ring_for(self.terms).levels
+        drawn = {name: rng.integers(-most, most + 1, self.terms.size) for name in names}
+        self.levels = {**drawn, **self.levels}
+        self.weights = {name: int(rng.integers(1, self.terms.max_weight + 1)) for name in names}
+        self.states = {name: Device(name, self.wanted) for name in names}
+        self.entropy = {name: rng.bytes(32) for name in names}
+        self.server = server.begin(self.terms)
+        self.verify = self.identities(names[0]).verify
+        self.seen: dict[tuple[str, str], MaskingMessage] = {}
+        """What the server received, by device and type."""
+        self.refused: list[tuple[str, Refusal]] = []
+        self.sent_bytes, self.received_bytes = Counter[str](), Counter[str]()
+        self.device_s: dict[str, float] = dict.fromkeys(names, 0.0)
+        self.server_s = 0.0
+
+    def tell(self, name: str, event: Event) -> list[MaskingMessage]:
+        """Let a device take an event; what it sends."""
+        if isinstance(event, Received):
+            self.received_bytes[name] += len(pack(event.message))
+            event = Received(carried(event.message))
+        began_s = process_time()
+        self.states[name], effects = device.step(self.states[name], event, self.identities(name))
+        self.device_s[name] += process_time() - began_s
+        sent: list[MaskingMessage] = []
+        for effect in effects:
+            match effect:
+                case Send(message):
+                    self.sent_bytes[name] += len(pack(message))
+                    sent.append(message)
+                case WantUpdate():
+                    sent += self.tell(name, UpdateReady(self.levels[name], self.weights[name]))
+                case Refuse(refusal):
+                    self.refused.append((name, refusal))
+        return sent
+
+    def receive(self, name: str, message: MaskingMessage) -> None:
+        """Let the server take a message of a device."""
+        message = carried(message)
+        self.seen[name, message.TYPE] = message
+        began_s = process_time()
+        self.server, effects = server.step(self.server, Arrived(name, message), self.verify)
+        self.server_s += process_time() - began_s
+        self.refused += [(each.device, each.refusal) for each in effects if isinstance(each, RefuseDevice)]
+
+    def changed(self, to: str, message: MaskingMessage) -> MaskingMessage:
+        """What arrives instead of a message of the server."""
+        return message
+
+    def run(self, lost: Mapping[Phase, frozenset[int]] | None = None) -> Summed | Failed:
+        """One attempt. `lost`: who is gone before it answers in a phase."""
+        gone: set[str] = set()
+        mail: list[tuple[str, Event]] = [
+            (name, Announced(self.terms, self.entropy[name])) for name in self.terms.cohort
+        ]
+        for phase in PHASES:
+            gone |= {self.terms.cohort[place] for place in (lost or {}).get(phase, ())}
+            for name, event in mail:
+                if name not in gone:
+                    for message in self.tell(name, event):
+                        self.receive(name, message)
+            began_s = process_time()
+            self.server, effects = server.step(self.server, PhaseOver(), self.verify)
+            self.server_s += process_time() - began_s
+            mail = []
+            for effect in effects:
+                match effect:
+                    case SendTo(name, message):
+                        mail.append((name, Received(self.changed(name, message))))
+                    case Summed() | Failed():
+                        return effect
+        raise AssertionError("an attempt ends with its last phase")
+
+    def expected(self, names: tuple[str, ...]) -> NDArray[np.int64]:
+        """The sum that the masks hide."""
+        found: NDArray[np.int64] = sum(
+            (self.levels[name].astype(np.int64) * self.weights[name] for name in names),
+            np.zeros(self.terms.size, np.int64),
+        )
+        return found
+
+
+def carried(message: MaskingMessage) -> MaskingMessage:
+    """The message as it arrives."""
+    return unpack(pack(message), type(message), max_bytes=MAX_SIZE)

@@ -1,0 +1,80 @@
+"""The sum, from the masked updates and the revealed shares (Bonawitz et al. 2017, figure 4, round 4)."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from fedge.masking import ciphers
+from fedge.masking.keys import mask_keys
+from fedge.masking.refusals import Refusal, Why
+from fedge.masking.ring import Values
+from fedge.masking.server_state import Server, Summed
+from fedge.masking.sharing import PRIME, SHARE_BYTES, joined
+
+
+def unmasked(state: Server) -> Summed | Refusal:
+    """Take the masks off the sum: those of the survivors alone, and those between them and the lost."""
+    assert state.roster is not None
+    assert state.total is not None
+    total, size = state.total, len(state.total)
+    for each in sorted(state.alive):
+        seed = _secret(state, each)
+        if isinstance(seed, Refusal):
+            return seed
+        total = state.ring.without(total, ciphers.mask(seed, state.ring, size))
+    for each in sorted(state.sharers - state.alive):
+        secret = _secret(state, each)
+        if isinstance(secret, Refusal):
+            return secret
+        near = [other for other in state.roster.graph.neighbours(each) if other in state.alive]
+        total = _without(state, total, each, secret, near)
+    found = state.ring.signed(total)
+    names = tuple(state.terms.cohort[each] for each in sorted(state.alive))
+    if state.terms.max_weight == 1:
+        return Summed(found, len(names), names)
+    return Summed(found[:-1], int(found[-1]), names)
+
+
+def _without(state: Server, total: Values, lost: int, secret: bytes, survivors: list[int]) -> Values:
+    """Take off the masks that survivors have added with a lost device."""
+    assert state.roster is not None
+    keys, ring = state.roster.keys, state.ring
+    theirs = [keys[other].masking for other in survivors]
+    keyed = mask_keys(state.terms, secret, keys[lost].masking, theirs)
+    for other, key in zip(survivors, keyed, strict=True):
+        assert key is not None, "the server refuses weak keys"
+        mask = ciphers.mask(key, ring, len(total))
+        total = ring.without(total, mask) if other < lost else ring.added(total, mask)
+    return total
+
+
+def _secret(state: Server, of: int) -> bytes | Refusal:
+    """The seed of a survivor or the key of a lost device, from revealed shares.
+
+    The roster tells whether it is the right one. If not, each share in turn is left out: one wrong share does
+    not keep a sum from being found if there is one more than needed.
+    """
+    assert state.roster is not None
+    keys, least = state.roster.keys[of], state.roster.graph.threshold
+    wanted, alive = (keys.commitment, True) if of in state.alive else (keys.masking, False)
+    given = {by + 1: share for by, share in state.revealed.get(of, {}).items() if _is_share(share)}
+    points = sorted(given)
+    if len(points) < least:
+        return Refusal(Why.TOO_FEW, f"{len(points)} shares for {state.terms.cohort[of]}; {least} are needed")
+    for left_out in (None, *points[: least if len(points) > least else 0]):
+        chosen = [point for point in points if point != left_out][:least]
+        secret = _checked({point: given[point] for point in chosen}, wanted, alive=alive)
+        if secret is not None:
+            return secret
+    return Refusal(Why.WRONG_SHARES, f"the shares for {state.terms.cohort[of]} do not give its secret")
+
+
+def _checked(shares: Mapping[int, bytes], wanted: bytes, *, alive: bool) -> bytes | None:
+    secret = joined(shares)
+    if secret is None:
+        return None
+    public = sha256(secret).digest() if alive else ciphers.public_key(secret)
+    return secret if public == wanted else None
+
+
+def _is_share(share: bytes) -> bool:
+    return len(share) == SHARE_BYTES and int.from_bytes(share, "big") < PRIME
