@@ -1,4 +1,4 @@
-"""The messages of secure aggregation: they come back as they were, and nothing beyond their limits is read."""
+"""The messages of secure aggregation come back as they were, and nothing beyond their limits is read."""
 
 import pytest
 

@@ -114,7 +114,7 @@ def parts(graph: Graph, alive: set[int]) -> int:
 
 
 def test_who_passes_the_check_is_connected_and_has_enough_shares() -> None:
-    """Also without the worst placed colluders, fewer than a in every w in a row; a cut of the ring is refused."""
+    """Also without the worst placed colluders, fewer than a of w in a row; a cut of the ring is refused."""
     rng = np.random.default_rng(2)
     size = Neighbourhood(4, 2)
     graph = ring_of(range(40), size, b"seed")
