@@ -1,7 +1,8 @@
 """The verdict on a device's update, and the record of a device that sent none."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -52,11 +53,11 @@ class Verdict:
 
     def without_figures(self) -> "Verdict":
         """The same without its metrics."""
-        return replace(self, metrics=NO_FIGURES)
+        return dataclasses.replace(self, metrics=NO_FIGURES)
 
     def refused(self, reason: Reason, detail: str) -> "Verdict":
         """The verdict on the same update that does not count after all."""
-        return replace(self, verdict="refused", reason=reason, detail=detail, measured=None)
+        return dataclasses.replace(self, verdict="refused", reason=reason, detail=detail, measured=None)
 
 
 @dataclass(frozen=True, slots=True)

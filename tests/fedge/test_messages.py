@@ -57,7 +57,9 @@ def test_every_type_has_its_frozen_bytes() -> None:
 def test_every_kind_is_in_the_registry_under_a_name_of_its_own() -> None:
     for module in pkgutil.iter_modules(messages.__path__, "fedge.wire.messages."):
         import_module(module.name)
-    there = {kind for kind in Message.__subclasses__() if kind.__module__.startswith("fedge.")}
+    ours = (kind for kind in Message.__subclasses__() if kind.__module__.startswith("fedge."))
+    # Those of secure aggregation are on no topic yet.
+    there = {kind for kind in ours if not kind.__module__.startswith("fedge.masking.")}
     assert set(KINDS.values()) == there
     assert all(name == kind.TYPE for name, kind in KINDS.items())
 

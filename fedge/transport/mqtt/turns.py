@@ -31,9 +31,8 @@ class Turns:
         self._came = False
         """A packet came since the last read."""
         self._thread: int | None = None
-        self._woken, self._wake = socket.socketpair()
-        for end in (self._woken, self._wake):
-            end.setblocking(False)
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+        """What wakes the loop: it reads the first, others write to the second; None: it does not turn."""
         client.on_socket_register_write = self._has_something_to_write
 
     def came(self) -> None:
@@ -47,6 +46,7 @@ class Turns:
         connection = client.socket()
         if connection is None:
             return False
+        woken, _ = self._pair = self._pair or _pair()
         # paho reports that something is to be written only if nothing was before. So what another thread
         # hands over at the end of a turn may go unreported; it is seen here.
         writes = client.want_write()
@@ -54,12 +54,12 @@ class Turns:
         held = getattr(connection, "pending", int)() > 0
         try:
             ready, *_ = select.select(
-                [connection, self._woken], [connection] if writes else [], [], 0.0 if held else TURN_S
+                [connection, woken], [connection] if writes else [], [], 0.0 if held else TURN_S
             )
         except (OSError, ValueError):  # it was closed
             return False
-        if self._woken in ready:
-            self._woken.recv(4_096)
+        if woken in ready:
+            woken.recv(4_096)
         if (held or connection in ready) and not self._read():
             return False
         if client.want_write() and client.loop_write() != mqtt.MQTT_ERR_SUCCESS:
@@ -78,14 +78,23 @@ class Turns:
     def end(self) -> None:
         """Close what woke the loop, and leave the client."""
         self._client.on_socket_register_write = _nothing
-        self._woken.close()
-        self._wake.close()
+        pair, self._pair = self._pair, None
+        for end in pair or ():
+            end.close()
 
     def _has_something_to_write(self, *_: object) -> None:
         """Wake the loop if another thread has handed over a packet, which is written there alone."""
-        if threading.get_ident() != self._thread:
+        pair = self._pair
+        if pair is not None and threading.get_ident() != self._thread:
             with suppress(OSError):  # so many wait that the loop wakes anyway, or the connection has ended
-                self._wake.send(b"0")
+                pair[1].send(b"0")
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    for end in pair:
+        end.setblocking(False)
+    return pair
 
 
 def _nothing(*_: object) -> None:
