@@ -106,6 +106,7 @@ def open_device(
         follow_s=FOLLOW_S,
         limits=settings.limits,
         conditions=settings.conditions,
+        trust=settings.trust,
         offered=frozenset(settings.offered),
         can=can() - untrained - unjudged,
         untrained=untrained,
