@@ -33,10 +33,11 @@ def trimmed_mean(matrix: Array, samples: Sequence[float], base: Array, f: int) -
 
 
 def scores(matrix: Array, rows: Sequence[int], f: int) -> dict[int, float]:
+    """By row, the sum of the squared distances to the n - f - 1 others that are nearest."""
     found = {}
     for k in rows:
-        squares = sorted(float(((matrix[k] - matrix[j]) ** 2).sum()) for j in rows)
-        found[k] = sum(squares[: max(1, len(rows) - f)])
+        squares = sorted(float(((matrix[k] - matrix[j]) ** 2).sum()) for j in rows if j != k)
+        found[k] = sum(squares[: max(0, len(rows) - f - 1)])
     return found
 
 
