@@ -12,7 +12,6 @@ from tests.fedge.algorithms.robust_twins import twin
 Array = Any
 CASES = ((5, 1), (7, 1), (7, 2), (11, 2), (15, 3), (19, 4))
 """n and f; Bulyan needs n ≥ 4 f + 3."""
-ABSOLUTE = {"centered-clipping": {"radius": 0.8, "iterations": 2}, "norm-bound": {"length": 0.8}}
 P = 3
 UNITS = 512
 """Entries are multiples of one part of so many: float32 holds them, and all sums are exact, so that ties are
@@ -49,7 +48,6 @@ def rounds(needed: Callable[[int], int]) -> Iterator[tuple[Array, list[int], Arr
 def off(name: str, options: dict[str, Any]) -> float:
     """The farthest that a rule is from its twin, relative to the entries, over all cases."""
     farthest = 0.0
-    options = {**options, **ABSOLUTE.get(name, {})}
     for matrix, samples, base, f in rounds(lambda f: RULES.make(name, {"f": f}).needed(f)):
         rule = RULES.make(name, {"f": f, **options})
         vectors = {

@@ -78,12 +78,18 @@ def geometric_median(matrix: Array, samples: Sequence[float], base: Array, f: in
 
 
 def centered_clipping(
-    matrix: Array, samples: Sequence[float], base: Array, f: int, radius: float = 1.0, iterations: int = 1
+    matrix: Array,
+    samples: Sequence[float],
+    base: Array,
+    f: int,
+    radius: float | None = None,
+    iterations: int = 1,
 ) -> Array:
     v = base + np.zeros(len(base))
     for _ in range(iterations):
         far = np.maximum(np.linalg.norm(matrix - v, axis=1), 1e-300)
-        v = v + ((matrix - v) * np.minimum(1, radius / far)[:, None]).mean(axis=0)
+        most = np.sort(far)[(len(far) - 1) // 2] if radius is None else radius
+        v = v + ((matrix - v) * np.minimum(1, most / far)[:, None]).mean(axis=0)
     return v
 
 

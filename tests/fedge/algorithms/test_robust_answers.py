@@ -11,12 +11,18 @@ from fedge.testing.rule import SomeUpdates
 from tests.fedge.algorithms.robust_cases import off
 from tests.fedge.algorithms.robust_twins import WAYS
 
+ABSOLUTE: dict[str, tuple[dict[str, Any], ...]] = {
+    "centered-clipping": ({"radius": 0.8}, {"radius": 0.3, "iterations": 2}, {"iterations": 3}),
+    "norm-bound": ({"length": 0.8},),
+}
+
 
 @pytest.mark.parametrize("pre", ["none", "nnm", "bucketing"])
 @pytest.mark.parametrize("name", WAYS)
 def test_each_rule_gives_the_answer_of_its_twin(name: str, pre: str) -> None:
     for bucket in (2, 3) if pre == "bucketing" else (2,):
-        assert off(name, {"pre": pre, "bucket": bucket}) < 1e-6
+        for absolute in ({}, *ABSOLUTE.get(name, ())):
+            assert off(name, {"pre": pre, "bucket": bucket, **absolute}) < 1e-6
 
 
 def answer(name: str, values: Sequence[float], f: int, **options: Any) -> float:
