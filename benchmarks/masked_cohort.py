@@ -5,7 +5,8 @@ change what arrives.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from hashlib import sha256, sha512
 from time import process_time
@@ -37,6 +38,8 @@ from fedge.wire.messages.message import pack, unpack
 
 PHASES = (Phase.ADVERTISE, Phase.SHARE, Phase.INPUT, Phase.CONSISTENCY, Phase.UNMASK)
 Identities = Callable[[str], Identity]
+Mail = list[tuple[str, Event]]
+"""Devices, and what each is told."""
 
 
 def terms_of(devices: int, size: int = 16, **changes: object) -> Terms:
@@ -133,26 +136,48 @@ class Cohort:
     def run(self, lost: Mapping[Phase, frozenset[int]] | None = None) -> Summed | Failed:
         """One attempt. `lost`: who is gone before it answers in a phase."""
         gone: set[str] = set()
-        mail: list[tuple[str, Event]] = [
-            (name, Announced(self.terms, self.entropy[name])) for name in self.terms.cohort
-        ]
+        mail = self.announcements()
         for phase in PHASES:
             gone |= {self.terms.cohort[place] for place in (lost or {}).get(phase, ())}
-            for name, event in mail:
-                if name not in gone:
-                    for message in self.tell(name, event):
-                        self.receive(name, message)
-            began_s = process_time()
-            self.server, effects = server.step(self.server, PhaseOver(), self.verify)
-            self.server_s += process_time() - began_s
-            mail = []
-            for effect in effects:
-                match effect:
-                    case SendTo(name, message):
-                        mail.append((name, Received(self.changed(name, message))))
-                    case Summed() | Failed():
-                        return effect
+            self.answer(mail, gone)
+            found = self.end_phase()
+            if isinstance(found, Summed | Failed):
+                return found
+            mail = found
         raise AssertionError("an attempt ends with its last phase")
+
+    def announcements(self) -> Mail:
+        """What begins the attempt."""
+        return [(name, Announced(self.terms, self.entropy[name])) for name in self.terms.cohort]
+
+    def answer(self, mail: Mail, gone: Collection[str]) -> None:
+        """Let all devices but those that are gone take what they are sent, and the server their answers."""
+        for name, event in mail:
+            if name not in gone:
+                for message in self.tell(name, event):
+                    self.receive(name, message)
+
+    def end_phase(self) -> Mail | Summed | Failed:
+        """Let the server end its phase: what it sends, or the end of the attempt."""
+        began_s = process_time()
+        self.server, effects = server.step(self.server, PhaseOver(), self.verify)
+        self.server_s += process_time() - began_s
+        mail: Mail = []
+        for effect in effects:
+            match effect:
+                case SendTo(name, message):
+                    mail.append((name, Received(self.changed(name, message))))
+                case Summed() | Failed():
+                    return effect
+        return mail
+
+    def fork(self) -> "Cohort":
+        """The same cohort at this point; what happens to one of both does not happen to the other."""
+        made = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | list):
+                setattr(made, name, copy(value))
+        return made
 
     def expected(self, names: tuple[str, ...]) -> NDArray[np.int64]:
         """The sum that the masks hide."""
