@@ -4,12 +4,10 @@ Each message is packed and unpacked on its way. Devices can be lost before any p
 change what arrives.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from hashlib import sha256, sha512
-from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +84,8 @@ class Cohort:
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
         names, most = self.terms.cohort, ring_for(self.terms).levels
-        drawn = {name: rng.integers(-most, most + 1, self.terms.size) for name in names}
+        missing = [name for name in names if name not in self.levels]
+        drawn = {name: rng.integers(-most, most + 1, self.terms.size) for name in missing}
         self.levels = {**drawn, **self.levels}
         self.weights = {name: int(rng.integers(1, self.terms.max_weight + 1)) for name in names}
         self.states = {name: Device(name, self.wanted) for name in names}
@@ -96,37 +95,32 @@ class Cohort:
         self.seen: dict[tuple[str, str], MaskingMessage] = {}
         """What the server received, by device and type."""
         self.refused: list[tuple[str, Refusal]] = []
-        self.sent_bytes, self.received_bytes = Counter[str](), Counter[str]()
-        self.device_s: dict[str, float] = dict.fromkeys(names, 0.0)
-        self.server_s = 0.0
 
     def tell(self, name: str, event: Event) -> list[MaskingMessage]:
         """Let a device take an event; what it sends."""
         if isinstance(event, Received):
-            self.received_bytes[name] += len(pack(event.message))
             event = Received(carried(event.message))
-        began_s = process_time()
         self.states[name], effects = device.step(self.states[name], event, self.identities(name))
-        self.device_s[name] += process_time() - began_s
         sent: list[MaskingMessage] = []
         for effect in effects:
             match effect:
                 case Send(message):
-                    self.sent_bytes[name] += len(pack(message))
                     sent.append(message)
                 case WantUpdate():
-                    sent += self.tell(name, UpdateReady(self.levels[name], self.weights[name]))
+                    sent += self.tell(name, self.update(name))
                 case Refuse(refusal):
                     self.refused.append((name, refusal))
         return sent
+
+    def update(self, name: str) -> UpdateReady:
+        """A device's update."""
+        return UpdateReady(self.levels[name], self.weights[name])
 
     def receive(self, name: str, message: MaskingMessage) -> None:
         """Let the server take a message of a device."""
         message = carried(message)
         self.seen[name, message.TYPE] = message
-        began_s = process_time()
         self.server, effects = server.step(self.server, Arrived(name, message), self.verify)
-        self.server_s += process_time() - began_s
         self.refused += [(each.device, each.refusal) for each in effects if isinstance(each, RefuseDevice)]
 
     def changed(self, to: str, message: MaskingMessage) -> MaskingMessage:
@@ -159,9 +153,7 @@ class Cohort:
 
     def end_phase(self) -> Mail | Summed | Failed:
         """Let the server end its phase: what it sends, or the end of the attempt."""
-        began_s = process_time()
         self.server, effects = server.step(self.server, PhaseOver(), self.verify)
-        self.server_s += process_time() - began_s
         mail: Mail = []
         for effect in effects:
             match effect:
