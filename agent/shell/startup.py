@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.config import AgentSettings
 from agent.core.device import Device
 from agent.shell import model_file
+from agent.shell.masked_rounds import MARK, PHASE, can_mask, masked_in
 from agent.shell.memory import Memory
 from agent.shell.model_file import StoredModel
 from agent.shell.served_models import restore_own
@@ -98,6 +99,7 @@ def open_device(
         restore_own(file, memory.personal(), kept.task)
     gated = settings.predict.tolerance is not None
     unjudged = unjudged_parts() if gated else frozenset()
+    uncertified = frozenset() if can_mask(settings) else frozenset({PHASE})
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,
@@ -107,9 +109,11 @@ def open_device(
         limits=settings.limits,
         conditions=settings.conditions,
         offered=frozenset(settings.offered),
-        can=can() - untrained - unjudged,
+        can=can() - untrained - unjudged - uncertified,
         untrained=untrained,
         unjudged=unjudged,
+        uncertified=uncertified,
+        masked_in=masked_in(file.with_name(MARK)),
         own_boots=memory.add_boot(boot),
         signers=signers,
         seen=memory.seen(),

@@ -6,7 +6,7 @@ takes part in a round that it only half understands.
 
 | name | what |
 |---|---|
-| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
+| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate`, `masked` |
 | `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: one of its options |
 | `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
 | `personal:NAME` | a personal model (`fedge.algorithms.personal`); `personal:NAME.OPTION` as above |
@@ -34,7 +34,7 @@ from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from fedge.wire.models import CHANGES, WHOLE
 
-PHASE_NAMES = ("survey", "train", "evaluate")
+PHASE_NAMES = ("survey", "train", "evaluate", "masked")
 STATES = ("open", "done")
 BUFFERED = "schedule:buffered"
 """A device goes on with its work when a newer round is announced."""

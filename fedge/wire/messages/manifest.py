@@ -1,6 +1,6 @@
 """The manifest of a round: what it asks for, and which devices it asks."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,30 @@ class Cohort(Part):
     seed: int = Field(ge=0, le=MAX_SEED)
 
 
+class Masked(Part):
+    """What secure aggregation promises in a round: devices hold every attempt to it."""
+
+    server: Literal["lying", "honest-but-curious"]
+    """What the server may be without learning an update."""
+    cohort: int = Field(ge=3, le=1_000)
+    """The fewest devices of an attempt."""
+    threshold: int = Field(ge=2, le=1_000)
+    """The fewest devices in a sum."""
+    value_bits: int = Field(ge=2, le=16)
+    """The bits of one value of an update, with its sign."""
+    clip: float = Field(gt=0, le=1e9, allow_inf_nan=False)
+    """The largest change of a weight in an update; what is beyond it is cut off."""
+    max_weight: int = Field(ge=1, le=2**20)
+    """The largest weight of an update; 1: all count the same."""
+
+
+class Protection(Part):
+    """How the round protects what devices send."""
+
+    masked: Masked | None = None
+    """Secure aggregation; None: there is none."""
+
+
 class Manifest(Message):
     """The retained `round` message: all that a device needs to take part, however long it was off."""
 
@@ -29,7 +53,8 @@ class Manifest(Message):
     round: Counter
     attempt: Counter = 0
     kind: WireName
-    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.wire.capabilities.PHASE_NAMES`)."""
+    """`survey`, `train`, `masked`, `evaluate`: what the round asks for
+    (`fedge.wire.capabilities.PHASE_NAMES`)."""
     state: WireName
     """`open` or `done` (`fedge.wire.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
@@ -51,6 +76,8 @@ class Manifest(Message):
     max_samples: int | None = Field(default=None, ge=20, le=2**53)
     """The largest admitted n_k; a device with more rows trains on this many of the newest. None: not
     announced."""
+    protection: Protection | None = None
+    """How the round protects what devices send; None: not at all."""
     max_staleness: Counter | None = None
     """With buffered rounds: how many rounds back the one may be that an update was made for. A device goes on
     with its work when the next round is announced. None: it drops the work."""
@@ -60,8 +87,10 @@ class Manifest(Message):
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":
-        if self.kind == "train" and (self.model is None or self.plan is None):
+        if self.kind in ("train", "masked") and (self.model is None or self.plan is None):
             raise ValueError("a training round names its model and its plan")
+        if self.kind == "masked" and (self.protection is None or self.protection.masked is None):
+            raise ValueError("a masked round says how it is protected")
         if self.kind == "evaluate" and self.model is None:
             raise ValueError("a measuring round names its model")
         if self.coded is not None and (self.model is None or self.coded.slot != self.model.slot):
