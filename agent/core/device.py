@@ -7,6 +7,7 @@ from agent.core.conditions import UNMEASURED, Readings
 from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
 from agent.settings.sources import DEFAULT_SOURCE
+from agent.settings.trust import TrustSettings
 from fedge.identity.trust import Signers
 from fedge.wire.capabilities import can
 from fedge.wire.freshness import Attempt, RoundId
@@ -95,6 +96,8 @@ class Device:
     """The most that a federation may ask of this device."""
     conditions: ConditionsSettings = field(default_factory=ConditionsSettings)
     """The conditions under which this device accepts work."""
+    trust: TrustSettings = field(default_factory=TrustSettings)
+    """What a round must promise."""
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""
     can: frozenset[str] = field(default_factory=can)

@@ -108,6 +108,7 @@ def open_device(
         follow_s=FOLLOW_S,
         limits=settings.limits,
         conditions=settings.conditions,
+        trust=settings.trust,
         offered=frozenset(settings.offered),
         can=can() - untrained - unjudged - uncertified,
         untrained=untrained,

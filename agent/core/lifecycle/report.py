@@ -11,6 +11,7 @@ from agent.core.device import Asking, Device, Idle, Reporting, Saved, Working
 from agent.core.lifecycle.download import keep
 from agent.core.lifecycle.outcome import Step, fraction
 from agent.core.lifecycle.statuses import make_decline, status
+from agent.core.protection import OF_ROWS, withholds
 from fedge.frozen import replace
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
@@ -85,7 +86,8 @@ def take_failure(state: Device, event: on.Failed) -> Step:
     )
     if not (at_work or unsaved) or state.manifest is None:
         return state, []
-    declined = make_decline(state.manifest, event.reason, event.told)
+    private = event.reason in OF_ROWS and withholds(state.trust, state.manifest)
+    declined = make_decline(state.manifest, event.reason, "" if private else event.told)
     state = replace(state, work=Idle(), declined=declined)
     if unsaved:  # the model was not kept either, which comes after the update
         state = replace(state, saved=None, kept=None)

@@ -9,6 +9,7 @@ from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.messages.fields import MAX_SEED, Counter, Generation, Seconds
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import Message, Part
+from fedge.wire.messages.protection import Protection
 from fedge.wire.names import Capabilities, WireName
 
 
@@ -84,6 +85,8 @@ class Manifest(Message):
 
     max_payload_bytes: int | None = Field(default=None, ge=1, le=MAX_PAYLOAD)
     """The largest payload that a device publishes; it cuts its updates accordingly. None: `MAX_PAYLOAD`."""
+    protection: Protection | None = None
+    """What the round promises about each device's part in it; None: nothing."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":
