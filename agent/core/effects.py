@@ -151,6 +151,9 @@ class Log:
     text: str
 
 
+MOMENTS = ("SaveState", "RaiseMark", "Send")
+"""What is done in secure aggregation, by the names of the failpoints (`agent.shell.masked_rounds`)."""
+
 Effect = (
     Subscribe
     | PublishStatus

@@ -33,6 +33,7 @@ class Masked:
         assert manifest.plan is not None
         asked = manifest.protection.masked
         assert asked is not None
+        assert asked.clip is not None
         assert base is not None
         if manifest.plan.codec != "float32" or manifest.plan.personal is not None:
             raise ValueError("a masked round has neither a codec nor models of the devices' own")
@@ -63,7 +64,7 @@ class Masked:
                 base=manifest.model.digest,
                 value_bits=asked.value_bits,
                 clip=asked.clip,
-                weight=max(1, min(update.samples, asked.max_weight)),
+                weight=max(1, min(update.samples, asked.max_weight or 1)),
                 levels=ring.rounded(change, asked.clip, seed).astype("<i2").tobytes(),
             ),
             samples=update.samples,

@@ -15,6 +15,7 @@ import numpy as np
 from agent.config import AgentSettings
 from agent.core.device import Device as Agent
 from agent.core.state import MaskedUpdate
+from agent.settings.trust import TrustSettings
 from agent.shell import masking_state
 from agent.shell.memory import Memory
 from fedge.errors import ConfigError, ProtocolError, StateError
@@ -36,11 +37,14 @@ from fedge.masking.device_state import (
     Send,
     SendAgain,
     UpdateReady,
+    Wanted,
     WantUpdate,
 )
 from fedge.masking.messages import Agreement, Delivery, MaskingMessage, Roster, Survivors, Terms
 from fedge.masking.refusals import Refusal, Why
 from fedge.masking.round_messages import Call, Objection
+from fedge.service.failpoints import after as after_effect
+from fedge.service.failpoints import before
 from fedge.storage.atomic_files import atomic_write
 from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.freshness import RoundId, round_of
@@ -153,7 +157,7 @@ class MaskedRounds:
         if update is None or update.round != round_of(manifest) or update.base != terms.base:
             return Refusal(Why.OTHER_TERMS, "this device has promised no update of this round and model")
         told = (terms.value_bits, terms.clip, terms.max_weight, terms.server)
-        if told != (asked.value_bits, asked.clip, asked.max_weight, asked.server):
+        if told != (asked.value_bits, asked.clip, asked.max_weight or 1, asked.server):
             return Refusal(Why.OTHER_TERMS, "the terms are not those that the announcement promised")
         if (update.value_bits, update.clip) != told[:2]:
             return Refusal(Why.OTHER_TERMS, "the update was rounded for other terms")
@@ -181,6 +185,7 @@ class MaskedRounds:
         state = self._loaded()
         after, effects = device.step(state, event, Identity(self._own().sign, verifier(keys)))
         for effect in effects:
+            before(effect)
             match effect:
                 case SaveState(saved):
                     self._memory.save_masking(masking_state.to_bytes(saved, keys))
@@ -196,6 +201,7 @@ class MaskedRounds:
                     self._give_update()
                 case AllowUnmasked():
                     pass
+            after_effect(effect)
 
     def _give_update(self) -> None:
         update = self._memory.masked()
@@ -226,7 +232,9 @@ class MaskedRounds:
         if self._state is None:
             saved, mark = self._memory.masking(), self._read_mark()
             kept, self._keys = masking_state.from_bytes(saved) if saved is not None else (None, {})
-            self._state, effects = device.resumed(kept, mark, name=self._settings.device)
+            self._state, effects = device.resumed(
+                kept, mark, name=self._settings.device, wanted=wanted(self._settings.trust)
+            )
             for effect in effects:
                 if isinstance(effect, RaiseMark):
                     self._write_mark(effect.mark)
@@ -238,6 +246,15 @@ class MaskedRounds:
     def _write_mark(self, mark: Mark) -> None:
         words = (mark.generation, mark.round, mark.attempt, int(mark.stage))
         atomic_write(self._mark_file, " ".join(map(str, words)).encode("ascii"), mode=0o600)
+
+
+def wanted(trust: TrustSettings) -> Wanted:
+    """What the owner asks of secure aggregation.
+
+    An owner who does not require masks would send the update without them, so any server is good enough.
+    """
+    required = "masked" in trust.require
+    return Wanted(always=required, trusts_server=not required, least_devices=trust.min_cohort or 0)
 
 
 def read_mark(path: Path) -> Mark:

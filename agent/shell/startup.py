@@ -18,7 +18,7 @@ from fedge.errors import DamagedState, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import Signers
 from fedge.storage.atomic_files import quarantine
-from fedge.wire.capabilities import can
+from fedge.wire.capabilities import MASKED, can
 
 log = logging.getLogger("fedge.agent")
 
@@ -99,7 +99,7 @@ def open_device(
         restore_own(file, memory.personal(), kept.task)
     gated = settings.predict.tolerance is not None
     unjudged = unjudged_parts() if gated else frozenset()
-    uncertified = frozenset() if can_mask(settings) else frozenset({PHASE})
+    uncertified = frozenset() if can_mask(settings) else frozenset({PHASE, MASKED})
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,

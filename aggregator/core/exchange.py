@@ -8,8 +8,6 @@ saved before anything that follows from it is sent, so a restart goes on in the 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.attempts import again
@@ -208,7 +206,7 @@ def _over(state: Federation, now_s: float) -> Step:
             state = replace(state, exchange=exchange)
             return state, [do.EndPhase(state.round), *_owed(state)]
         case Summed():
-            return _summed(state, outcome)
+            return _ended(state, outcome, "")
         case Failed(refusal, phase, spent):
             why = f"secure aggregation failed in its phase {phase}: {refusal.detail}"
             if spent:  # devices answer no other attempt of this round
@@ -216,21 +214,6 @@ def _over(state: Federation, now_s: float) -> Step:
             state = replace(state, stage=Stage.COLLECTING, exchange=None)
             state, more = again(state, now_s, why)
             return state, [do.DropExchange(state.round), *more]
-
-
-def _summed(state: Federation, summed: Summed) -> Step:
-    """Keep the sum, unless a device has added what no update can have."""
-    assert state.exchange is not None
-    asked, count = state.exchange.server, len(summed.devices)
-    most = asked.ring.levels * summed.weight
-    weighed = count <= summed.weight <= count * asked.terms.max_weight
-    if weighed and (not summed.levels.size or int(np.abs(summed.levels).max()) <= most):
-        return _ended(state, summed, "")
-    text = (
-        f"round {state.round}: the sum of the masked updates is beyond what {count} updates can have: "
-        " a device has sent what is no update, and nobody can tell which; the model stays as it was"
-    )
-    return _ended(state, None, text)
 
 
 def _ended(state: Federation, summed: Summed | None, text: str) -> Step:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from aggregator.core.parts import Parts
 from fedge.masking.thresholds import least_threshold
-from fedge.wire.messages.manifest import Masked
+from fedge.wire.messages.protection import Masks, Protection
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class MaskingRules:
         """The fewest devices in a sum, of an attempt with so many."""
         return least_threshold(devices, lying=self.server == "lying")
 
-    def told(self) -> Masked:
+    def promise(self) -> Protection:
         """What the manifest promises."""
-        return Masked(
+        masks = Masks(
             server=self.server,
             cohort=self.cohort,
             threshold=self.threshold(self.cohort),
@@ -36,6 +36,7 @@ class MaskingRules:
             clip=self.clip,
             max_weight=self.max_weight,
         )
+        return Protection(masked=masks, devices=masks.threshold)
 
 
 def unfit_for_masking(parts: Parts, *, buffered: bool, by_figures: bool, model_codec: str) -> str | None:

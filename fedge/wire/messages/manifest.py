@@ -1,6 +1,6 @@
 """The manifest of a round: what it asks for, and which devices it asks."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -18,30 +18,6 @@ class Cohort(Part):
 
     fraction: float = Field(gt=0, le=1, allow_inf_nan=False)
     seed: int = Field(ge=0, le=MAX_SEED)
-
-
-class Masked(Part):
-    """What secure aggregation promises in a round: devices hold every attempt to it."""
-
-    server: Literal["lying", "honest-but-curious"]
-    """What the server may be without learning an update."""
-    cohort: int = Field(ge=3, le=1_000)
-    """The fewest devices of an attempt."""
-    threshold: int = Field(ge=2, le=1_000)
-    """The fewest devices in a sum."""
-    value_bits: int = Field(ge=2, le=16)
-    """The bits of one value of an update, with its sign."""
-    clip: float = Field(gt=0, le=1e9, allow_inf_nan=False)
-    """The largest change of a weight in an update; what is beyond it is cut off."""
-    max_weight: int = Field(ge=1, le=2**20)
-    """The largest weight of an update; 1: all count the same."""
-
-
-class Protection(Part):
-    """How the round protects what devices send."""
-
-    masked: Masked | None = None
-    """Secure aggregation; None: there is none."""
 
 
 class Manifest(Message):
@@ -77,8 +53,6 @@ class Manifest(Message):
     max_samples: int | None = Field(default=None, ge=20, le=2**53)
     """The largest admitted n_k; a device with more rows trains on this many of the newest. None: not
     announced."""
-    protection: Protection | None = None
-    """How the round protects what devices send; None: not at all."""
     max_staleness: Counter | None = None
     """With buffered rounds: how many rounds back the one may be that an update was made for. A device goes on
     with its work when the next round is announced. None: it drops the work."""
@@ -92,8 +66,9 @@ class Manifest(Message):
     def _check(self) -> "Manifest":
         if self.kind in ("train", "masked") and (self.model is None or self.plan is None):
             raise ValueError("a training round names its model and its plan")
-        if self.kind == "masked" and (self.protection is None or self.protection.masked is None):
-            raise ValueError("a masked round says how it is protected")
+        masked = self.protection.masked if self.protection is not None else None
+        if self.kind == "masked" and (masked is None or masked.clip is None):
+            raise ValueError("a masked round says how updates are clipped and masked")
         if self.kind == "evaluate" and self.model is None:
             raise ValueError("a measuring round names its model")
         if self.coded is not None and (self.model is None or self.coded.slot != self.model.slot):
