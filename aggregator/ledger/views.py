@@ -209,7 +209,9 @@ def read_verdicts(path: Path, number: int | None = None) -> tuple[RoundRow, list
     """
     rounds = {row.round: row for row in read_rounds(path)}
     if number is None:
-        number = max((n for n, row in rounds.items() if row.closed and row.kind == "train"), default=None)
+        number = max(
+            (n for n, row in rounds.items() if row.closed and row.kind in ("train", "masked")), default=None
+        )
         if number is None:
             raise DataError(f"{path}: no round of training has been closed yet")
     if number not in rounds:
