@@ -25,7 +25,7 @@ twice theirs to x̄, 2 V (n - f) / (n - 2 f).
 
 **Ties** of scores go to the update whose entries have the smaller SHA-256; no name decides.
 
-**Cost** O(n² p), and 8 n² bytes beside a buffer of 32 MiB at most.
+**Cost** O(n² p), and 40 n² bytes beside a buffer of 32 MiB at most.
 """
 
 from collections.abc import Sequence
@@ -40,6 +40,11 @@ from fedge.algorithms.rules.robust import Made, Robust, RobustOptions
 from fedge.algorithms.rules.rows import Rows, mean_of_rows
 
 
+def neighbours(number: int, f: int) -> int:
+    """How many rows a score adds up the distances to, the row itself included, of this number of rows."""
+    return max(1, number - f)
+
+
 def ranked(found: Pairs, f: int, among: Sequence[int]) -> list[int]:
     """Some rows, the one with the smallest score first.
 
@@ -48,8 +53,7 @@ def ranked(found: Pairs, f: int, among: Sequence[int]) -> list[int]:
         f: the malicious rows among them that are assumed.
         among: the rows that are left, in the `order` of `found`; the others do not count.
     """
-    others = max(1, len(among) - f)
-    near = np.sort(found.squares[np.ix_(among, among)], axis=1)[:, :others]
+    near = np.sort(found.squares[np.ix_(among, among)], axis=1)[:, : neighbours(len(among), f)]
     scores = np.zeros(len(among))
     for column in near.T:  # one after another, from the nearest, so that the order of the sum is fixed
         scores += column
@@ -76,7 +80,7 @@ class Krum(Robust):
 
     def combine(self, rows: Rows, f: int, base: NDArray[np.float32], state: State) -> Made:
         """Choose the row with the smallest score."""
-        found = pairs(rows)
+        found = pairs(rows, base)
         return mean_of_some(rows, ranked(found, f, found.order)[:1])
 
 

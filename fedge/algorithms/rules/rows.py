@@ -5,8 +5,9 @@ matrix may be larger than the memory. `Read` reads as many coordinates in one pa
 buffer holds. A small round fits into the buffer as a whole: then one pass is enough, however often a rule
 goes through the rows.
 
-No sum here is left to BLAS or to `np.sum`, whose order may differ between machines: rows are added in float64
-one after another, or, as squares are, by the tree of `fedge.algorithms.rules.bounds.sum_by_halves`.
+No sum here depends on the order of BLAS or `np.sum`, which may differ between machines: rows are added in
+float64 one after another, or, as squares are, by the tree of `fedge.algorithms.rules.bounds.sum_by_halves`.
+Products of matrices are exact (`fedge.algorithms.rules.exact`).
 """
 
 import math
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from fedge.algorithms.protocols import Updates
 from fedge.algorithms.rules.bounds import sum_by_halves
+from fedge.algorithms.rules.exact import sums
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -41,6 +43,10 @@ def width_of(number: int) -> int:
     """
     most = max(1, PART // (8 * number))
     return min(WIDTH, 1 << (most.bit_length() - 1))
+
+
+MANY = 8
+"""Where a row belongs to more new rows than this, their sums are one product of matrices."""
 
 
 class Rows(Protocol):
@@ -133,12 +139,23 @@ class Mixed:
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
         """As `Rows.blocks`, in blocks of the other rows' width."""
+        many = sum(map(len, self._members)) > MANY * self._rows.number
+        members = self._matrix() if many else None
         for place, block in self._rows.blocks():
-            made = np.empty((self.number, block.shape[1]))
-            for row, some in enumerate(self._members):
-                made[row] = mean_of_rows(block, some)
+            if members is None:
+                made = np.stack([mean_of_rows(block, some) for some in self._members])
+            else:
+                made = sums(members, block)
+                made /= members.sum(axis=1)[:, None]
             made.flags.writeable = False
             yield place, made
+
+    def _matrix(self) -> Matrix:
+        """1 where a row belongs to a new one, else 0, of shape (m, n)."""
+        made = np.zeros((self.number, self._rows.number))
+        for row, some in enumerate(self._members):
+            made[row, list(some)] = 1.0
+        return made
 
 
 def mean_of_rows(block: Matrix, rows: Sequence[int]) -> Vector:

@@ -40,10 +40,29 @@ def scored(others: Callable[[int, int], int], power: float = 1.0, place: int = 0
         return order[place:] + order[:place]
 
     def patch(with_: pytest.MonkeyPatch) -> None:
-        for module in (krum, multi_krum, bulyan):
+        for module in (krum, multi_krum):
             with_.setattr(module, "ranked", ranked)
+        with_.setattr(bulyan, "_chosen", lambda found, f: one_by_one(found, f, ranked))
 
     return patch
+
+
+def one_by_one(found: Pairs, f: int, ranked: Callable[[Pairs, int, Sequence[int]], list[int]]) -> list[int]:
+    """What Bulyan chooses, in the words of the paper."""
+    left = list(found.order)
+    chosen: list[int] = []
+    while len(chosen) < len(found.order) - 2 * f:
+        chosen.append(ranked(found, f, left)[0])
+        left.remove(chosen[-1])
+    return chosen
+
+
+def test_bulyan_chooses_as_krum_would_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    for n, f in ((11, 2), (30, 5), (60, 14)):
+        squares = rng.integers(0, 9, (n, n)).astype(float)
+        found = Pairs(np.triu(squares, 1) + np.triu(squares, 1).T, tuple(rng.permutation(n).tolist()))
+        assert bulyan._chosen(found, f) == one_by_one(found, f, krum.ranked)
 
 
 def at_once(found: Pairs, f: int) -> list[int]:
@@ -75,8 +94,8 @@ def set_(owner: Any, name: str, value: Any) -> Patch:
 def mixed(kept: Callable[[list[int], int], list[int]], change: int = 0) -> Patch:
     """Nearest neighbour mixing of other neighbours."""
 
-    def neighbourhoods(rows: Any, f: int) -> list[list[int]]:
-        near = pairs(rows).nearest(rows.number - f + change)
+    def neighbourhoods(rows: Any, f: int, base: Array) -> list[list[int]]:
+        near = pairs(rows, base).nearest(rows.number - f + change)
         return [kept(some, row) for row, some in enumerate(near)]
 
     return set_(robust, "neighbourhoods", neighbourhoods)
