@@ -160,9 +160,12 @@ class Mixed:
 
 def mean_of_rows(block: Matrix, rows: Sequence[int]) -> Vector:
     """The plain mean of some rows of a block, added by a binary tree in this order, of shape (b,)."""
-    some = block[list(rows)]
-    total: Vector = sum_by_halves(some.T, power_of_two(len(rows))) / len(rows)
-    return total
+    some: list[Vector] = [block[row] for row in rows]
+    size = power_of_two(len(rows))
+    while size > 1:  # as `sum_by_halves`, without a copy of the rows
+        size //= 2
+        some = [a + some[k + size] if k + size < len(some) else a for k, a in enumerate(some[:size])]
+    return np.asarray(some[0] / len(rows))
 
 
 def mean_of_slices(parts: Iterable[Vector]) -> Vector:
