@@ -36,6 +36,7 @@ from fedge.masking.device_state import (
     SaveState,
     Send,
     SendAgain,
+    Stage,
     UpdateReady,
     Wanted,
     WantUpdate,
@@ -118,7 +119,14 @@ class MaskedRounds:
         if isinstance(message, Call):
             self._called(message)
         elif isinstance(message, MaskingMessage):
-            self._step(Received(message))
+            self._step(SendAgain() if self._answered(message) else Received(message))
+
+    def _answered(self, message: MaskingMessage) -> bool:
+        """Whether the masked update has answered this: it is sent again, because it may have been lost."""
+        attempt = self._loaded().attempt
+        if attempt is None or attempt.digest != message.terms:
+            return False
+        return isinstance(message, Delivery) and attempt.stage is Stage.MASKED
 
     def begin_connection(self) -> None:
         """Send the newest message of the announced round again."""
@@ -133,6 +141,8 @@ class MaskedRounds:
     def _called(self, call: Call) -> None:
         terms = unpack(call.terms, Terms)
         digest = statements.digest(terms)
+        if self._agent().manifest is None:
+            return  # it will be announced, and the call will be repeated
         if (why := self._unfit(terms, call)) is not None:
             self._refuse(why, digest)
             return
@@ -181,8 +191,8 @@ class MaskedRounds:
         return keys
 
     def _step(self, event: Event, keys: dict[str, bytes] | None = None) -> None:
-        keys = self._keys if keys is None else keys
         state = self._loaded()
+        keys = self._keys if keys is None else keys  # after the state is loaded, with which they come
         after, effects = device.step(state, event, Identity(self._own().sign, verifier(keys)))
         for effect in effects:
             before(effect)
@@ -195,7 +205,7 @@ class MaskedRounds:
                     self._state, self._keys = after, keys
                     self._send(message)
                 case Refuse(refusal):
-                    self._refuse(refusal, None if after.attempt is None else after.attempt.digest)
+                    self._refuse(refusal, _digest_of(after, event))
                 case WantUpdate():
                     self._state, self._keys = after, keys
                     self._give_update()
@@ -282,6 +292,13 @@ def masked_in(path: Path) -> RoundId | None:
     """
     mark = read_mark(path)
     return RoundId(mark.generation, mark.round) if mark != Mark() else None
+
+
+def _digest_of(state: Device, event: Event) -> bytes | None:
+    """The digest of the terms that a refusal is about; None: of no attempt."""
+    if isinstance(event, Announced):
+        return statements.digest(event.terms)
+    return None if state.attempt is None else state.attempt.digest
 
 
 def _ready(update: MaskedUpdate) -> UpdateReady:

@@ -1,8 +1,9 @@
 """The exchange of a masked round: with the devices that promised an update, their sum is found. Pure.
 
 It takes place while the round is CLOSING. `fedge.masking.server` decides; here its messages become effects.
-What the present phase owes a device is sent again until the device has answered. Every event that it takes is
-saved before anything that follows from it is sent, so a restart goes on in the same phase.
+What the present phase owes a device is sent again until the device has answered, and when it comes back.
+Every event that it takes is saved before anything that follows from it is sent, so a restart goes on in the
+same phase.
 """
 
 from collections.abc import Mapping
@@ -227,7 +228,8 @@ def _ended(state: Federation, summed: Summed | None, text: str) -> Step:
 def _owed(state: Federation) -> list[do.Effect]:
     assert state.exchange is not None
     owed = state.exchange.owed
-    return [do.SendMasking(device, owed[device]) for device in state.exchange.awaited]
+    there = (device for device in state.exchange.awaited if device in state.online)
+    return [do.SendMasking(device, owed[device]) for device in there]
 
 
 def _refusals(state: Federation, effects: list[Effect]) -> list[do.Effect]:

@@ -37,7 +37,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     reached = has_target and rules.target is not None and admitted >= rules.target
     if admitted >= updates_needed(state) and (reached or late or not state.awaited):
         if state.kind == "masked":
-            return _exchange_if_due(state, now_s, late=late)
+            return _exchange_if_due(state, now_s, late=late, reached=reached)
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late and not state.published:  # the next attempt begins when it can be announced
@@ -48,10 +48,12 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     return state, []
 
 
-def _exchange_if_due(state: Federation, now_s: float, *, late: bool) -> Step:
+def _exchange_if_due(state: Federation, now_s: float, *, late: bool, reached: bool) -> Step:
     """Begin secure aggregation once enough of the devices that have promised an update are online."""
     if exchange.can_begin(state, updates_needed(state)):
-        return exchange.begin(state, now_s)
+        state, effects = (state, []) if reached else patience.in_vain(state, now_s)
+        state, more = exchange.begin(state, now_s)
+        return state, [*effects, *more]
     if not late or not state.published:
         return state, []
     there = len(exchange.candidates(state))

@@ -236,7 +236,10 @@ class Runtime:
                 after(effect)
                 yield from self._step(read)
             elif isinstance(effect, do.ReadMasking):
-                yield from self._step(self._reception.read_masking(effect.device, effect.digest))
+                before(effect)
+                message = self._reception.read_masking(effect.device, effect.digest)
+                after(effect)
+                yield from self._step(message)
             elif isinstance(effect, do.DURABLE + do.GATHERED):
                 before(effect)
                 self._durable.perform(effect, self._state)

@@ -158,5 +158,7 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
         why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"
         effects.append(do.Log("warning", f"round {saved.round}: the update was refused: {why}"))
     else:
-        effects.append(do.Log("info", f"round {saved.round}: the update counts"))
+        masked = state.masked_in == saved.round
+        what = "the promised update counts once it is aggregated" if masked else "the update counts"
+        effects.append(do.Log("info", f"round {saved.round}: {what}"))
     return state, effects
