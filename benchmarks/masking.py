@@ -96,7 +96,10 @@ def main() -> int:
     """Run all parts."""
     options = arguments(__doc__, "fewer numbers of devices").parse_args()
     trained_s = training_s()
-    costs = [cost(devices, SIZE, devices // 20) for devices in (PRICED_QUICK if options.quick else PRICED)]
+    costs = []
+    for devices in PRICED_QUICK if options.quick else PRICED:
+        costs.append(cost(devices, SIZE, devices // 20))
+        print(table(costs[-1:], trained_s).splitlines()[1], file=sys.stderr)
     lies = refused()
     attempts = losses(LOST_QUICK if options.quick else LOST)
     wrong = [each for each in attempts if each.wrong]

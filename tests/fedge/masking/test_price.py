@@ -83,7 +83,7 @@ def test_three_bytes_a_value_from_257_devices_on() -> None:
 
 
 def test_every_number_of_losses_in_every_phase_of_a_few_devices() -> None:
-    """The benchmark's part, for three numbers: t = ⌊2n/3⌋ + 1, and n - t + 2 numbers of losses in 5 phases."""
+    """For three numbers: t = ⌊2n/3⌋ + 1, and n - t + 2 numbers of losses in 5 phases."""
     for devices in (3, 5, 11):
         found = outcomes(devices)
         borne = devices - terms_of(devices).threshold
