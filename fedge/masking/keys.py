@@ -33,7 +33,7 @@ class Secrets:
 
     def polynomial(self, label: bytes, threshold: int) -> bytes:
         """The random bytes of the polynomial of one secret."""
-        return ciphers.stream(ciphers.derived(self.sharing, label), (threshold - 1) * RANDOM_BYTES)
+        return bytes(ciphers.stream(ciphers.derived(self.sharing, label), (threshold - 1) * RANDOM_BYTES))
 
 
 def secrets_of(entropy: bytes, terms: Terms) -> Secrets:

@@ -4,6 +4,7 @@ Of 70 devices each shares with 15 on either side, t = 47, and 8 of every 15 in a
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
@@ -125,13 +126,12 @@ def test_a_sharer_that_is_not_of_the_roster_and_a_device_that_shared_and_is_left
     mail = until(2, cohort, {"d0005"})
     message = next(event.message for name, event in mail if name == NAME and isinstance(event, Received))
     assert isinstance(message, Delivery)
-    more = message.model_copy(
-        update={
-            "sharers": statements.bitmap(range(6), 6),
-            "sealed": message.sealed + bytes(SEALED_BYTES),
-        }
-    )
+    more = message.model_copy(update={"sharers": statements.bitmap(range(6), 6)})
     assert refusal(cohort, more) is Why.MALFORMED
+    assert refusal(cohort, message) is None
+    cohort = Cohort(terms_of(6))
+    mail = until(2, cohort)
+    message = next(event.message for name, event in mail if name == NAME and isinstance(event, Received))
     without = message.model_copy(update={"sharers": statements.bitmap([0, 2, 3, 4, 5], 6)})
     assert refusal(cohort, without) is Why.MALFORMED
     assert refusal(cohort, message) is None
@@ -181,3 +181,23 @@ def test_shares_under_two_rosters_are_of_two_polynomials() -> None:
         assert attempt is not None
         held.append(pieces_of(attempt.held[PLACE], 33))
     assert len({share for each in held for share in each}) == 4
+
+
+def test_a_second_roster_is_refused_once_shares_are_sealed_for_the_first() -> None:
+    """And the first one is answered with the same bytes."""
+    cohort = Cohort(terms_of(6))
+    cohort.answer(cohort.announcements(), ())
+    fewer = cohort.fork()
+    rosters = []
+    for each in (cohort, fewer):
+        if each is fewer:
+            advertised = dict(each.server.advertised)
+            del advertised[5]
+            each.server = replace(each.server, advertised=advertised)
+        found = each.end_phase()
+        assert isinstance(found, list)
+        rosters.append(next(event for name, event in found if name == NAME))
+    (first,) = cohort.tell(NAME, rosters[0])
+    assert cohort.tell(NAME, rosters[1]) == []
+    assert [refusal.why for _, refusal in cohort.refused] == [Why.TWICE]
+    assert cohort.tell(NAME, rosters[0]) == [first]
