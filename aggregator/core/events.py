@@ -12,6 +12,7 @@ from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import KeptVerdict
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.protection import Charges
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
@@ -144,6 +145,8 @@ class RoundClosed:
     """The usual distance of an update from its base, this round's included."""
     form: CodedForm | None = None
     """The coded form in which the model is sent; None: it is sent as it is."""
+    charges: Charges | None = None
+    """What has been charged by now for privacy; None: nothing more."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ class CloseFailed:
     now_s: float
     round: RoundId
     detail: str
+    charges: Charges | None = None
+    """What has been charged by now for privacy; None: nothing more."""
 
 
 @dataclass(frozen=True)
