@@ -13,6 +13,7 @@ from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
 from aggregator.core.takeover import TakeUp
+from aggregator.export.privacy_entry import spent_of
 from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.leader_check import Stopped, watch
@@ -144,4 +145,15 @@ def _protection(
     room = last is None or last.round == 0
     history = begin_or_resume(settings.privacy, ledger, seen.watch, room=room)
     quorum = settings.rounds.quorum
-    return protection_of(settings.privacy, quorum if isinstance(quorum, int) else 1, history.witness)
+    found = protection_of(settings.privacy, quorum if isinstance(quorum, int) else 1, history.witness)
+    assert found.privacy is not None
+    cost = spent_of(found.privacy)
+    log.info(
+        "privacy: ε = %.3g of %g is spent at δ = %g, in %d of %d releases",
+        cost.epsilon,
+        found.privacy.epsilon,
+        found.privacy.delta,
+        cost.releases,
+        found.privacy.rounds,
+    )
+    return found

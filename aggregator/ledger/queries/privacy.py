@@ -26,11 +26,14 @@ class PrivacyQueries(GenerationQueries):
         ]
         return json.dumps({"declared": declared, "charges": charges})
 
-    def charges(self) -> int:
-        """The number of charges."""
+    def charges(self, until: RoundId | None = None) -> int:
+        """The number of charges; `until`: of those up to this round."""
         if self._layout() < HAS_CHARGES:
             return 0
-        row = self._one("SELECT count(*) FROM charges")
+        if until is None:
+            row = self._one("SELECT count(*) FROM charges")
+        else:
+            row = self._one("SELECT count(*) FROM charges WHERE (generation, round) <= (?, ?)", *until)
         return int(row[0]) if row else 0
 
     def charged_inputs(self, round_id: RoundId) -> str | None:
