@@ -113,6 +113,17 @@ CREATE INDEX answers_by_device ON answers (device, generation, round, prefix);
 CREATE INDEX answers_by_round ON answers (generation, round)
 """,
     """
+CREATE TABLE masking (
+    n INTEGER PRIMARY KEY, generation INTEGER NOT NULL, round INTEGER NOT NULL, device TEXT NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE TABLE masked_sums (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, weight INTEGER NOT NULL, value_bits INTEGER NOT NULL,
+    clip REAL NOT NULL, devices TEXT NOT NULL, levels BLOB, digest BLOB NOT NULL,
+    PRIMARY KEY (generation, round)
+)
+""",
+    """
 CREATE TABLE charges (
     number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
     inputs TEXT NOT NULL, digest TEXT NOT NULL
@@ -145,7 +156,9 @@ HAS_CODINGS = 14
 """The first layout with the coded forms of models (`aggregator.aggregation.codings`)."""
 TELLS_WEIGHTS = 15
 """The first layout that stores how much an update counted (`aggregator.aggregation.weighed`)."""
-HAS_CHARGES = 16
+HAS_MASKING = 16
+"""The first layout with secure aggregation (`aggregator.core.exchange`)."""
+HAS_CHARGES = 17
 """The first layout with the charges of a privacy budget and the seeds of noise (docs/privacy.md)."""
 DECLARED = "privacy"
 """The name of the mark that holds the digest of what was declared about privacy."""

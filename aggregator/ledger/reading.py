@@ -8,6 +8,7 @@ from pathlib import Path
 from aggregator.ledger.queries.answers import AnswerQueries
 from aggregator.ledger.queries.contents import ContentQueries
 from aggregator.ledger.queries.devices import DeviceQueries
+from aggregator.ledger.queries.masking import MaskingQueries
 from aggregator.ledger.queries.privacy import PrivacyQueries
 from aggregator.ledger.queries.rounds import RoundQueries
 from aggregator.ledger.queries.summaries import SummaryQueries
@@ -21,6 +22,7 @@ class LedgerReader(
     AnswerQueries,
     ContentQueries,
     DeviceQueries,
+    MaskingQueries,
     PrivacyQueries,
     RoundQueries,
     SummaryQueries,

@@ -53,6 +53,11 @@ def objections(settings: "FederationSettings") -> Iterator[str]:
             yield f"[stopping] {key}: with [privacy] {FIGURES}: leave it out, and use rounds or weight_change"
     if _is_set(settings.export, "choose") and settings.export.choose == "best":
         yield f'[export] choose = "best": with [privacy] {FIGURES}: set "newest", or leave it out'
+    if settings.masking.on:
+        yield (
+            "[masking] on: the noise of [privacy] is added to updates that the aggregator sees: choose one "
+            "of them"
+        )
     if settings.personal.compare:
         yield f"[personal] compare: with [privacy] {FIGURES}: leave it out"
 

@@ -6,7 +6,7 @@ takes part in a round that it only half understands.
 
 | name | what |
 |---|---|
-| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
+| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate`, `masked` |
 | `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: one of its options |
 | `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
 | `personal:NAME` | a personal model (`fedge.algorithms.personal`); `personal:NAME.OPTION` as above |
@@ -36,7 +36,7 @@ from fedge.wire.messages.protection import Protection
 from fedge.wire.messages.task import Task
 from fedge.wire.models import CHANGES, WHOLE
 
-PHASE_NAMES = ("survey", "train", "evaluate")
+PHASE_NAMES = ("survey", "train", "evaluate", "masked")
 STATES = ("open", "done")
 BUFFERED = "schedule:buffered"
 """A device goes on with its work when a newer round is announced."""
@@ -73,6 +73,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
         {
             BUFFERED,
             CENTRAL,
+            MASKED,
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),

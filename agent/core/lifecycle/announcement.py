@@ -78,6 +78,8 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     state = replace(
         state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None, plan_changes=0
     )
+    if manifest.kind == "masked":
+        state = replace(state, masked_in=announced.round)
     if older_work:
         state, more = go_on(state, now_s)
         return state, effects + more

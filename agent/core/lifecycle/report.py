@@ -47,6 +47,7 @@ def take_result(state: Device, event: on.Done) -> Step:
             event.pending,
             event.personal,
             event.round if event.round != state.seen.round else None,
+            event.masked,
         ),
         do.PublishUpdate(event.digest, None),
     ]

@@ -74,12 +74,14 @@ def _nearest(ordered: Matrix, number: int) -> Matrix:
     """This many values of each column that are nearest to its median, (number, b), in their order of size.
 
     They stand beside each other in the sorted column, so only the place of the first one is searched for.
+    Equal values are passed over: where liars send the same value, nearer ones may come after all of them.
     """
     middle, columns = median_of(ordered), np.arange(ordered.shape[1])
     first = np.zeros(ordered.shape[1], np.intp)
     for start in range(len(ordered) - number):
-        nearer = np.abs(ordered[start + number] - middle) < np.abs(ordered[start] - middle)
-        first[(first == start) & nearer] += 1
+        low, high = ordered[start], ordered[start + number]
+        goes_on = (np.abs(high - middle) < np.abs(low - middle)) | (high == low)
+        first[(first == start) & goes_on] += 1
     return np.stack([ordered[first + place, columns] for place in range(number)])
 
 

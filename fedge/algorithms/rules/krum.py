@@ -3,14 +3,18 @@
 Blanchard, El Mhamdi, Guerraoui and Stainer 2017, "Machine Learning with Adversaries: Byzantine Tolerant
 Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, section 4. The score of an update is the sum of
 its squared distances to the n - f updates that are nearest to it, itself included; the result is the update
-with the smallest score. The paper has one less, n - f - 2 others. With n - f - 1 others the neighbours of an
-update are as many as there are honest updates, which is what the bound below is proved for.
+with the smallest score. So it sums n - f - 1 others, where Blanchard et al. sum n - f - 2. It is the Krum of
+Allouah et al. 2023 (below) and of their library byzfl: an update and its neighbours are as many as there are
+honest updates, for which the bound below is proved. With one neighbour less the same proof gives
+6 (n - f) / (n - 2 f - 1) in place of κ.
 
-**Needs** n ≥ 2 f + 3 updates. **Assumes** that honest updates are nearer to each other than to anything that
-a liar gains by: where devices' data differ much, all but one device's data are lost in each round.
+**Needs** n ≥ 2 f + 3 updates, the condition 2 f + 2 < n of Blanchard et al.; the bound below needs n > 2 f.
+**Assumes** that honest updates are nearer to each other than to anything that a liar gains by: where devices'
+data differ much, all but one device's data are lost in each round.
 
-**Bound** (Allouah et al. 2023, https://arxiv.org/abs/2302.01772, Proposition 2). Whatever f liars send, for
-the mean x̄ of any set S of n - f honest updates, with V = Σ_{i in S} ‖x_i - x̄‖² / |S|
+**Bound** (Allouah et al. 2023, https://arxiv.org/abs/2302.01772, table of κ, proofs in the appendix).
+Whatever f liars send, for the mean x̄ of any set S of n - f honest updates, with
+V = Σ_{i in S} ‖x_i - x̄‖² / |S|
 
     ‖result - x̄‖² ≤ κ V,    κ = 6 (1 + f / (n - 2 f)).
 

@@ -1,8 +1,8 @@
 """Multi-Krum: the mean of the n - f updates with the smallest scores of Krum.
 
 Blanchard, El Mhamdi, Guerraoui and Stainer 2017, "Machine Learning with Adversaries: Byzantine Tolerant
-Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, section 4, with m = n - f. The scores are those
-of `fedge.algorithms.rules.krum`, computed once.
+Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, the variant with m > 1, for m = n - f. The
+scores are those of `fedge.algorithms.rules.krum`, computed once.
 
 **Needs** n ≥ 2 f + 3 updates. **Assumes** the same as Krum, and loses less where nobody lies.
 

@@ -4,8 +4,8 @@ Allouah, Farhadkhani, Guerraoui, Gupta, Pinot and Stephan 2023, "Fixing by Mixin
 Byzantine ML under Heterogeneity", AISTATS, https://arxiv.org/abs/2302.01772, Algorithm 2: y_i is the mean of
 the n - f updates that are nearest to x_i, x_i itself among them.
 
-**Assumes** f < n / 2. **Bound** (Lemma 1 with Definition 2): if a rule F is (f, κ)-robust, that is, if for
-each set S of n - f updates with the mean x̄
+**Assumes** f < n / 2. **Bound** (the paper's lemma on the composition with nearest neighbour mixing): if a
+rule F is (f, κ)-robust, that is, if for each set S of n - f updates with the mean x̄
 
     ‖F(x_1, …, x_n) - x̄‖² ≤ κ / |S| · Σ_{i in S} ‖x_i - x̄‖²,
 

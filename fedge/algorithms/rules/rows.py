@@ -11,6 +11,7 @@ one after another, or, as squares are, by the tree of `fedge.algorithms.rules.bo
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median_low
 from typing import Any, Protocol
 
 import numpy as np
@@ -166,6 +167,18 @@ def distances(rows: Rows, point: Vector) -> list[float]:
         np.multiply(squares, squares, out=squares)
         total += sum_by_halves(squares, power_of_two(squares.shape[1]))
     return [math.sqrt(each) for each in total]
+
+
+def factors(far: Sequence[float], longest: float | None) -> list[float]:
+    """What a difference of each of these lengths is multiplied with, so that it is not longer than `longest`.
+
+    None: as the lower median of the lengths. It lies between honest lengths where fewer than half are lies.
+
+    >>> factors([1.0, 4.0, 2.0], None), factors([1.0, 4.0, 2.0], 1.0)
+    ([1.0, 0.5, 1.0], [1.0, 0.25, 0.5])
+    """
+    most = median_low(far) if longest is None else longest
+    return [1.0 if each <= most else most / each for each in far]
 
 
 def weighted_mean(rows: Rows, weights: Sequence[float]) -> Vector:

@@ -58,15 +58,15 @@ class Masks(Part):
     server: WireName
     """Which server it holds against: `lying`, or `honest-but-curious`."""
     threshold: Annotated[int, Field(ge=1, le=2**31)]
-    """t, the number of devices with which the sum is unmasked."""
+    """t, the fewest devices with which a sum is unmasked."""
     cohort: Annotated[int, Field(ge=1, le=2**31)]
-    """n, the number of devices that the masks are agreed among."""
+    """n, the fewest devices that masks are agreed among."""
     value_bits: Annotated[int, Field(ge=1, le=64)]
     """The bits of one device's value."""
     clip: Positive | None = None
-    """The length that a device's change is shortened to before it is rounded; None: not announced."""
+    """The largest change of a weight before it is rounded; None: not announced."""
     max_weight: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    """The most samples that a device counts as; None: each counts the same."""
+    """The largest weight of an update; None: each counts the same."""
 
 
 class Protection(Part):

@@ -266,6 +266,7 @@ def test_a_seed_goes_with_its_rounds_updates(lab: PrivateLab) -> None:
         ({"stopping": {"accuracy": 0.9}}, ("[stopping] accuracy", "noise")),
         ({"stopping": {"patience": 5}}, ("[stopping] patience", "noise")),
         ({"export": {"choose": "best"}}, ("[export] choose", "newest")),
+        ({"masking": {"on": True, "clip": 1.0}}, ("[masking] on", "[privacy]")),
         ({"personal": {"compare": True}}, ("[personal] compare", "noise")),
         ({"personal": {"name": "clusters"}}, ("clusters",)),
         ({"plan": {"local": "scaffold"}}, ("scaffold",)),
