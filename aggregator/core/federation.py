@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from aggregator.core.claim_counts import ClaimCounts
 from aggregator.core.coded_form import CodedForm
 from aggregator.core.effects import Effect
+from aggregator.core.masking_rules import MaskingRules
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import Progress
@@ -30,6 +32,18 @@ from fedge.wire.messages.manifest import Cohort
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Decline
 from fedge.wire.messages.task import Task
+
+if TYPE_CHECKING:
+    from aggregator.core.exchange import Exchange
+
+
+class Promised(NamedTuple):
+    """What a device's promise of an update in a masked round brought."""
+
+    certificate: bytes
+    """In DER."""
+    key: bytes
+    """Its public key, a compressed point of P-256."""
 
 
 class Stage(StrEnum):
@@ -142,6 +156,14 @@ class Federation:
     """The devices whose admitted updates did not make a model: more are needed."""
     untried: int = 0
     """The number of admitted updates of other devices than these."""
+    masking: MaskingRules | None = None
+    """How training rounds are masked; None: they are not."""
+    promised: PerDevice[Promised] = field(default_factory=PerDevice)
+    """The devices that have promised an update in the open masked round."""
+    exchange: "Exchange | None" = None
+    """The attempt of secure aggregation that takes place; None: there is none."""
+    is_summed: bool = False
+    """The open masked round has its sum, or will never have one."""
     partials: PerDevice[Partial] = field(default_factory=PerDevice)
     spooled: int = 0
     """The bytes that the partials are charged."""
@@ -194,6 +216,11 @@ class Federation:
     def parts(self) -> Parts:
         """The parts of the algorithm that training rounds are closed with."""
         return _parts(self.plan, self.rule, self.server, self.seed)
+
+    @property
+    def training_kind(self) -> str:
+        """The name of the phase of training rounds."""
+        return "train" if self.masking is None else "masked"
 
     def answered(self, device: str, answer: Verdict) -> "Federation":
         """The state with a verdict on a device's update, the first or a changed one."""

@@ -110,6 +110,17 @@ DROP TABLE answers_before;
 CREATE INDEX answers_by_device ON answers (device, generation, round, prefix);
 CREATE INDEX answers_by_round ON answers (generation, round)
 """,
+    """
+CREATE TABLE masking (
+    n INTEGER PRIMARY KEY, generation INTEGER NOT NULL, round INTEGER NOT NULL, device TEXT NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE TABLE masked_sums (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, weight INTEGER NOT NULL, value_bits INTEGER NOT NULL,
+    clip REAL NOT NULL, devices TEXT NOT NULL, levels BLOB, digest BLOB NOT NULL,
+    PRIMARY KEY (generation, round)
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -134,6 +145,8 @@ HAS_CODINGS = 14
 """The first layout with the coded forms of models (`aggregator.aggregation.codings`)."""
 TELLS_WEIGHTS = 15
 """The first layout that stores how much an update counted (`aggregator.aggregation.weighed`)."""
+HAS_MASKING = 16
+"""The first layout with secure aggregation (`aggregator.core.exchange`)."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

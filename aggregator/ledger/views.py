@@ -70,6 +70,9 @@ class RoundRow:
     """How many would be so with the shared model."""
     clusters: tuple[int, ...] = ()
     """How many devices trained each of the shared models, if there are several."""
+    median_norm: float | None = None
+    """The median length of the devices' changes ‖w_k - w‖, in the units of the weights: what the rules
+    `norm-bound` and `centered-clipping` shorten to."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def round_row(
         worse_off=found.get("worse_off", 0),
         shared_worse_off=found.get("shared_worse_off", 0),
         clusters=tuple(found.get("clusters", ())),
+        median_norm=found.get("median_norm"),
     )
 
 
@@ -205,7 +209,9 @@ def read_verdicts(path: Path, number: int | None = None) -> tuple[RoundRow, list
     """
     rounds = {row.round: row for row in read_rounds(path)}
     if number is None:
-        number = max((n for n, row in rounds.items() if row.closed and row.kind == "train"), default=None)
+        number = max(
+            (n for n, row in rounds.items() if row.closed and row.kind in ("train", "masked")), default=None
+        )
         if number is None:
             raise DataError(f"{path}: no round of training has been closed yet")
     if number not in rounds:

@@ -5,6 +5,7 @@ from aggregator.ledger.changes.contents import ContentChanges
 from aggregator.ledger.changes.devices import DeviceChanges
 from aggregator.ledger.changes.forgetting import Forgetting
 from aggregator.ledger.changes.generations import GenerationChanges
+from aggregator.ledger.changes.masking import MaskingChanges
 from aggregator.ledger.changes.retention import Retention
 from aggregator.ledger.changes.rounds import RoundChanges
 from aggregator.ledger.changes.updates import UpdateChanges
@@ -14,6 +15,7 @@ class Ledger(
     Forgetting,
     GenerationChanges,
     RoundChanges,
+    MaskingChanges,
     Retention,
     UpdateChanges,
     AnswerChanges,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, server_state
-from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, usable
+from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, sizes_of, usable
 from aggregator.aggregation.downlink import Coding, coded, key_for
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
@@ -20,11 +20,12 @@ from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import RoundUpdates, Updates
-from aggregator.aggregation.weighed import named, weighed
+from aggregator.aggregation.weighed import named, uncounted, weighed
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress
+from aggregator.core.quorum import needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
@@ -308,11 +309,17 @@ def averaged_by_cluster(
     if len(answers) == 2:
         made = zip(clusters, results, strict=True)
         summary[MEAN] = max(distance(each.base, found.vector) for each, found in made if found)
+    kept = clustered.left_out(clusters, results)
     bounded = [
         f"model {number}: {line}"
         for number, made in enumerate(results)
         if made is not None
         for line in _bounded(job.factors, made, reads_steps=parts.rule.name != ENTRY_MEAN.name)
+    ]
+    bounded += [
+        f"model {each.number} stays as it is: it has {len(each.updates.answers)} of the {rule.fewest} "
+        f"updates that {needing(parts.rule)} needs; they do not count"
+        for each in kept
     ]
     return Averaged(
         models[0],
@@ -328,6 +335,11 @@ def averaged_by_cluster(
             for made in results
             if made is not None
             for device, each in weighed(made, past.far_running, measures=rule.measures).items()
+        }
+        | {
+            device: uncounted(size.norm, whole.norm)
+            for each in kept
+            for device, size in sizes_of(each.updates, each.base).items()
         },
     )
 

@@ -22,6 +22,7 @@ from aggregator.export.job import Exported, Job
 from aggregator.ledger.writing import Ledger
 from aggregator.schedules.schedule import SCHEDULES
 from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent, ManifestSent
+from aggregator.shell.certificates import certificates_of
 from aggregator.shell.closer import Closed
 from aggregator.shell.counters import Counters, Snapshot
 from aggregator.shell.durable_effects import DurableEffects
@@ -93,7 +94,9 @@ class Runtime:
         self._announcements = Announcements(topics, link, ledger, signer)
         self._intake, self._reports = Intake(), Reports()
         self._losses, self._unsent = Losses(), Losses()
-        self._reception = Reception(topics, ledger, self._intake, self._reports, now_s)
+        self._reception = Reception(
+            topics, ledger, self._intake, self._reports, now_s, certificates_of(settings)
+        )
         self._durable = DurableEffects(ledger, self._intake, self._reports)
         began_s = now_s() - state.elapsed_s
         self._job = RoundJob(ledger, close, settings.state, counters, samples, began_s)
@@ -232,6 +235,11 @@ class Runtime:
                 read = self._reception.read_update(self._state, effect.device, effect.digest)
                 after(effect)
                 yield from self._step(read)
+            elif isinstance(effect, do.ReadMasking):
+                before(effect)
+                message = self._reception.read_masking(effect.device, effect.digest)
+                after(effect)
+                yield from self._step(message)
             elif isinstance(effect, do.DURABLE + do.GATHERED):
                 before(effect)
                 self._durable.perform(effect, self._state)

@@ -20,6 +20,8 @@ from aggregator.core.takeover import TakeUp
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta, OpenRound
+from aggregator.shell.certificates import certificates_of
+from aggregator.shell.saved_exchange import with_exchange
 from fedge.errors import ConfigError, DamagedState
 from fedge.nn.spec import NetworkSpec
 from fedge.wire.frames import cost
@@ -76,8 +78,8 @@ def load_state(
     if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
         _require_same_encoding(saved, parts, task.network)
     models = clusters_of(ledger, model.digest, task.network.schema.size) if model is not None else ()
-    partials = ledger.partials()
-    return Federation(
+    partials, masking = ledger.partials(), settings.masking_rules()
+    state = Federation(
         rules=RoundRules(
             rules.fraction,
             rules.target,
@@ -99,7 +101,8 @@ def load_state(
         ledger=meta.ledger,
         instance=instance,
         round=round_id,
-        kind=_kind(round_id, saved),
+        kind=_kind(round_id, saved, "train" if masking is None else "masked", done=done),
+        masking=masking,
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
@@ -134,6 +137,7 @@ def load_state(
         abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
         progress=progress,
     )
+    return state if done else with_exchange(state, ledger, certificates_of(settings))
 
 
 def _earlier(ledger: LedgerReader, round_id: RoundId, staleness: int | None) -> tuple[tuple[int, bytes], ...]:
@@ -220,8 +224,17 @@ def _require_same_encoding(saved: OpenRound, parts: Parts, network: NetworkSpec)
         )
 
 
-def _kind(round_id: RoundId, saved: OpenRound | None) -> str:
+def _kind(round_id: RoundId, saved: OpenRound | None, masked_or_not: str, *, done: bool) -> str:
     """Return the name of the phase of the open round, or of the last one."""
     if round_id.round == 0:
         return "survey"
-    return saved.kind if saved is not None else "train"
+    if saved is None:
+        return masked_or_not
+    if not done and saved.kind in ("train", "masked") and saved.kind != masked_or_not:
+        now = "on" if masked_or_not == "masked" else "off"
+        raise ConfigError(
+            f"[masking] on: round {round_id} is open as a round of the kind {saved.kind!r}, and masking is "
+            f"{now} now: change it back until the round is closed, or begin a new generation with "
+            "`fedge-aggregator new-generation --keep-model`"
+        )
+    return saved.kind
