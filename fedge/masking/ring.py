@@ -85,9 +85,11 @@ class Ring:
         if not np.isfinite(vector).all():
             raise ValueError("an update with an entry that is not finite: it has no level")
         drawn = np.random.Generator(np.random.SFC64(seed)).random(len(vector), np.float32)
-        scaled = np.clip(vector.astype(np.float64), -clip, clip) * (self.levels / clip)
-        levels = np.floor(scaled + drawn)
-        return np.clip(levels, -self.levels, self.levels).astype(np.int32)
+        levels: NDArray[np.float64] = np.multiply(vector, self.levels / clip, dtype=np.float64)
+        np.clip(levels, -self.levels, self.levels, out=levels)
+        levels += drawn  # below 1, so that the largest level stays
+        np.floor(levels, out=levels)
+        return levels.astype(np.int32)
 
     def elements(self, levels: NDArray[np.integer], weight: int = 1) -> Values:
         """Write levels (p,) times a weight as elements.
