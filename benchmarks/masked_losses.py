@@ -14,6 +14,7 @@ from benchmarks.masked_cohort import PHASES, Cohort, terms_of
 from fedge.masking import ciphers
 from fedge.masking.refusals import Why
 from fedge.masking.server_state import Failed, Phase, Summed
+from fedge.masking.thresholds import COMPLETE
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,18 @@ def _wrong(cohort: Cohort, phase: Phase, gone: set[str], found: Summed | Failed)
     """What is not as it must be.
 
     Above 64 devices a loss of up to a tenth is borne but for a probability of 2⁻²⁰. Beyond that the attempt
-    may also end because too many neighbours are lost, and then it has to end for this reason.
+    may also end because too many neighbours are lost, and then it has to end for this reason. In the last
+    phase t devices have agreed on the survivors already, and above 64 fewer than t can have all shares.
     """
     terms = cohort.terms
     left, devices = len(terms.cohort) - len(gone), len(terms.cohort)
     if isinstance(found, Failed):
         if found.refusal.why is not Why.TOO_FEW:
             return f"failed: {found.refusal.detail}"
-        borne = left >= terms.threshold and (devices <= 64 or len(gone) <= terms.dropouts)
+        borne = left >= terms.threshold and (devices <= COMPLETE or len(gone) <= terms.dropouts)
         return "failed with enough devices" if borne else ""
-    if left < terms.threshold:
+    last = phase is Phase.UNMASK and devices > COMPLETE
+    if left < terms.threshold and not last:
         return "a sum of too few devices"
     late = phase in (Phase.CONSISTENCY, Phase.UNMASK)
     names = terms.cohort if late else tuple(name for name in terms.cohort if name not in gone)
