@@ -31,7 +31,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     # Of buffered rounds only a version closes at its target: a survey is to be of the whole fleet.
     has_target = rules.target is not None and (rules.max_staleness is None or is_buffered(state))
     reached = has_target and rules.target is not None and admitted >= rules.target
-    if admitted >= updates_needed(state) and (reached or late or not state.awaited):
+    if (reached or late or not state.awaited) and admitted >= updates_needed(state):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late and not state.published:  # the next attempt begins when it can be announced

@@ -232,7 +232,7 @@ class Runtime:
                 read = self._reception.read_update(self._state, effect.device, effect.digest)
                 after(effect)
                 yield from self._step(read)
-            elif isinstance(effect, do.DURABLE + do.GATHERED):
+            elif isinstance(effect, do.STORED):
                 before(effect)
                 self._durable.perform(effect, self._state)
                 after(effect)
