@@ -35,7 +35,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     # Of buffered rounds only a version closes at its target: a survey is to be of the whole fleet.
     has_target = rules.target is not None and (rules.max_staleness is None or is_buffered(state))
     reached = has_target and rules.target is not None and admitted >= rules.target
-    if admitted >= updates_needed(state) and (reached or late or not state.awaited):
+    if (reached or late or not state.awaited) and admitted >= updates_needed(state):
         if state.kind == "masked":
             return _exchange_if_due(state, now_s, late=late, reached=reached)
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)

@@ -253,7 +253,7 @@ class Runtime:
                 message = self._reception.read_masking(effect.device, effect.digest)
                 after(effect)
                 yield from self._step(message)
-            elif isinstance(effect, do.DURABLE + do.GATHERED):
+            elif isinstance(effect, do.STORED):
                 before(effect)
                 self._durable.perform(effect, self._state)
                 after(effect)
