@@ -133,6 +133,11 @@ class FederationSettings(FileSettings):
                 "[masking] on: devices take part with their certificates, so [broker] ca must name the "
                 "authority that has signed them; `fedge init` makes one"
             )
+        if self.privacy is not None:
+            raise ValueError(
+                "[privacy]: the server adds its noise to the mean of single updates, and does not see them "
+                "in a masked round; set [masking] on = false, or remove [privacy]"
+            )
         stopping = self.stopping
         by_figures = any(each is not None for each in (stopping.accuracy, stopping.rmse, stopping.patience))
         fault = unfit_for_masking(

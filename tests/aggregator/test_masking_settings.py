@@ -10,6 +10,14 @@ from fedge.errors import ConfigError
 from tests.system.toml_text import toml
 
 MODEL = {"features": ["x"], "targets": ["y"]}
+PRIVACY = {
+    "epsilon": 8.0,
+    "noise_multiplier": 4.0,
+    "rounds": 10,
+    "cohort": 10,
+    "clip": 1.0,
+    "columns": {"x": [0.0, 1.0], "y": [0.0, 1.0]},
+}
 
 
 def settings(folder: Path, *, ca: bool = True, **tables: Any) -> FederationSettings:
@@ -47,6 +55,7 @@ def test_what_the_manifest_promises_follows_from_the_settings(tmp_path: Path) ->
         ({"plan": {"local": "scaffold"}, "rule": {"weights": "uniform"}}, "further vectors"),
         ({"personal": {"name": "ditto"}}, "[personal] name"),
         ({"rounds": {"schedule": "buffered", "target": 3}}, "schedule"),
+        ({"privacy": PRIVACY, "stopping": {"rounds": 10}}, "[privacy]"),
         ({"stopping": {"rmse": 1.0}}, "tells no figures"),
         ({"stopping": {"patience": 3}}, "tells no figures"),
     ],
