@@ -19,6 +19,8 @@ from aggregator.settings.metrics import MetricsSection
 from aggregator.settings.model import ModelSection
 from aggregator.settings.parts import PersonalSection, RuleSection, ServerSection
 from aggregator.settings.plan import PlanSection
+from aggregator.settings.privacy import PrivacySection
+from aggregator.settings.private_settings import objections
 from aggregator.settings.rounds import BUFFERED, RoundsSection
 from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
@@ -69,6 +71,8 @@ class FederationSettings(FileSettings):
     """How the next model is made from that vector."""
     personal: PersonalSection = Field(default_factory=PersonalSection)
     """What each device makes for itself of the shared model."""
+    privacy: PrivacySection | None = None
+    """Differential privacy of each device; default: none."""
     data: DataSection = Field(default_factory=DataSection)
     """The rules for data that are proposed to devices."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
@@ -108,6 +112,8 @@ class FederationSettings(FileSettings):
             )
         network = self.task().network
         if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
+            raise ValueError(fault)
+        if (fault := next(objections(self), None)) is not None:
             raise ValueError(fault)
         self._require_enough_updates()
         self._require_few_frames(network.schema.size)
@@ -176,13 +182,16 @@ class FederationSettings(FileSettings):
     @property
     def choose(self) -> How:
         """Which model is exported: as `[export] choose` says, or as the schedule's default."""
-        if self.rounds.schedule == BUFFERED and "choose" not in self.export.model_fields_set:
+        if (
+            self.rounds.schedule == BUFFERED or self.privacy is not None
+        ) and "choose" not in self.export.model_fields_set:
             return "newest"
         return self.export.choose
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        return Parts.of(self.first_plan(), self.rule.part(), self.server.part(), seed=self.federation.seed)
+        rule = self.privacy.part() if self.privacy is not None else self.rule.part()
+        return Parts.of(self.first_plan(), rule, self.server.part(), seed=self.federation.seed)
 
     def first_plan(self) -> Plan:
         """The plan of the first round, as it is announced."""

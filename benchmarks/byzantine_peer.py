@@ -6,7 +6,8 @@ two are the same function, the largest difference of an entry has to be rounding
 * Krum and Multi-Krum score by the n - f - 1 nearest others, as ByzFL does.
 * The geometric median is iterated until it stays, because the two begin at other points.
 * Centered clipping goes on over three rounds with its state.
-* ByzFL has no bulyan, no min-max and no Gaussian that draws as ours does; its bucketing draws at random.
+* ByzFL has no bulyan, no min-max and no Gaussian that draws as ours does; its bucketing draws at random, and
+  norm bounding is only a step before a rule.
 """
 
 import json

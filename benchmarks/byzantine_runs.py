@@ -49,6 +49,8 @@ class Setting:
     units: int = 32
     batch: int = 32
     rate: float = 0.3
+    max_gradient: float = 1.0
+    """The largest length of a gradient, as `[plan] max_gradient`."""
     local: str = "momentum"
 
 
@@ -154,7 +156,7 @@ def run(job: Job) -> Run:
         lie,
         LOCAL.make(setting.local),
         RULES.make(str(told.pop("name")), told),
-        Plan(epochs=1, batch_size=0, learning_rate=setting.rate),
+        Plan(epochs=1, batch_size=0, learning_rate=setting.rate, max_gradient=setting.max_gradient),
         setting.batch,
         BOUNDS if job.bounded else Bounded(),
         CLASSES,

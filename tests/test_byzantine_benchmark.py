@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import byzantine as benchmark
-from benchmarks import byzantine_peer
-from benchmarks.byzantine import MEAN, NNM, Case, Cell, case_of, goals, rows, table
+from benchmarks import byzantine_case as benchmark
+from benchmarks import byzantine_peer, byzantine_plot
+from benchmarks.byzantine import goals, table
+from benchmarks.byzantine_case import COUNT_ALL, MEAN, NNM, ROUNDS, Case, Cell, case_of, rows
 from benchmarks.byzantine_fleet import Bounded, Fleet, dealt
 from benchmarks.byzantine_runs import BOUNDS, Job, Part, Run, Setting, run, run_all
 from benchmarks.kept_runs import KeptRuns
@@ -20,7 +21,8 @@ from fedge.nn import Dense, Network, NetworkSpec, ReLU
 from fedge.nn.initialize import first_weights
 from fleet.simulator.attacks.registry import attack
 
-ROUNDS, SEED, CLASSES = 5, 3, 3
+FEW, SEED, CLASSES = 5, 3, 3
+RECORDED = Path(__file__).parents[1] / "benchmarks" / "recorded" / "byzantine"
 SHORT = Setting(20, "digits", units=8)
 
 
@@ -67,7 +69,7 @@ def test_the_loop_makes_the_models_of_the_simulation_to_the_bit(
         task,
         given,
         plan=fedsgd(0.5),
-        rounds=ROUNDS,
+        rounds=FEW,
         seed=SEED,
         holdout=0.0,
         settings={"rounds": {"quorum": 2, "target": None, **limits}},
@@ -93,7 +95,7 @@ def test_the_loop_makes_the_models_of_the_simulation_to_the_bit(
         SEED,
         tuple(given) if told is None else (),
     )
-    for _ in range(ROUNDS):
+    for _ in range(FEW):
         fleet.run()
     refused = sum(len(given) - row.devices for row in found.history if row.kind == "train")
     assert fleet.refused == refused
@@ -172,6 +174,61 @@ def test_the_worst_attack_counts_and_the_void_mean_is_a_missed_goal() -> None:
     assert not any(met for name, met in void.items() if "plain mean" in name or "backdoor" in name)
 
 
+def test_rules_that_count_all_updates_are_shown_and_not_judged_by_the_backdoor() -> None:
+    case = case_of((2,), (1.0,), (False,), short=False)
+    kept = made(case, {}, backdoor=0.9)
+    judged = [goal.name for goal in goals(case, kept) if "backdoor" in goal.name]
+    assert not [name for name in judged for rule in COUNT_ALL if f" {rule}," in name]
+    assert {rule for rule in benchmark.NAMES for name in judged if f" {rule}," in name} == (
+        set(benchmark.NAMES) - set(COUNT_ALL)
+    )
+    for rule in COUNT_ALL:
+        assert f"| {rule} | 0.900, 0.970 |" in table(case, kept)
+
+
+def test_a_rule_of_which_an_attack_is_missing_is_neither_told_nor_judged() -> None:
+    case = case_of((2,), (1.0,), (False,), short=False)
+    whole, part = made(case, {}), KeptRuns(None, Run)
+    for one in whole.runs.values():
+        if (one.rule, one.attack) != (f"median{NNM}", "mimic"):
+            part.add(one)
+    gone = {one.rule for one in rows(case, whole, Cell(2, 1.0))} - {
+        one.rule for one in rows(case, part, Cell(2, 1.0))
+    }
+    assert gone == {f"median{NNM}"}
+    assert len(goals(case, whole)) == len(goals(case, part)) + 1
+    assert table(case, part).count(f"| median{NNM} |") == 1, "of the backdoor"
+    assert f">median{NNM}<" in byzantine_plot.drawn(case, whole)
+    assert f">median{NNM}<" not in byzantine_plot.drawn(case, part)
+    assert goals(case, KeptRuns(None, Run)) == []
+
+
+def test_the_plot_shows_each_attack_and_names_the_worst() -> None:
+    """Two panels: 1 + 8 rules with and without nnm stand two attackers, of 14 devices bulyan does not."""
+    case = case_of((2, 4), (1.0,), (False,), short=False)
+    drawn = byzantine_plot.drawn(case, made(case, {("median", "mimic"): 0.5}))
+    rules = len(case.rules(2)) + len(case.rules(4))
+    assert drawn.count("<circle") == rules * (len(benchmark.ATTACKS) + 1)
+    assert drawn.count(">mimic<") == 2
+    assert drawn.count("stroke-dasharray") == 2
+    assert drawn.startswith("<svg")
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.jsonl")), ids=lambda path: path.name)
+def test_the_recorded_runs_are_of_this_benchmarks_settings(path: Path) -> None:
+    """A change of the settings, a rule's or an attack's options makes them worthless: run them again."""
+    case = case_of(
+        (1, 2, 3, 4), (1.0, 0.66, 0.33), (False, True), short=False, rounds=int(path.stem.split("-")[1])
+    )
+    kept, wanted = KeptRuns(path, Run), {job.key: job for job in case.jobs()}
+    assert kept.runs
+    assert all(kept.has(wanted[key]) for key in kept.runs)
+
+
+def test_the_default_rounds_are_recorded() -> None:
+    assert (RECORDED / f"rounds-{ROUNDS}.jsonl").exists()
+
+
 def test_a_rule_is_left_out_where_devices_are_too_few() -> None:
     """Bulyan needs 4 f + 3: 11 with two attackers of 12, 15 with three of 13."""
     case = case_of((2, 3), (1.0,), (False,), short=False)
@@ -188,7 +245,7 @@ def test_our_answers_to_the_peers_questions_are_those_of_rules_and_attacks() -> 
     """Of the columns (0, 1, 2, 9) and (0, 0, 0, 4), with f = 1: medians 1.5 and 0, trimmed means as well."""
     matrix = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 4.0]])
     asked = {one.name: one for one in byzantine_peer.questions(1)}
-    assert {one.removesuffix(NNM) for one in asked} >= set(benchmark.NAMES) - {"bulyan"}
+    assert {one.removesuffix(NNM) for one in asked} >= set(benchmark.NAMES) - {"bulyan", "norm-bound"}
     assert byzantine_peer.ours(asked["median"], matrix).tolist() == [1.5, 0.0]
     assert byzantine_peer.ours(asked["trimmed-mean"], matrix).tolist() == [1.5, 0.0]
     assert byzantine_peer.ours(asked["sign-flip"], matrix).tolist() == [-3.0, -1.0]

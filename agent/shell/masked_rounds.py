@@ -18,7 +18,7 @@ from agent.core.state import MaskedUpdate
 from agent.settings.trust import TrustSettings
 from agent.shell import masking_state
 from agent.shell.memory import Memory
-from fedge.errors import ConfigError, ProtocolError, StateError
+from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.identity import ed25519
 from fedge.identity.certified_keys import Authority, OwnKey, read_own, verifier
 from fedge.identity.provisioning import identity
@@ -241,7 +241,7 @@ class MaskedRounds:
         """The state, read from the memory at first."""
         if self._state is None:
             saved, mark = self._memory.masking(), self._read_mark()
-            kept, self._keys = masking_state.from_bytes(saved) if saved is not None else (None, {})
+            kept, self._keys = _kept(saved)
             self._state, effects = device.resumed(
                 kept, mark, name=self._settings.device, wanted=wanted(self._settings.trust)
             )
@@ -256,6 +256,20 @@ class MaskedRounds:
     def _write_mark(self, mark: Mark) -> None:
         words = (mark.generation, mark.round, mark.attempt, int(mark.stage))
         atomic_write(self._mark_file, " ".join(map(str, words)).encode("ascii"), mode=0o600)
+
+
+def _kept(saved: bytes | None) -> tuple[Device | None, dict[str, bytes]]:
+    """What was saved, with the cohort's keys; None: nothing, or what this program cannot read.
+
+    Without it the device leaves the attempt: the mark keeps it from answering anew.
+    """
+    if saved is None:
+        return None, {}
+    try:
+        return masking_state.from_bytes(saved)
+    except DamagedState as error:
+        log.error("%s; this device leaves the attempt that it was in", error)
+        return None, {}
 
 
 def wanted(trust: TrustSettings) -> Wanted:

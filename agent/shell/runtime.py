@@ -139,7 +139,7 @@ class Runtime:
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
-                self._masked.begin_connection()
+                self._mask(self._masked.begin_connection)
             case LinkDown():
                 if (self._link.up or not self._state.link_up) and (
                     text := self._losses.text(event.reason, self._now_s())
@@ -183,11 +183,16 @@ class Runtime:
             self._downloads.lacks_key(event.manifest)  # keep it now: the next model takes its place
 
     def _take_masking(self, event: on.MaskingArrived, topic: str) -> None:
-        """Take part in secure aggregation; a message that is invalid, or a full disk, changes nothing."""
+        """Take part in secure aggregation; a message that is invalid changes nothing."""
         try:
-            self._masked.take(event.frame)
+            self._mask(lambda: self._masked.take(event.frame))
         except ProtocolError as error:
             self._refusals.tell(topic, "receipt", error, self._now_s())
+
+    def _mask(self, act: Callable[[], None]) -> None:
+        """Act in secure aggregation; with a full disk, or without a readable certificate, nothing is sent."""
+        try:
+            act()
         except DamagedState:
             raise  # the next start quarantines the file
         except (StateError, ConfigError) as error:

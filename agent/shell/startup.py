@@ -99,7 +99,13 @@ def open_device(
         restore_own(file, memory.personal(), kept.task)
     gated = settings.predict.tolerance is not None
     unjudged = unjudged_parts() if gated else frozenset()
-    uncertified = frozenset() if can_mask(settings) else frozenset({PHASE, MASKED})
+    marked, can_take_part = None, can_mask(settings)
+    try:
+        marked = masked_in(file.with_name(MARK))
+    except StateError as error:
+        log.error("%s; until then this device takes part in no masked round", error)
+        can_take_part = False
+    uncertified = frozenset() if can_take_part else frozenset({PHASE, MASKED})
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,
@@ -114,7 +120,7 @@ def open_device(
         untrained=untrained,
         unjudged=unjudged,
         uncertified=uncertified,
-        masked_in=masked_in(file.with_name(MARK)),
+        masked_in=marked,
         own_boots=memory.add_boot(boot),
         signers=signers,
         seen=memory.seen(),

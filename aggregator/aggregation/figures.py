@@ -90,7 +90,7 @@ def fault(metrics: Metrics) -> str | None:
 
 def known(metrics: Metrics) -> Metrics:
     """The known figures within their range, which are kept."""
-    found = {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+    found = {n: value for n, value in metrics.items() if n in RANGES and RANGES[n].holds(value)}
     if found.get("held_unseen", 0) > found.get("held_out", 0):
         del found["held_unseen"]
     return metrics if len(found) == len(metrics) else found  # a copy for each device takes memory
@@ -119,6 +119,7 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
         count: if fewer than `FEWEST` devices tell a figure, at least this many must.
     """
     told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
+    names = {name for _, metrics in told for name in metrics}
     summary: dict[str, float] = {}
     for name, source, held in (
         ("loss_before", "loss_before", False),
@@ -130,6 +131,8 @@ def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> di
         ("mae", "mae_before", True),
         *((figure, figure, True) for figure in OWN),
     ):
+        if source not in names:
+            continue
         figures = [
             (_held_out(n, metrics) if held else n, metrics[source])
             for n, metrics in told

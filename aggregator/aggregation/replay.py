@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation import codings, masked_mean, server_state, survey
+from aggregator.aggregation import codings, given, masked_mean, server_state, survey
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.beginnings import RULE, begin_with, spans
 from aggregator.aggregation.models import first_clusters, first_vectors, first_weights
@@ -23,7 +23,7 @@ from aggregator.aggregation.recomputation import (
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.aggregation.updates import admitted
 from aggregator.core.parts import Parts
-from aggregator.ledger.layout import KEPT
+from aggregator.ledger.layout import GIVEN, KEPT
 from aggregator.ledger.reading import LedgerReader, read_only
 from aggregator.ledger.records import Beginning
 from fedge.algorithms.protocols import WEIGHTS
@@ -81,6 +81,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         beginning = ledger.beginning(meta.generation) if number == 0 else None
         if beginning is not None:
             return _begun(ledger, path, round_id, beginning)
+        if number == 0 and ledger.rule(round_id) == given.RULE:
+            return _given(ledger, path, round_id, seed)
         if ledger.only_measured(round_id):
             before = round_id._replace(round=number - 1)
             raise DataError(
@@ -152,6 +154,17 @@ def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Begin
     vectors = {**first_vectors(hands_on(ledger, round_id), len(begun.vector)), **begun.clusters}
     computed = hashlib.sha256(model_message(round_id, begun.vector, vectors)).digest()
     return Replayed(round_id, KEPT, RULE, announced, computed, begun.samples)
+
+
+def _given(ledger: LedgerReader, path: Path, round_id: RoundId, seed: int) -> Replayed:
+    """The round 0 of a generation whose columns stand in the settings, so that nothing was surveyed."""
+    announced = ledger.model_of(round_id)
+    if announced is None:
+        raise DataError(f"{path}: round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)")
+    vector = first_weights(_announced_task(ledger, round_id.generation), seed, round_id.generation)
+    vectors = first_vectors(hands_on(ledger, round_id), len(vector))
+    computed = hashlib.sha256(model_message(round_id, vector, vectors)).digest()
+    return Replayed(round_id, GIVEN, given.RULE, announced, computed, {})
 
 
 def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> None:

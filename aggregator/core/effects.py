@@ -301,6 +301,9 @@ DURABLE = (
 
 GATHERED = (CountRefusal, SaveStatus)
 
+STORED = DURABLE + GATHERED
+"""The effects that are written into the ledger."""
+
 MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
 """Actions of the shell that are not effects of the core, by the names of their failpoints."""
 

@@ -14,6 +14,7 @@ from fedge.masking.round_messages import Promise
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.message import Message
+from fedge.wire.messages.protection import Charges
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
@@ -158,6 +159,8 @@ class RoundClosed:
     """The usual distance of an update from its base, this round's included."""
     form: CodedForm | None = None
     """The coded form in which the model is sent; None: it is sent as it is."""
+    charges: Charges | None = None
+    """What has been charged by now for privacy; None: nothing more."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ class CloseFailed:
     now_s: float
     round: RoundId
     detail: str
+    charges: Charges | None = None
+    """What has been charged by now for privacy; None: nothing more."""
 
 
 @dataclass(frozen=True)

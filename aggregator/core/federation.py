@@ -29,6 +29,7 @@ from fedge.wire.frames import Partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.protection import Charges, Protection
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Decline
 from fedge.wire.messages.task import Task
@@ -100,6 +101,8 @@ class Federation:
     """How the models to come are coded (`[plan] model_codec`)."""
     key_every: int = 16
     """The most rounds for which a key frame is used (`[plan] key_every`)."""
+    protection: Protection | None = None
+    """What rounds promise about each device's part in them; None: nothing."""
     model: Blob | None = None
     form: CodedForm | None = None
     """The coded form of `model` in which it is sent; None: it is sent as it is."""
@@ -237,6 +240,14 @@ class Federation:
     def elapsed(self, now_s: float) -> float:
         """Seconds this attempt has lasted."""
         return self.elapsed_s + (0.0 if self.since_s is None else max(0.0, now_s - self.since_s))
+
+
+def with_charges(protection: Protection | None, charges: Charges | None) -> Protection | None:
+    """What rounds promise, with what has been released by now."""
+    if protection is None or protection.privacy is None or charges is None:
+        return protection
+    privacy = protection.privacy.model_copy(update={"witness": charges})
+    return protection.model_copy(update={"privacy": privacy})
 
 
 _parts = latest(lru_cache(maxsize=16)(Parts.of))

@@ -127,11 +127,14 @@ def answered(state: Federation, device: str) -> Step:
             effects.append(do.Log("warning", said, device, "given up"))
         return state, effects
     # The round has waited for this one, too, so those that are gone may have delayed nothing.
-    waited_s, vain_s = state.waited_s.drop(device), state.vain_s.drop(device)
-    missed_by = state.missed.drop(device)
-    state = replace(state, waited_s=waited_s, left_s=PerDevice(), vain_s=vain_s, missed=missed_by)
+    if state.left_s:
+        state = replace(state, left_s=PerDevice())
+    if device in state.waited_s or device in state.vain_s:
+        waited_s, vain_s = state.waited_s.drop(device), state.vain_s.drop(device)
+        state = replace(state, waited_s=waited_s, vain_s=vain_s)
     if missed is None:
         return state, []
+    state = replace(state, missed=state.missed.drop(device))
     effects = [do.SaveMissed(device, None)]
     if missed.times >= MISSES:
         said = f"round {state.round}: {device} answers; rounds wait for it again"

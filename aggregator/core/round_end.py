@@ -8,7 +8,7 @@ from aggregator.core.ability import may_count
 from aggregator.core.announcement import blobs_of
 from aggregator.core.attempts import again, draw
 from aggregator.core.buffering import earlier_after, is_buffered
-from aggregator.core.federation import Federation, Stage, Step
+from aggregator.core.federation import Federation, Stage, Step, with_charges
 from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import updates_needed
@@ -35,7 +35,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     # Of buffered rounds only a version closes at its target: a survey is to be of the whole fleet.
     has_target = rules.target is not None and (rules.max_staleness is None or is_buffered(state))
     reached = has_target and rules.target is not None and admitted >= rules.target
-    if admitted >= updates_needed(state) and (reached or late or not state.awaited):
+    if (reached or late or not state.awaited) and admitted >= updates_needed(state):
         if state.kind == "masked":
             return _exchange_if_due(state, now_s, late=late, reached=reached)
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
@@ -79,6 +79,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         clusters=event.clusters,
         usual=event.usual,
         progress=event.progress,
+        protection=with_charges(state.protection, event.charges),
         weights=event.task_message.network.schema.size,
         answers=PerDevice(),
         admitted=0,
@@ -118,6 +119,7 @@ def close_failed(state: Federation, event: on.CloseFailed) -> Step:
     """Begin the next attempt, because the admitted updates make no model."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
+    state = replace(state, protection=with_charges(state.protection, event.charges))
     state, effects = isolate(replace(state, stage=Stage.COLLECTING))
     state, more = again(replace(state, insufficient=state.counted, untried=0), event.now_s, event.detail)
     return state, effects + more

@@ -35,7 +35,7 @@ from aggregator.core.announcement import (
     service,
 )
 from aggregator.core.attempts import again, draw
-from aggregator.core.awaited import noted
+from aggregator.core.awaited import admitted, noted
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.isolation import needed_again, quarantined
 from aggregator.core.other_leaders import service_seen
@@ -137,7 +137,8 @@ def _update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, effects
     state, more = patience.answered(state, event.device)
     if state.stage is Stage.COLLECTING:
-        state = noted(state, event.device)
+        is_admitted = state.answers[event.device].verdict == "admitted"
+        state = (admitted if is_admitted else noted)(state, event.device)
     return state, effects + more
 
 

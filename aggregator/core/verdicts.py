@@ -53,7 +53,16 @@ class Verdict:
 
     def without_figures(self) -> "Verdict":
         """The same without its metrics."""
-        return dataclasses.replace(self, metrics=NO_FIGURES)
+        return Verdict(  # each update needs it, and `dataclasses.replace` takes three times as long
+            self.digest,
+            self.verdict,
+            self.reason,
+            self.detail,
+            self.samples,
+            NO_FIGURES,
+            self.began,
+            self.measured,
+        )
 
     def refused(self, reason: Reason, detail: str) -> "Verdict":
         """The verdict on the same update that does not count after all."""

@@ -3,6 +3,8 @@
 FILE = "ledger.db"
 KEPT = "kept"
 """The kind of round 0 in a generation that began with an earlier model, without a survey."""
+GIVEN = "given"
+"""The kind of round 0 in a generation whose columns stand in the settings, so that there was no survey."""
 MEASURES = "evaluate"
 """The kind of a round that only measured the model of the round before, and closed with it."""
 MIGRATIONS = (
@@ -121,6 +123,15 @@ CREATE TABLE masked_sums (
     PRIMARY KEY (generation, round)
 )
 """,
+    """
+CREATE TABLE charges (
+    number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    inputs TEXT NOT NULL, digest TEXT NOT NULL
+);
+CREATE TABLE noise (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, seed BLOB NOT NULL, PRIMARY KEY (generation, round)
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -147,6 +158,10 @@ TELLS_WEIGHTS = 15
 """The first layout that stores how much an update counted (`aggregator.aggregation.weighed`)."""
 HAS_MASKING = 16
 """The first layout with secure aggregation (`aggregator.core.exchange`)."""
+HAS_CHARGES = 17
+"""The first layout with the charges of a privacy budget and the seeds of noise (docs/privacy.md)."""
+DECLARED = "privacy"
+"""The name of the mark that holds the digest of what was declared about privacy."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

@@ -9,6 +9,7 @@ from aggregator.ledger.queries.answers import AnswerQueries
 from aggregator.ledger.queries.contents import ContentQueries
 from aggregator.ledger.queries.devices import DeviceQueries
 from aggregator.ledger.queries.masking import MaskingQueries
+from aggregator.ledger.queries.privacy import PrivacyQueries
 from aggregator.ledger.queries.rounds import RoundQueries
 from aggregator.ledger.queries.summaries import SummaryQueries
 from aggregator.ledger.queries.updates import UpdateQueries
@@ -22,6 +23,7 @@ class LedgerReader(
     ContentQueries,
     DeviceQueries,
     MaskingQueries,
+    PrivacyQueries,
     RoundQueries,
     SummaryQueries,
     UpdateQueries,

@@ -188,7 +188,8 @@ class VerdictRow:
     """Of a refusal."""
     detail: str
     counted: float | None
-    """The part of it that counted, in [0, 1]; None: the round is open, or the update was refused."""
+    """The part of it that counted, in [0, 1]; None: the round is open or not one of training, or the update
+    was refused."""
     far: float | None
     """Its distance from the others, in median distances of the round; None: it is not stored, because the
     update counted in full and is not far, and the rule does not measure distances."""
@@ -241,8 +242,8 @@ def _verdict_row(
     far: float | None,
     running: int | None,
 ) -> VerdictRow:
-    """One row; an update of which nothing is stored counted in full."""
-    if counted is None and found.closed and verdict == "admitted":
+    """One row; an update of which nothing is stored counted in full, if the round made a model of updates."""
+    if counted is None and found.closed and found.kind == "train" and verdict == "admitted":
         counted = 1.0
     return VerdictRow(device, samples, verdict, reason, detail, counted, far, running or 0)
 

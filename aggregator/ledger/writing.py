@@ -6,6 +6,7 @@ from aggregator.ledger.changes.devices import DeviceChanges
 from aggregator.ledger.changes.forgetting import Forgetting
 from aggregator.ledger.changes.generations import GenerationChanges
 from aggregator.ledger.changes.masking import MaskingChanges
+from aggregator.ledger.changes.privacy import PrivacyChanges
 from aggregator.ledger.changes.retention import Retention
 from aggregator.ledger.changes.rounds import RoundChanges
 from aggregator.ledger.changes.updates import UpdateChanges
@@ -16,6 +17,7 @@ class Ledger(
     GenerationChanges,
     RoundChanges,
     MaskingChanges,
+    PrivacyChanges,
     Retention,
     UpdateChanges,
     AnswerChanges,

@@ -1,8 +1,7 @@
 """The inbox of the aggregator's loop: all threads put their events into it, and the loop takes them out.
 
-A turn has a price of its own: a transaction that is durable at its end, whose pages are written once more
-with the next one. So messages wait up to `GATHER_S` for others that come with them. The broker's answers do
-not wait, because publications wait for them.
+Each turn costs a durable transaction, however few its events are. So messages wait up to `GATHER_S` for
+others. The broker's answers do not wait, because further publications wait for them.
 """
 
 import time
@@ -18,7 +17,7 @@ LARGEST_TURN = 256
 GATHER_S = 0.02
 """How long a message waits at most for others of the same turn."""
 REST_S = 0.002
-"""How long the loop sleeps meanwhile, at a time: waking for each message takes longer than reading it."""
+"""How long the loop sleeps at a time while it gathers messages, because to wake for each one costs more."""
 
 
 class Stop:

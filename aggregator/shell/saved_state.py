@@ -1,6 +1,7 @@
 """The core's state as the ledger holds it: of the open round, or of the last one if learning is done."""
 
 import logging
+from dataclasses import replace
 
 from aggregator.aggregation.codings import form_of
 from aggregator.aggregation.models import clusters_of, further_clusters, read_model, task_of
@@ -10,7 +11,7 @@ from aggregator.core.federation import Federation, Stage
 from aggregator.core.part_changes import unfit_change
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.progress import progress_of
+from aggregator.core.progress import Progress, progress_of
 from aggregator.core.proposals import kept
 from aggregator.core.round_rules import RoundRules
 from aggregator.core.shared_entries import same_entries, unfit_entries
@@ -50,6 +51,7 @@ def load_state(
     """
     stopping = StoppingRule(**settings.stopping.model_dump())
     progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
+    stopping = _within_budget(stopping, settings, ledger, progress)
     usual = UsualDistance()
     for summary in ledger.summaries(meta.generation):
         usual = usual.after(summary)
@@ -65,7 +67,8 @@ def load_state(
     task_digest, model_digest = (ledger.newest(kind, meta.generation) for kind in ("task", "model"))
     assert task_digest is not None
     model = blobs[model_digest] if model_digest else None
-    rules, devices = settings.rounds, known(settings, ledger)
+    rules, devices, privacy = settings.rounds, known(settings, ledger), settings.privacy
+    bounded = privacy is None  # else nothing may depend on the medians of the round
     task = task_of(ledger, task_digest)
     if changed := kept(task, settings.task(), settings.model.clip):
         log.warning("%s", changed)
@@ -82,12 +85,12 @@ def load_state(
     state = Federation(
         rules=RoundRules(
             rules.fraction,
-            rules.target,
+            rules.target if privacy is None else rules.target or privacy.cohort,
             rules.quorum,
             rules.deadline_s,
-            rules.max_norm,
-            rules.clip_norm,
-            rules.max_weight,
+            rules.max_norm if bounded else 0.0,
+            rules.clip_norm if bounded else 0.0,
+            rules.max_weight if bounded else 0.0,
             rules.staleness,
         ),
         stopping=stopping,
@@ -138,6 +141,16 @@ def load_state(
         progress=progress,
     )
     return state if done else with_exchange(state, ledger, certificates_of(settings))
+
+
+def _within_budget(
+    stopping: StoppingRule, settings: FederationSettings, ledger: LedgerReader, progress: Progress
+) -> StoppingRule:
+    """The stopping rule, which ends learning when all declared releases have been charged."""
+    if settings.privacy is None:
+        return stopping
+    left = max(0, settings.privacy.rounds - ledger.charges())
+    return replace(stopping, rounds=min(stopping.rounds, progress.rounds + left))
 
 
 def _earlier(ledger: LedgerReader, round_id: RoundId, staleness: int | None) -> tuple[tuple[int, bytes], ...]:

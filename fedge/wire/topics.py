@@ -6,7 +6,7 @@ All topics of a federation are below `fedge/v1/{federation}/`, with at most seve
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 FEDERATION = r"^[a-z0-9][a-z0-9-]{0,30}$"
 """The pattern of a federation's name: no `/`, `+` or `#`, which have a meaning in topics."""
@@ -47,8 +47,7 @@ def lane_of(device: str) -> int:
     return hashlib.sha256(device.encode()).digest()[0]
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """The parts of a topic; fields that its kind does not have are None."""
 
     kind: Kind
@@ -256,24 +255,25 @@ def parse(topic: str) -> Address | None:
     match = _TOPIC.fullmatch(topic)
     if match is None:
         return None
-    part = match.groupdict()
-    kind = part["plain"] or part["framed"] or part["laned"] or part["personal"] or part["asked"]
-    if part["version"] != VERSION and kind != "status":
+    version, federation, plain, framed, slot, i, laned, lane, sender, personal, device, *asks = match.groups()
+    asked, petitioner, side = asks
+    kind = plain or framed or laned or personal or asked
+    if version != VERSION and kind != "status":
         return None
-    if part["laned"] and int(part["lane"], 16) != lane_of(part["sender"]):
+    if laned and int(lane, 16) != lane_of(sender):
         return None
-    slot = int(part["slot"]) if part["framed"] else None
-    if slot is not None and slot >= KEYS_FROM:
-        kind, slot = "key", slot - KEYS_FROM
+    number = int(slot) if framed else None
+    if number is not None and number >= KEYS_FROM:
+        kind, number = "key", number - KEYS_FROM
     return Address(
         kind=_KINDS[kind],
-        federation=part["federation"],
-        device=part["sender"] or part["device"],
-        slot=slot,
-        i=int(part["i"]) if part["framed"] else None,
-        petitioner=part["petitioner"],
-        side=_SIDES[part["side"]] if part["asked"] else None,
-        version=part["version"],
+        federation=federation,
+        device=sender or device,
+        slot=number,
+        i=int(i) if framed else None,
+        petitioner=petitioner,
+        side=_SIDES[side] if asked else None,
+        version=version,
     )
 
 
