@@ -34,7 +34,7 @@ if not __package__:  # run directly from the wheel: `sudo python3 fedge-….whl/
 
 from agent.cli import commands as services
 from agent.config import AgentSettings
-from agent.core.effects import Effect
+from agent.core.effects import MOMENTS, Effect
 from agent.enrolment import commands as enrolment
 from fedge import __version__
 from fedge.errors import FedgeError, StateError
@@ -71,7 +71,7 @@ def _main(arguments: list[str] | None) -> int:
     try:
         if "run" in options:
             return int(options.run(options))
-        failpoints.arm(effect.__name__ for effect in get_args(Effect))
+        failpoints.arm([*(effect.__name__ for effect in get_args(Effect)), *MOMENTS])
         if options.command == "predict":
             return _predict(options)
         return _check(options) if options.check else _run(AgentSettings.load(options.config))

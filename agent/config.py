@@ -65,7 +65,7 @@ class AgentSettings(FileSettings):
     state: StateSettings = Field(default_factory=StateSettings)
     """What must survive a restart."""
     trust: TrustSettings = Field(default_factory=TrustSettings)
-    """Which models are accepted."""
+    """Which models are accepted, and what a round must promise."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -58,8 +58,8 @@ EXAMPLES = """examples:
 
 exit codes: 0 stopped or done, 64 wrong arguments, 65 the requested model is not kept, 74 the state
             folder cannot be used, 75 another aggregator is running, or too few devices have reported to
-            decide, 78 the configuration is wrong, a part of the algorithm fails, or the operator has to
-            decide, 130 Ctrl-C before it was done"""
+            decide, 77 privacy allows no release, 78 the configuration is wrong, a part of the algorithm
+            fails, or the operator has to decide, 130 Ctrl-C before it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from aggregator.core.choice import How
+from aggregator.core.masking_rules import MaskingRules, unfit_for_masking
 from aggregator.core.part_compatibility import incompatibility
 from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
@@ -13,10 +14,13 @@ from aggregator.core.shared_entries import shared_by
 from aggregator.core.stale_parts import unfit_for_stale
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
+from aggregator.settings.masking import MaskingSection
 from aggregator.settings.metrics import MetricsSection
 from aggregator.settings.model import ModelSection
 from aggregator.settings.parts import PersonalSection, RuleSection, ServerSection
 from aggregator.settings.plan import PlanSection
+from aggregator.settings.privacy import PrivacySection
+from aggregator.settings.private_settings import objections
 from aggregator.settings.rounds import BUFFERED, RoundsSection
 from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
@@ -67,10 +71,14 @@ class FederationSettings(FileSettings):
     """How the next model is made from that vector."""
     personal: PersonalSection = Field(default_factory=PersonalSection)
     """What each device makes for itself of the shared model."""
+    privacy: PrivacySection | None = None
+    """Differential privacy of each device; default: none."""
     data: DataSection = Field(default_factory=DataSection)
     """The rules for data that are proposed to devices."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
     """How rounds run."""
+    masking: MaskingSection = Field(default_factory=MaskingSection)
+    """Secure aggregation."""
     stopping: StoppingSection = Field(default_factory=StoppingSection)
     """When learning ends."""
     state: StateSection = Field(default_factory=StateSection)
@@ -105,6 +113,8 @@ class FederationSettings(FileSettings):
         network = self.task().network
         if (fault := incompatibility(self.parts(), network.schema.size, self.first_plan())) is not None:
             raise ValueError(fault)
+        if (fault := next(objections(self), None)) is not None:
+            raise ValueError(fault)
         self._require_enough_updates()
         self._require_few_frames(network.schema.size)
         personal = self.parts().personal
@@ -112,7 +122,34 @@ class FederationSettings(FileSettings):
         stale = rounds.staleness is not None
         if stale and (fault := unfit_for_stale(self.parts(), part=shared is not None)) is not None:
             raise ValueError(fault)
+        if self.masking.on:
+            self._require_fit_for_masking()
         return self
+
+    def _require_fit_for_masking(self) -> None:
+        """Check that masked rounds can have these settings."""
+        if self.broker.ca is None:
+            raise ValueError(
+                "[masking] on: devices take part with their certificates, so [broker] ca must name the "
+                "authority that has signed them; `fedge init` makes one"
+            )
+        stopping = self.stopping
+        by_figures = any(each is not None for each in (stopping.accuracy, stopping.rmse, stopping.patience))
+        fault = unfit_for_masking(
+            self.parts(),
+            buffered=self.rounds.staleness is not None,
+            by_figures=by_figures,
+            model_codec=self.plan.model_codec,
+        )
+        if fault is not None:
+            raise ValueError(fault)
+
+    def masking_rules(self) -> MaskingRules | None:
+        """How training rounds are masked; None: they are not."""
+        if not self.masking.on or self.masking.clip is None:
+            return None
+        fields = self.masking.model_dump(exclude={"on"})
+        return MaskingRules(federation=self.federation.name, **fields)
 
     def _require_enough_updates(self) -> None:
         """Check that a round can have as many updates as its rule needs."""
@@ -145,13 +182,16 @@ class FederationSettings(FileSettings):
     @property
     def choose(self) -> How:
         """Which model is exported: as `[export] choose` says, or as the schedule's default."""
-        if self.rounds.schedule == BUFFERED and "choose" not in self.export.model_fields_set:
+        if (
+            self.rounds.schedule == BUFFERED or self.privacy is not None
+        ) and "choose" not in self.export.model_fields_set:
             return "newest"
         return self.export.choose
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        return Parts.of(self.first_plan(), self.rule.part(), self.server.part(), seed=self.federation.seed)
+        rule = self.privacy.part() if self.privacy is not None else self.rule.part()
+        return Parts.of(self.first_plan(), rule, self.server.part(), seed=self.federation.seed)
 
     def first_plan(self) -> Plan:
         """The plan of the first round, as it is announced."""

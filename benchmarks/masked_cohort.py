@@ -4,11 +4,10 @@ Each message is packed and unpacked on its way. Devices can be lost before any p
 change what arrives.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from hashlib import sha256, sha512
-from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +36,8 @@ from fedge.wire.messages.message import pack, unpack
 
 PHASES = (Phase.ADVERTISE, Phase.SHARE, Phase.INPUT, Phase.CONSISTENCY, Phase.UNMASK)
 Identities = Callable[[str], Identity]
+Mail = list[tuple[str, Event]]
+"""Devices, and what each is told."""
 
 
 def terms_of(devices: int, size: int = 16, **changes: object) -> Terms:
@@ -83,7 +84,8 @@ class Cohort:
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
         names, most = self.terms.cohort, ring_for(self.terms).levels
-        drawn = {name: rng.integers(-most, most + 1, self.terms.size) for name in names}
+        missing = [name for name in names if name not in self.levels]
+        drawn = {name: rng.integers(-most, most + 1, self.terms.size) for name in missing}
         self.levels = {**drawn, **self.levels}
         self.weights = {name: int(rng.integers(1, self.terms.max_weight + 1)) for name in names}
         self.states = {name: Device(name, self.wanted) for name in names}
@@ -93,37 +95,32 @@ class Cohort:
         self.seen: dict[tuple[str, str], MaskingMessage] = {}
         """What the server received, by device and type."""
         self.refused: list[tuple[str, Refusal]] = []
-        self.sent_bytes, self.received_bytes = Counter[str](), Counter[str]()
-        self.device_s: dict[str, float] = dict.fromkeys(names, 0.0)
-        self.server_s = 0.0
 
     def tell(self, name: str, event: Event) -> list[MaskingMessage]:
         """Let a device take an event; what it sends."""
         if isinstance(event, Received):
-            self.received_bytes[name] += len(pack(event.message))
             event = Received(carried(event.message))
-        began_s = process_time()
         self.states[name], effects = device.step(self.states[name], event, self.identities(name))
-        self.device_s[name] += process_time() - began_s
         sent: list[MaskingMessage] = []
         for effect in effects:
             match effect:
                 case Send(message):
-                    self.sent_bytes[name] += len(pack(message))
                     sent.append(message)
                 case WantUpdate():
-                    sent += self.tell(name, UpdateReady(self.levels[name], self.weights[name]))
+                    sent += self.tell(name, self.update(name))
                 case Refuse(refusal):
                     self.refused.append((name, refusal))
         return sent
+
+    def update(self, name: str) -> UpdateReady:
+        """A device's update."""
+        return UpdateReady(self.levels[name], self.weights[name])
 
     def receive(self, name: str, message: MaskingMessage) -> None:
         """Let the server take a message of a device."""
         message = carried(message)
         self.seen[name, message.TYPE] = message
-        began_s = process_time()
         self.server, effects = server.step(self.server, Arrived(name, message), self.verify)
-        self.server_s += process_time() - began_s
         self.refused += [(each.device, each.refusal) for each in effects if isinstance(each, RefuseDevice)]
 
     def changed(self, to: str, message: MaskingMessage) -> MaskingMessage:
@@ -133,26 +130,46 @@ class Cohort:
     def run(self, lost: Mapping[Phase, frozenset[int]] | None = None) -> Summed | Failed:
         """One attempt. `lost`: who is gone before it answers in a phase."""
         gone: set[str] = set()
-        mail: list[tuple[str, Event]] = [
-            (name, Announced(self.terms, self.entropy[name])) for name in self.terms.cohort
-        ]
+        mail = self.announcements()
         for phase in PHASES:
             gone |= {self.terms.cohort[place] for place in (lost or {}).get(phase, ())}
-            for name, event in mail:
-                if name not in gone:
-                    for message in self.tell(name, event):
-                        self.receive(name, message)
-            began_s = process_time()
-            self.server, effects = server.step(self.server, PhaseOver(), self.verify)
-            self.server_s += process_time() - began_s
-            mail = []
-            for effect in effects:
-                match effect:
-                    case SendTo(name, message):
-                        mail.append((name, Received(self.changed(name, message))))
-                    case Summed() | Failed():
-                        return effect
+            self.answer(mail, gone)
+            found = self.end_phase()
+            if isinstance(found, Summed | Failed):
+                return found
+            mail = found
         raise AssertionError("an attempt ends with its last phase")
+
+    def announcements(self) -> Mail:
+        """What begins the attempt."""
+        return [(name, Announced(self.terms, self.entropy[name])) for name in self.terms.cohort]
+
+    def answer(self, mail: Mail, gone: Collection[str]) -> None:
+        """Let all devices but those that are gone take what they are sent, and the server their answers."""
+        for name, event in mail:
+            if name not in gone:
+                for message in self.tell(name, event):
+                    self.receive(name, message)
+
+    def end_phase(self) -> Mail | Summed | Failed:
+        """Let the server end its phase: what it sends, or the end of the attempt."""
+        self.server, effects = server.step(self.server, PhaseOver(), self.verify)
+        mail: Mail = []
+        for effect in effects:
+            match effect:
+                case SendTo(name, message):
+                    mail.append((name, Received(self.changed(name, message))))
+                case Summed() | Failed():
+                    return effect
+        return mail
+
+    def fork(self) -> "Cohort":
+        """The same cohort at this point; what happens to one of both does not happen to the other."""
+        made = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | list):
+                setattr(made, name, copy(value))
+        return made
 
     def expected(self, names: tuple[str, ...]) -> NDArray[np.int64]:
         """The sum that the masks hide."""

@@ -8,6 +8,7 @@
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
 | 75   | `Conflict`        | restart later: somebody else already does this work                  |
 | 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
+| 77   | `PrivacyRefusal`  | do not restart: nothing more may be released (docs/privacy.md)       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
 | 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; services end with 0 then           |
 """
@@ -28,6 +29,12 @@ class ConfigError(FedgeError):
     """The configuration is wrong. The text names the file, the key and the accepted values."""
 
     exit_code = os.EX_CONFIG
+
+
+class PrivacyRefusal(FedgeError):  # noqa: N818 (an outcome: a release is refused)
+    """Privacy does not allow a release: nothing is released. The text says why, and what to do."""
+
+    exit_code = os.EX_NOPERM
 
 
 class DataError(FedgeError):

@@ -42,7 +42,7 @@ def test_the_tables_are_told_as_they_are(tmp_path: Path, file: str, migrations: 
 def test_the_failpoints_are_there() -> None:
     section = PAGE.read_text(encoding="utf-8").partition("\n## Failpoints\n")[2]
     effects = {
-        "agent": {effect.__name__ for effect in get_args(agent_effects.Effect)},
+        "agent": {effect.__name__ for effect in get_args(agent_effects.Effect)} | set(agent_effects.MOMENTS),
         "aggregator": {effect.__name__ for effect in get_args(aggregator_effects.Effect)}
         | set(aggregator_effects.MOMENTS),
     }

@@ -7,6 +7,7 @@ from agent.core.conditions import UNMEASURED, Readings
 from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
 from agent.settings.sources import DEFAULT_SOURCE
+from agent.settings.trust import TrustSettings
 from fedge.identity.trust import Signers
 from fedge.wire.capabilities import can
 from fedge.wire.freshness import Attempt, RoundId
@@ -95,6 +96,8 @@ class Device:
     """The most that a federation may ask of this device."""
     conditions: ConditionsSettings = field(default_factory=ConditionsSettings)
     """The conditions under which this device accepts work."""
+    trust: TrustSettings = field(default_factory=TrustSettings)
+    """What a round must promise."""
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""
     can: frozenset[str] = field(default_factory=can)
@@ -103,6 +106,8 @@ class Device:
     """Names that are missing in `can` because the owner's trainer does not do them."""
     unjudged: frozenset[str] = frozenset()
     """Names that are missing in `can` because the owner's gate cannot judge their models."""
+    uncertified: frozenset[str] = frozenset()
+    """Names that are missing in `can` because the device has no certificate, or no `cryptography`."""
     own_boots: frozenset[bytes] = frozenset()
     """Earlier boot ids of this state folder. Wills and statuses with these ids are this device's own."""
     link_up: bool = False
@@ -146,6 +151,8 @@ class Device:
     followed_s: float = -inf
     """When the model was last downloaded or found on disk; -inf: never."""
     saved: Saved | None = None
+    masked_in: RoundId | None = None
+    """The newest round that was announced as masked: no update of it leaves this device without masks."""
     remembers: RoundId | None = None
     """The round of the admitted update with which the algorithm's current state was made; None: the algorithm
     has no state yet."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from agent.core.state import AlgorithmState, PersonalState
+from agent.core.state import AlgorithmState, MaskedUpdate, PersonalState
 from agent.data.snapshot import Snapshot
 from fedge.identity.trust import Signers
 from fedge.wire.freshness import Attempt, RoundId
@@ -101,6 +101,8 @@ class SaveUpdate:
     """What the device keeps of its own models from now on, whatever the verdict; None: what it has."""
     round: RoundId | None = None
     """The round that the update was made for, if it is an older one than that of the attempt."""
+    masked: MaskedUpdate | None = None
+    """The update that the payload promises, in a masked round; one of an earlier round is dropped."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,9 @@ class Log:
     level: str
     text: str
 
+
+MOMENTS = ("SaveState", "RaiseMark", "Send")
+"""What is done in secure aggregation, by the names of the failpoints (`agent.shell.masked_rounds`)."""
 
 Effect = (
     Subscribe

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from agent.core.conditions import UNMEASURED, Readings
-from agent.core.state import AlgorithmState, PersonalState
+from agent.core.state import AlgorithmState, MaskedUpdate, PersonalState
 from agent.data.snapshot import Snapshot
 from fedge.data.disclosure import Public, withheld
 from fedge.identity.trust import Signers
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.status import Status
@@ -81,6 +82,8 @@ class Done:
     """For training with an algorithm or a codec that has a state: the new state."""
     personal: PersonalState | None = None
     """What the device keeps of its own models from now on; None: what it has."""
+    masked: MaskedUpdate | None = None
+    """The update that `payload` promises, in a masked round."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,13 @@ class ReceiptArrived:
 
     now_s: float
     receipt: Receipt
+
+
+@dataclass(frozen=True)
+class MaskingArrived:
+    """A frame of a message of secure aggregation arrived."""
+
+    frame: Frame
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,7 @@ Event = (
     | Done
     | Failed
     | ReceiptArrived
+    | MaskingArrived
     | StatusSeen
     | KeepFailed
     | Judged

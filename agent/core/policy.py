@@ -13,6 +13,7 @@ from agent.core.limits import (
     expected_bytes,
 )
 from fedge.wire.capabilities import lacking, of_manifest, of_model
+from fedge.wire.freshness import round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.reasons import Reason
 from fedge.wire.topics import LONGEST_BEFORE
@@ -21,6 +22,9 @@ from fedge.wire.topics import LONGEST_BEFORE
 def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]:
     """Find all objections to the work of a round, as far as the round is known."""
     yield from beyond_program(state, manifest)
+    if manifest.kind == "train" and round_of(manifest) == state.masked_in:
+        detail = "this round was masked before, so no update of it leaves this device without masks"
+        yield Objection(Reason.UNSUPPORTED, detail)
     yield from beyond_plan(state.limits, manifest)
     yield from beyond_room(state.limits, manifest)
     if not state.lacks_task:
@@ -78,7 +82,13 @@ def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
             f"uses with {', '.join(names)}: remove [predict] tolerance to take part"
         )
         yield Objection(Reason.UNSUPPORTED, detail)
-    if names := lacking(needed - state.untrained - state.unjudged, state.can):
+    if names := lacking(needed & state.uncertified, state.can):
+        detail = (
+            f"{', '.join(names)} needs a certificate of this device ([broker] ca, certificate and key) and "
+            "the extra `secure`: pip install 'fedge[secure]'"
+        )
+        yield Objection(Reason.UNSUPPORTED, detail)
+    if names := lacking(needed - state.untrained - state.unjudged - state.uncertified, state.can):
         detail = f"this program (Fedge {state.version}) cannot do {', '.join(names)}; upgrade it"
         yield Objection(Reason.UNSUPPORTED, detail)
 

@@ -1,6 +1,6 @@
 """What a device keeps of a round's work, as a whole or not at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedge.wire.freshness import RoundId
 
@@ -14,6 +14,20 @@ class AlgorithmState:
     lineage: bytes
     """32 bytes that identify where the state belongs. A state of another lineage is not used."""
     data: bytes
+
+
+@dataclass(frozen=True)
+class MaskedUpdate:
+    """An update of a masked round. It leaves the device under masks alone."""
+
+    round: RoundId
+    base: bytes
+    """The digest of the model that it is a step from."""
+    value_bits: int
+    clip: float
+    weight: int
+    levels: bytes = field(repr=False)
+    """Of shape (p,), as whole numbers of two bytes, the lower one first (`fedge.masking.ring`)."""
 
 
 SHARED, PERSONAL = 0, 1

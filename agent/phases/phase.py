@@ -9,13 +9,14 @@ from functools import lru_cache
 from typing import ClassVar, Protocol
 
 from agent.config import AgentSettings
-from agent.core.state import AlgorithmState, PersonalState
+from agent.core.state import AlgorithmState, MaskedUpdate, PersonalState
 from agent.data.dataset import Dataset
 from agent.data.extremes import Extremes
 from agent.data.snapshot import Snapshot
 from agent.trainers.assignment import Assignment
 from fedge.algorithms.registry import Registry
 from fedge.algorithms.trainer import Trainer
+from fedge.masking.round_messages import Promise
 from fedge.nn import Network
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
@@ -45,11 +46,15 @@ class Equipment:
 class Contribution:
     """The device's answer to a round."""
 
-    message: Survey | Update
+    message: Survey | Update | Promise
     pending: AlgorithmState | None = None
     """The algorithm's new state, which the device keeps if the answer is admitted."""
     personal: PersonalState | None = None
     """What the device keeps of its own models from now on; None: what it has."""
+    masked: MaskedUpdate | None = None
+    """The update that the message promises, in a masked round."""
+    samples: int = 0
+    """The number of training samples, where the message does not tell it."""
 
 
 class Phase(Protocol):

@@ -4,6 +4,7 @@ import logging
 from functools import partial
 from typing import ClassVar
 
+from agent.core.protection import withholds
 from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
@@ -81,19 +82,21 @@ class Train:
         outcome = own.finish(trained.vector)
         metrics |= outcome.metrics
         metrics["seconds"] = equipment.seconds()
+        # Differential privacy is paid for the clipped weights alone; nothing else is told of the rows.
+        private = withholds(settings.trust, manifest)
         update = Update(
             generation=manifest.generation,
             round=manifest.round,
             base=manifest.model.digest,
             device=settings.device,
-            samples=len(dataset.X),
-            steps=trained.steps,
+            samples=1 if private else len(dataset.X),
+            steps=1 if private else trained.steps,
             kind=DELTA if codec.encodes == "change" else WEIGHTS,
             codec=plan.codec,
             body=bodies.pop(WEIGHTS),
             vectors=bodies or None,
             cluster=own.start.cluster or None,
-            metrics=finite(metrics),
+            metrics=dict(assignment.traffic) if private else finite(metrics),
         )
         return Contribution(update, pending, outcome.state)
 

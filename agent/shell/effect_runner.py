@@ -20,9 +20,10 @@ from agent.trainers.worker import Worker
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.transport import Publication, Transport
 from fedge.wire.encoding import MAX_PAYLOAD
+from fedge.wire.frames import frame_bytes, split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.message import pack
+from fedge.wire.messages.message import Message, pack
 from fedge.wire.messages.status import Status
 from fedge.wire.topics import Topics
 
@@ -135,8 +136,8 @@ class EffectRunner:
                 self._memory.save_signers(signers, seen)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-            case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal, older):
-                self._memory.save_update(attempt, digest, payload, snapshot, pending, personal, older)
+            case do.SaveUpdate(attempt, digest, payload, snapshot, pending, personal, older, masked):
+                self._memory.save_update(attempt, digest, payload, snapshot, pending, personal, older, masked)
                 self._outbox.put(payload, self._room())
                 if personal is not None:
                     self._models.keep_personal(personal)
@@ -187,6 +188,14 @@ class EffectRunner:
             frames, sent = batch
             topic = self._topics.update(self._settings.device)
             self._link.send((Publication(topic, frame) for frame in frames), sent, bulk=True)
+
+    def send_masking(self, message: Message) -> None:
+        """Send a message of secure aggregation, in frames."""
+        if not self._link.up:
+            return
+        content, topic = pack(message), self._topics.update(self._settings.device)
+        frames = split(content, frame_bytes(len(content), self._room()))
+        self._link.send((Publication(topic, each) for each in frames), bulk=True)
 
     def _room(self) -> int:
         """The most bytes of a frame's payload: as the federation, this device and the broker limit it."""

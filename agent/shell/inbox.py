@@ -14,7 +14,7 @@ from fedge.wire.freshness import seconds_left
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.message import unpack
+from fedge.wire.messages.message import unpack, unpack_one_of
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.status import Status
 from fedge.wire.topics import Address, Topics
@@ -60,7 +60,11 @@ class Inbox:
             case "task" | "model" | "key":
                 return self._frame(address, unpack(message.payload, Frame), state)
             case "receipt":
-                return on.ReceiptArrived(now_s, unpack(message.payload, Receipt))
+                found = unpack_one_of(message.payload, (Receipt, Frame))
+                if isinstance(found, Frame):
+                    return on.MaskingArrived(found)
+                assert isinstance(found, Receipt)
+                return on.ReceiptArrived(now_s, found)
             case "status":
                 status = unpack(message.payload, Status)
                 return on.StatusSeen(now_s, status, live=not message.retained)

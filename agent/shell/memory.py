@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent.core.device import Saved
-from agent.core.state import AlgorithmState, PersonalState
+from agent.core.state import AlgorithmState, MaskedUpdate, PersonalState
 from agent.data.snapshot import Snapshot
-from agent.shell import algorithm_states, personal_models
+from agent.shell import algorithm_states, masked_updates, personal_models
 from agent.shell.memory_layout import MIGRATIONS
 from agent.shell.memory_proofs import (
     attempt_of,
@@ -47,6 +47,8 @@ class Memory:
         """Whether a reset of the states is due that could not be saved."""
         try:
             self._has_states = examine(self._db, path)
+            masked_updates.examine(self._db, path)
+            self._has_masked = True
             """Whether there may be states. If not, no query for them is made."""
         except BaseException:
             self._db.close()
@@ -107,6 +109,7 @@ class Memory:
         pending: AlgorithmState | None = None,
         personal: PersonalState | None = None,
         older: RoundId | None = None,
+        masked: MaskedUpdate | None = None,
     ) -> None:
         """Save an update instead of the former one, and its attempt as the newest seen.
 
@@ -120,6 +123,7 @@ class Memory:
             personal: what the device keeps of its own models from now on, whatever the verdict; None: what it
                 has.
             older: the round that the update was made for, if it is not that of the attempt.
+            masked: the update that the payload promises; None: that of an earlier round is dropped.
         """
         round_id = older or attempt.round
         with transaction(self._db, self._path):
@@ -134,6 +138,9 @@ class Memory:
             )
             if personal is not None:
                 personal_models.replace(self._db, personal)
+            if self._has_masked or masked is not None:
+                masked_updates.replace(self._db, masked)
+                self._has_masked = masked is not None
             if snapshot is not None:
                 source, content = snapshot[0], snapshot[1].to_bytes()
                 self._db.execute(
@@ -178,6 +185,21 @@ class Memory:
         """Return what the device keeps of its own models; None: nothing."""
         with self._clear_errors():
             return personal_models.read(self._db)
+
+    def masked(self) -> MaskedUpdate | None:
+        """Return the update that was promised in a masked round; None: there is none."""
+        with self._clear_errors():
+            return masked_updates.read(self._db)
+
+    def masking(self) -> bytes | None:
+        """Return the state in secure aggregation, as it was saved; None: there is none."""
+        with self._clear_errors():
+            return masked_updates.read_state(self._db)
+
+    def save_masking(self, state: bytes) -> None:
+        """Save the state in secure aggregation."""
+        with self._clear_errors():
+            masked_updates.save_state(self._db, state)
 
     def reset_state(self) -> None:
         """Delete the states, so that the algorithm begins anew in its next round.

@@ -11,6 +11,8 @@
 | told    | one row a source: what surveys say about it (see `agent.data.snapshot`)               |
 | states  | two rows at most: an algorithm's current state, and the one that waits for a verdict  |
 | personal| one row: the device's own models, and which model it uses                             |
+| masked  | one row: the update that was promised in a masked round                               |
+| masking | one row: the device's state in secure aggregation                                     |
 """
 
 FILE = "agent.db"
@@ -47,6 +49,14 @@ CREATE TABLE personal (
     lineage BLOB NOT NULL, task BLOB NOT NULL, base BLOB NOT NULL, name TEXT NOT NULL, chose INTEGER NOT NULL,
     proof BLOB NOT NULL, data BLOB NOT NULL
 )
+""",
+    """
+CREATE TABLE masked (
+    one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, round INTEGER NOT NULL,
+    base BLOB NOT NULL, value_bits INTEGER NOT NULL, clip REAL NOT NULL, weight INTEGER NOT NULL,
+    levels BLOB NOT NULL, proof BLOB NOT NULL
+);
+CREATE TABLE masking (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL, proof BLOB NOT NULL)
 """,
 )
 """The layouts, from the first on; see docs/state.md."""

@@ -17,6 +17,7 @@ from agent.shell.effect_runner import EffectRunner
 from agent.shell.inbox import Inbox
 from agent.shell.key_frames import FILE as KEY_FILE
 from agent.shell.key_frames import KeyFrames
+from agent.shell.masked_rounds import MARK, MaskedRounds
 from agent.shell.measured_conditions import Conditions
 from agent.shell.memory import Memory
 from agent.shell.outbox import FramesSent
@@ -24,7 +25,7 @@ from agent.shell.refusals import Refusals
 from agent.shell.served_models import ServedModels
 from agent.shell.startup import Opened
 from agent.trainers.worker import Worker
-from fedge.errors import DamagedState, ProtocolError, StateError
+from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.service.failpoints import after, before
 from fedge.transport import (
     Answered,
@@ -87,6 +88,9 @@ class Runtime:
         self._runner = EffectRunner(
             settings, memory, link, worker, self._downloads, models, lambda: self._state, now_s
         )
+        self._masked = MaskedRounds(
+            settings, memory, file.with_name(MARK), lambda: self._state, self._runner.send_masking
+        )
 
     def due_s(self) -> float | None:
         """Return when `turn` must be called next, in monotonic seconds; None: only when an event arrives."""
@@ -135,6 +139,7 @@ class Runtime:
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
+                self._mask(self._masked.begin_connection)
             case LinkDown():
                 if (self._link.up or not self._state.link_up) and (
                     text := self._losses.text(event.reason, self._now_s())
@@ -165,6 +170,9 @@ class Runtime:
             return
         if event is None:
             return
+        if isinstance(event, on.MaskingArrived):
+            self._take_masking(event, message.topic)
+            return
         if self._downloads.has_task:
             self._link.spread_s = self._downloads.task.reconnect_spread_s
         self._step(event)
@@ -173,6 +181,22 @@ class Runtime:
         if isinstance(event, on.RoundAnnounced) and self._state.manifest is event.manifest:
             self._refusals.begin_anew(self._now_s())
             self._downloads.lacks_key(event.manifest)  # keep it now: the next model takes its place
+
+    def _take_masking(self, event: on.MaskingArrived, topic: str) -> None:
+        """Take part in secure aggregation; a message that is invalid changes nothing."""
+        try:
+            self._mask(lambda: self._masked.take(event.frame))
+        except ProtocolError as error:
+            self._refusals.tell(topic, "receipt", error, self._now_s())
+
+    def _mask(self, act: Callable[[], None]) -> None:
+        """Act in secure aggregation; with a full disk, or without a readable certificate, nothing is sent."""
+        try:
+            act()
+        except DamagedState:
+            raise  # the next start quarantines the file
+        except (StateError, ConfigError) as error:
+            log.error("%s", error)
 
     def _readings(self) -> Readings:
         return UNMEASURED if self._conditions is None else self._conditions.read()

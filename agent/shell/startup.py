@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.config import AgentSettings
 from agent.core.device import Device
 from agent.shell import model_file
+from agent.shell.masked_rounds import MARK, PHASE, can_mask, masked_in
 from agent.shell.memory import Memory
 from agent.shell.model_file import StoredModel
 from agent.shell.served_models import restore_own
@@ -17,7 +18,7 @@ from fedge.errors import DamagedState, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import Signers
 from fedge.storage.atomic_files import quarantine
-from fedge.wire.capabilities import can
+from fedge.wire.capabilities import MASKED, can
 
 log = logging.getLogger("fedge.agent")
 
@@ -98,6 +99,13 @@ def open_device(
         restore_own(file, memory.personal(), kept.task)
     gated = settings.predict.tolerance is not None
     unjudged = unjudged_parts() if gated else frozenset()
+    marked, can_take_part = None, can_mask(settings)
+    try:
+        marked = masked_in(file.with_name(MARK))
+    except StateError as error:
+        log.error("%s; until then this device takes part in no masked round", error)
+        can_take_part = False
+    uncertified = frozenset() if can_take_part else frozenset({PHASE, MASKED})
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,
@@ -106,10 +114,13 @@ def open_device(
         follow_s=FOLLOW_S,
         limits=settings.limits,
         conditions=settings.conditions,
+        trust=settings.trust,
         offered=frozenset(settings.offered),
-        can=can() - untrained - unjudged,
+        can=can() - untrained - unjudged - uncertified,
         untrained=untrained,
         unjudged=unjudged,
+        uncertified=uncertified,
+        masked_in=marked,
         own_boots=memory.add_boot(boot),
         signers=signers,
         seen=memory.seen(),

@@ -12,6 +12,7 @@ from agent.trainers.assignment import Assignment
 from agent.trainers.data import Data
 from fedge.algorithms.registry import CODECS, PERSONAL
 from fedge.algorithms.trainer import Trainer
+from fedge.masking.round_messages import Promise
 from fedge.nn import Network
 from fedge.nn.network import CHAINS
 from fedge.wire.freshness import round_of
@@ -71,10 +72,11 @@ class Contributor:
             round=round_of(assignment.manifest),
             digest=hashlib.sha256(payload).digest(),
             payload=payload,
-            samples=found.message.samples,
+            samples=found.samples if isinstance(found.message, Promise) else found.message.samples,
             snapshot=(assignment.source, snapshot) if snapshot is not None else None,
             pending=found.pending,
             personal=found.personal,
+            masked=found.masked,
         )
 
     def work(self, assignment: Assignment, cancelled: Cancelled) -> tuple[Contribution, Snapshot | None]:

@@ -77,6 +77,9 @@ class Unmade:
     """The updates make no model, and none of them is the cause; the detail says why, and what to do."""
 
     detail: str
+    inputs: str | None = None
+    """With noise: the digest of what it was computed from (`aggregator.aggregation.noise`): it is paid for,
+    although nothing comes of it."""
 
     def __str__(self) -> str:
         return self.detail

@@ -1,8 +1,12 @@
 """A training round of several shared models: each is made from the updates of the devices that trained it.
 
-A cluster without updates keeps its model. The updates of a cluster of fewer than five devices are bounded by
-the medians of the whole round (`fedge.algorithms.rules.bounds`). The server optimizer makes a step for each
-cluster; it is one without state (the needs of `fedge.algorithms.personal.clusters`).
+A cluster with fewer updates than the rule needs (`fedge.algorithms.protocols.Rule.fewest`; a mean needs one)
+keeps its model: of fewer the rule cannot keep its promise, and the liars of a round may all be in this
+cluster. Where no cluster has enough, the round makes no model.
+
+The updates of a cluster of fewer than five devices are bounded by the medians of the whole round
+(`fedge.algorithms.rules.bounds`). The server optimizer makes a step for each cluster; it is one without state
+(the needs of `fedge.algorithms.personal.clusters`).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -100,12 +104,17 @@ def again(clusters: Sequence[Cluster], factors: Factors, parts: Parts) -> tuple[
     share = share_of(parts, [device for each in clusters for device in each.updates.answers])
     models = []
     for each in clusters:
-        if each.updates.answers:
+        if suffices(each, rule):
             found = aggregate(each.updates, each.base, factors, rule, whole=whole)
             models.append(stepped(each, found.vector, parts, share))
         else:
             models.append(each.base)
     return tuple(models)
+
+
+def suffices(cluster: Cluster, rule: Rule) -> bool:
+    """Whether a cluster has as many updates as the rule needs."""
+    return len(cluster.updates.answers) >= rule.fewest
 
 
 def stepped(cluster: Cluster, aggregate: Vector, parts: Parts, share: float) -> Vector:
@@ -127,7 +136,7 @@ def made(
     rule: Rule,
     whole: Medians | None,
 ) -> tuple[Aggregate | None, ...] | Unusable | Unmade:
-    """The rule's result for each cluster; None: it has no updates, and keeps its model.
+    """The rule's result for each cluster; None: it has too few updates, and keeps its model.
 
     Args:
         clusters: of the round.
@@ -142,7 +151,7 @@ def made(
     results: list[Aggregate | None] = []
     causes: list[str] = []
     for each, passes in zip(clusters, trials, strict=True):
-        if not each.updates.answers:
+        if not suffices(each, rule):
             results.append(None)
             continue
         found = usable(each.updates, each.base, factors, passes, rule, whole=whole)
@@ -152,4 +161,17 @@ def made(
             causes += found.devices
         else:
             results.append(found)
+    if not causes and all(found is None for found in results):
+        return Unmade(
+            f"none of the {len(clusters)} shared models has the {rule.fewest} updates that the rule "
+            f"{rule.version} needs: set fewer [personal] models, a smaller [rule] f or another [rule] name, "
+            "or get more devices to take part"
+        )
     return Unusable(tuple(sorted(causes, key=order))) if causes else tuple(results)
+
+
+def left_out(clusters: Sequence[Cluster], results: Sequence[Aggregate | None]) -> tuple[Cluster, ...]:
+    """The clusters that have updates and keep their model all the same."""
+    return tuple(
+        each for each, found in zip(clusters, results, strict=True) if found is None and each.updates.answers
+    )

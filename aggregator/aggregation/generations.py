@@ -3,19 +3,23 @@
 import logging
 import time
 
+from aggregator.aggregation import given
 from aggregator.aggregation.beginnings import RULE, begin_with
+from aggregator.aggregation.given import with_columns
 from aggregator.aggregation.model_fingerprint import model_fingerprint
-from aggregator.aggregation.models import blob_of, first_vectors
+from aggregator.aggregation.models import blob_of, first_vectors, first_weights
 from aggregator.aggregation.rollback import Rollback, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
-from aggregator.ledger.layout import KEPT, ORDER
+from aggregator.ledger.layout import GIVEN, KEPT, ORDER
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.frame import Blob
-from fedge.wire.messages.message import pack
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.task import Task
 from fedge.wire.models import model_message
 
 log = logging.getLogger("fedge.aggregator")
@@ -28,8 +32,9 @@ def begin(
     generation: int,
     announced: Blob | None = None,
     order: str | None = None,
+    model: Blob | None = None,
 ) -> LedgerMeta:
-    """Begin a generation with a survey.
+    """Begin a generation with a survey, or with the columns that the settings give.
 
     Args:
         settings: the configuration.
@@ -39,18 +44,43 @@ def begin(
         announced: the task at the broker, which must not be overwritten: a device that wakes up now has to
             be able to read it. None: the ledger's newest task is taken for it.
         order: the id of the order that wants it, which is stored; None: it has no order.
+        model: the model at the broker, as with the task.
     """
     meta = LedgerMeta(name, generation, model_fingerprint(settings))
     data = pack(settings.task())
     before = ledger.meta()
     newest = _newest(ledger, "task", before.generation) if before is not None else None
     there = announced or newest
+    if settings.privacy is not None:
+        data = pack(with_columns(settings.task(), settings.privacy.columns, settings.model.clip or None))
     task = blob_of(data, 1 - there.slot if there is not None else 0)
     with ledger.transaction():
         ledger.begin_generation(meta)
         ledger.save_mark(ORDER, order)
         ledger.save_content("task", RoundId(generation, 0), task, data)
+        if settings.privacy is not None:
+            old = _newest(ledger, "model", before.generation) if before is not None else None
+            _save_first(settings, ledger, generation, task, data, model or old)
     return meta
+
+
+def _save_first(
+    settings: FederationSettings,
+    ledger: Ledger,
+    generation: int,
+    task: Blob,
+    data: bytes,
+    old: Blob | None,
+) -> None:
+    """Save the first model of a generation without a survey, as the round 0 that has closed with it; `old` is
+    the announced model, in whose slot it must not be."""
+    here, parts, now = RoundId(generation, 0), settings.parts(), time.time()
+    vector = first_weights(unpack(data, Task, max_bytes=MAX_SIZE), settings.federation.seed, generation)
+    message = model_message(here, vector, first_vectors(parts.hands_on, len(vector)))
+    model = blob_of(message, 1 - old.slot if old is not None else 0)
+    ledger.save_content("model", here, model, message)
+    ledger.save_round(here, GIVEN, 0, (), now)
+    ledger.close_round(here, model.digest, 0, 0, {}, now, given.RULE, task.digest, parts.text())
 
 
 def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:

@@ -59,6 +59,10 @@ class ClosingJob:
     """The most rounds for which a key frame is used (`[plan] key_every`)."""
     answers: Mapping[str, Verdict] = field(default_factory=dict, compare=False, repr=False)
     """The verdicts when closing began, with what admission measured; the other updates are measured."""
+    attempt: int = 0
+    """The round's attempt."""
+    noise: bytes | None = field(default=None, compare=False, repr=False)
+    """The secret seed of the noise, for this computation alone; None: the rule adds none."""
     behind: int = 0
     """How many rounds before this one the base of an update may lie further back than the model."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
@@ -101,6 +105,8 @@ class Computed:
     """How much updates counted, by device (`aggregator.aggregation.weighed`)."""
     coding: Coding | None = field(default=None, compare=False, repr=False)
     """The coded form of the model; None: it is sent as it is."""
+    inputs: str | None = None
+    """With noise: the digest of what the model was computed from (`aggregator.aggregation.noise`)."""
 
 
 Outcome = Computed | Unmeasured | Unusable | Unmade

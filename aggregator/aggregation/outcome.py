@@ -45,6 +45,7 @@ def job_of(state: "Federation") -> ClosingJob:
         model_codec=state.model_codec,
         key_every=state.key_every,
         answers=state.answers,
+        attempt=state.attempt,
         behind=state.rules.max_staleness or 0,
         **phase_of(state.kind).job(state),
     )
@@ -103,6 +104,8 @@ def save(
         replace(job.parts, fleet=computed.fleet).text(),
     )
     ledger.save_weighed(round_id, computed.weighed)
+    if job.noise is not None:
+        ledger.save_noise(round_id, job.noise)
     server_state.save(ledger, round_id, job.parts, computed.state)
     if computed.coding is not None:
         codings.save(ledger, round_id, computed.coding, computed.model.slot, key_slot)

@@ -14,6 +14,7 @@ from aggregator.aggregation.downlink import Before
 from aggregator.aggregation.fleet_size import fleet_of
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.models import vectors_of
+from aggregator.aggregation.noise import seeded
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import Rule, ServerOptimizer, State
 from fedge.wire.models import Key
@@ -73,7 +74,9 @@ class LedgerPast:
 
     def rule_state(self, rule: Rule, size: int) -> State:
         """As `server_state.rule_before`; raises PartError if the rule fails."""
-        return server_state.rule_before(self._ledger, self._job.round, self._job.parts.rule, rule, size)
+        part = self._job.parts.rule
+        found = server_state.rule_before(self._ledger, self._job.round, part, rule, size)
+        return seeded(part, found, self._job.noise)
 
     def far_running(self, devices: Collection[str]) -> Mapping[str, int]:
         """As the ledger stores it."""

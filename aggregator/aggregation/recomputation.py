@@ -13,15 +13,17 @@ from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.models import clusters_of, task_of, vector_of, vectors_of
+from aggregator.aggregation.noise import inputs_of, is_private, seeded
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
 from aggregator.core.shared_entries import shared_by
 from aggregator.ledger.reading import LedgerReader
 from fedge import __version__
 from fedge.algorithms.protocols import State
-from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, RULES, SERVER
+from fedge.algorithms.registry import CODECS, LOCAL, PERSONAL, RULES, SERVER, register
 from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Factors
+from fedge.algorithms.rules.private_mean import PRIVATE_MEAN
 from fedge.errors import DamagedState, DataError
 from fedge.wire.freshness import RoundId
 
@@ -94,6 +96,8 @@ def made_by(
         known = server_state.rule_before(ledger, round_id, parts.rule, rule, size)
     else:
         known = rule_state[1]
+    if is_private(parts.rule):
+        known = seeded(parts.rule, known, _noise_of(ledger, round_id, digest_of(ledger, announced), updates))
     found = aggregate(updates, base, factors, rule, state=known)
     aggregates = {
         name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
@@ -107,6 +111,24 @@ def made_by(
         begun = state[1]
     vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun, share)
     return Made(vector, vectors, after, found.state)
+
+
+def _noise_of(ledger: LedgerReader, round_id: RoundId, base: bytes, updates: Updates) -> bytes:
+    """The seed of a round's noise, if these are the updates that it was used for.
+
+    Raises:
+        DataError: it is no longer kept, or these are others: with two sets of updates a seed would tell the
+            difference between them.
+    """
+    seed = ledger.noise_of(round_id)
+    if seed is None:
+        raise DataError(f"the noise of round {round_id} is no longer kept, so it cannot be computed again")
+    if inputs_of(round_id, base, seed, updates.answers) != ledger.charged_inputs(round_id):
+        raise DataError(
+            f"round {round_id} has noise for differential privacy, which was paid for with another set of "
+            "updates: it is computed again with that set or not at all"
+        )
+    return seed
 
 
 def _shared(ledger: LedgerReader, round_id: RoundId, parts: Parts) -> NDArray[np.bool_] | None:
@@ -137,6 +159,8 @@ def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
         raise DamagedState(f"the parts of round {round_id} are damaged: {error}") from None
     if named == mean.UNBOUNDED:
         return parts
+    if is_private(parts.rule):
+        register(PRIVATE_MEAN)  # also where [privacy] has been taken out of the settings
     try:
         known = parts.rule.made(RULES).version == named
     except ValueError:

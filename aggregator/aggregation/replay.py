@@ -5,23 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.aggregation import codings, survey
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.aggregation import codings, given, masked_mean, server_state, survey
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.beginnings import RULE, begin_with, spans
 from aggregator.aggregation.models import first_clusters, first_vectors, first_weights
 from aggregator.aggregation.recomputation import (
     hands_on,
     made_by,
+    model_of,
     models,
     parts_of,
     unknown_rule,
 )
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.aggregation.updates import admitted
-from aggregator.ledger.layout import KEPT
+from aggregator.core.parts import Parts
+from aggregator.ledger.layout import GIVEN, KEPT
 from aggregator.ledger.reading import LedgerReader, read_only
 from aggregator.ledger.records import Beginning
 from fedge.algorithms.protocols import WEIGHTS
+from fedge.algorithms.registry import SERVER
 from fedge.errors import DamagedState, DataError
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -75,6 +81,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         beginning = ledger.beginning(meta.generation) if number == 0 else None
         if beginning is not None:
             return _begun(ledger, path, round_id, beginning)
+        if number == 0 and ledger.rule(round_id) == given.RULE:
+            return _given(ledger, path, round_id, seed)
         if ledger.only_measured(round_id):
             before = round_id._replace(round=number - 1)
             raise DataError(
@@ -94,6 +102,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             vectors = first_vectors(hands_on(ledger, round_id), len(vector))
             vectors |= first_clusters(models(ledger, round_id), found, seed, meta.generation)
             frozen = _announced_task(ledger, meta.generation).network == found.network
+        elif rule == masked_mean.RULE:
+            vector, vectors = _masked(ledger, round_id, task), {}
         else:
             _require_parts(ledger, path, round_id)
             made = made_by(ledger, round_id, task.network.schema.size)
@@ -104,6 +114,22 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         computed = hashlib.sha256(model_message(round_id, vector, vectors)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
         return Replayed(round_id, kind, rule, announced, computed, samples, frozen)
+
+
+def _masked(ledger: LedgerReader, round_id: RoundId, task: Task) -> NDArray[np.float32]:
+    """The weights that a masked round makes of its sum, of shape (p,); without one, those it began with."""
+    size = task.network.schema.size
+    base = model_of(ledger, round_id._replace(round=round_id.round - 1), size)
+    found = ledger.masked_sum(round_id)
+    if found is None:
+        raise DataError(f"the sum of round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)")
+    if found.levels is None:
+        raise DataError(f"round {round_id} has no sum: it closed with the model that it began with")
+    part = Parts.read(ledger.parts(round_id)).server
+    server = part.made(SERVER)
+    begun = server_state.before(ledger, round_id, part, server, size)
+    mean = masked_mean.mean_of(found, base)
+    return server_state.step(round_id, part, server, base, mean, begun, 1.0)[0]
 
 
 def _announced_task(ledger: LedgerReader, generation: int) -> Task:
@@ -128,6 +154,17 @@ def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Begin
     vectors = {**first_vectors(hands_on(ledger, round_id), len(begun.vector)), **begun.clusters}
     computed = hashlib.sha256(model_message(round_id, begun.vector, vectors)).digest()
     return Replayed(round_id, KEPT, RULE, announced, computed, begun.samples)
+
+
+def _given(ledger: LedgerReader, path: Path, round_id: RoundId, seed: int) -> Replayed:
+    """The round 0 of a generation whose columns stand in the settings, so that nothing was surveyed."""
+    announced = ledger.model_of(round_id)
+    if announced is None:
+        raise DataError(f"{path}: round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)")
+    vector = first_weights(_announced_task(ledger, round_id.generation), seed, round_id.generation)
+    vectors = first_vectors(hands_on(ledger, round_id), len(vector))
+    computed = hashlib.sha256(model_message(round_id, vector, vectors)).digest()
+    return Replayed(round_id, GIVEN, given.RULE, announced, computed, {})
 
 
 def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> None:

@@ -93,7 +93,7 @@ def first(round_id: RoundId, part: Part, server: ServerOptimizer, size: int) -> 
         PartError: the optimizer fails.
     """
     with blaming(_name(part), str(round_id), REMEDY):
-        return sound(_name(part), server.init(size))
+        return _sound_of_server(_name(part), server.init(size))
 
 
 def rule_first(round_id: RoundId, rule: Rule, size: int) -> State:
@@ -127,11 +127,19 @@ def step(
         with np.errstate(over="ignore", invalid="ignore"):  # the caller checks whether it is usable
             vector, after = server.step(unchanged(base), given, state, share)
         require_vector(_name(part), vector, len(base))
-        return aggregate if vector is given else vector, sound(_name(part), after)
+        return aggregate if vector is given else vector, _sound_of_server(_name(part), after)
 
 
 def _name(part: Part) -> str:
     return f"the server optimizer {part.name}"
+
+
+def _sound_of_server(who: str, state: State) -> State:
+    """As `sound`, and no array may have a name that only the rule's have where both are kept."""
+    arrays = sound(who, state)
+    if bad := [name for name in arrays if name.startswith(OF_RULE)]:
+        raise ValueError(f"{who}: no name in its state may begin with {OF_RULE!r}, and {bad[0]!r} does")
+    return arrays
 
 
 def sound(who: str, state: State) -> State:

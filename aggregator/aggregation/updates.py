@@ -23,6 +23,7 @@ from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
 from fedge.errors import DamagedState, DataError, ProtocolError
+from fedge.masking.round_messages import Promise
 from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
@@ -37,7 +38,7 @@ MENDED = "because no other codec can read the round's updates"
 """Why the codec must be corrected if it fails to read them."""
 
 
-def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Rejection:
+def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Promise | Rejection:
     """Put an update's frames together again, check its digest, and read it.
 
     Raises:
@@ -67,6 +68,8 @@ def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
     message = read_update(ledger, device, answer.digest)
     if isinstance(message, Rejection):
         raise damaged(device, message.detail)
+    if isinstance(message, Promise):
+        raise damaged(device, "a promise of a masked round is in its place")
     return message
 
 

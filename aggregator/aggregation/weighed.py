@@ -48,6 +48,11 @@ def weighed(found: Aggregate, running: Running, *, measures: bool) -> dict[str, 
     return {d: Weighed(counted[d], far[d], before.get(d, 0) + 1 if d in away else 0) for d in kept}
 
 
+def uncounted(length: float, median: float) -> Weighed:
+    """An update that the rule did not see; it is this long, and the round's median one that long."""
+    return Weighed(0.0, _in(length, median), 0)
+
+
 def _in(length: float, median: float) -> float:
     if length == 0:
         return 0.0

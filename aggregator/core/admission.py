@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation.figures import fault, known
 from aggregator.phases.phase import phase_of
+from fedge.masking.round_messages import Promise
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import Metrics
 from fedge.wire.messages.manifest import Cohort
@@ -75,7 +76,7 @@ class Admitted:
     """By vector, as far as they were measured: ‖w - start‖ of the weights, the length of the others."""
 
 
-def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rejection:
+def admit(terms: Terms, device: str, message: Update | Survey | Promise) -> Admitted | Rejection:
     """Judge one update or survey that came on the topic of `device`."""
     if message.device != device:
         return Rejection(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
@@ -98,7 +99,7 @@ def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rej
     return Admitted(verdict.samples, known(message.metrics), verdict.lengths)
 
 
-def _wrong_round(terms: Terms, message: Update | Survey) -> Rejection | None:
+def _wrong_round(terms: Terms, message: Update | Survey | Promise) -> Rejection | None:
     found = round_of(message)
     if found.generation != terms.round.generation:
         return Rejection(

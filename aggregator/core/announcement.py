@@ -131,6 +131,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         requires=tuple(sorted(requirements(state, kind))),
         max_samples=state.max_samples,
         max_payload_bytes=state.max_payload_bytes if state.max_payload_bytes < MAX_PAYLOAD else None,
+        protection=state.masking.promise() if kind == "masked" and state.masking else state.protection,
         max_staleness=state.rules.max_staleness if phase_of(kind).trains and not done else None,
     )
     return [do.PublishManifest(manifest)]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from aggregator.core.coded_form import CodedForm
 from aggregator.core.verdicts import Missed, Verdict
+from fedge.masking.server_state import Summed
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import Message
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
@@ -39,6 +41,62 @@ class ReadUpdate:
 
     device: str
     digest: bytes
+
+
+@dataclass(frozen=True)
+class ReadMasking:
+    """As `ReadUpdate`, for a message of secure aggregation; answered by `MaskingRead`."""
+
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class BeginExchange:
+    """Store that an attempt of secure aggregation begins; what was stored of another one is removed."""
+
+    round: RoundId
+    terms: bytes
+    """The packed terms."""
+
+
+@dataclass(frozen=True)
+class KeepMasking:
+    """Store that a message of secure aggregation was taken; its frames stay in the spool."""
+
+    round: RoundId
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class EndPhase:
+    """Store that a phase of secure aggregation has ended."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class DropExchange:
+    """Remove what is stored of the attempt of secure aggregation, with the masked updates."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class SaveSum:
+    """Store the sum of a masked round; None: it has none, and closes with the model that it began with."""
+
+    round: RoundId
+    summed: Summed | None
+
+
+@dataclass(frozen=True)
+class SendMasking:
+    """Send a message of secure aggregation to a device."""
+
+    device: str
+    message: Message
 
 
 @dataclass(frozen=True)
@@ -227,6 +285,11 @@ class Log:
 DURABLE = (
     SpoolFrame,
     DropSpool,
+    BeginExchange,
+    KeepMasking,
+    EndPhase,
+    DropExchange,
+    SaveSum,
     SaveAnswer,
     SetAside,
     DropAnswer,
@@ -245,6 +308,13 @@ Effect = (
     SpoolFrame
     | DropSpool
     | ReadUpdate
+    | ReadMasking
+    | BeginExchange
+    | KeepMasking
+    | EndPhase
+    | DropExchange
+    | SaveSum
+    | SendMasking
     | SaveAnswer
     | SetAside
     | DropAnswer

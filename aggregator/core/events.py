@@ -10,8 +10,11 @@ from aggregator.core.progress import Progress
 from aggregator.core.slots import Slots
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import KeptVerdict
+from fedge.masking.round_messages import Promise
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.message import Message
+from fedge.wire.messages.protection import Charges
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
@@ -95,12 +98,24 @@ class UpdateRead:
     now_s: float
     device: str
     digest: bytes
-    message: Update | Survey | Rejection
+    message: Update | Survey | Promise | Rejection
     remembered: bool = True
     """Whether the ledger still holds the verdicts of the round that it names, or the round is not closed."""
     start: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of shape (p,) that an update of an older version began from; None: it is of the open round,
     or that version is not one of those from which updates are admitted."""
+    key: bytes | None = None
+    """Of a promise: the public key of its certificate, which was checked."""
+
+
+@dataclass(frozen=True)
+class MaskingRead:
+    """A complete message of secure aggregation was read back from the spool, or cannot be read."""
+
+    now_s: float
+    device: str
+    digest: bytes
+    message: Message | Rejection
 
 
 @dataclass(frozen=True)
@@ -144,6 +159,8 @@ class RoundClosed:
     """The usual distance of an update from its base, this round's included."""
     form: CodedForm | None = None
     """The coded form in which the model is sent; None: it is sent as it is."""
+    charges: Charges | None = None
+    """What has been charged by now for privacy; None: nothing more."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,8 @@ class CloseFailed:
     now_s: float
     round: RoundId
     detail: str
+    charges: Charges | None = None
+    """What has been charged by now for privacy; None: nothing more."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +200,7 @@ Event = (
     | FrameArrived
     | GarbageArrived
     | UpdateRead
+    | MaskingRead
     | StatusSeen
     | ServiceSeen
     | ExportPublished

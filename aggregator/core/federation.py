@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from aggregator.core.claim_counts import ClaimCounts
 from aggregator.core.coded_form import CodedForm
 from aggregator.core.effects import Effect
+from aggregator.core.masking_rules import MaskingRules
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.progress import Progress
@@ -27,9 +29,22 @@ from fedge.wire.frames import Partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.protection import Charges, Protection
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Decline
 from fedge.wire.messages.task import Task
+
+if TYPE_CHECKING:
+    from aggregator.core.exchange import Exchange
+
+
+class Promised(NamedTuple):
+    """What a device's promise of an update in a masked round brought."""
+
+    certificate: bytes
+    """In DER."""
+    key: bytes
+    """Its public key, a compressed point of P-256."""
 
 
 class Stage(StrEnum):
@@ -86,6 +101,8 @@ class Federation:
     """How the models to come are coded (`[plan] model_codec`)."""
     key_every: int = 16
     """The most rounds for which a key frame is used (`[plan] key_every`)."""
+    protection: Protection | None = None
+    """What rounds promise about each device's part in them; None: nothing."""
     model: Blob | None = None
     form: CodedForm | None = None
     """The coded form of `model` in which it is sent; None: it is sent as it is."""
@@ -142,6 +159,14 @@ class Federation:
     """The devices whose admitted updates did not make a model: more are needed."""
     untried: int = 0
     """The number of admitted updates of other devices than these."""
+    masking: MaskingRules | None = None
+    """How training rounds are masked; None: they are not."""
+    promised: PerDevice[Promised] = field(default_factory=PerDevice)
+    """The devices that have promised an update in the open masked round."""
+    exchange: "Exchange | None" = None
+    """The attempt of secure aggregation that takes place; None: there is none."""
+    is_summed: bool = False
+    """The open masked round has its sum, or will never have one."""
     partials: PerDevice[Partial] = field(default_factory=PerDevice)
     spooled: int = 0
     """The bytes that the partials are charged."""
@@ -195,6 +220,11 @@ class Federation:
         """The parts of the algorithm that training rounds are closed with."""
         return _parts(self.plan, self.rule, self.server, self.seed)
 
+    @property
+    def training_kind(self) -> str:
+        """The name of the phase of training rounds."""
+        return "train" if self.masking is None else "masked"
+
     def answered(self, device: str, answer: Verdict) -> "Federation":
         """The state with a verdict on a device's update, the first or a changed one."""
         before = self.answers.get(device)
@@ -210,6 +240,14 @@ class Federation:
     def elapsed(self, now_s: float) -> float:
         """Seconds this attempt has lasted."""
         return self.elapsed_s + (0.0 if self.since_s is None else max(0.0, now_s - self.since_s))
+
+
+def with_charges(protection: Protection | None, charges: Charges | None) -> Protection | None:
+    """What rounds promise, with what has been released by now."""
+    if protection is None or protection.privacy is None or charges is None:
+        return protection
+    privacy = protection.privacy.model_copy(update={"witness": charges})
+    return protection.model_copy(update={"privacy": privacy})
 
 
 _parts = latest(lru_cache(maxsize=16)(Parts.of))

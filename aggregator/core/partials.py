@@ -8,8 +8,10 @@ from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
 from aggregator.core.update_limits import max_bytes
 from fedge.frozen import replace
+from fedge.masking.limits import max_masking_bytes
 from fedge.wire.frames import Partial, cost, is_cut_anew, offer
 from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.frame import Frame
 from fedge.wire.reasons import Reason, Rejection
 
 SPOOL_BYTES = 2 * 2**30
@@ -40,6 +42,15 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return turn_away(state, device, frame.id)
     if state.stage is Stage.DONE:
         return refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
+    exchange = state.exchange
+    if exchange is not None and answer is not None and device in exchange.server.terms.cohort:
+        if frame.id in exchange.kept:  # it was taken
+            return state, []
+        most = max_masking_bytes(exchange.server.terms)
+        if frame.size > most:
+            detail = f"{frame.size} bytes; a message of secure aggregation has at most {most}"
+            return refuse(state, device, frame.id, Reason.OVERSIZE, detail)
+        return _kept(state, device, frame, do.ReadMasking)
     follows = may_follow(state, device)
     if answer is not None and is_buffered(state) and not follows:
         return busy(state, device, frame)  # it may count in the next version
@@ -60,6 +71,14 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     held = state.partials.get(device)
     if state.stage is Stage.CLOSING and (held is None or held.id != frame.id):
         return busy(state, device, frame)  # its update comes too late for this model
+    return _kept(state, device, frame, do.ReadUpdate)
+
+
+def _kept(
+    state: Federation, device: str, frame: Frame, read: type[do.ReadUpdate] | type[do.ReadMasking]
+) -> Step:
+    """Keep a frame; have the message read when it is complete."""
+    held = state.partials.get(device)
     effects: list[do.Effect] = []
     if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
         effects.append(do.DropSpool(device, held.id))
@@ -82,7 +101,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return state, [*effects, do.SendReceipt(device, receipt)]
     effects.append(do.SpoolFrame(device, frame))
     if partial.complete:
-        return _without_partial(state, device), [*effects, do.ReadUpdate(device, frame.id)]
+        return _without_partial(state, device), [*effects, read(device, frame.id)]
     if held is None:
         state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
     if anew:  # it repeats one frame, and is to know that the others are missing again

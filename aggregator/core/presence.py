@@ -15,6 +15,7 @@ from fedge.wire.capabilities import told
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.protection import Charges
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
 
@@ -62,6 +63,9 @@ class LeaderCheck:
     """The model that it announces, with its slot."""
     key: Blob | None = None
     """The key frame that it announces, with its slot."""
+    charges: Charges | None = None
+    """What it says was released under differential privacy; None: there is no announcement, or it promises
+    no privacy."""
     devices: PerDevice[RoundId] = field(default_factory=PerDevice)
     """The round that each device claims to have seen; none if it belongs to a signing key that is not
     ours."""
@@ -89,6 +93,7 @@ class LeaderCheck:
 
     def manifest(self, manifest: Manifest, now_s: float) -> "LeaderCheck":
         """Record a retained `round` message."""
+        privacy = manifest.protection.privacy if manifest.protection is not None else None
         return replace(
             self,
             seen_s=now_s,
@@ -97,6 +102,7 @@ class LeaderCheck:
             task=manifest.task,
             model=manifest.model,
             key=manifest.key,
+            charges=privacy.witness if privacy is not None else None,
         )
 
     def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "LeaderCheck":

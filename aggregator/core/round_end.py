@@ -3,12 +3,12 @@
 from aggregator.aggregation.figures import speaking_for, suffice
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core import patience, round_log
+from aggregator.core import exchange, patience, round_log
 from aggregator.core.ability import may_count
 from aggregator.core.announcement import blobs_of
 from aggregator.core.attempts import again, draw
 from aggregator.core.buffering import earlier_after, is_buffered
-from aggregator.core.federation import Federation, Stage, Step
+from aggregator.core.federation import Federation, Stage, Step, with_charges
 from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import updates_needed
@@ -26,12 +26,18 @@ def close_if_due(state: Federation, now_s: float) -> Step:
     """Close the round if it is due, or begin its next attempt."""
     if state.stage is not Stage.COLLECTING:
         return state, []
+    if state.exchange is not None:  # from before a restart
+        return exchange.resumed(state, now_s)
+    if state.is_summed:
+        return replace(state, stage=Stage.CLOSING), [do.CloseRound(state.round, state.kind)]
     rules, admitted = state.rules, state.admitted
     late = state.elapsed(now_s) >= rules.deadline_s
     # Of buffered rounds only a version closes at its target: a survey is to be of the whole fleet.
     has_target = rules.target is not None and (rules.max_staleness is None or is_buffered(state))
     reached = has_target and rules.target is not None and admitted >= rules.target
     if admitted >= updates_needed(state) and (reached or late or not state.awaited):
+        if state.kind == "masked":
+            return _exchange_if_due(state, now_s, late=late, reached=reached)
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late and not state.published:  # the next attempt begins when it can be announced
@@ -40,6 +46,18 @@ def close_if_due(state: Federation, now_s: float) -> Step:
         why = f"{admitted} of {updates_needed(state)} updates at the deadline"
         return again(state, now_s, why, patience.unheard(state))
     return state, []
+
+
+def _exchange_if_due(state: Federation, now_s: float, *, late: bool, reached: bool) -> Step:
+    """Begin secure aggregation once enough of the devices that have promised an update are online."""
+    if exchange.can_begin(state, updates_needed(state)):
+        state, effects = (state, []) if reached else patience.in_vain(state, now_s)
+        state, more = exchange.begin(state, now_s)
+        return state, [*effects, *more]
+    if not late or not state.published:
+        return state, []
+    there = len(exchange.candidates(state))
+    return again(state, now_s, f"{there} of the {state.admitted} devices that promised an update are online")
 
 
 def round_closed(state: Federation, event: on.RoundClosed) -> Step:
@@ -61,6 +79,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         clusters=event.clusters,
         usual=event.usual,
         progress=event.progress,
+        protection=with_charges(state.protection, event.charges),
         weights=event.task_message.network.schema.size,
         answers=PerDevice(),
         admitted=0,
@@ -75,6 +94,8 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         asked=Devices(),
         failing=Devices(),
         turned_away=Devices(),
+        promised=PerDevice(),
+        is_summed=False,
     )
     if (
         phase_of(state.kind).trains
@@ -87,7 +108,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         effects.append(do.Complete(why))
     else:
         following = state.round._replace(round=state.round.round + 1)
-        kind = "train" if why is None else "evaluate"
+        kind = state.training_kind if why is None else "evaluate"
         state = replace(state, round=following, kind=kind, stage=Stage.PREPARING, cohorts=())
         state, more = draw(state)
         effects += more
@@ -98,6 +119,7 @@ def close_failed(state: Federation, event: on.CloseFailed) -> Step:
     """Begin the next attempt, because the admitted updates make no model."""
     if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
+    state = replace(state, protection=with_charges(state.protection, event.charges))
     state, effects = isolate(replace(state, stage=Stage.COLLECTING))
     state, more = again(replace(state, insufficient=state.counted, untried=0), event.now_s, event.detail)
     return state, effects + more

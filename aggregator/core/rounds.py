@@ -25,7 +25,7 @@ computed from those.
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core import patience
+from aggregator.core import exchange, patience
 from aggregator.core.announcement import (
     acknowledged,
     blobs_published,
@@ -55,7 +55,8 @@ def due_s(state: Federation) -> float:
     """When a `Tick` is wanted next."""
     if state.stage is Stage.COLLECTING and state.since_s is not None:
         return min(state.beat_due_s, state.since_s + state.rules.deadline_s - state.elapsed_s)
-    return state.beat_due_s
+    due = exchange.due_s(state)
+    return state.beat_due_s if due is None else min(state.beat_due_s, due)
 
 
 def start(state: Federation, now_s: float) -> Step:
@@ -95,8 +96,12 @@ def step(state: Federation, event: on.Event) -> Step:
             return garbage_arrived(state, event)
         case on.UpdateRead():
             return _then_close(_update_read(state, event), event.now_s)
+        case on.MaskingRead():
+            return exchange.taken(state, event)
         case on.StatusSeen():
             taken = status_seen(state, event)
+            if event.device not in state.online:
+                taken = taken[0], [*taken[1], *exchange.greeted(taken[0], event.device)]
             return _then_close(patience.waited(state, taken, event.now_s, (event.device,)), event.now_s)
         case on.ServiceSeen():
             return service_seen(state, event)
@@ -151,4 +156,5 @@ def _tick(state: Federation, now_s: float) -> Step:
         if state.link_up:
             effects.append(do.PublishService(service(state)))
     state, closing = close_if_due(state, now_s)
-    return state, effects + closing
+    state, exchanged = exchange.ticked(state, now_s)
+    return state, effects + closing + exchanged

@@ -4,7 +4,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
 from aggregator.core.buffering import base_of, is_buffered, may_follow
-from aggregator.core.federation import Federation, Stage, Step
+from aggregator.core.federation import Federation, Promised, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.update_limits import max_distance, max_lengths
@@ -13,6 +13,7 @@ from aggregator.phases.phase import phase_of
 from fedge.algorithms.protocols import WEIGHTS
 from fedge.frozen import replace
 from fedge.latest import latest_of
+from fedge.masking.round_messages import Promise
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import Metrics
 from fedge.wire.messages.update import Update
@@ -72,6 +73,8 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         began=terms.made_for,
         measured=_measured(message, verdict) if isinstance(message, Update) else None,
     )
+    if isinstance(message, Promise) and event.key is not None:
+        state = replace(state, promised=state.promised.put(device, Promised(message.certificate, event.key)))
     state, said = _unseen(_answered(state, device, answer, number), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),

@@ -13,8 +13,10 @@ from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress, progress_of
 from aggregator.core.shared_entries import shared_by
 from aggregator.export.job import BEST, NEWEST, Beside, Clusters, Job
+from aggregator.export.privacy_entry import privacy_entry
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.kept_parameters import UNTRAINED, kept_parameters, untrained
+from fedge.export.metadata import PRIVACY
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
 
@@ -41,6 +43,10 @@ def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) ->
     if untrained and until.generation > 1:
         return None
     job = _job(ledger, state.task_message, until.generation, state.progress, how, state.model.digest)
+    promised = state.protection.privacy if state.protection is not None else None
+    if promised is not None:
+        entry = privacy_entry(promised, ledger.charges(job.round))
+        job = replace(job, choice={**job.choice, PRIVACY: entry})
     return replace(job, last=state.stage is Stage.DONE, until=until)
 
 

@@ -4,6 +4,7 @@ The ONNX file is written only after onnxruntime has computed with it what our ow
 on rows with gaps. Otherwise it is withheld with a reason, and the last good one stays.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from aggregator.export.job import Clusters
 from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS, Entry, entry_of, kept_onnx, manifest_of
 from aggregator.export.safetensors_file import to_safetensors
 from fedge.algorithms.kept_parameters import UNTRAINED
-from fedge.export.metadata import Origin
+from fedge.export.metadata import PRIVACY, Origin
 from fedge.export.onnx_file import OnnxResult, checked_onnx
 from fedge.nn.probes import Samples
 from fedge.storage import atomic_files
@@ -57,6 +58,9 @@ def write(
         StateError: the disk is full, read-only or failing; no file is left half written.
     """
     told = {key: str(text) for key, text in (choice or {}).items() if key == UNTRAINED}
+    privacy = (choice or {}).get(PRIVACY)
+    if privacy is not None:
+        told[PRIVACY] = json.dumps(privacy)
     made = checked_onnx(task, vector, origin, samples, told)
     results = {(ONNX, SAFETENSORS): (vector, made)}
     for number, each in enumerate(() if clusters is None else clusters.vectors):
@@ -65,7 +69,7 @@ def write(
     contents: dict[str, bytes] = {}
     files: dict[str, Entry] = {}
     for (onnx, safetensors), (each, result) in results.items():
-        contents[safetensors] = to_safetensors(task, each, origin)
+        contents[safetensors] = to_safetensors(task, each, origin, privacy)
         if result.onnx is not None:
             contents[onnx] = result.onnx
         elif (kept := kept_onnx(folder, onnx)) is not None:

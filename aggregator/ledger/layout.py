@@ -3,6 +3,8 @@
 FILE = "ledger.db"
 KEPT = "kept"
 """The kind of round 0 in a generation that began with an earlier model, without a survey."""
+GIVEN = "given"
+"""The kind of round 0 in a generation whose columns stand in the settings, so that there was no survey."""
 MEASURES = "evaluate"
 """The kind of a round that only measured the model of the round before, and closed with it."""
 MIGRATIONS = (
@@ -110,6 +112,26 @@ DROP TABLE answers_before;
 CREATE INDEX answers_by_device ON answers (device, generation, round, prefix);
 CREATE INDEX answers_by_round ON answers (generation, round)
 """,
+    """
+CREATE TABLE masking (
+    n INTEGER PRIMARY KEY, generation INTEGER NOT NULL, round INTEGER NOT NULL, device TEXT NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE TABLE masked_sums (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, weight INTEGER NOT NULL, value_bits INTEGER NOT NULL,
+    clip REAL NOT NULL, devices TEXT NOT NULL, levels BLOB, digest BLOB NOT NULL,
+    PRIMARY KEY (generation, round)
+)
+""",
+    """
+CREATE TABLE charges (
+    number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    inputs TEXT NOT NULL, digest TEXT NOT NULL
+);
+CREATE TABLE noise (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, seed BLOB NOT NULL, PRIMARY KEY (generation, round)
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -134,6 +156,12 @@ HAS_CODINGS = 14
 """The first layout with the coded forms of models (`aggregator.aggregation.codings`)."""
 TELLS_WEIGHTS = 15
 """The first layout that stores how much an update counted (`aggregator.aggregation.weighed`)."""
+HAS_MASKING = 16
+"""The first layout with secure aggregation (`aggregator.core.exchange`)."""
+HAS_CHARGES = 17
+"""The first layout with the charges of a privacy budget and the seeds of noise (docs/privacy.md)."""
+DECLARED = "privacy"
+"""The name of the mark that holds the digest of what was declared about privacy."""
 ORDER = "order"
 """The name of the mark that holds the id of the order that began the newest generation."""
 UNWIPED = "unwiped"

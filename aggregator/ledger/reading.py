@@ -8,6 +8,8 @@ from pathlib import Path
 from aggregator.ledger.queries.answers import AnswerQueries
 from aggregator.ledger.queries.contents import ContentQueries
 from aggregator.ledger.queries.devices import DeviceQueries
+from aggregator.ledger.queries.masking import MaskingQueries
+from aggregator.ledger.queries.privacy import PrivacyQueries
 from aggregator.ledger.queries.rounds import RoundQueries
 from aggregator.ledger.queries.summaries import SummaryQueries
 from aggregator.ledger.queries.updates import UpdateQueries
@@ -16,7 +18,16 @@ from fedge.storage.atomic_files import exists
 from fedge.storage.databases import database_error, open_read_only
 
 
-class LedgerReader(AnswerQueries, ContentQueries, DeviceQueries, RoundQueries, SummaryQueries, UpdateQueries):
+class LedgerReader(
+    AnswerQueries,
+    ContentQueries,
+    DeviceQueries,
+    MaskingQueries,
+    PrivacyQueries,
+    RoundQueries,
+    SummaryQueries,
+    UpdateQueries,
+):
     """All queries on an open ledger; none of them changes anything.
 
     Raises:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Cohort
 
@@ -62,3 +65,17 @@ class Beginning:
     """The generation whose survey made the frozen layers; None: unknown, after a program before layout 7."""
     survey_without: tuple[str, ...] = ()
     """Devices that were left out of that survey, in this generation or in one before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedSum:
+    """The sum of a masked round, and how it becomes a mean."""
+
+    weight: int
+    """Σ weight."""
+    value_bits: int
+    clip: float
+    devices: tuple[str, ...]
+    """The survivors, whose updates are in it."""
+    levels: NDArray[np.int64] | None
+    """Σ weight · level, of shape (p,); None: there is no sum, and will be none."""

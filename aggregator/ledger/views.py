@@ -70,6 +70,9 @@ class RoundRow:
     """How many would be so with the shared model."""
     clusters: tuple[int, ...] = ()
     """How many devices trained each of the shared models, if there are several."""
+    median_norm: float | None = None
+    """The median length of the devices' changes ‖w_k - w‖, in the units of the weights: what the rules
+    `norm-bound` and `centered-clipping` shorten to."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def round_row(
         worse_off=found.get("worse_off", 0),
         shared_worse_off=found.get("shared_worse_off", 0),
         clusters=tuple(found.get("clusters", ())),
+        median_norm=found.get("median_norm"),
     )
 
 
@@ -184,7 +188,8 @@ class VerdictRow:
     """Of a refusal."""
     detail: str
     counted: float | None
-    """The part of it that counted, in [0, 1]; None: the round is open, or the update was refused."""
+    """The part of it that counted, in [0, 1]; None: the round is open or not one of training, or the update
+    was refused."""
     far: float | None
     """Its distance from the others, in median distances of the round; None: it is not stored, because the
     update counted in full and is not far, and the rule does not measure distances."""
@@ -205,7 +210,9 @@ def read_verdicts(path: Path, number: int | None = None) -> tuple[RoundRow, list
     """
     rounds = {row.round: row for row in read_rounds(path)}
     if number is None:
-        number = max((n for n, row in rounds.items() if row.closed and row.kind == "train"), default=None)
+        number = max(
+            (n for n, row in rounds.items() if row.closed and row.kind in ("train", "masked")), default=None
+        )
         if number is None:
             raise DataError(f"{path}: no round of training has been closed yet")
     if number not in rounds:
@@ -235,8 +242,8 @@ def _verdict_row(
     far: float | None,
     running: int | None,
 ) -> VerdictRow:
-    """One row; an update of which nothing is stored counted in full."""
-    if counted is None and found.closed and verdict == "admitted":
+    """One row; an update of which nothing is stored counted in full, if the round made a model of updates."""
+    if counted is None and found.closed and found.kind == "train" and verdict == "admitted":
         counted = 1.0
     return VerdictRow(device, samples, verdict, reason, detail, counted, far, running or 0)
 

@@ -5,6 +5,8 @@ from aggregator.ledger.changes.contents import ContentChanges
 from aggregator.ledger.changes.devices import DeviceChanges
 from aggregator.ledger.changes.forgetting import Forgetting
 from aggregator.ledger.changes.generations import GenerationChanges
+from aggregator.ledger.changes.masking import MaskingChanges
+from aggregator.ledger.changes.privacy import PrivacyChanges
 from aggregator.ledger.changes.retention import Retention
 from aggregator.ledger.changes.rounds import RoundChanges
 from aggregator.ledger.changes.updates import UpdateChanges
@@ -14,6 +16,8 @@ class Ledger(
     Forgetting,
     GenerationChanges,
     RoundChanges,
+    MaskingChanges,
+    PrivacyChanges,
     Retention,
     UpdateChanges,
     AnswerChanges,

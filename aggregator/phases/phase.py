@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from fedge.algorithms.registry import Registry
+from fedge.masking.round_messages import Promise
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
@@ -26,7 +27,7 @@ class Phase(Protocol):
     """What a round asks of devices."""
 
     name: ClassVar[str]
-    message: ClassVar[type[Update] | type[Survey]]
+    message: ClassVar[type[Update] | type[Survey] | type[Promise]]
     """The type of the devices' messages."""
     trains: ClassVar[bool]
     """It asks for training by the plan, and makes a new model."""
@@ -75,6 +76,6 @@ def phase_of(kind: str) -> Phase:
 
 
 @lru_cache(maxsize=1)
-def messages() -> tuple[type[Update] | type[Survey], ...]:
+def messages() -> tuple[type[Update] | type[Survey] | type[Promise], ...]:
     """The message types of all phases."""
     return tuple(dict.fromkeys(phase_of(name).message for name in PHASES.names()))

@@ -10,21 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, server_state
-from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, usable
+from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, sizes_of, usable
 from aggregator.aggregation.downlink import Coding, coded, key_for
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
 from aggregator.aggregation.models import blob_of, clusters_of, weights_of
+from aggregator.aggregation.noise import inputs_of, is_private
 from aggregator.aggregation.past import LedgerPast, Past
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
 from aggregator.aggregation.updates import RoundUpdates, Updates
-from aggregator.aggregation.weighed import named, weighed
+from aggregator.aggregation.weighed import named, uncounted, weighed
 from aggregator.core import round_log
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.parts import Parts
 from aggregator.core.progress import Progress
+from aggregator.core.quorum import needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
@@ -72,6 +74,8 @@ class Averaged:
     """Entries of the ledger's summary that are not numbers."""
     weighed: Mapping[str, Weighed] = field(default_factory=dict)
     """How much updates counted, by device."""
+    inputs: str | None = None
+    """With noise: the digest of what it was computed from (`aggregator.aggregation.noise`)."""
 
 
 class Train:
@@ -173,6 +177,7 @@ def computed(
         state=result.state,
         weighed=result.weighed,
         coding=coding,
+        inputs=result.inputs,
     )
 
 
@@ -220,6 +225,8 @@ def combined(
             round_log.way_back(job.round._replace(round=job.round.round - 1)),
         )
     rule = parts.rule.made(RULES)
+    if is_private(parts.rule):
+        return _private(updates, past, job, base, trial)
     found = usable(updates, base, job.factors, trial.passes, rule, state=past.rule_state(rule, len(base)))
     if not isinstance(found, Aggregate):
         return found
@@ -272,6 +279,43 @@ def combined(
     )
 
 
+def _private(
+    updates: RoundUpdates, past: Past, job: ClosingJob, base: Vector, trial: Trial
+) -> Averaged | Unmade:
+    """As `combined`, with noise for differential privacy: what is made of single updates is left out.
+
+    No update is measured, bounded or set aside because of the others, and no figure that devices told counts.
+    """
+    parts, rule = job.parts, job.parts.rule.made(RULES)
+    assert job.model is not None
+    assert job.noise is not None
+    inputs = inputs_of(job.round, job.model.digest, job.noise, updates.answers)
+    found = aggregate(updates, base, job.factors, rule, state=past.rule_state(rule, len(base)))
+    parts = replace(parts, fleet=past.fleet(updates.answers))
+    vector, state = stepped(past, job, base, found.vector, share_of(parts, updates.answers))
+    if not trial.passes(vector):
+        return Unmade(
+            "the model with its noise is not finite, or its outputs are not: set a smaller [privacy] clip in "
+            "a federation of another name",
+            inputs,
+        )
+    moved = distance(base, vector)
+    return Averaged(
+        vector,
+        len(found.devices),
+        len(found.devices),
+        {
+            "weight_change": moved / max(distance(np.zeros_like(base), base), 1e-38),
+            "clip_norm": job.factors.clip_norm,
+            "max_weight": job.factors.max_weight,
+            "moved": moved,
+        },
+        state=server_state.joined(state, found.state),
+        fleet=parts.fleet,
+        inputs=inputs,
+    )
+
+
 def averaged_by_cluster(
     ledger: LedgerReader, job: ClosingJob, bases: Sequence[Vector], go_on: Callable[[], None] = lambda: None
 ) -> Averaged | Unusable | Unmade:
@@ -308,11 +352,17 @@ def averaged_by_cluster(
     if len(answers) == 2:
         made = zip(clusters, results, strict=True)
         summary[MEAN] = max(distance(each.base, found.vector) for each, found in made if found)
+    kept = clustered.left_out(clusters, results)
     bounded = [
         f"model {number}: {line}"
         for number, made in enumerate(results)
         if made is not None
         for line in _bounded(job.factors, made, reads_steps=parts.rule.name != ENTRY_MEAN.name)
+    ]
+    bounded += [
+        f"model {each.number} stays as it is: it has {len(each.updates.answers)} of the {rule.fewest} "
+        f"updates that {needing(parts.rule)} needs; they do not count"
+        for each in kept
     ]
     return Averaged(
         models[0],
@@ -328,6 +378,11 @@ def averaged_by_cluster(
             for made in results
             if made is not None
             for device, each in weighed(made, past.far_running, measures=rule.measures).items()
+        }
+        | {
+            device: uncounted(size.norm, whole.norm)
+            for each in kept
+            for device, size in sizes_of(each.updates, each.base).items()
         },
     )
 

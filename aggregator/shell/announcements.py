@@ -100,10 +100,10 @@ class Announcements:
         """Publish which round is open, or that learning is done."""
         log.debug("round %d.%d is announced", manifest.generation, manifest.round)
         places = {
-            "task": self._cut("task", manifest.task),
-            "model": manifest.model and self._cut("model", manifest.model),
-            "coded": manifest.coded and self._cut("coded", manifest.coded),
-            "key": manifest.key and self._cut("key", manifest.key),
+            "task": self._there("task", manifest.task),
+            "model": manifest.model and self._there("model", manifest.model),
+            "coded": manifest.coded and self._there("coded", manifest.coded),
+            "key": manifest.key and self._there("key", manifest.key),
         }
         manifest = manifest.model_copy(update=places)
         sealed = self._seal(manifest, "round")
@@ -164,6 +164,11 @@ class Announcements:
         topics = {"task": self._topics.task, "model": self._topics.model, "coded": self._topics.model}
         topics |= {"key": self._topics.key, "export": self._topics.export_frame}
         return topics[kind](slot, i)
+
+    def _there(self, kind: str, blob: Blob) -> Blob:
+        """Describe a content as it is cut in its slot, also if this connection takes it only cut finer."""
+        there = self._slots.get((kind, blob.slot))
+        return there if there is not None and there.digest == blob.digest else self._cut(kind, blob)
 
     def _cut(self, kind: str, blob: Blob) -> Blob:
         """Describe a content as it is cut for the present connection."""

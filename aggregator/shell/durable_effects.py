@@ -5,10 +5,13 @@ import time
 from aggregator.core import effects as do
 from aggregator.core.effects import Effect
 from aggregator.core.federation import Federation
+from aggregator.ledger.records import MaskedSum
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.intake import Intake, counted_as
 from aggregator.shell.pending import Pending
 from aggregator.shell.reports import Reports
+from fedge.masking.server_state import Summed
+from fedge.wire.freshness import RoundId
 
 
 class DurableEffects:
@@ -31,6 +34,17 @@ class DurableEffects:
                 self._ledger.spool(device, frame)
             case do.DropSpool(device, digest):
                 self._ledger.drop_spool(device, digest)
+            case do.BeginExchange(round_id, terms):
+                self._ledger.begin_exchange(round_id, terms)
+            case do.KeepMasking(round_id, device, digest):
+                self._ledger.keep_masking(round_id, device, digest)
+                self._intake.answered(state, device)
+            case do.EndPhase(round_id):
+                self._ledger.end_phase(round_id)
+            case do.DropExchange():
+                self._ledger.drop_exchange()
+            case do.SaveSum(round_id, summed):
+                self._save_sum(round_id, summed, state)
             case do.SaveAnswer(round_id, device, answer):
                 self._ledger.save_answer(round_id, device, answer)
                 self._intake.answered(state, device)
@@ -53,6 +67,15 @@ class DurableEffects:
                 self._ledger.move_content(kind, blob)
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
+
+    def _save_sum(self, round_id: RoundId, summed: Summed | None, state: Federation) -> None:
+        rules = state.masking
+        assert rules is not None
+        if summed is None:
+            found = MaskedSum(0, rules.value_bits, rules.clip, (), None)
+        else:
+            found = MaskedSum(summed.weight, rules.value_bits, rules.clip, summed.devices, summed.levels)
+        self._ledger.save_sum(round_id, found)
 
     def write_gathered(self) -> None:
         """Write what has gathered since the last beat."""

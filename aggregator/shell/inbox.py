@@ -1,13 +1,24 @@
-"""The inbox of the aggregator's loop: all threads put their events into it, and the loop takes them out."""
+"""The inbox of the aggregator's loop: all threads put their events into it, and the loop takes them out.
+
+A turn has a price of its own: a transaction that is durable at its end, whose pages are written once more
+with the next one. So messages wait up to `GATHER_S` for others that come with them. The broker's answers do
+not wait, because publications wait for them.
+"""
 
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from aggregator.shell.runtime import InboxEvent
 from fedge.service.systemd import Watchdog
+from fedge.transport import Answered, MessageArrived
 
 LARGEST_TURN = 256
 """The largest number of events in one transaction."""
+GATHER_S = 0.02
+"""How long a message waits at most for others of the same turn."""
+REST_S = 0.002
+"""How long the loop sleeps meanwhile, at a time: waking for each message takes longer than reading it."""
 
 
 class Stop:
@@ -19,21 +30,51 @@ class Inbox(SimpleQueue["InboxEvent | Stop"]):
 
     Args:
         watchdog: says how long the loop may wait.
+        now_s: monotonic seconds.
+        sleep: waits for so many seconds.
     """
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        watchdog: Watchdog,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         super().__init__()
-        self._watchdog = watchdog
+        self._watchdog, self._now_s, self._sleep = watchdog, now_s, sleep
 
-    def turn(self, wait_s: float) -> list[InboxEvent | Stop]:
-        """Return the events of the next turn; none: `wait_s` seconds have passed, or the watchdog is due."""
+    def turn(self, wait_s: float, answered: Callable[[Answered], None]) -> list[InboxEvent | Stop]:
+        """Return the events of the next turn, in the order in which they came.
+
+        A turn ends with an event that is no message, with `LARGEST_TURN` messages, or `GATHER_S` after it
+        began.
+
+        Args:
+            wait_s: how long to wait for the first event; none comes: the turn is empty. It may be empty
+                earlier, because the watchdog is due.
+            answered: called with each answer of the broker that comes before the end of the turn; it is no
+                event of the turn.
+        """
+        due_s = self._now_s() + (self._watchdog.wait_s(max(0.0, wait_s)) or 0.0)
         events: list[InboxEvent | Stop] = []
-        try:
-            events.append(self.get(timeout=self._watchdog.wait_s(max(0.0, wait_s))))
-            while len(events) < LARGEST_TURN:
-                events.append(self.get_nowait())
-        except Empty:
-            pass
+        while len(events) < LARGEST_TURN:
+            try:
+                event = self.get(timeout=max(0.0, due_s - self._now_s())) if not events else self.get_nowait()
+            except Empty:
+                if not events or self._now_s() >= due_s:
+                    break
+                self._sleep(REST_S)
+                continue
+            if isinstance(event, Answered):
+                answered(event)
+                if self._now_s() >= due_s:  # the deadline and the beat do not wait for a flood of answers
+                    break
+                continue
+            if not events:
+                due_s = min(due_s, self._now_s() + GATHER_S)
+            events.append(event)
+            if not isinstance(event, MessageArrived):
+                break
         return events
 
     def is_stopped_within(self, seconds: float) -> bool:

@@ -181,7 +181,7 @@ class Loop:
             ordered = False
             while not ordered and not (runtime.has_nothing_left_to_say and self._exit_when_done):
                 self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
-                events = self._inbox.turn(min(LOOK_S, runtime.due_s() - time.monotonic()))
+                events = self._inbox.turn(min(LOOK_S, runtime.due_s() - time.monotonic()), link.handle)
                 if self._quarantine.has_changed():
                     events.append(on.Quarantined(time.monotonic(), self._quarantine.devices))
                 runtime.turn([event for event in events if not isinstance(event, Stop)])

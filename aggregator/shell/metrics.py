@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from aggregator.core.federation import Stage
 from aggregator.core.patience import given_up
 from aggregator.core.quorum import updates_needed
+from aggregator.export.privacy_entry import spent_of
 from aggregator.shell.counters import BOUNDS_S, Counters, Snapshot
 from fedge import __version__
 from fedge.wire.reasons import Reason
@@ -162,6 +163,16 @@ def _present(now: Snapshot) -> Iterator[Metric]:
         ("fedge_spooled_bytes", "Bytes of updates that are not complete yet.", state.spooled),
     ):
         yield GaugeMetricFamily(name, words, float(value))
+    privacy = state.protection.privacy if state.protection is not None else None
+    if privacy is not None:
+        for name, words, figure in (
+            ("fedge_privacy_epsilon", "ε that all rounds together may cost a device.", privacy.epsilon),
+            ("fedge_privacy_epsilon_spent", "ε of the rounds so far.", spent_of(privacy).epsilon),
+            ("fedge_privacy_delta", "δ of both.", privacy.delta),
+            ("fedge_privacy_releases", "Rounds that have been paid for.", privacy.witness.number),
+            ("fedge_privacy_rounds", "Rounds that may be paid for.", privacy.rounds),
+        ):
+            yield GaugeMetricFamily(name, words, float(figure))
     phases = GaugeMetricFamily("fedge_phase", "1 for the stage that the round is in.", labels=("phase",))
     for phase in Stage:
         phases.add_metric((phase.value,), float(phase is state.stage))

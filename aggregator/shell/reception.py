@@ -13,13 +13,16 @@ from aggregator.core.events import Event
 from aggregator.core.federation import Federation
 from aggregator.core.verdicts import KeptVerdict
 from aggregator.ledger.writing import Ledger
+from aggregator.shell.certificates import Certificates
 from aggregator.shell.intake import Intake, allowance_of
 from aggregator.shell.reports import Reports
+from aggregator.shell.saved_exchange import read_masking
 from fedge.errors import ProtocolError
+from fedge.masking.round_messages import Promise
 from fedge.transport import MessageArrived
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.frame import id_of, unpack_frame
-from fedge.wire.messages.message import unpack
+from fedge.wire.messages.message import Message, unpack
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.update import Update
@@ -36,6 +39,7 @@ class Reception:
         intake: bounds how much of each device is worked on.
         reports: logs what devices do wrong.
         now_s: monotonic seconds.
+        certificates: checks those of devices; None: no promise is admitted.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class Reception:
         intake: Intake,
         reports: Reports,
         now_s: Callable[[], float] = time.monotonic,
+        certificates: Certificates | None = None,
     ) -> None:
+        self._certificates = certificates or Certificates("", None)
         self._topics, self._ledger, self._intake, self._reports = topics, ledger, intake, reports
         self._now_s = now_s
 
@@ -83,13 +89,25 @@ class Reception:
             message = read_update(self._ledger, device, digest)
         except ProtocolError as error:
             message = Rejection(error.reason, str(error))
+        key = None
+        if isinstance(message, Promise):
+            checked = self._certificates.key_of(device, message.certificate)
+            key, message = (None, checked) if isinstance(checked, Rejection) else (checked, message)
         remembered = isinstance(message, Rejection) or self._remembers(state, round_of(message))
         start = None
         if isinstance(message, Update) and round_of(message) < state.round:
             base = base_of(state, message.round)
             if base is not None and message.generation == state.round.generation:
                 start = vector_of(self._ledger, base, state.weights)
-        return on.UpdateRead(now_s, device, digest, message, remembered, start)
+        return on.UpdateRead(now_s, device, digest, message, remembered, start, key)
+
+    def read_masking(self, device: str, digest: bytes) -> Event:
+        """Put the frames of a message of secure aggregation together, and read it."""
+        try:
+            message: Message | Rejection = read_masking(self._ledger, device, digest)
+        except ProtocolError as error:
+            message = Rejection(error.reason, str(error))
+        return on.MaskingRead(self._now_s(), device, digest, message)
 
     def report(self, state: Federation, level: int, device: str, cause: str, text: str) -> None:
         """Log what a device causes, within the allowance of that device."""

@@ -6,6 +6,7 @@ announcements (law 4).
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,10 +23,12 @@ from aggregator.export.job import Exported, Job
 from aggregator.ledger.writing import Ledger
 from aggregator.schedules.schedule import SCHEDULES
 from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent, ManifestSent
+from aggregator.shell.certificates import certificates_of
 from aggregator.shell.closer import Closed
 from aggregator.shell.counters import Counters, Snapshot
 from aggregator.shell.durable_effects import DurableEffects
 from aggregator.shell.intake import Intake
+from aggregator.shell.privacy_budget import PrivacyBudget
 from aggregator.shell.reception import Reception
 from aggregator.shell.reports import Reports
 from aggregator.shell.round_job import RoundJob
@@ -66,6 +69,7 @@ class Runtime:
         counters: where to count what is decided.
         signer: signs what is announced; without one it goes out unsigned.
         samples: raw samples (n, d) on which each model must compute finite outputs, if there are some.
+        entropy: makes secret random bytes, for the seeds of noise.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Runtime:
         counters: Counters | None = None,
         signer: Signer | None = None,
         samples: Samples | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         counters = counters or Counters()
         topics = Topics(settings.federation.name)
@@ -93,10 +98,21 @@ class Runtime:
         self._announcements = Announcements(topics, link, ledger, signer)
         self._intake, self._reports = Intake(), Reports()
         self._losses, self._unsent = Losses(), Losses()
-        self._reception = Reception(topics, ledger, self._intake, self._reports, now_s)
+        self._reception = Reception(
+            topics, ledger, self._intake, self._reports, now_s, certificates_of(settings)
+        )
         self._durable = DurableEffects(ledger, self._intake, self._reports)
         began_s = now_s() - state.elapsed_s
-        self._job = RoundJob(ledger, close, settings.state, counters, samples, began_s)
+        self._job = RoundJob(
+            ledger,
+            close,
+            settings.state,
+            counters,
+            samples,
+            began_s,
+            PrivacyBudget(settings.privacy.declared()) if settings.privacy is not None else None,
+            entropy,
+        )
         self._visible = VisibleEffects(
             topics,
             link,
@@ -232,6 +248,11 @@ class Runtime:
                 read = self._reception.read_update(self._state, effect.device, effect.digest)
                 after(effect)
                 yield from self._step(read)
+            elif isinstance(effect, do.ReadMasking):
+                before(effect)
+                message = self._reception.read_masking(effect.device, effect.digest)
+                after(effect)
+                yield from self._step(message)
             elif isinstance(effect, do.DURABLE + do.GATHERED):
                 before(effect)
                 self._durable.perform(effect, self._state)

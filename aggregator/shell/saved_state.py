@@ -1,6 +1,7 @@
 """The core's state as the ledger holds it: of the open round, or of the last one if learning is done."""
 
 import logging
+from dataclasses import replace
 
 from aggregator.aggregation.codings import form_of
 from aggregator.aggregation.models import clusters_of, further_clusters, read_model, task_of
@@ -10,7 +11,7 @@ from aggregator.core.federation import Federation, Stage
 from aggregator.core.part_changes import unfit_change
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
-from aggregator.core.progress import progress_of
+from aggregator.core.progress import Progress, progress_of
 from aggregator.core.proposals import kept
 from aggregator.core.round_rules import RoundRules
 from aggregator.core.shared_entries import same_entries, unfit_entries
@@ -20,6 +21,8 @@ from aggregator.core.takeover import TakeUp
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import LedgerMeta, OpenRound
+from aggregator.shell.certificates import certificates_of
+from aggregator.shell.saved_exchange import with_exchange
 from fedge.errors import ConfigError, DamagedState
 from fedge.nn.spec import NetworkSpec
 from fedge.wire.frames import cost
@@ -48,6 +51,7 @@ def load_state(
     """
     stopping = StoppingRule(**settings.stopping.model_dump())
     progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
+    stopping = _within_budget(stopping, settings, ledger, progress)
     usual = UsualDistance()
     for summary in ledger.summaries(meta.generation):
         usual = usual.after(summary)
@@ -63,7 +67,8 @@ def load_state(
     task_digest, model_digest = (ledger.newest(kind, meta.generation) for kind in ("task", "model"))
     assert task_digest is not None
     model = blobs[model_digest] if model_digest else None
-    rules, devices = settings.rounds, known(settings, ledger)
+    rules, devices, privacy = settings.rounds, known(settings, ledger), settings.privacy
+    bounded = privacy is None  # else nothing may depend on the medians of the round
     task = task_of(ledger, task_digest)
     if changed := kept(task, settings.task(), settings.model.clip):
         log.warning("%s", changed)
@@ -76,16 +81,16 @@ def load_state(
     if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
         _require_same_encoding(saved, parts, task.network)
     models = clusters_of(ledger, model.digest, task.network.schema.size) if model is not None else ()
-    partials = ledger.partials()
-    return Federation(
+    partials, masking = ledger.partials(), settings.masking_rules()
+    state = Federation(
         rules=RoundRules(
             rules.fraction,
-            rules.target,
+            rules.target if privacy is None else rules.target or privacy.cohort,
             rules.quorum,
             rules.deadline_s,
-            rules.max_norm,
-            rules.clip_norm,
-            rules.max_weight,
+            rules.max_norm if bounded else 0.0,
+            rules.clip_norm if bounded else 0.0,
+            rules.max_weight if bounded else 0.0,
             rules.staleness,
         ),
         stopping=stopping,
@@ -99,7 +104,8 @@ def load_state(
         ledger=meta.ledger,
         instance=instance,
         round=round_id,
-        kind=_kind(round_id, saved),
+        kind=_kind(round_id, saved, "train" if masking is None else "masked", done=done),
+        masking=masking,
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
@@ -134,6 +140,17 @@ def load_state(
         abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
         progress=progress,
     )
+    return state if done else with_exchange(state, ledger, certificates_of(settings))
+
+
+def _within_budget(
+    stopping: StoppingRule, settings: FederationSettings, ledger: LedgerReader, progress: Progress
+) -> StoppingRule:
+    """The stopping rule, which ends learning when all declared releases have been charged."""
+    if settings.privacy is None:
+        return stopping
+    left = max(0, settings.privacy.rounds - ledger.charges())
+    return replace(stopping, rounds=min(stopping.rounds, progress.rounds + left))
 
 
 def _earlier(ledger: LedgerReader, round_id: RoundId, staleness: int | None) -> tuple[tuple[int, bytes], ...]:
@@ -220,8 +237,17 @@ def _require_same_encoding(saved: OpenRound, parts: Parts, network: NetworkSpec)
         )
 
 
-def _kind(round_id: RoundId, saved: OpenRound | None) -> str:
+def _kind(round_id: RoundId, saved: OpenRound | None, masked_or_not: str, *, done: bool) -> str:
     """Return the name of the phase of the open round, or of the last one."""
     if round_id.round == 0:
         return "survey"
-    return saved.kind if saved is not None else "train"
+    if saved is None:
+        return masked_or_not
+    if not done and saved.kind in ("train", "masked") and saved.kind != masked_or_not:
+        now = "on" if masked_or_not == "masked" else "off"
+        raise ConfigError(
+            f"[masking] on: round {round_id} is open as a round of the kind {saved.kind!r}, and masking is "
+            f"{now} now: change it back until the round is closed, or begin a new generation with "
+            "`fedge-aggregator new-generation --keep-model`"
+        )
+    return saved.kind

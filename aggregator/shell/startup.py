@@ -13,12 +13,16 @@ from aggregator.aggregation.rollback import Rollback
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
 from aggregator.core.takeover import TakeUp
+from aggregator.export.privacy_entry import spent_of
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.leader_check import Stopped, watch
+from aggregator.shell.privacy_budget import begin_or_resume, protection_of, require_private
 from aggregator.shell.saved_state import known, load_state
 from fedge.errors import ConfigError
 from fedge.identity.trust import Signer
 from fedge.service.systemd import Watchdog
+from fedge.wire.messages.protection import Protection
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -102,6 +106,7 @@ def take_up(
         DataError: the requested model cannot be computed.
     """
     meta = ledger.meta()
+    protection = _protection(settings, ledger, meta, seen, back)
     if seen.generation is not None:
         if back is not None and meta is None:
             raise ConfigError("this ledger is new: it holds no model to go back to")
@@ -109,10 +114,46 @@ def take_up(
             meta = go_back(settings, ledger, meta, seen.generation, seen.watch, back, order)
         else:
             name = meta.ledger if meta else instance
-            meta = begin(settings, ledger, name, seen.generation, seen.watch.task, order)
+            meta = begin(settings, ledger, name, seen.generation, seen.watch.task, order, seen.watch.model)
         log.info("generation %d begins", seen.generation)
     elif meta is None:
-        meta = begin(settings, ledger, instance, 1, seen.watch.task)
+        meta = begin(settings, ledger, instance, 1, seen.watch.task, model=seen.watch.model)
     else:
         require_same(meta, settings)
-    return load_state(settings, ledger, meta, instance, seen)
+    return replace(load_state(settings, ledger, meta, instance, seen), protection=protection)
+
+
+def _protection(
+    settings: FederationSettings,
+    ledger: Ledger,
+    meta: LedgerMeta | None,
+    seen: TakeUp,
+    back: Rollback | None,
+) -> Protection | None:
+    """What rounds promise; None: nothing. Checked before anything is begun.
+
+    Raises:
+        ConfigError: rounds without noise came before, or the declared noise is too little.
+        PrivacyRefusal: nothing may be released.
+    """
+    if settings.privacy is None:
+        return None
+    begins = meta is None or seen.generation is not None
+    if meta is not None and (not begins or back is not None):
+        require_private(ledger, meta.generation)
+    last = None if begins or meta is None else ledger.last_closed(meta.generation)
+    room = last is None or last.round == 0
+    history = begin_or_resume(settings.privacy, ledger, seen.watch, room=room)
+    quorum = settings.rounds.quorum
+    found = protection_of(settings.privacy, quorum if isinstance(quorum, int) else 1, history.witness)
+    assert found.privacy is not None
+    cost = spent_of(found.privacy)
+    log.info(
+        "privacy: ε = %.3g of %g is spent at δ = %g, in %d of %d releases",
+        cost.epsilon,
+        found.privacy.epsilon,
+        found.privacy.delta,
+        cost.releases,
+        found.privacy.rounds,
+    )
+    return found

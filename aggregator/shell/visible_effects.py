@@ -16,6 +16,7 @@ from aggregator.shell.reception import Reception
 from aggregator.shell.round_job import RoundJob
 from fedge.errors import ConfigError, Conflict, Undecided
 from fedge.transport import Publication, Transport
+from fedge.wire.frames import frame_bytes, split
 from fedge.wire.freshness import RECEIPT_EXPIRY_S, RoundId
 from fedge.wire.messages.message import pack
 from fedge.wire.topics import Topics
@@ -68,6 +69,8 @@ class VisibleEffects:
                 self._link.reply(
                     Publication(self._topics.receipt(device), pack(receipt), expiry_s=RECEIPT_EXPIRY_S)
                 )
+            case do.SendMasking(device, message):
+                self._send(device, pack(message), state)
             case do.Subscribe():
                 self._link.subscribe(
                     self._topics.all_updates, self._topics.all_statuses, self._topics.service
@@ -100,6 +103,14 @@ class VisibleEffects:
                     log.log(number, "%s", text)
                 else:
                     self._reception.report(state, number, device, cause, text)
+
+    def _send(self, device: str, content: bytes, state: Federation) -> None:
+        """Send a message to one device, in frames."""
+        topic = self._topics.receipt(device)
+        frames = split(
+            content, frame_bytes(len(content), min(state.max_payload_bytes, self._link.room(topic)))
+        )
+        self._link.send([Publication(topic, frame, expiry_s=RECEIPT_EXPIRY_S) for frame in frames], bulk=True)
 
     def _begin_export(self, state: Federation, round_id: RoundId) -> None:
         job = job_of(self._ledger, state, round_id, self._how)

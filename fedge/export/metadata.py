@@ -15,6 +15,9 @@ UNFILLED = (
     "a row with a missing value (NaN) has no answer: onnxruntime gives NaN, other engines may give anything"
 )
 
+PRIVACY = "privacy"
+"""The key of what is said of differential privacy, where the model has noise for it."""
+
 
 @dataclass(frozen=True)
 class Origin:

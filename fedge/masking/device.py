@@ -143,6 +143,11 @@ def _unfit(state: Device, terms: Terms) -> Refusal | None:
         return Refusal(Why.ROUND_SPENT, "this device has signed survivors of this round")
     if state.name not in terms.cohort:
         return Refusal(Why.NOT_CHOSEN, "the cohort does not name this device")
+    if devices < state.wanted.least_devices:
+        least = state.wanted.least_devices
+        return Refusal(Why.SMALL_COHORT, f"{devices} devices; this device's owner asks for {least} or more")
+    if state.wanted.known is not None and (strangers := set(terms.cohort) - state.wanted.known):
+        return Refusal(Why.STRANGER, f"this device's owner does not know {min(strangers)}")
     if terms.server != "lying" and not state.wanted.trusts_server:
         return Refusal(Why.WEAK_SERVER, "the terms are not for a server that may lie")
     least = least_threshold(devices, lying=terms.server == "lying")
@@ -158,8 +163,8 @@ def _unfit(state: Device, terms: Terms) -> Refusal | None:
 
 
 def _unmasked(state: Device, generation: int, round_: int) -> Step | Refusal:
-    if state.wanted.always or (generation, round_) == (state.mark.generation, state.mark.round):
-        return Refusal(Why.SWITCHED_OFF, "this device does not send an unmasked update in this round")
+    if state.wanted.always or (generation, round_) <= (state.mark.generation, state.mark.round):
+        return Refusal(Why.SWITCHED_OFF, "this device does not send an unmasked update of this round")
     return state, [AllowUnmasked()]
 
 

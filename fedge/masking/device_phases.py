@@ -58,7 +58,8 @@ def share(name: str, attempt: Attempt, message: Roster, identity: Identity) -> F
             return Refusal(Why.BAD_SIGNATURE, f"{terms.cohort[other]} has not signed the keys in the roster")
     pairs = _split(secrets, roster, own)
     theirs = [roster.keys[other].sealing for other in near]
-    keyed = sealing_keys(terms, secrets.sealing, roster.keys[own].sealing, theirs, outgoing=True)
+    ours = secrets.sealing, roster.keys[own].sealing
+    keyed = sealing_keys(terms, roster.digest, *ours, theirs, outgoing=True)
     sealed = []
     for other, key in zip(near, keyed, strict=True):
         if key is None:
@@ -84,7 +85,8 @@ def receive_shares(attempt: Attempt, message: Delivery) -> Found:
         return Refusal(Why.MALFORMED, "the sealed shares are not those of the neighbours that have shared")
     secrets = secrets_of(attempt.entropy, terms)
     theirs = [roster.keys[other].sealing for other in near]
-    keyed = sealing_keys(terms, secrets.sealing, roster.keys[own].sealing, theirs, outgoing=False)
+    ours = secrets.sealing, roster.keys[own].sealing
+    keyed = sealing_keys(terms, roster.digest, *ours, theirs, outgoing=False)
     held, effects = dict(attempt.held), list[Effect]()
     for other, key, body in zip(near, keyed, pieces_of(message.sealed, SEALED_BYTES), strict=True):
         opened = None if key is None else ciphers.opened(key, body, roster.digest)
@@ -127,7 +129,7 @@ def mask_update(attempt: Attempt, event: UpdateReady, identity: Identity) -> Fou
         values=ring.packed(masked),
         signature=identity.sign(said),
     )
-    return replace(attempt, stage=Stage.MASKED, sent=answer), [Send(answer)]
+    return replace(attempt, stage=Stage.MASKED, sent=answer, entropy=b""), [Send(answer)]
 
 
 def sign_survivors(attempt: Attempt, message: Survivors, identity: Identity) -> Found:

@@ -43,6 +43,11 @@ class Wanted:
     """Never send an update that is not masked."""
     trusts_server: bool = False
     """Accept terms that hold only if the server follows the protocol."""
+    least_devices: int = 0
+    """The smallest cohort."""
+    known: frozenset[str] | None = None
+    """The devices that a cohort may have, whose keys are pinned with them; None: all with certificates. An
+    authority that enrols devices for the server is of no use to it then."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Attempt:
     place: int
     """Its own in the cohort."""
     entropy: bytes = field(repr=False)
-    """The random bytes from which all its secrets of this attempt follow."""
+    """The random bytes from which all its secrets of this attempt follow; empty once the update is masked, so
+    that nobody who gets hold of the device later can take the masks off."""
     stage: Stage
     sent: MaskingMessage = field(repr=False)
     """The newest message, for sending it again."""

@@ -7,10 +7,12 @@ the digest of all advertisements, so that nobody chooses it. See `fedge.masking.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import pbkdf2_hmac
+from typing import TypeVar
 
 from fedge.masking.ciphers import stream
 from fedge.masking.thresholds import Neighbourhood
 
+T = TypeVar("T")
 STRETCH = 16_384
 """Hashes for one order, so that many cannot be tried."""
 _DRAW_BYTES = 16
@@ -61,11 +63,17 @@ def complete(members: Sequence[int], threshold: int) -> Graph:
 
 def ring_of(members: Sequence[int], size: Neighbourhood, seed: bytes) -> Graph:
     """Each member shares with its neighbours in an order that follows from the seed."""
-    key = pbkdf2_hmac("sha256", seed, b"fedge masking order", STRETCH)
+    order = shuffled(members, seed, b"fedge masking order")
+    places = {member: at for at, member in enumerate(order)}
+    return Graph(tuple(order), places, size.threshold, size)
+
+
+def shuffled(members: Sequence[T], seed: bytes, purpose: bytes) -> list[T]:
+    """The members in an order that follows from the seed; to find it takes `STRETCH` hashes."""
+    key = pbkdf2_hmac("sha256", seed, purpose, STRETCH)
     draws = stream(key, _DRAW_BYTES * len(members))
     order = list(members)
     for last in range(len(order) - 1, 0, -1):  # Fisher and Yates
         drawn = int.from_bytes(draws[_DRAW_BYTES * last :][:_DRAW_BYTES], "big") % (last + 1)
         order[last], order[drawn] = order[drawn], order[last]
-    places = {member: at for at, member in enumerate(order)}
-    return Graph(tuple(order), places, size.threshold, size)
+    return order

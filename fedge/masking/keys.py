@@ -13,6 +13,7 @@ from fedge.masking.ring import Ring
 from fedge.masking.sharing import RANDOM_BYTES
 from fedge.masking.thresholds import GRINDING_BITS, neighbourhood
 
+ENTROPY_BYTES = 32
 Sign = Callable[[bytes], bytes]
 """The signature of data with the key of this device's certificate."""
 Verify = Callable[[str, bytes, bytes], bool]
@@ -32,11 +33,17 @@ class Secrets:
 
     def polynomial(self, label: bytes, threshold: int) -> bytes:
         """The random bytes of the polynomial of one secret."""
-        return ciphers.stream(ciphers.derived(self.sharing, label), (threshold - 1) * RANDOM_BYTES)
+        return bytes(ciphers.stream(ciphers.derived(self.sharing, label), (threshold - 1) * RANDOM_BYTES))
 
 
 def secrets_of(entropy: bytes, terms: Terms) -> Secrets:
-    """The secrets of an attempt: other terms give others, also with the same random bytes."""
+    """The secrets of an attempt: other terms give others, also with the same random bytes.
+
+    Raises:
+        ValueError: not `ENTROPY_BYTES` random bytes.
+    """
+    if len(entropy) != ENTROPY_BYTES:
+        raise ValueError(f"{len(entropy)} random bytes, and {ENTROPY_BYTES} are needed for secrets")
     labels = (b"sealing", b"masking", b"self-mask", b"sharing")
     told = statements.context(terms)
     return Secrets(*(ciphers.derived(entropy, statements.purpose(told, label)) for label in labels))
@@ -124,10 +131,13 @@ def mask_keys(terms: Terms, secret: bytes, own: bytes, others: Sequence[bytes]) 
 
 
 def sealing_keys(
-    terms: Terms, secret: bytes, own: bytes, others: Sequence[bytes], *, outgoing: bool
+    terms: Terms, roster: bytes, secret: bytes, own: bytes, others: Sequence[bytes], *, outgoing: bool
 ) -> list[bytes | None]:
-    """The keys that seal what a device sends others: each direction has its own. None: a weak public key."""
+    """The keys that seal what a device sends others: each direction and roster has its own.
+
+    None: a weak public key.
+    """
     told = statements.context(terms)
     pairs = [(own, other) if outgoing else (other, own) for other in others]
-    infos = [statements.purpose(told, b"seal", *pair) for pair in pairs]
+    infos = [statements.purpose(told, b"seal", roster, *pair) for pair in pairs]
     return ciphers.agreed(secret, list(zip(others, infos, strict=True)))

@@ -149,7 +149,7 @@ class Consistency(MaskingMessage):
 
 
 class Agreement(MaskingMessage):
-    """Server: t or more signatures of the same survivors."""
+    """Server: t or more signatures of the same survivors; t are enough."""
 
     TYPE: ClassVar[str] = "masking_agreement"
 

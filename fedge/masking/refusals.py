@@ -8,6 +8,10 @@ class Why(StrEnum):
     """The name of a refusal, for programs."""
 
     NOT_CHOSEN = "not_chosen"
+    SMALL_COHORT = "small_cohort"
+    """Fewer devices than this device's owner asks for."""
+    STRANGER = "stranger"
+    """A device of the cohort is none of those that this device's owner knows."""
     LOW_THRESHOLD = "low_threshold"
     """Fewer signatures than this device's owner or the kind of server asks for, or more than devices."""
     WEAK_SERVER = "weak_server"
@@ -46,6 +50,8 @@ class Why(StrEnum):
     NOT_A_SHARER = "not_a_sharer"
     """A survivor that has not shared, or a sharer that is neither alive nor dead."""
     TWO_SURVIVOR_SETS = "two_survivor_sets"
+    WRONG_SUM = "wrong_sum"
+    """A sum that no updates within the terms have: a device has sent another masked value."""
     WRONG_SHARES = "wrong_shares"
     """The shares of a secret do not give it."""
 

@@ -72,11 +72,24 @@ class Ring:
         """Write a vector (p,) as levels in -L…L, at random up or down, so that the mean is right.
 
         Entries beyond ±`clip` become ±`clip`.
+
+        Args:
+            vector: the update.
+            clip: the largest value.
+            seed: of this device and update alone. It hides nothing, but with one seed for all devices their
+                rounding errors would add up and not cancel.
+
+        Raises:
+            ValueError: an entry is not finite.
         """
+        if not np.isfinite(vector).all():
+            raise ValueError("an update with an entry that is not finite: it has no level")
         drawn = np.random.Generator(np.random.SFC64(seed)).random(len(vector), np.float32)
-        scaled = np.clip(vector.astype(np.float64), -clip, clip) * (self.levels / clip)
-        levels = np.floor(scaled + drawn)
-        return np.clip(levels, -self.levels, self.levels).astype(np.int32)
+        levels: NDArray[np.float64] = np.multiply(vector, self.levels / clip, dtype=np.float64)
+        np.clip(levels, -self.levels, self.levels, out=levels)
+        levels += drawn  # below 1, so that the largest level stays
+        np.floor(levels, out=levels)
+        return levels.astype(np.int32)
 
     def elements(self, levels: NDArray[np.integer], weight: int = 1) -> Values:
         """Write levels (p,) times a weight as elements.

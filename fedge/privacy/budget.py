@@ -16,148 +16,39 @@ which tell nothing new. With other updates, or a new attempt, it is another rele
 The budget belongs to the devices, and not to a generation: a new generation goes on with the same history.
 """
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
-from fedge.privacy.accountant import Training, guarantee
+from fedge.privacy.charges import (
+    Charge,
+    Charged,
+    Declared,
+    History,
+    Position,
+    Reason,
+    Refusal,
+    Release,
+    Witness,
+    digest_of,
+)
 
-
-class Reason(StrEnum):
-    """Why a release is refused."""
-
-    MISSING = "missing"
-    """There is no history, and something was released, or nobody can say."""
-    DAMAGED = "damaged"
-    """The history cannot be read, or contradicts itself."""
-    UNWITNESSED = "unwitnessed"
-    """No witness can be reached."""
-    BEHIND = "behind"
-    """The history has fewer charges than were released: it is from an older backup."""
-    FORKED = "forked"
-    """The history has other charges than those that were released."""
-    CHANGED = "changed"
-    """What is declared is not what the history was begun with."""
-    REPLAYED = "replayed"
-    """The round has been charged before, or a later one has."""
-    COHORT = "cohort"
-    """More devices than declared."""
-    SPENT = "spent"
-    """All declared releases have been charged."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Nothing may be released."""
-
-    reason: Reason
-    text: str
-    """For people: what is wrong, and what to do."""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What the owners of devices were told; it never changes for a history."""
-
-    epsilon: float
-    delta: float
-    training: Training
-    """The mechanism, its noise and its rounds."""
-    clip: float
-    """S; with a clip that adapts, that of the first round."""
-    cohort: int
-    """m, the most devices of a round, and the denominator."""
-
-    @property
-    def key(self) -> str:
-        """A digest of all of it."""
-        return _digest(asdict(self))
-
-    def require_affordable(self) -> None:
-        """Check that the declared rounds stay within (ε, δ).
-
-        Raises:
-            ConfigError: dp-accounting is not installed.
-            ValueError: they do not; the text says what they cost.
-        """
-        cost = guarantee(self.training, self.delta)
-        if not cost.epsilon <= self.epsilon:
-            raise ValueError(
-                f"ε = {self.epsilon:g} is declared, and the training costs {cost}: more noise or fewer rounds"
-            )
-
-
-@dataclass(frozen=True, order=True)
-class Position:
-    """Where in the federation's life a release is; positions only grow."""
-
-    generation: int
-    round: int
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"round {self.generation}.{self.round}, attempt {self.attempt}"
-
-
-@dataclass(frozen=True)
-class Release:
-    """What is to be released."""
-
-    position: Position
-    inputs: str
-    """A digest of all that the result follows from: the set of updates, the base, and the noise's seed."""
-    devices: int
-    """The number of updates."""
-
-
-@dataclass(frozen=True)
-class Charge:
-    """A release that has been paid for."""
-
-    position: Position
-    inputs: str
-    digest: str
-    """Of the charge before, or of what is declared, and of this one."""
-
-
-@dataclass(frozen=True)
-class Witness:
-    """What was released, as those know who received it."""
-
-    charges: int
-    """The number of the newest charge that was released; 0: nothing was."""
-    digest: str = ""
-    """Its digest."""
-
-
-@dataclass(frozen=True)
-class History:
-    """All charges, in their order. Only this module makes one."""
-
-    declared: str
-    """The `Declared.key`."""
-    charges: tuple[Charge, ...] = field(default=())
-
-    @property
-    def witness(self) -> Witness:
-        """What an announcement tells when the newest charge is released."""
-        return Witness(len(self.charges), self.charges[-1].digest) if self.charges else Witness(0)
-
-    def text(self) -> str:
-        """For the ledger."""
-        return json.dumps({"declared": self.declared, "charges": [asdict(each) for each in self.charges]})
-
-
-@dataclass(frozen=True)
-class Charged:
-    """The release is paid for: make the history durable, then release."""
-
-    history: History
-    again: bool
-    """Whether it had been charged before, and a crash came between: the history is the same."""
+__all__ = [
+    "Charge",
+    "Charged",
+    "Declared",
+    "History",
+    "Position",
+    "Reason",
+    "Refusal",
+    "Release",
+    "Witness",
+    "begin",
+    "charge",
+    "read",
+    "resume",
+]
 
 
 def begin(declared: Declared, witness: Witness | None) -> History | Refusal:
@@ -196,6 +87,25 @@ def read(text: str | None) -> History | Refusal:
     return history
 
 
+def resume(
+    history: History | Refusal, declared: Declared, witness: Witness | None, *, room: bool = True
+) -> History | Refusal:
+    """Whether a program that starts may go on with a history; it is asked before a round is announced.
+
+    Args:
+        history: as `begin` or `read` returned it.
+        declared: as configured now.
+        witness: as in `charge`.
+        room: whether at least one release must be left.
+    """
+    if isinstance(history, Refusal):
+        return history
+    refusal = _witnessed(history, witness) or _changed(history, declared)
+    if refusal is None and room and len(history.charges) >= declared.training.rounds:
+        refusal = _spent("a further round", declared)
+    return refusal or history
+
+
 def charge(
     history: History, declared: Declared, release: Release, witness: Witness | None
 ) -> Charged | Refusal:
@@ -220,11 +130,7 @@ def charge(
             "attempt, with a new seed",
         )
     if spent >= declared.training.rounds:
-        return Refusal(
-            Reason.SPENT,
-            f"{release.position}: all {declared.training.rounds} declared releases have been charged "
-            f"(ε = {declared.epsilon:g} at δ = {declared.delta:g}): learning ends here",
-        )
+        return _spent(str(release.position), declared)
     return Charged(_with(history, release.position, release.inputs), False)
 
 
@@ -250,12 +156,8 @@ def _witnessed(history: History, witness: Witness | None) -> Refusal | None:
 
 def _declared(history: History, declared: Declared, release: Release) -> Refusal | None:
     """Why what is configured contradicts what was declared; None: it does not."""
-    if history.declared != declared.key:
-        return Refusal(
-            Reason.CHANGED,
-            "the privacy settings are not those that the history was begun with: set them back; what devices "
-            "were told cannot change",
-        )
+    if (refusal := _changed(history, declared)) is not None:
+        return refusal
     if release.devices > declared.cohort:
         return Refusal(
             Reason.COHORT,
@@ -264,14 +166,28 @@ def _declared(history: History, declared: Declared, release: Release) -> Refusal
     return None
 
 
+def _changed(history: History, declared: Declared) -> Refusal | None:
+    if history.declared == declared.key:
+        return None
+    return Refusal(
+        Reason.CHANGED,
+        "the privacy settings are not those that the history was begun with: set them back; what devices "
+        "were told cannot change",
+    )
+
+
+def _spent(what: str, declared: Declared) -> Refusal:
+    return Refusal(
+        Reason.SPENT,
+        f"{what}: all {declared.training.rounds} declared releases have been charged "
+        f"(ε = {declared.epsilon:g} at δ = {declared.delta:g}): learning ends here",
+    )
+
+
 def _with(history: History, position: Position, inputs: str) -> History:
     before = history.charges[-1].digest if history.charges else history.declared
-    digest = _digest([before, asdict(position), inputs])
+    digest = digest_of([before, asdict(position), inputs])
     return replace(history, charges=(*history.charges, Charge(position, inputs, digest)))
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _damaged(why: str) -> Refusal:

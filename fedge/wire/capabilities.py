@@ -6,7 +6,7 @@ takes part in a round that it only half understands.
 
 | name | what |
 |---|---|
-| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
+| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate`, `masked` |
 | `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: one of its options |
 | `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
 | `personal:NAME` | a personal model (`fedge.algorithms.personal`); `personal:NAME.OPTION` as above |
@@ -16,6 +16,7 @@ takes part in a round that it only half understands.
 | `data:NAME` | a rule for reading data (`fedge.data.rules`) that the task proposes and requires to be known |
 | `state:NAME` | a state of the round |
 | `schedule:NAME` | what a schedule other than one round after the other asks of devices |
+| `protection:NAME` | what a promised protection asks of devices: to withhold figures, to add noise, to mask |
 | `model:CODEC` | a coded form of the announced model (`fedge.wire.models`) |
 | `task:unreadable`, `model:unreadable` | what was announced cannot be read |
 """
@@ -31,13 +32,18 @@ from fedge.nn.layer import kinds
 from fedge.nn.spec import LOSSES, NetworkSpec, names_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.model import Model
+from fedge.wire.messages.protection import Protection
 from fedge.wire.messages.task import Task
 from fedge.wire.models import CHANGES, WHOLE
 
-PHASE_NAMES = ("survey", "train", "evaluate")
+PHASE_NAMES = ("survey", "train", "evaluate", "masked")
 STATES = ("open", "done")
 BUFFERED = "schedule:buffered"
 """A device goes on with its work when a newer round is announced."""
+CENTRAL = "protection:central"
+"""A device tells no figures about its rows besides the update; the server adds noise to the sum."""
+MASKED = "protection:masked"
+"""A device sends its update only under masks."""
 
 OF_MODEL = frozenset({"layer", "loss", "model", "network"})
 """The registries that a model depends on: a device that knows all its names in these can predict with it."""
@@ -66,6 +72,8 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
     return frozenset(
         {
             BUFFERED,
+            CENTRAL,
+            MASKED,
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
@@ -99,9 +107,18 @@ def of_manifest(manifest: Manifest) -> frozenset[str]:
             f"phase:{manifest.kind}",
             *(() if manifest.state in STATES else (f"state:{manifest.state}",)),
             *(() if manifest.max_staleness is None else (BUFFERED,)),
+            *of_protection(manifest.protection),
             *(_of_plan(manifest.plan) if manifest.plan is not None else ()),
         }
     )
+
+
+def of_protection(protection: Protection | None) -> frozenset[str]:
+    """What a promised protection asks of devices: without it, it would be promised and not kept."""
+    if protection is None:
+        return frozenset()
+    names = () if protection.privacy is None else (f"protection:{protection.privacy.mechanism}",)
+    return frozenset((*names, *(() if protection.masked is None else (MASKED,))))
 
 
 def of_model(manifest: Manifest) -> frozenset[str]:

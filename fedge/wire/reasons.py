@@ -54,6 +54,8 @@ class Reason(StrEnum):
     TOO_MUCH_MEMORY = "too_much_memory"
     UNKNOWN_SOURCE = "unknown_source"
     FORBIDDEN_SOURCE = "forbidden_source"
+    UNPROTECTED = "unprotected"
+    """The round promises less than the device's owner requires: privacy, masks, or a number of devices."""
     # A device's owner does not allow it now:
     OUTSIDE_HOURS = "outside_hours"
     CLOCK_NOT_SYNCHRONISED = "clock_not_synchronised"

@@ -35,6 +35,7 @@ def as_json(verdicts: Verdicts) -> dict[str, Any]:
         "round": found.round,
         "kind": found.kind,
         "closed": found.closed,
+        "median_norm": found.median_norm,
         "verdicts": [asdict(row) for row in rows],
     }
 
@@ -60,10 +61,14 @@ def show(verdicts: Verdicts, console: Console) -> None:
     console.print(table)
     console.print(
         f"round {found.generation}.{found.round} ({found.kind}, {'closed' if found.closed else 'open'}): "
-        "distances are in median distances of the round's updates",
+        f"distances are in median distances of the round's updates{_median(found)}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _median(found: RoundRow) -> str:
+    return "" if found.median_norm is None else f"; the median change is {found.median_norm:.3g} long"
 
 
 def _counted(row: VerdictRow) -> tuple[float, float, str]:

@@ -70,14 +70,14 @@ def attackers_of(given: Mapping[str, Told] | None, devices: Mapping[str, object]
         return Attackers()
     if not isinstance(given, Mapping):
         raise ConfigError(f"simulate: attackers is {given!r}, expected a mapping from devices to attacks")
+    if unknown := [name for name in given if name not in devices]:
+        raise ConfigError(f"simulate: attackers names {unknown[0]!r}, which is not among the devices")
     made: dict[str, Attack] = {}
     groups: dict[str, list[str]] = {}
     for name in sorted(given):
         told = given[name]
-        if name not in devices:
-            raise ConfigError(f"simulate: attackers names {name!r}, which is not among the devices")
-        key = json.dumps({"name": told} if isinstance(told, str) else told, sort_keys=True, default=repr)
         try:
+            key = json.dumps({"name": told} if isinstance(told, str) else told, sort_keys=True, default=repr)
             made[name] = made[groups[key][0]] if key in groups else attack(told)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"simulate: attackers: {name!r}: {error}") from None

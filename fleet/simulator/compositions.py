@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from fleet.simulator.robust_twins import fewest
+
 ONE_IN = 2
 """One world in this many learns with a drawn composition; the others with FedAvg."""
 RATE, BATCH = 0.25, 16
@@ -15,6 +17,19 @@ PULL = 0.5
 FLOOR = 0.1
 """The part of the learning rate at which its decay ends."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+ROBUST_ONE_IN = 2
+"""Of the worlds that can have a robust rule, one in this many has one."""
+ROBUST = (
+    ("median", 1, "none"),
+    ("median", 1, "nnm"),
+    ("median", 0, "bucketing"),
+    ("trimmed-mean", 1, "none"),
+    ("trimmed-mean", 1, "nnm"),
+    ("krum", 0, "none"),
+    ("centered-clipping", 1, "none"),
+    ("centered-clipping", 1, "none"),
+)
+"""Robust rules, each with f and the step before it. Worlds have few devices: with these three are enough."""
 SERVERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("average", {"rate": 1.0}),
     ("average", {"rate": 0.5}),
@@ -36,6 +51,8 @@ class Composition:
     """Whether the mean gives each device the same weight."""
     server: str = "average"
     server_options: Mapping[str, Any] = field(default_factory=lambda: {"rate": 1.0}, hash=False)
+    robust: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """A robust rule with all its options: name, f and pre; empty: a mean."""
     max_gradient: float | None = None
     rate: float = RATE
     rate_decay: float = 1.0
@@ -52,8 +69,15 @@ class Composition:
 
     @property
     def rule(self) -> str:
-        """The rule that the local algorithm needs."""
+        """The robust rule, or the one that the local algorithm needs."""
+        if self.robust:
+            return str(self.robust["name"])
         return "nova" if self.local == "nova" else "mean"
+
+    @property
+    def fewest(self) -> int:
+        """The fewest updates that the rule needs."""
+        return fewest(**self.robust) if self.robust else 1
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -87,7 +111,7 @@ class Composition:
     @property
     def fits_stale(self) -> bool:
         """Whether it works with updates from older models (`aggregator.core.stale_parts`)."""
-        return self.local in ("sgd", "prox") and not self.uniform and self.clusters == 1
+        return self.local in ("sgd", "prox") and not self.uniform and not self.robust and self.clusters == 1
 
     def rate_of(self, number: int) -> float:
         """The learning rate of the training round with this number."""
@@ -112,7 +136,7 @@ class Composition:
             plan["local_options"] = dict(self.local_options)
         if self.max_gradient is not None:
             plan["max_gradient"] = self.max_gradient
-        rule = {"name": self.rule, **({"weights": "uniform"} if self.uniform else {})}
+        rule = dict(self.robust) or {"name": self.rule, **({"weights": "uniform"} if self.uniform else {})}
         tables = {"plan": plan, "rule": rule, "server": {"name": self.server, **self.server_options}}
         if self.clusters > 1:
             tables["personal"] = {"name": "clusters", "models": self.clusters}
@@ -152,4 +176,12 @@ def _composition(seed: int) -> Composition:
         max_gradient=rng.choice((None, None, 50_000.0)),
         rate_decay=rng.choice((1.0, 1.0, 0.5)),
         drawn=True,
+        robust=_robust(seed) if local in ("sgd", "prox") and clusters == 1 else NOTHING,
     )
+
+
+def _robust(seed: int) -> Mapping[str, Any]:
+    rng = random.Random(f"what rule world {seed} has")  # noqa: S311 # a simulation, not a secret
+    if rng.randrange(ROBUST_ONE_IN):
+        return NOTHING
+    return dict(zip(("name", "f", "pre"), rng.choice(ROBUST), strict=True))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
-from agent.core.state import AlgorithmState, PersonalState
+from agent.core.state import AlgorithmState, MaskedUpdate, PersonalState
 from agent.data.snapshot import Snapshot
 from agent.shell.memory import Memory
 from aggregator.core.verdicts import Verdict
@@ -143,9 +143,10 @@ class WatchedMemory(Memory):
         pending: AlgorithmState | None = None,
         personal: PersonalState | None = None,
         older: RoundId | None = None,
+        masked: MaskedUpdate | None = None,
     ) -> None:
         """As `Memory.save_update`."""
-        super().save_update(attempt, digest, payload, snapshot, pending, personal, older)
+        super().save_update(attempt, digest, payload, snapshot, pending, personal, older, masked)
         self._oracle.states.saved(self._device, digest, pending)
         self._oracle.own_models.saved(self._device, personal)
         self._oracle.devices.saved(

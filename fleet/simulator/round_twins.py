@@ -9,12 +9,12 @@ from fractions import Fraction
 from math import copysign, sqrt
 
 from fedge.wire.messages.update import Update
-from fleet.simulator import twins
+from fleet.simulator import robust_twins, twins
 from fleet.simulator.compositions import Composition
 from fleet.simulator.twins import NONE_LATE, Counted, Late, Numbers, single
 
 ServerState = Mapping[str, Numbers]
-"""The server optimizer's arrays by name; empty before the first round."""
+"""The arrays of server optimizer and rule by name; empty before the first round."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def closed(
         with_: the composition.
         updates: those that count.
         model: the vectors that the round was announced with, by name.
-        state: the server optimizer's.
+        state: that of server optimizer and rule.
         fleet: N, the number of devices of the fleet.
         late: the updates from older models, by device.
         clips: whether updates that are far from their base are clipped.
     """
     base, share = model["weights"], len(updates) / fleet
     parts = {"weights": twins.counted(updates, base, late, clips=clips)}
-    aggregate = combined(with_, parts["weights"], base)
+    aggregate, after_rule = ruled(with_, parts["weights"], base, state)
     vectors, means = {}, {}
     for name in with_.vectors:
         parts[name] = twins.counted(updates, [0.0] * len(base), clips=clips, name=name)
@@ -64,11 +64,20 @@ def closed(
         means[name] = twins.mean(twins.counted(updates, [0.0] * len(base), clips=False, name=name))
         vectors[name] = [single(c + share * d) for c, d in zip(model[name], mean, strict=True)]
     weights, after = stepped(with_, base, aggregate, state, share)
-    return Closed(aggregate, weights, vectors, after, parts, means)
+    return Closed(aggregate, weights, vectors, {**after, **after_rule}, parts, means)
+
+
+def ruled(
+    with_: Composition, parts: Sequence[Counted], base: Numbers, state: ServerState
+) -> tuple[Numbers, ServerState]:
+    """What the rule makes of the bounded weights, and its next state."""
+    if with_.robust:
+        return robust_twins.combined(with_.robust, parts, base, state)
+    return combined(with_, parts, base), {}
 
 
 def combined(with_: Composition, parts: Sequence[Counted], base: Numbers) -> Numbers:
-    """What the rule makes of bounded updates."""
+    """What a mean makes of bounded updates."""
     if with_.rule == "nova":
         mean = twins.mean(parts, exact=True)
         weight = sum(part.weight for part in parts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from fedge.wire import frames
 from fedge.wire.encoding import MAX_PAYLOAD
-from fleet.simulator.compositions import FEDAVG, Composition, composition
+from fleet.simulator.compositions import FEDAVG, NOTHING, Composition, composition
 from fleet.simulator.trainers import Odd
 
 REAL_ONE_IN = 50
@@ -94,6 +94,11 @@ def terms(
             with_ = FEDAVG
         else:
             buffered = False
+    if with_.robust:
+        if with_.fewest > devices - 2:  # as for the quorum: two devices may be gone
+            with_ = replace(with_, robust=NOTHING)
+        elif target is not None:
+            target = max(target, with_.fewest)
     drawn = Terms(
         devices=devices,
         rounds=rounds,

@@ -174,7 +174,7 @@ def test_every_reason_that_admission_gives_has_a_row() -> None:
         Reason.TOO_MANY_EPOCHS, Reason.TOO_LONG, Reason.UNKNOWN_SOURCE, Reason.FORBIDDEN_SOURCE,
         Reason.OUTSIDE_HOURS, Reason.CLOCK_NOT_SYNCHRONISED, Reason.ON_BATTERY, Reason.TOO_HOT,
         Reason.TOO_BUSY, Reason.OVER_BYTE_BUDGET, Reason.CANNOT_MEASURE, Reason.QUARANTINED,
-        Reason.TOO_MUCH_MEMORY, Reason.TOO_MUCH_STATE,
+        Reason.TOO_MUCH_MEMORY, Reason.TOO_MUCH_STATE, Reason.UNPROTECTED,
     }  # fmt: skip
     assert {row[3] for row in REFUSED} == set(Reason) - elsewhere
 

@@ -217,7 +217,8 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
         db.execute("DROP TABLE states")
-        db.execute("DROP TABLE codings")
+        for table in ("codings", "charges", "noise", "masking", "masked_sums"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 5")
         db.execute(f"PRAGMA application_id = {0x46650000 + 5}")
         db.commit()

@@ -186,6 +186,21 @@ def test_wherever_the_connection_ends_the_announced_can_be_read(
     assert served.broker.frames(1 - slot) == 0
 
 
+@pytest.mark.parametrize("takes", [(131_072, 4_096, 4_096), (20_000, 20_000, 4_096)])
+@pytest.mark.parametrize("left", range(1, 20))
+def test_what_may_be_announced_is_announced_again_as_it_is_cut_there(
+    served: Served, left: int, takes: tuple[int, int, int]
+) -> None:
+    """The first connections end anywhere, so with a manifest of which nobody knows whether it has arrived."""
+    first, second, last = takes
+    served.connect(first, left)
+    served.lose()
+    served.connect(second, left)
+    served.lose()
+    served.connect(last)
+    assert served.broker.read[-1][1] == count(len(MODEL), 4_096 - 115)
+
+
 def test_a_manifest_that_is_too_large_leaves_what_the_one_before_names(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,6 +102,9 @@ def test_the_verdicts_of_a_round_are_shown(lab: Lab) -> None:
     assert (found.round, [row.device for row in rows]) == (2, list(DEVICES))
     assert [row.counted for row in rows] == [1.0] * 5 + [pytest.approx(2.5 / 4)]
     assert [row.running for row in rows] == [0] * 5 + [2]
+    survey, told = read_verdicts(lab.path, 0)
+    assert (survey.kind, {row.verdict for row in told}) == ("survey", {"admitted"})
+    assert {row.counted for row in told} == {None}, "no model was made of what they told"
     rounds_open, none = read_verdicts(lab.path, 3)
     assert (rounds_open.closed, none) == (False, [])
     with pytest.raises(DataError, match=telling("round 9", "newest", "3")):

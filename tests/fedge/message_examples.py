@@ -18,6 +18,7 @@ from fedge.wire.messages.kinds import KINDS
 from fedge.wire.messages.manifest import Cohort, Manifest
 from fedge.wire.messages.message import Message, pack, unpack
 from fedge.wire.messages.model import Model
+from fedge.wire.messages.protection import Charges, Masks, Privacy, Protection
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Decline, Status
@@ -130,6 +131,35 @@ EXAMPLES: dict[str, Message] = {
         cohort=Cohort(fraction=1.0, seed=0),
         seconds_left=9.0,
         requires=("codec:int8", "layer:dense", "local:sgd", "model:coded", "phase:train"),
+    ),
+    "round_protected": Manifest(
+        generation=1,
+        round=3,
+        kind="train",
+        state="open",
+        seed=0,
+        task=TASK_BLOB,
+        model=MODEL_BLOB,
+        plan=Plan(),
+        cohort=Cohort(fraction=1.0, seed=0),
+        seconds_left=9.0,
+        requires=("protection:central", "protection:masked"),
+        protection=Protection(
+            privacy=Privacy(
+                mechanism="central",
+                epsilon=8.0,
+                delta=1e-6,
+                unit="device",
+                adjacency="add-remove",
+                clip=0.5,
+                noise_multiplier=6.25,
+                cohort=100,
+                rounds=200,
+                witness=Charges(number=2, digest="ab" * 32),
+            ),
+            masked=Masks(server="lying", threshold=67, cohort=100, value_bits=8, clip=0.5, max_weight=1),
+            devices=67,
+        ),
     ),
     "round_survey": Manifest(
         generation=1,

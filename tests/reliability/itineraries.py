@@ -48,6 +48,19 @@ WAITING = {"SaveElapsed": 1}
 """The aggregator's in a round that lasts."""
 KEY_CHANGE = {"SaveSigners", "CancelWork"}
 """An agent's when another key signs, while it is at work for the one before."""
+MASKED = {
+    "agent": ("SaveState", "RaiseMark", "Send"),
+    "aggregator": (
+        "ReadMasking",
+        "BeginExchange",
+        "KeepMasking",
+        "EndPhase",
+        "DropExchange",
+        "SaveSum",
+        "SendMasking",
+    ),
+}
+"""Those of secure aggregation, which tests/system/test_masked_deaths.py walks."""
 NOT_WALKED = {
     # It only closes the connection; it needs another history, and an algorithm that remembers something.
     "agent": {"Disconnect", "ResetState"},

@@ -19,6 +19,7 @@ from tests.reliability.itineraries import (
     AGGREGATOR,
     KEY_CHANGE,
     LAST,
+    MASKED,
     NOT_WALKED,
     RARER,
     WAITING,
@@ -130,15 +131,25 @@ def test_agents_die_when_they_follow_another_signing_key(
 def test_no_failpoint_is_forgotten() -> None:
     """What an effect or a moment adds is walked, or it is said why not."""
     armable = {
-        "agent": [effect.__name__ for effect in get_args(agent_effects.Effect)],
+        "agent": [
+            *(effect.__name__ for effect in get_args(agent_effects.Effect)),
+            *agent_effects.MOMENTS,
+        ],
         "aggregator": [
             *(effect.__name__ for effect in get_args(aggregator_effects.Effect)),
             *aggregator_effects.MOMENTS,
         ],
     }
     accounted = {
-        "agent": [*AGENT, *KEY_CHANGE, *NOT_WALKED["agent"]],
-        "aggregator": [*AGGREGATOR, *RARER, *LAST, *WAITING, *NOT_WALKED["aggregator"]],
+        "agent": [*AGENT, *KEY_CHANGE, *MASKED["agent"], *NOT_WALKED["agent"]],
+        "aggregator": [
+            *AGGREGATOR,
+            *RARER,
+            *LAST,
+            *WAITING,
+            *MASKED["aggregator"],
+            *NOT_WALKED["aggregator"],
+        ],
     }
     for program, names in armable.items():
         assert sorted(accounted[program]) == sorted(names)

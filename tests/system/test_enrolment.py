@@ -55,7 +55,9 @@ def run(module: str, *arguments: str, text: str | None = None) -> str:
 # The ways in
 
 
-@pytest.mark.parametrize("device", ["pi-1", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"])
+@pytest.mark.parametrize(
+    "device", ["pi-1", pytest.param("3f2504e0-4f89-41d3-9a0c-0305e82c3301", marks=pytest.mark.slow)]
+)
 def test_a_device_joins_with_a_token_and_renews(
     place: Production, running: RegistrarProcess, tmp_path: Path, device: str
 ) -> None:

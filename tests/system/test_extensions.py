@@ -33,7 +33,7 @@ TABLES = {
 OPTIONS = {"local": {"mu": 0.1}, "server": {"rate": 0.1}}
 
 
-@pytest.mark.parametrize("case", TABLES)
+@pytest.mark.parametrize("case", [pytest.param("a codec", marks=pytest.mark.slow), "a rule"])
 def test_parts_from_outside_give_what_a_simulation_gives(case: str, tmp_path: Path, broker: Broker) -> None:
     """Each of them has a state or changes what is sent; the simulation is given the parts as they are."""
     coded = case == "a codec"

@@ -105,6 +105,7 @@ def test_the_broker_carries_no_personal_entry(tmp_path: Path, broker: Broker) ->
         assert lines_telling(fleet.log(), "1.weight", "1.bias")
 
 
+@pytest.mark.slow
 def test_predict_uses_the_devices_own_model_after_a_restart_and_in_a_new_generation(
     tmp_path: Path, broker: Broker
 ) -> None:

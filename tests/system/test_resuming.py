@@ -92,6 +92,7 @@ def broker(tmp_path: Path) -> Broker:
     return brokers.start("mosquitto", tmp_path / "broker")
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_lost_in_the_middle_of_a_large_message_costs_a_few_frames(
     broker: Broker, tmp_path: Path
 ) -> None:

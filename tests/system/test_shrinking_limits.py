@@ -127,6 +127,7 @@ def test_an_update_of_which_half_has_arrived_is_cut_anew_and_counts_once(
         assert frames > MODEL // AFTER, "what counted is in the new cut alone"
 
 
+@pytest.mark.slow
 def test_a_model_that_moves_can_be_read_meanwhile_however_long_that_takes(
     limited: Limited, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_model_that_moves_can_be_read_meanwhile_however_long_that_takes(
         learns(fleet)
 
 
+@pytest.mark.slow
 def test_a_model_of_which_half_has_been_published_is_cut_anew(limited: Limited, tmp_path: Path) -> None:
     with (
         Gate(limited.port) as gate,

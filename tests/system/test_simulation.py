@@ -39,7 +39,7 @@ COMPOSITIONS: Mapping[str, tuple[Algorithm, Mapping[str, Any], bool]] = {
 
 The engine `fast` does not have several shared models.
 """
-QUICK = ("sgd", "scaffold")
+QUICK = ("sgd",)
 ROUNDS, SEED = 2, 3
 
 

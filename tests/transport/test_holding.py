@@ -1,6 +1,7 @@
 """What is not acknowledged is bounded in bytes: the broker keeps the rest until there is room."""
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fedge.transport import MessageArrived, Publication
+from fedge.transport import LinkEvent, MessageArrived, Publication
 from fedge.transport.mqtt import connection
+from fedge.transport.mqtt.turns import Turns
 from fleet.demo import broker as brokers
 from tests.transport.networks import MqttNetwork
 from tests.transport.peer import Peer
@@ -88,6 +90,37 @@ def test_reading_goes_on_after_a_while_so_that_the_connection_stays(
 ) -> None:
     monkeypatch.setattr(connection, "LONGEST_STOP_S", 0.2)
     assert len(taken(reader_of(network, manual_ack=True), 30.0)) == COUNT
+
+
+def test_beyond_the_bound_one_message_is_read_in_a_turn(
+    network: MqttNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a whole turn of large messages would come with each stop that ends."""
+    monkeypatch.setattr(connection, "LONGEST_STOP_S", 0.1)
+    turn, tell = Turns.turn, connection.PahoConnection._tell
+    turns, came = 0, list[int]()
+
+    def counted(self: Turns) -> bool:
+        nonlocal turns
+        turns += threading.current_thread() is reading
+        return turn(self)
+
+    def noted(self: connection.PahoConnection, event: LinkEvent) -> None:
+        if isinstance(event, MessageArrived):
+            came.append(turns)
+        tell(self, event)
+
+    writer, reader = network.peer("writer"), network.peer("reader", manual_ack=True)
+    writer.open()
+    reader.open()
+    reader.subscribe("a")
+    reading = reader.link._life.thread  # type: ignore[attr-defined]
+    monkeypatch.setattr(Turns, "turn", counted)
+    monkeypatch.setattr(connection.PahoConnection, "_tell", noted)
+    writer.send(*(Publication("a", b"%d" % n + bytes(1_000)) for n in range(COUNT)))
+    assert len(taken(reader, 60.0)) == COUNT
+    beyond = came[3:]
+    assert len(set(beyond)) == len(beyond) == COUNT - 3, "the fourth message is over the bound"
 
 
 def test_a_transport_that_holds_too_much_closes_in_time(network: MqttNetwork) -> None:

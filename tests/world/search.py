@@ -65,7 +65,10 @@ def traits(world: World) -> set[str]:
         "key frames": with_.model_codec in ("int8", "int4"),
         "limits that change": terms.limits is not None,
         "personal models": with_.ditto and not terms.real,
-        "uniform weights": with_.uniform and with_.drawn,
+        "a robust rule": bool(with_.robust) and not terms.real,
+        "neighbours mixed": with_.robust.get("pre") == "nnm" and not terms.real,
+        "a rule's state": with_.rule == "centered-clipping" and not terms.real,
+        "uniform weights": with_.uniform and with_.drawn and not with_.robust,
     }
     return {fault.kind for fault in world.schedule} | {trait for trait, there in drawn.items() if there}
 

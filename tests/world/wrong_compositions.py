@@ -10,13 +10,14 @@ import numpy as np
 from agent.shell import algorithm_states
 from agent.trainers import states
 from aggregator.aggregation import aggregate, generations, recomputation, server_state
+from aggregator.core import quorum
 from aggregator.core.parts import Part
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases import train
 from fedge.algorithms.local import dyn, nova, scaffold
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.protocols import ServerOptimizer, State, Updates
-from fedge.algorithms.rules import bounds
+from fedge.algorithms.protocols import Rule, ServerOptimizer, State, Updates
+from fedge.algorithms.rules import bounds, robust
 from fedge.algorithms.rules.bounds import Factors
 from fedge.algorithms.rules.mean import Mean
 from fedge.algorithms.trainer import Job, Trained
@@ -216,3 +217,36 @@ def a_uniform_mean_by_samples(patch: Patch) -> None:
         return right(Mean(), updates, base, state)
 
     patch.setattr(Mean, "aggregate", by_samples)
+
+
+@variant(
+    "a rule's state begins anew in each round",
+    Invariant.MEAN,
+    within=20,
+    needs=["a composition", "a rule's state"],
+)
+def a_rules_state_not_kept(patch: Patch) -> None:
+    def begun(_ledger: LedgerReader, round_id: RoundId, _part: Part, rule: Rule, size: int) -> State:
+        return server_state.rule_first(round_id, rule, size)
+
+    patch.setattr(server_state, "rule_before", begun)
+
+
+@variant(
+    "a round closes with fewer updates than its rule needs",
+    Invariant.QUORUM,
+    within=40,
+    needs=["a composition", "a robust rule", "a low quorum"],
+)
+def fewer_than_the_rule_needs(patch: Patch) -> None:
+    patch.setattr(quorum, "fewest_of", lambda _rule: 1)
+
+
+@variant(
+    "nearest neighbour mixing is left out",
+    Invariant.MEAN,
+    within=20,
+    needs=["a composition", "neighbours mixed"],
+)
+def neighbours_not_mixed(patch: Patch) -> None:
+    patch.setattr(robust, "neighbourhoods", lambda rows, _f, _base: [[row] for row in range(rows.number)])

@@ -9,6 +9,7 @@ from agent.core.lifecycle.decision import decide
 from agent.core.lifecycle.download import fetch
 from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.statuses import holds_the_final_model, status
+from agent.core.protection import unprotected
 from fedge.frozen import replace
 from fedge.identity.trust import fingerprint
 from fedge.wire.freshness import Attempt, round_of
@@ -72,18 +73,21 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
     same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
     same_round = same_round and same_work
     same_plan = current is not None and _asks(manifest) == _asks(current)
-    older_work = goes_on(state, manifest)
+    enough = next(unprotected(state.trust, manifest), None) is None
+    older_work = enough and goes_on(state, manifest)
     state = replace(
         state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None, plan_changes=0
     )
+    if manifest.kind == "masked":
+        state = replace(state, masked_in=announced.round)
     if older_work:
         state, more = go_on(state, now_s)
         return state, effects + more
     match state.work:
         # This is another attempt of the round that the device works on. The work stays valid.
-        case Fetching(to_work=True) | Working() if same_round and same_plan:
+        case Fetching(to_work=True) | Working() if same_round and same_plan and enough:
             return state, effects
-        case Reporting() if same_round:
+        case Reporting() if same_round and enough:
             return state, [*effects, do.SaveSeen(announced), *([] if same_plan else _told_of_update(state))]
         case Working(round=older):
             effects.append(do.CancelWork(older))
@@ -120,7 +124,15 @@ def _slots(manifest: Manifest) -> list[int | None]:
 
 def _asks(manifest: Manifest) -> tuple[object, ...]:
     """Return what can change in the middle of a round, if the aggregator is restarted with other settings."""
-    return manifest.plan, manifest.requires, manifest.max_samples
+    return manifest.plan, manifest.requires, manifest.max_samples, _promise(manifest)
+
+
+def _promise(manifest: Manifest) -> object:
+    """Return what the round promises, without what has been released, which grows."""
+    told = manifest.protection
+    if told is None or told.privacy is None:
+        return told
+    return told.model_copy(update={"privacy": told.privacy.model_copy(update={"witness": None})})
 
 
 def _take_changed_plan(state: Device, manifest: Manifest, now_s: float) -> Step:
@@ -136,15 +148,16 @@ def _take_changed_plan(state: Device, manifest: Manifest, now_s: float) -> Step:
     if state.plan_changes == MAX_PLAN_CHANGES:
         text = f"round {state.seen.round}: further changes of its plan are ignored in this attempt"
         dropped.append(do.Log("warning", text))
+    enough = next(unprotected(state.trust, manifest), None) is None
     match former.work:
-        case Reporting():
+        case Reporting() if enough:
             return state, dropped + _told_of_update(state)
         case Working(round=round_id):
             text = f"round {round_id}: its plan was changed: the present work is dropped"
             dropped += [do.CancelWork(round_id), do.Log("info", text)]
         case Fetching():
             dropped.append(do.StopFetching())
-        case Idle():
+        case Idle() | Reporting():
             pass
     state, effects = decide(replace(state, work=Idle(), declined=None), now_s)
     if _begun(former) and not _begun(state):

@@ -9,6 +9,7 @@ from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.report import REPORT_RETRY_S, ask, undecided
 from agent.core.lifecycle.statuses import decline, status
 from agent.core.policy import beyond_program, can_follow, objections_to_work
+from agent.core.protection import unprotected
 from fedge.frozen import replace
 from fedge.wire.capabilities import STATES, of_manifest, passed_over
 from fedge.wire.freshness import round_of
@@ -22,7 +23,11 @@ def decide(state: Device, now_s: float) -> Step:
     if manifest is None:
         return state, []
     announced = round_of(manifest)
-    if manifest.state == "open":
+    if manifest.state == "open" and (objection := next(unprotected(state.trust, manifest), None)):
+        # Also an update that was made before is not sent: it may have been made for another promise.
+        if not _refuses(state) and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
+            return decline(state, manifest, objection)
+    elif manifest.state == "open":
         if _half_understood(state, manifest):
             state = replace(state, saved=None)
         if state.saved is not None and state.saved.verdict is None and may_count(state.saved.round, manifest):

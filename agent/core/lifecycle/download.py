@@ -94,7 +94,11 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
 
 def _with_state(state: Device, manifest: Manifest) -> Step:
     """Let the algorithm begin anew if its state is of this round or a later one, so of another history."""
-    if manifest.kind != "train" or state.remembers is None or round_of(manifest) > state.remembers:
+    if (
+        manifest.kind not in ("train", "masked")
+        or state.remembers is None
+        or round_of(manifest) > state.remembers
+    ):
         return state, []
     text = (
         f"round {round_of(manifest)}: the algorithm's state is of round {state.remembers} of another "

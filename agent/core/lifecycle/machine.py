@@ -32,6 +32,8 @@ def step(state: Device, event: on.Event) -> Step:
             return take_link_up(state, event)
         case on.LinkDown():
             return replace(state, link_up=False), []
+        case on.MaskingArrived():
+            return state, []  # the shell takes it (`agent.shell.masked_rounds`)
         case on.StatusSeen():
             return take_status(state, event)
         case on.SignersUnsaved():

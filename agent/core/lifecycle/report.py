@@ -11,6 +11,7 @@ from agent.core.device import Asking, Device, Idle, Reporting, Saved, Working
 from agent.core.lifecycle.download import keep
 from agent.core.lifecycle.outcome import Step, fraction
 from agent.core.lifecycle.statuses import make_decline, status
+from agent.core.protection import OF_ROWS, withholds
 from fedge.frozen import replace
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
@@ -46,6 +47,7 @@ def take_result(state: Device, event: on.Done) -> Step:
             event.pending,
             event.personal,
             event.round if event.round != state.seen.round else None,
+            event.masked,
         ),
         do.PublishUpdate(event.digest, None),
     ]
@@ -84,7 +86,8 @@ def take_failure(state: Device, event: on.Failed) -> Step:
     )
     if not (at_work or unsaved) or state.manifest is None:
         return state, []
-    declined = make_decline(state.manifest, event.reason, event.told)
+    private = event.reason in OF_ROWS and withholds(state.trust, state.manifest)
+    declined = make_decline(state.manifest, event.reason, "" if private else event.told)
     state = replace(state, work=Idle(), declined=declined)
     if unsaved:  # the model was not kept either, which comes after the update
         state = replace(state, saved=None, kept=None)
@@ -155,5 +158,7 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
         why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"
         effects.append(do.Log("warning", f"round {saved.round}: the update was refused: {why}"))
     else:
-        effects.append(do.Log("info", f"round {saved.round}: the update counts"))
+        masked = state.masked_in == saved.round
+        what = "the promised update counts once it is aggregated" if masked else "the update counts"
+        effects.append(do.Log("info", f"round {saved.round}: {what}"))
     return state, effects

@@ -4,6 +4,7 @@ from agent.core import effects as do
 from agent.core.device import Device
 from agent.core.lifecycle.outcome import Step
 from agent.core.limits import Objection
+from agent.core.protection import withholds
 from fedge.frozen import replace
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import detail_of
@@ -19,7 +20,7 @@ def status(state: Device, *, online: bool = True) -> Status:
         boot=state.boot,
         connection=state.connection,
         version=state.version,
-        samples=state.samples,
+        samples=None if withholds(state.trust, state.manifest) else state.samples,
         generation=state.seen.round.generation,
         round=state.seen.round.round,
         holds=state.kept,

@@ -78,5 +78,8 @@ class Retention(Transactions):
             "(SELECT max(round) FROM states WHERE generation = ?1 AND round < ?2), -1))",
             *values,
         )
+        self._run(f"DELETE FROM masked_sums WHERE {older}", *values)  # noqa: S608 # texts of ours
+        # Without its updates a round cannot be computed again, and whoever has a seed takes its noise away.
+        self._run(f"DELETE FROM noise WHERE {older}", *values)  # noqa: S608 # texts of ours
         self._freed = True
         self._run(f"DELETE FROM answers WHERE {older}", *values)  # noqa: S608 # texts of ours

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from aggregator.ledger.layout import HAS_SEGMENTS
+from aggregator.ledger.layout import HAS_MASKING, HAS_SEGMENTS
 from aggregator.ledger.queries.access import Access
 from fedge.errors import DamagedState
 from fedge.wire.encoding import MAX_PAYLOAD
@@ -44,9 +44,12 @@ class UpdateQueries(Access):
     def partials(self) -> dict[str, Partial]:
         """The records of spooled updates that are not answered yet."""
         partials: dict[str, Partial] = {}
+        taken = "SELECT device, digest FROM answers"
+        if self._layout() >= HAS_MASKING:
+            taken += " UNION SELECT device, content FROM masking"
         rows = self._rows(
-            "SELECT device, digest, i, n, size, coalesce(length, length(data)) FROM frames"
-            " WHERE (device, digest) NOT IN (SELECT device, digest FROM answers) ORDER BY device, digest, i"
+            "SELECT device, digest, i, n, size, coalesce(length, length(data)) FROM frames"  # noqa: S608 # texts of ours
+            f" WHERE (device, digest) NOT IN ({taken}) ORDER BY device, digest, i"
         )
         for device, digest, i, n, size, length in rows:
             with self._sound("the frames of updates that are not complete"):

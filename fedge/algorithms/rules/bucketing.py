@@ -5,7 +5,8 @@ https://arxiv.org/abs/2006.09365, Algorithm 1: a random permutation, then the me
 (the last may be smaller).
 
 **Assumes** that at most f of the ⌈n / s⌉ buckets have a liar, as many as there are liars; the rule has to
-stand f of ⌈n / s⌉ then. **Bound** (Lemma 1): the means of s honest updates differ from each other by s times
+stand f of ⌈n / s⌉ then. For a rule that needs 2 f + 1 of them this is s < n / (2 f), the paper's condition on
+s. **Bound** (the paper's lemma on bucketing): the means of s honest updates differ from each other by s times
 less (in the expected square), and f liars spoil at most f of them. So the rule's own bound holds, with
 ⌈n / s⌉ in place of n.
 

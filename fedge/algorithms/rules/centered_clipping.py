@@ -14,16 +14,19 @@ and v is the state of the next round.
 which makes that so: `[plan] local = "momentum"` does. The rule does not need it, because its bound holds for
 a single round, whatever is sent; and where a device takes part in few rounds its momentum is old.
 
-**Bound.** With L iterations, whatever f liars send instead of anything else,
+**Radius.** Without the option `radius`, τ is the lower median of the ‖d_k - v‖, in each iteration anew, so it
+needs no guess. It lies between the smallest and the largest honest one, because more than half of the updates
+are honest. With the option it is a length in the units of the weights: the smaller, the less a liar can do
+and the slower the model may move.
 
-* the result moves by at most 2 L f τ / n;
-* v moves by at most L τ in a round, by all devices together.
+**Bound.** In each iteration v moves by at most τ, by all devices together, and each device adds at most τ /
+n. With an absolute τ and L iterations, whatever f liars send instead of anything else, the result moves by at
+most 2 L f τ / n. Proof idea: the map v ↦ v + (d - v) min(1, τ / ‖d - v‖) does not increase distances, so
+neither does the mean of such maps. In each iteration f of n terms differ, each by at most 2 τ, and the
+differences add up.
 
-Proof idea: the map v ↦ v + (d - v) min(1, τ / ‖d - v‖) does not increase distances, so neither does the mean
-of such maps. In each iteration f of n terms differ, each by at most 2 τ, and the differences add up.
-
-**Radius.** It is a length in the units of the weights: the smaller, the less a liar can do and the slower the
-model may move. Begin with the usual length of an honest change.
+Without it and with L = 1, let a and b be the smallest and the largest honest ‖d_k - v‖: the result moves by
+at most 2 f b / n + (b - a) (n - f) / n, of which the second term is how far τ itself can be moved.
 
 **State**: one vector, which a new generation begins at 0. **Cost** O(n p) an iteration: two iterations over
 the rows; a buffer of 32 MiB at most.
@@ -36,7 +39,7 @@ from pydantic import Field
 from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import Entry, Need
 from fedge.algorithms.rules.robust import Made, Robust, RobustOptions
-from fedge.algorithms.rules.rows import Rows, clipped_mean, distances
+from fedge.algorithms.rules.rows import Rows, clipped_mean, distances, factors
 
 CENTER = "center"
 """The name of the state: v, of shape (p,), in float32."""
@@ -45,8 +48,9 @@ CENTER = "center"
 class CenteredClippingOptions(RobustOptions):
     """Options of centered clipping."""
 
-    radius: float = Field(default=1.0, gt=0, le=1e9, allow_inf_nan=False)
-    """τ, the length up to which a difference from the center counts."""
+    radius: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
+    """τ, the length up to which a difference from the center counts, in the units of the weights. Without it,
+    the median of these lengths in the round."""
     iterations: int = Field(default=1, ge=1, le=100)
     """How often the center is moved in a round."""
 
@@ -68,12 +72,12 @@ class CenteredClipping(Robust):
         """Move the center as often as the option says."""
         start = base.astype(np.float64)
         point = start + state[CENTER]
-        factors = [1.0] * rows.number
+        parts = [1.0] * rows.number
         for _ in range(self._iterations):
             far = distances(rows, point)
-            factors = [1.0 if each <= self._radius else self._radius / each for each in far]
-            point = clipped_mean(rows, point, factors)
-        return Made(point, factors, {CENTER: (point - start).astype(np.float32)})
+            parts = factors(far, self._radius)
+            point = clipped_mean(rows, point, parts)
+        return Made(point, parts, {CENTER: (point - start).astype(np.float32)})
 
 
 ENTRY = Entry(

@@ -3,14 +3,18 @@
 Blanchard, El Mhamdi, Guerraoui and Stainer 2017, "Machine Learning with Adversaries: Byzantine Tolerant
 Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, section 4. The score of an update is the sum of
 its squared distances to the n - f updates that are nearest to it, itself included; the result is the update
-with the smallest score. The paper has one less, n - f - 2 others. With n - f - 1 others the neighbours of an
-update are as many as there are honest updates, which is what the bound below is proved for.
+with the smallest score. So it sums n - f - 1 others, where Blanchard et al. sum n - f - 2. It is the Krum of
+Allouah et al. 2023 (below) and of their library byzfl: an update and its neighbours are as many as there are
+honest updates, for which the bound below is proved. With one neighbour less the same proof gives
+6 (n - f) / (n - 2 f - 1) in place of κ.
 
-**Needs** n ≥ 2 f + 3 updates. **Assumes** that honest updates are nearer to each other than to anything that
-a liar gains by: where devices' data differ much, all but one device's data are lost in each round.
+**Needs** n ≥ 2 f + 3 updates, the condition 2 f + 2 < n of Blanchard et al.; the bound below needs n > 2 f.
+**Assumes** that honest updates are nearer to each other than to anything that a liar gains by: where devices'
+data differ much, all but one device's data are lost in each round.
 
-**Bound** (Allouah et al. 2023, https://arxiv.org/abs/2302.01772, Proposition 2). Whatever f liars send, for
-the mean x̄ of any set S of n - f honest updates, with V = Σ_{i in S} ‖x_i - x̄‖² / |S|
+**Bound** (Allouah et al. 2023, https://arxiv.org/abs/2302.01772, table of κ, proofs in the appendix).
+Whatever f liars send, for the mean x̄ of any set S of n - f honest updates, with
+V = Σ_{i in S} ‖x_i - x̄‖² / |S|
 
     ‖result - x̄‖² ≤ κ V,    κ = 6 (1 + f / (n - 2 f)).
 
@@ -21,7 +25,7 @@ twice theirs to x̄, 2 V (n - f) / (n - 2 f).
 
 **Ties** of scores go to the update whose entries have the smaller SHA-256; no name decides.
 
-**Cost** O(n² p), and 8 n² bytes beside a buffer of 32 MiB at most.
+**Cost** O(n² p), and 40 n² bytes beside a buffer of 32 MiB at most.
 """
 
 from collections.abc import Sequence
@@ -36,6 +40,11 @@ from fedge.algorithms.rules.robust import Made, Robust, RobustOptions
 from fedge.algorithms.rules.rows import Rows, mean_of_rows
 
 
+def neighbours(number: int, f: int) -> int:
+    """How many rows a score adds up the distances to, the row itself included, of this number of rows."""
+    return max(1, number - f)
+
+
 def ranked(found: Pairs, f: int, among: Sequence[int]) -> list[int]:
     """Some rows, the one with the smallest score first.
 
@@ -44,8 +53,7 @@ def ranked(found: Pairs, f: int, among: Sequence[int]) -> list[int]:
         f: the malicious rows among them that are assumed.
         among: the rows that are left, in the `order` of `found`; the others do not count.
     """
-    others = max(1, len(among) - f)
-    near = np.sort(found.squares[np.ix_(among, among)], axis=1)[:, :others]
+    near = np.sort(found.squares[np.ix_(among, among)], axis=1)[:, : neighbours(len(among), f)]
     scores = np.zeros(len(among))
     for column in near.T:  # one after another, from the nearest, so that the order of the sum is fixed
         scores += column
@@ -72,7 +80,7 @@ class Krum(Robust):
 
     def combine(self, rows: Rows, f: int, base: NDArray[np.float32], state: State) -> Made:
         """Choose the row with the smallest score."""
-        found = pairs(rows)
+        found = pairs(rows, base)
         return mean_of_some(rows, ranked(found, f, found.order)[:1])
 
 

@@ -14,7 +14,7 @@ mean x̄ and any set S of n - f honest updates
 
     ‖result - x̄‖² ≤ κ / |S| · Σ_{i in S} ‖x_i - x̄‖²,    κ = 4 (1 + f / (n - 2 f))²
 
-(Allouah et al. 2023, https://arxiv.org/abs/2302.01772, Proposition 2).
+(Allouah et al. 2023, https://arxiv.org/abs/2302.01772, table of κ, proofs in the appendix).
 
 **Cost** O(n log n · p); a buffer of 32 MiB at most. Beside comparisons it takes one mean
 of two values.

@@ -1,8 +1,8 @@
 """Multi-Krum: the mean of the n - f updates with the smallest scores of Krum.
 
 Blanchard, El Mhamdi, Guerraoui and Stainer 2017, "Machine Learning with Adversaries: Byzantine Tolerant
-Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, section 4, with m = n - f. The scores are those
-of `fedge.algorithms.rules.krum`, computed once.
+Gradient Descent", NeurIPS, https://papers.nips.cc/paper/6617, the variant with m > 1, for m = n - f. The
+scores are those of `fedge.algorithms.rules.krum`, computed once.
 
 **Needs** n ≥ 2 f + 3 updates. **Assumes** the same as Krum, and loses less where nobody lies.
 
@@ -14,7 +14,7 @@ Proof idea: the k-th smallest score is at most the k-th smallest bound of an hon
 n - f chosen add up to at most 2 (n - f)² V, where V is the mean on the right. Each chosen update is as near
 to x̄ as its score says, as in Krum, and the mean of points is not farther than their mean squared distance.
 
-**Ties** as in Krum. **Cost** O(n² p), and 8 n² bytes beside a buffer of 32 MiB at most.
+**Ties** as in Krum. **Cost** O(n² p), and 40 n² bytes beside a buffer of 32 MiB at most.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ class MultiKrum(Krum):
 
     def combine(self, rows: Rows, f: int, base: NDArray[np.float32], state: State) -> Made:
         """Choose n - f rows, and take their mean."""
-        found = pairs(rows)
+        found = pairs(rows, base)
         return mean_of_some(rows, ranked(found, f, found.order)[: rows.number - f])
 
 

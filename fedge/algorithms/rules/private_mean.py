@@ -6,17 +6,16 @@
 Each device counts the same: a sample count is the device's secret too. `counted` is empty, because the factor
 of a clipped update tells its length.
 
-**The rule is not in the registry**, so no federation can choose it: by itself it keeps no promise. A program
-that runs it has to do these things, and none in this repository does yet:
+**By itself the rule keeps no promise.** The aggregator chooses it for `[privacy]` in federation.toml alone,
+and what runs it does the following (docs/privacy.md):
 
-* draw a secret seed of 256 bits when a round opens, keep it durably and secretly with the round, and put it
-  into the state as `noise_seed`, uint8 of shape (32,). Without it `aggregate` refuses. A seed serves one set
-  of updates: if a round is opened again, or closed with other updates, it needs a new one;
-* charge the budget (`fedge.privacy.budget`) durably before the model is announced;
-* give the rule the updates as they were sent: not clipped at, weighed by or refused for the medians of a
+* it draws a secret seed of 256 bits for each computation of a sum, and puts it into the state as
+  `noise_seed`, uint8 of shape (32,). Without it `aggregate` refuses. A seed serves one set of updates;
+* it charges the budget (`fedge.privacy.budget`) with the model, before the model is announced;
+* it gives the rule the updates as they were sent: not clipped at, weighed by or refused for the medians of a
   round, which let one device change how the others count; no outlier is set aside;
-* announce nothing else that is computed from rows: surveys, losses, accuracies, counts, `seen` classes, and
-  the vectors besides the weights have no noise.
+* it announces nothing else that is computed from rows: surveys, losses, accuracies, counts, `seen` classes,
+  and the vectors besides the weights have no noise.
 
 The state is {"clip": C}, float64 of shape (1,), which is public.
 """
@@ -127,4 +126,4 @@ PRIVATE_MEAN = Entry(
         Need("personal", ("none", "finetune", "ditto", "head"), why="the clusters' counts have no noise"),
     ),
 )
-"""It is not named `ENTRY`, which would put it into the registry."""
+"""It is not named `ENTRY`: the registry has it once something that keeps its promises registers it."""

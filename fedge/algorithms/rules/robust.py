@@ -98,7 +98,7 @@ class Robust(Rule):
     def _members(self, read: Read, base: NDArray[Any]) -> list[list[int]] | None:
         """The rows of which each row for the rule is the mean; None: they are the same."""
         if self._pre == "nnm":
-            return neighbourhoods(read, Robust.withstood(read.number, self.f))
+            return neighbourhoods(read, Robust.withstood(read.number, self.f), base)
         if self._pre == "bucketing":
             return buckets(read.number, base, self._bucket)
         return None

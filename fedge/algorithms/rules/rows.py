@@ -5,12 +5,14 @@ matrix may be larger than the memory. `Read` reads as many coordinates in one pa
 buffer holds. A small round fits into the buffer as a whole: then one pass is enough, however often a rule
 goes through the rows.
 
-No sum here is left to BLAS or to `np.sum`, whose order may differ between machines: rows are added in float64
-one after another, or, as squares are, by the tree of `fedge.algorithms.rules.bounds.sum_by_halves`.
+No sum here depends on the order of BLAS or `np.sum`, which may differ between machines: rows are added in
+float64 one after another, or, as squares are, by the tree of `fedge.algorithms.rules.bounds.sum_by_halves`.
+Products of matrices are exact (`fedge.algorithms.rules.exact`).
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median_low
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from fedge.algorithms.protocols import Updates
 from fedge.algorithms.rules.bounds import sum_by_halves
+from fedge.algorithms.rules.exact import sums
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -40,6 +43,10 @@ def width_of(number: int) -> int:
     """
     most = max(1, PART // (8 * number))
     return min(WIDTH, 1 << (most.bit_length() - 1))
+
+
+MANY = 8
+"""Where a row belongs to more new rows than this, their sums are one product of matrices."""
 
 
 class Rows(Protocol):
@@ -132,12 +139,23 @@ class Mixed:
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
         """As `Rows.blocks`, in blocks of the other rows' width."""
+        many = sum(map(len, self._members)) > MANY * self._rows.number
+        members = self._matrix() if many else None
         for place, block in self._rows.blocks():
-            made = np.empty((self.number, block.shape[1]))
-            for row, some in enumerate(self._members):
-                made[row] = mean_of_rows(block, some)
+            if members is None:
+                made = np.stack([mean_of_rows(block, some) for some in self._members])
+            else:
+                made = sums(members, block)
+                made /= members.sum(axis=1)[:, None]
             made.flags.writeable = False
             yield place, made
+
+    def _matrix(self) -> Matrix:
+        """1 where a row belongs to a new one, else 0, of shape (m, n)."""
+        made = np.zeros((self.number, self._rows.number))
+        for row, some in enumerate(self._members):
+            made[row, list(some)] = 1.0
+        return made
 
 
 def mean_of_rows(block: Matrix, rows: Sequence[int]) -> Vector:
@@ -169,6 +187,18 @@ def distances(rows: Rows, point: Vector) -> list[float]:
         np.multiply(squares, squares, out=squares)
         total += sum_by_halves(squares, power_of_two(squares.shape[1]))
     return [math.sqrt(each) for each in total]
+
+
+def factors(far: Sequence[float], longest: float | None) -> list[float]:
+    """What a difference of each of these lengths is multiplied with, so that it is not longer than `longest`.
+
+    None: as the lower median of the lengths. It lies between honest lengths where fewer than half are lies.
+
+    >>> factors([1.0, 4.0, 2.0], None), factors([1.0, 4.0, 2.0], 1.0)
+    ([1.0, 0.5, 1.0], [1.0, 0.25, 0.5])
+    """
+    most = median_low(far) if longest is None else longest
+    return [1.0 if each <= most else most / each for each in far]
 
 
 def weighted_mean(rows: Rows, weights: Sequence[float]) -> Vector:

@@ -13,7 +13,7 @@ mean x̄ of any set S of n - f honest updates
 
     ‖result - x̄‖² ≤ κ / |S| · Σ_{i in S} ‖x_i - x̄‖²,    κ = 6 f / (n - 2 f) · (1 + f / (n - 2 f))
 
-(Allouah et al. 2023, https://arxiv.org/abs/2302.01772, Proposition 2).
+(Allouah et al. 2023, https://arxiv.org/abs/2302.01772, table of κ, proofs in the appendix).
 
 **Cost** O(n log n · p); a buffer of 32 MiB at most. The values that are left are added in their order of size
 in float64, so the result does not depend on names.

@@ -271,15 +271,19 @@ class PahoConnection:
             pass
         self._socket = None
 
-    def _hold(self, size: int) -> None:
-        """Account for a message that has arrived; then stop while the owner has too many to acknowledge."""
+    def _hold(self, size: int) -> bool:
+        """Account for a message that has arrived; then stop while the owner has too many to acknowledge.
+
+        Returns whether more may be read in this turn: not if there are still too many when the stop ends.
+        """
         if not self._options.manual_ack:
-            return
+            return True
         with self._room:
             self._held += size
-            if self._held > MOST_HELD:
-                left_s = self._turn_s + LONGEST_STOP_S - time.monotonic()
-                self._room.wait_for(lambda: self._held <= MOST_HELD or self._ending, max(0.0, left_s))
+            if self._held <= MOST_HELD:
+                return True
+            left_s = self._turn_s + LONGEST_STOP_S - time.monotonic()
+            return self._room.wait_for(lambda: self._held <= MOST_HELD or self._ending, max(0.0, left_s))
 
     def _tell(self, event: LinkEvent) -> None:
         if not self._closed.is_set():
@@ -346,9 +350,9 @@ class PahoConnection:
         self._traffic.received += len(topic) + len(message.payload)
         mid = message.mid if message.qos else NO_ANSWER
         arrived = MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, mid)
-        self._turns.came()
         self._tell(arrived)
-        self._hold(_charged(arrived))
+        if self._hold(_charged(arrived)):
+            self._turns.came()
 
     def _on_publish(
         self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object

@@ -9,6 +9,7 @@ from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.messages.fields import MAX_SEED, Counter, Generation, Seconds
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import Message, Part
+from fedge.wire.messages.protection import Protection
 from fedge.wire.names import Capabilities, WireName
 
 
@@ -29,7 +30,8 @@ class Manifest(Message):
     round: Counter
     attempt: Counter = 0
     kind: WireName
-    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.wire.capabilities.PHASE_NAMES`)."""
+    """`survey`, `train`, `masked`, `evaluate`: what the round asks for
+    (`fedge.wire.capabilities.PHASE_NAMES`)."""
     state: WireName
     """`open` or `done` (`fedge.wire.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
@@ -57,11 +59,16 @@ class Manifest(Message):
 
     max_payload_bytes: int | None = Field(default=None, ge=1, le=MAX_PAYLOAD)
     """The largest payload that a device publishes; it cuts its updates accordingly. None: `MAX_PAYLOAD`."""
+    protection: Protection | None = None
+    """What the round promises about each device's part in it; None: nothing."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":
-        if self.kind == "train" and (self.model is None or self.plan is None):
+        if self.kind in ("train", "masked") and (self.model is None or self.plan is None):
             raise ValueError("a training round names its model and its plan")
+        masked = self.protection.masked if self.protection is not None else None
+        if self.kind == "masked" and (masked is None or masked.clip is None):
+            raise ValueError("a masked round says how updates are clipped and masked")
         if self.kind == "evaluate" and self.model is None:
             raise ValueError("a measuring round names its model")
         if self.coded is not None and (self.model is None or self.coded.slot != self.model.slot):

@@ -29,6 +29,7 @@ from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.algorithms.trainer import never
 from fedge.errors import FedgeError
+from fedge.masking.round_messages import Promise
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
@@ -108,6 +109,7 @@ class Devices:
         if found.personal is not None:
             self._personal[device] = found.personal
         message = found.message
+        assert not isinstance(message, Promise), "a simulation sees all updates, so nothing is masked"
         verdict = admit(terms, device, message)
         if isinstance(verdict, Rejection):
             keeps = device in self._states or device in self._personal

@@ -19,6 +19,7 @@ from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
 from fedge.data.moments import Moments
+from fedge.errors import ConfigError
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import DELTA, Update
 from fedge.wire.messages.update import WEIGHTS as WHOLE
@@ -58,6 +59,9 @@ class Lies:
             outcomes: of all devices that were asked, as if all were honest.
             rows: of each device in `updates`.
             updates: the decoded vectors, of shape (rows, names, p); those of attackers are overwritten.
+
+        Raises:
+            ConfigError: an attack cannot be made against the devices of this round.
         """
         if not self._attackers.groups:
             return outcomes
@@ -75,7 +79,10 @@ class Lies:
                 entropy = [self._attackers.seed, *terms.round, number]
                 seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
                 known = Knowledge(attempt.base, attempt.changes(liars), changes, seed)
-                sent = group.attack.changes(known, self._states.get(number, {}))
+                try:
+                    sent = group.attack.changes(known, self._states.get(number, {}))
+                except ValueError as error:  # its options do not suit the devices of this round
+                    raise ConfigError(f"simulate: attackers: {liars[0]!r}: {error}") from None
                 self._states[number] = sent.state
                 for name, change in zip(liars, sent.changes, strict=True):
                     found[name] = attempt.sent(found[name], group.attack, change)

@@ -32,9 +32,9 @@ class BackdoorOptions(Options):
 class BackdoorPixelsOptions(BackdoorOptions):
     """Options of the backdoor with a pixel trigger."""
 
-    width: int = Field(default=28, ge=1)
+    width: int = Field(default=28, ge=1, le=100_000)
     """The pixels in a row of an image."""
-    side: int = Field(default=3, ge=1)
+    side: int = Field(default=3, ge=1, le=1_000)
     """The side of the square, in pixels."""
 
 

@@ -17,7 +17,7 @@ class SurveyPoisoningOptions(Options):
 
     shift: float = Field(default=1_000.0, allow_inf_nan=False)
     """How far a mean is moved, in the column's own spreads."""
-    stretch: float = Field(default=1_000.0, gt=0, allow_inf_nan=False)
+    stretch: float = Field(default=1_000.0, gt=0, le=1e100, allow_inf_nan=False)
     """What a spread is multiplied by."""
 
 

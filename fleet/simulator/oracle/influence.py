@@ -44,6 +44,9 @@ def require_influence(
             weighs up to √(1 + `behind`) times as much beside them.
     """
     with_ = record.composition
+    if with_.robust:
+        _between(record, round_id, made)
+        return
     for name, parts in made.parts.items():
         others = [part for part in parts if part.device not in record.liars]
         clip = clip_of(name, len(parts))
@@ -69,6 +72,22 @@ def require_influence(
             raise Violation(
                 Invariant.INFLUENCE,
                 f"in round {round_id} the liar moves {name} by {found:.6g}, at most {most:.6g} is stated",
+            )
+
+
+def _between(record: Record, round_id: RoundId, made: Closed) -> None:
+    """Check that a rule of coordinates stays between the honest values, if there are enough updates."""
+    robust, parts = record.composition.robust, made.parts["weights"]
+    honest = [part.vector for part in parts if part.device not in record.liars]
+    enough = len(parts) >= record.composition.fewest and len(parts) - len(honest) <= robust["f"]
+    if robust["name"] not in ("median", "trimmed-mean") or robust["pre"] != "none" or not enough:
+        return
+    for w, column in zip(made.aggregate, zip(*honest, strict=True), strict=True):
+        slack = SLACK * max(map(abs, column))
+        if not min(column) - slack <= w <= max(column) + slack:
+            raise Violation(
+                Invariant.INFLUENCE,
+                f"in round {round_id} an entry is {w}, the honest ones are {min(column)} to {max(column)}",
             )
 
 

@@ -1,6 +1,6 @@
 """Check that each model is what the plain twins compute from the admitted updates."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,18 +17,25 @@ from fleet.simulator.books import Book
 from fleet.simulator.cluster_twins import closed as closed_by_cluster
 from fleet.simulator.cluster_twins import divided, middle
 from fleet.simulator.coding_twins import sent
+from fleet.simulator.compositions import Composition
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.distances import note, require_near
 from fleet.simulator.oracle.influence import require_few, require_influence
 from fleet.simulator.oracle.record import Record
-from fleet.simulator.round_twins import ServerState, closed, combined, stepped
+from fleet.simulator.round_twins import ServerState, closed, ruled, stepped
 
 
 def vectors_of(model: Model) -> dict[str, list[float]]:
     """The vectors of a model by name."""
     more = {name: twins.numbers(body) for name, body in (model.vectors or {}).items()}
     return {"weights": twins.numbers(model.body), **more}
+
+
+def _ruled(
+    with_: Composition, state: ServerState, base: twins.Numbers, parts: Sequence[twins.Counted]
+) -> twins.Numbers:
+    return ruled(with_, parts, base, state)[0]
 
 
 def _bytes(vector: list[float]) -> bytes:
@@ -138,7 +145,8 @@ class Models:
             )
 
     def _server_state(self, book: Book, round_id: RoundId) -> ServerState:
-        """The server optimizer's state before a round: that of its generation's last training round."""
+        """The state of server optimizer and rule before a round: that of its generation's last training
+        round."""
         known = [each for each in book.states if each < round_id and each.generation == round_id.generation]
         return book.states[max(known)] if known else {}
 
@@ -226,7 +234,9 @@ class Models:
             late = self._late(book, here, updates)
             parts = twins.counted(updates, before, late, clips=self._record.clips)
             share = len(updates) / book.fleets[here]
-            mean, state = stepped(with_, before, combined(with_, parts, before), state, share)
+            aggregate, of_rule = ruled(with_, parts, before, state)
+            mean, state = stepped(with_, before, aggregate, state, share)
+            state = {**state, **of_rule}
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
         return {"weights": _bytes(total)}
 
@@ -282,6 +292,7 @@ class Models:
         clusters = divided(with_, updates, model)
         whole = middle(clusters) if with_.clusters > 1 else None
         caused: set[str] = set()
+        state = self._server_state(book, round_id)
         for each in clusters:
             if each.updates:
                 caused |= twins.causes(
@@ -290,7 +301,7 @@ class Models:
                     self._judge(ledger, round_id, each.base),
                     self._late(book, round_id, each.updates),
                     clips=self._record.clips,
-                    combined=partial(combined, with_, base=each.base),
+                    combined=partial(_ruled, with_, state, each.base),
                     whole=whole,
                 )
         return caused

@@ -46,6 +46,8 @@ class Rounds:
         kept = saved is not None and saved.kind == KEPT
         only_measured = saved is not None and saved.kind == "evaluate"
         quorum = self._quorums.of(saved)
+        if saved is not None and saved.kind == "train":
+            quorum = max(quorum, self._record.composition.fewest)
         if len(counted) < quorum and not (kept or only_measured):
             raise Violation(
                 Invariant.QUORUM,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,9 @@ def told(number: int, device: str, what: str = "change") -> np.ndarray:
 class Lab:
     """An aggregator at work, whose closer is called by hand."""
 
+    watch: ClassVar[LeaderCheck] = LeaderCheck(0.0)
+    """What it has seen of the federation when it starts."""
+
     def __init__(
         self,
         folder: Path,
@@ -88,7 +91,7 @@ class Lab:
             life = self.ledger.meta()
             assert life is not None
             require_wishable(self.settings, self.ledger, beginning_of(self.ledger, life, back), back)
-        seen = TakeUp(LeaderCheck(0.0), generation=generation or None)
+        seen = TakeUp(self.watch, generation=generation or None)
         state = take_up(self.settings, self.ledger, OURS, seen, back=back)
         link = MqttTransport(self.settings.broker, "aggregator", lambda _: None)
         link.reply = lambda said: self.receipts.append(unpack(said.payload, Receipt))  # type: ignore[method-assign]

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.replay import replay
-from aggregator.aggregation.server_state import of_rule
+from aggregator.aggregation.server_state import first, of_rule, step
 from aggregator.aggregation.server_state import unpack as unpack_state
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
-from aggregator.core.parts import Part
+from aggregator.core.parts import Part, PartError
 from aggregator.core.prospects import hopeless
 from aggregator.core.quorum import fewest_of, remedy, updates_needed
 from fedge.algorithms.local.momentum import MOMENTUM, Momentum, MomentumOptions
+from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import LOCAL, RULES
 from fedge.errors import ConfigError
 from fedge.frozen import replace
@@ -197,6 +198,29 @@ def test_with_another_radius_the_center_begins_anew(lab: Lab, tmp_path: Path) ->
     assert np.linalg.norm(center_of(here, 3)) <= 1.001e-3
     assert replay(here.path, 3, SEED).same
     here.ledger.close()
+
+
+class Wrong:
+    """A server optimizer whose state has the name of a rule's."""
+
+    def init(self, size: int) -> State:
+        return {"rule/center": np.zeros(size)}
+
+    def step(
+        self, base: np.ndarray, aggregate: np.ndarray, state: State, share: float
+    ) -> tuple[np.ndarray, State]:
+        return aggregate, self.init(len(base))
+
+
+def test_a_server_optimizer_cannot_take_the_place_of_the_rules_state() -> None:
+    """The ledger keeps both in one row, each array under its name."""
+    part, round_id, base = Part("wrong"), RoundId(1, 1), np.zeros(2, np.float32)
+    with pytest.raises(PartError) as caught:
+        first(round_id, part, Wrong(), 2)
+    assert_tells(str(caught.value), "server optimizer wrong", "'rule/'", "'rule/center'", "[server]")
+    with pytest.raises(PartError) as caught:
+        step(round_id, part, Wrong(), base, base, {}, 1.0)
+    assert_tells(str(caught.value), "server optimizer wrong", "'rule/center'")
 
 
 def test_worker_momentum_is_the_running_mean_of_a_devices_changes() -> None:

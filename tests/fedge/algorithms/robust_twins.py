@@ -33,10 +33,11 @@ def trimmed_mean(matrix: Array, samples: Sequence[float], base: Array, f: int) -
 
 
 def scores(matrix: Array, rows: Sequence[int], f: int) -> dict[int, float]:
+    """By row, the sum of the squared distances to the n - f - 1 others that are nearest."""
     found = {}
     for k in rows:
-        squares = sorted(float(((matrix[k] - matrix[j]) ** 2).sum()) for j in rows)
-        found[k] = sum(squares[: max(1, len(rows) - f)])
+        squares = sorted(float(((matrix[k] - matrix[j]) ** 2).sum()) for j in rows if j != k)
+        found[k] = sum(squares[: max(0, len(rows) - f - 1)])
     return found
 
 
@@ -77,12 +78,18 @@ def geometric_median(matrix: Array, samples: Sequence[float], base: Array, f: in
 
 
 def centered_clipping(
-    matrix: Array, samples: Sequence[float], base: Array, f: int, radius: float = 1.0, iterations: int = 1
+    matrix: Array,
+    samples: Sequence[float],
+    base: Array,
+    f: int,
+    radius: float | None = None,
+    iterations: int = 1,
 ) -> Array:
     v = base + np.zeros(len(base))
     for _ in range(iterations):
         far = np.maximum(np.linalg.norm(matrix - v, axis=1), 1e-300)
-        v = v + ((matrix - v) * np.minimum(1, radius / far)[:, None]).mean(axis=0)
+        most = np.sort(far)[(len(far) - 1) // 2] if radius is None else radius
+        v = v + ((matrix - v) * np.minimum(1, most / far)[:, None]).mean(axis=0)
     return v
 
 

@@ -138,9 +138,9 @@ def test_a_count_with_too_little_noise_is_refused() -> None:
 # Needs
 
 
-def test_no_federation_can_choose_it() -> None:
-    """Until a program draws its seeds and keeps its budget."""
-    assert "private-mean" not in RULES.names()
+def test_no_federation_can_choose_it_by_its_name() -> None:
+    """By itself it promises nothing: `[privacy]` chooses it, with a budget."""
+    assert "private-mean" not in RULES.built_in()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def _secret(cohort: Cohort, of: int, helpers: frozenset[int], which: int) -> byt
         if holder in helpers:
             secret = secrets_of(cohort.entropy[terms.cohort[holder]], terms).sealing
             keys = roster.keys[holder].sealing, [roster.keys[of].sealing]
-            (key,) = sealing_keys(terms, secret, *keys, outgoing=False)
+            (key,) = sealing_keys(terms, roster.digest, secret, *keys, outgoing=False)
             assert key is not None
             pair = ciphers.opened(key, body, roster.digest)
             assert pair is not None

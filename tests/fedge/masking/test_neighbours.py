@@ -59,6 +59,7 @@ def test_few_devices_and_hopeless_shares_share_with_all() -> None:
     assert neighbourhood(64, 6, 6) is None
     assert neighbourhood(100, 45, 45) is None
     assert neighbourhood(1_000, 100, 100) == Neighbourhood(63, 40)
+    assert (Neighbourhood(63, 40).threshold, Neighbourhood(63, 40).degree) == (80, 126)
     curious = neighbourhood(1_000, 100, 100, grinding_bits=0)
     assert curious == Neighbourhood(45, 26), "nobody tries orders: 2⁻⁴⁰ instead of 2⁻⁸⁰"
 

@@ -169,6 +169,20 @@ def test_each_older_state_is_refused_at_each_point_of_an_attempt() -> None:
             assert all(len(found) == 1 for found in shell.sent.values()), (until, which)
 
 
+def test_state_and_mark_are_durable_before_the_message_that_they_allow() -> None:
+    """Whatever comes after a message can be missing after a crash, and an older state would answer again."""
+    state, sent = Device(NAME), 0
+    for event in in_order(0):
+        state, effects = step(state, event, IDENTITY)
+        kinds = [type(effect) for effect in effects]
+        assert kinds[0] is SaveState
+        if Send in kinds:
+            sent += 1
+            assert kinds == [SaveState, RaiseMark, Send]
+            assert [effect.mark for effect in effects if isinstance(effect, RaiseMark)] == [state.mark]
+    assert sent == 5
+
+
 def test_a_crash_between_the_state_and_its_mark_is_made_up_for() -> None:
     """The masked update's state is on disk and its mark is not: an older state must not mask again."""
     shell = Shell()

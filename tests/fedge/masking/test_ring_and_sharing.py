@@ -76,6 +76,17 @@ def test_any_threshold_shares_give_the_secret(data: st.DataObject, secret: bytes
     assert joined({point: shares[point] for point in chosen}) == secret
 
 
+@pytest.mark.parametrize("threshold", [2, 3, 7, 43])
+def test_one_share_less_gives_something_else(threshold: int) -> None:
+    """The polynomial has the full degree; shares of a line, say, would be enough by two."""
+    random = np.random.default_rng(threshold).bytes((threshold - 1) * RANDOM_BYTES)
+    points = range(1, threshold + 1)
+    shares = dict(zip(points, split(b"s" * 32, threshold, points, random), strict=True))
+    assert joined(shares) == b"s" * 32
+    for least in range(1, threshold):
+        assert joined({point: shares[point] for point in points[:least]}) != b"s" * 32
+
+
 @given(
     secret=st.integers(0, 2**256 - 1),
     other=st.integers(0, 2**256 - 1),

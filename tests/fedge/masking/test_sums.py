@@ -97,3 +97,16 @@ def test_the_next_attempt_has_new_keys_and_a_spent_round_has_none() -> None:
     fourth = Cohort(terms_of(5, round=2))
     fourth.states = third.states
     assert isinstance(fourth.run(), Summed)
+
+
+def test_a_round_is_spent_once_survivors_are_signed_also_if_nothing_was_revealed() -> None:
+    """A second sum of the same updates, of one device less, would tell that device's update."""
+    first = Cohort(terms_of(5))
+    failed = first.run({Phase.CONSISTENCY: frozenset({0, 1})})
+    assert isinstance(failed, Failed)
+    assert failed.spent
+    second = Cohort(terms_of(5, attempt=1))
+    second.states = first.states
+    assert isinstance(second.run(), Failed)
+    spent = {name for name, refusal in second.refused if refusal.why is Why.ROUND_SPENT}
+    assert spent == {"d0002", "d0003", "d0004"}, "the other two have signed nothing"

@@ -8,6 +8,7 @@ import pytest
 
 from fedge.errors import ConfigError
 from fedge.privacy.accountant import Guarantee, Shares, Training, guarantee, multiplier_for
+from fedge.privacy.compositions import loss_distribution
 
 DELTA = 1e-5
 
@@ -168,7 +169,9 @@ def test_the_noise_for_a_wanted_epsilon(training: Training, wanted: float) -> No
     assert epsilon(replace(training, multiplier=z * (1 - 1e-5))) > wanted
 
 
-def test_the_search_with_loss_distributions() -> None:
+def test_the_search_with_loss_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a grid ten times as coarse, which is faster; ε at z = 2 is 2.5e-5 above that of the usual grid."""
+    monkeypatch.setattr(loss_distribution, "INTERVAL", 1e-3)
     training = Training(1, 60, "normal", rate=0.2, sampling="secret")
     z = multiplier_for(3.832162, training, DELTA)
     assert z == pytest.approx(2.0, rel=2e-3)

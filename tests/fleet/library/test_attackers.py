@@ -172,6 +172,11 @@ def test_data_attacks_train_on_other_rows() -> None:
         ("alie", "attackers is 'alie', expected a mapping"),
         (dict.fromkeys((f"pi-{k}" for k in range(6)), "alie"), "at least one has to be honest"),
         ({"pi-1": {"name": "backdoor-channels", "columns": [7]}}, "'pi-1': a trigger in column 7"),
+        ({"pi-1": {"name": "backdoor-pixels", "side": 10_000}}, "'pi-1': attack 'backdoor-pixels': side"),
+        ({"pi-1": {"name": "survey-poisoning", "stretch": 1e200}}, "attack 'survey-poisoning': stretch"),
+        ({"pi-1": {"name": "mimic", "device": 9}}, "'pi-1': mimic: device is 9, and there are 5 honest"),
+        ({"pi-1": {"name": "ipm", 1: 2}}, "attackers: 'pi-1'"),
+        ({"pi-1": "ipm", 1: "ipm"}, "attackers names 1, which is not among the devices"),
     ],
 )
 def test_wrong_attackers_are_refused_with_the_reason(attackers: Any, why: str) -> None:

@@ -1,0 +1,115 @@
+"""What a device's owner requires of a round's protection, checked against the manifest. Pure.
+
+The manifest is the server's word: the check refuses a promise that is too small, unknown or contradicts
+itself. Whether the server keeps a promise of central noise cannot be seen from here (docs/privacy.md).
+"""
+
+from collections.abc import Iterator
+from math import exp, inf, log, sqrt
+from statistics import NormalDist
+
+from agent.core.limits import Objection
+from agent.settings.trust import TrustSettings
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.protection import Masks, Privacy, Protection
+from fedge.wire.reasons import Reason
+
+NOTHING = Protection()
+SERVERS = ("lying", "honest-but-curious")
+MECHANISMS = ("central", "distributed", "local", "tree")
+SHIFTS = {"add-remove": 1.0, "replace-one": 2.0}
+"""How far a neighbouring federation's sum is, as a multiple of what one device adds."""
+OF_ROWS = frozenset(
+    {
+        Reason.TOO_FEW_SAMPLES,
+        Reason.WRONG_INPUT,
+        Reason.BAD_DATA,
+        Reason.TRAINING_DIVERGED,
+        Reason.FAILED,
+    }
+)
+"""Reasons to decline whose texts may quote figures about rows."""
+
+
+def unprotected(trust: TrustSettings, manifest: Manifest) -> Iterator[Objection]:
+    """Find all objections to what a round promises."""
+    offered = manifest.protection or NOTHING
+    for text in _missing(trust, offered):
+        yield Objection(Reason.UNPROTECTED, text)
+
+
+def withholds(trust: TrustSettings, manifest: Manifest | None) -> bool:
+    """Whether the device tells no figures about its rows: the round promises privacy, or the owner
+    requires it."""
+    promised = manifest.protection if manifest is not None else None
+    return trust.private or (promised is not None and promised.privacy is not None)
+
+
+def _missing(trust: TrustSettings, offered: Protection) -> Iterator[str]:
+    if trust.private:
+        yield from _of_privacy(trust, offered.privacy)
+    if "masked" in trust.require:
+        yield from _of_masks(offered.masked)
+    if trust.min_cohort is not None and offered.devices < trust.min_cohort:
+        yield (
+            f"the round may release what {offered.devices} devices sent, [trust] min_cohort is "
+            f"{trust.min_cohort}"
+        )
+
+
+def _of_privacy(trust: TrustSettings, offered: Privacy | None) -> Iterator[str]:
+    if offered is None:
+        yield "the round promises no differential privacy, which [trust] requires"
+        return
+    if offered.mechanism not in MECHANISMS or offered.unit != "device" or offered.adjacency not in SHIFTS:
+        yield (
+            f"the round promises privacy of another kind ({offered.mechanism}, {offered.unit}, "
+            f"{offered.adjacency}) than this program knows, and [trust] requires it"
+        )
+        return
+    if offered.delta > trust.max_delta:
+        yield f"the round promises δ = {offered.delta:g}, [trust] max_delta is {trust.max_delta:g}"
+    if trust.max_epsilon is not None and offered.epsilon > trust.max_epsilon:
+        yield f"the round promises ε = {offered.epsilon:g}, [trust] max_epsilon is {trust.max_epsilon:g}"
+    if trust.local_epsilon is not None:
+        if offered.mechanism != "local":
+            yield f"the round promises {offered.mechanism} noise, [trust] local_epsilon requires local noise"
+        elif offered.epsilon > trust.local_epsilon:
+            yield (
+                f"the round promises ε = {offered.epsilon:g}, [trust] local_epsilon is "
+                f"{trust.local_epsilon:g}"
+            )
+    if least_delta(offered) > offered.delta:
+        yield (
+            f"the round promises ε = {offered.epsilon:g} at δ = {offered.delta:g}, which its noise "
+            f"({offered.noise_multiplier:g}, {offered.rounds} rounds) does not give"
+        )
+
+
+def _of_masks(offered: Masks | None) -> Iterator[str]:
+    if offered is None:
+        yield "the round promises no masks, which [trust] requires"
+    elif offered.server not in SERVERS:
+        yield f"the round promises masks against a server that this program does not know: {offered.server}"
+    elif offered.threshold > offered.cohort or 2 * offered.threshold <= offered.cohort:
+        yield (
+            f"the round promises masks of {offered.cohort} devices with a threshold of "
+            f"{offered.threshold}: more than half of them must be needed"
+        )
+
+
+def least_delta(offered: Privacy) -> float:
+    """The least δ at which normal noise of this size gives the promised ε, over all rounds.
+
+    Balle and Wang 2018, "Improving the Gaussian Mechanism for Differential Privacy", ICML, Theorem 8, for one
+    release whose noise is smaller by the root of the number of rounds (Dong, Roth, Su 2022, "Gaussian
+    Differential Privacy", Corollary 3.3). Every accountant's bound for the same noise is at least as large.
+    For noise of a tree, which one device enters several times, it is not the whole cost, and still a bound.
+    """
+    mu = SHIFTS.get(offered.adjacency, 1.0) * sqrt(offered.rounds) / offered.noise_multiplier
+    if offered.mechanism == "tree":  # each round's sum has the noise of at least one node of the tree
+        mu /= sqrt(offered.rounds)
+    normal, epsilon = NormalDist(), offered.epsilon
+    tail = normal.cdf(-epsilon / mu - mu / 2)
+    weighted = 0.0 if tail == 0 else exp(min(700.0, epsilon + log(tail)))
+    return normal.cdf(mu / 2 - epsilon / mu) - weighted if mu < inf else 1.0

@@ -1,0 +1,53 @@
+"""Changes of the attempt of secure aggregation that takes place, and of the sums of masked rounds."""
+
+import json
+from hashlib import sha256
+
+from aggregator.ledger.changes.transactions import Transactions
+from aggregator.ledger.records import MaskedSum
+from fedge.wire.freshness import RoundId
+
+
+class MaskingChanges(Transactions):
+    """Changes of the tables `masking` and `masked_sums`."""
+
+    def begin_exchange(self, round_id: RoundId, terms: bytes) -> None:
+        """Store the terms of an attempt; what is stored of any other one is removed."""
+        self.drop_exchange()
+        self._append(round_id, "", terms)
+
+    def keep_masking(self, round_id: RoundId, device: str, digest: bytes) -> None:
+        """Store that a message of a device was taken; its frames are in the spool."""
+        self._append(round_id, device, digest)
+
+    def end_phase(self, round_id: RoundId) -> None:
+        """Store that a phase has ended."""
+        self._append(round_id, "", b"")
+
+    def drop_exchange(self) -> None:
+        """Remove the attempt, with the masked updates."""
+        self._run("DELETE FROM frames WHERE (device, digest) IN (SELECT device, content FROM masking)")
+        self._run("DELETE FROM masking")
+        self._freed = True
+
+    def save_sum(self, round_id: RoundId, found: MaskedSum) -> None:
+        """Store the sum of a round."""
+        levels = None if found.levels is None else found.levels.astype("<i8").tobytes()
+        self._run(
+            "REPLACE INTO masked_sums VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *round_id,
+            found.weight,
+            found.value_bits,
+            found.clip,
+            json.dumps(list(found.devices)),
+            levels,
+            sha256(levels or b"").digest(),
+        )
+
+    def _append(self, round_id: RoundId, device: str, content: bytes) -> None:
+        self._run(
+            "INSERT INTO masking (generation, round, device, content) VALUES (?, ?, ?, ?)",
+            *round_id,
+            device,
+            content,
+        )

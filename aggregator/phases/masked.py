@@ -1,0 +1,128 @@
+"""The masked training phase: devices promise an update, and only the sum of the updates is ever seen.
+
+Admission takes promises. When the round would close, `aggregator.core.exchange` finds the sum with the
+devices that have promised. It becomes the mean of the changes: with levels q_k in -L…L and weights a_k,
+
+    w' = w + (clip / L) · Σ a_k q_k / Σ a_k,
+
+in float64, rounded once to float32; then the server optimizer makes the next model of w'. |q_k| ≤ L, so no
+weight moves by more than `clip` in a round, whatever devices send: a sum beyond that is not used.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.masked_mean import RULE, mean_of, stepped_from
+from aggregator.aggregation.models import blob_of, weights_of
+from aggregator.aggregation.past import LedgerPast
+from aggregator.aggregation.probes import Trial
+from aggregator.core.admission import Admitted, Terms
+from aggregator.core.progress import Progress
+from aggregator.core.usual_distance import UsualDistance
+from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.registry import Entry
+from fedge.algorithms.rules.bounds import distance
+from fedge.errors import DamagedState
+from fedge.frozen import replace
+from fedge.masking.round_messages import Promise
+from fedge.wire.messages.frame import Blob
+from fedge.wire.models import model_message
+from fedge.wire.reasons import Rejection
+
+if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
+    from aggregator.core.federation import Federation
+
+VOID = "void"
+"""The entry in the summary of a round without a sum, which closes with the model that it began with."""
+
+
+class Masked:
+    """Every device trains from the model by the plan, and nobody sees its update."""
+
+    name: ClassVar[str] = "masked"
+    message: ClassVar[type[Promise]] = Promise
+    trains: ClassVar[bool] = True
+    needs_quorum: ClassVar[bool] = True
+    done_as: ClassVar[str] = "train"
+
+    def base(self, task: Blob, model: Blob | None) -> bytes:
+        """The model, which the update is a step from."""
+        return model.digest if model is not None else task.digest
+
+    def judge(self, terms: Terms, message: Promise) -> Admitted | Rejection:
+        """Admit a promise; its weight is told to nobody."""
+        return Admitted(1)
+
+    def job(self, state: "Federation") -> Mapping[str, Any]:
+        """No fields besides the common ones."""
+        return {}
+
+    def close(
+        self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]
+    ) -> Computed | Unusable | Unmade:
+        """Close with the next model, or with the same one if there is no sum."""
+        assert job.model is not None
+        base = weights_of(ledger, job.model, job.task.network.schema.size)
+        found = ledger.masked_sum(job.round)
+        if found is None:
+            raise DamagedState(f"the sum of round {job.round} is missing in the ledger")
+        if found.levels is None:
+            return _void(job, base)
+        vector, state = stepped_from(LedgerPast(ledger, job), job, base, mean_of(found, base))
+        if not Trial(job.task.network, base, job.samples).passes(vector):
+            text = "the sum of the masked updates makes a model whose outputs are not finite"
+            return replace(_void(job, base), before=((logging.ERROR, f"round {job.round}: {text}"),))
+        data = model_message(job.round, vector, {})
+        moved = distance(base, vector)
+        return Computed(
+            task=job.task,
+            task_blob=job.task_blob,
+            task_data=None,
+            model=blob_of(data, 1 - job.model.slot),
+            model_data=data,
+            devices=len(found.devices),
+            samples=found.weight,
+            summary={
+                "weight_change": moved / max(distance(np.zeros_like(base), base), 1e-38),
+                "moved": moved,
+            },
+            vector=vector,
+            rule=RULE,
+            told={"survivors": list(found.devices)},
+            state=state,
+        )
+
+    def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
+        """The progress after one more training round; one without a sum does not count."""
+        if VOID in summary:
+            return replace(progress, last=progress.last + 1)
+        return progress.after(summary)
+
+    def usual(self, usual: UsualDistance, summary: Mapping[str, float]) -> UsualDistance:
+        """Unchanged: nobody knows how far single updates are."""
+        return usual
+
+
+def _void(job: ClosingJob, base: Any) -> Computed:
+    """The outcome of a round that closes with the model that it began with."""
+    assert job.model is not None
+    return Computed(
+        task=job.task,
+        task_blob=job.task_blob,
+        task_data=None,
+        model=job.model,
+        model_data=None,
+        devices=0,
+        samples=0,
+        summary={VOID: 1.0},
+        vector=base,
+        rule=RULE,
+    )
+
+
+ENTRY = Entry("phase", "masked", Masked)

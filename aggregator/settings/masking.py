@@ -1,0 +1,45 @@
+"""`[masking]` of `federation.toml`."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedge.masking.messages import LEAST_DEVICES, MAX_DEVICES, MAX_WEIGHT
+from fedge.masking.ring import Ring
+from fedge.service.settings import Section
+
+
+class MaskingSection(Section):
+    """`[masking]`: secure aggregation, with which nobody sees the update of a single device."""
+
+    on: bool = False
+    """Whether rounds of training are masked. Devices need a certificate and the extra `secure`."""
+    clip: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
+    """The largest change of a weight in an update. What is beyond it is cut off, and no update moves a weight
+    of the model further. Needed if masking is on."""
+    value_bits: int = Field(default=8, ge=2, le=16)
+    """The bits of one value of an update, with its sign."""
+    max_weight: int = Field(default=1, ge=1, le=MAX_WEIGHT)
+    """The largest n_k that counts, as a whole number; 1: all updates count the same."""
+    cohort: int = Field(default=LEAST_DEVICES, ge=LEAST_DEVICES, le=MAX_DEVICES)
+    """The fewest devices that are aggregated together."""
+    server: Literal["lying", "honest-but-curious"] = "lying"
+    """What this program may be without learning an update. Devices accept `honest-but-curious` only if their
+    owner does."""
+    colluders: int | None = Field(default=None, ge=0, le=MAX_DEVICES)
+    """With more than 64 devices: how many of them may help this program to learn an update; default: a
+    tenth."""
+    dropouts: int | None = Field(default=None, ge=0, le=MAX_DEVICES)
+    """With more than 64 devices: how many of them may be lost; default: a tenth."""
+    phase_s: float = Field(default=30.0, ge=1, le=86_400, allow_inf_nan=False)
+    """How long each of the five phases waits for devices, in seconds with a connection."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.on and self.clip is None:
+            raise ValueError(
+                "clip: is missing; set the largest change of a weight in one round: `fedge rounds` of an "
+                "unmasked run tells how far the model moves"
+            )
+        Ring(self.value_bits, MAX_DEVICES, self.max_weight)  # raises a ValueError if no word is wide enough
+        return self

@@ -1,0 +1,84 @@
+"""`[privacy]` of `federation.toml`."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from aggregator.core.parts import Part
+from fedge.algorithms.registry import RULES, register
+from fedge.algorithms.rules.private_mean import PRIVATE_MEAN
+from fedge.privacy.accountant import Training
+from fedge.privacy.charges import Declared
+from fedge.service.settings import Section
+
+NAME = PRIVATE_MEAN.name
+"""The rule that `[privacy]` chooses."""
+MOST = 1e30
+"""The largest mean and spread of a column."""
+
+Column = tuple[
+    Annotated[float, Field(ge=-MOST, le=MOST)], Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+]
+
+
+class PrivacySection(Section):
+    """`[privacy]`: differential privacy of each device, with noise that the aggregator adds. Without this
+    table there is none. What it says never changes for a federation: devices were told."""
+
+    epsilon: float = Field(gt=0, allow_inf_nan=False)
+    """The largest ε of all rounds together. The noise must be enough for it: `fedge privacy plan` says how
+    much that is."""
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    """δ: the probability that the bound does not hold; much smaller than 1 by the number of devices."""
+    noise_multiplier: float = Field(gt=0, le=1000)
+    """z: the noise of a round, as a multiple of what one device can change."""
+    rounds: int = Field(ge=1, le=10**6)
+    """The most training rounds, over all generations; learning ends after them."""
+    cohort: int = Field(ge=1, le=2**31)
+    """m: the most devices of a round, and the number that their sum is divided by. A round closes when so
+    many updates are admitted, or with `[rounds] target` of them."""
+    clip: float = Field(gt=0, le=1e9)
+    """The length that a device's change of the weights is shortened to; with a quantile, that of the first
+    round."""
+    quantile: float | None = Field(default=None, ge=0.01, le=0.99)
+    """The clip follows this quantile of the lengths, under noise that is counted; default: it stays."""
+    columns: dict[str, Column]
+    """Mean and spread of each column in `[model] features` and `targets`, from elsewhere than the devices'
+    rows: there is no survey. Each as `name = [mean, spread]`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.part()
+        return self
+
+    def part(self) -> Part:
+        """The rule with its options.
+
+        Raises:
+            ValueError: the options do not go together.
+        """
+        given = {
+            "clip": self.clip,
+            "noise_multiplier": self.noise_multiplier,
+            "cohort": self.cohort,
+            "quantile": self.quantile,
+        }
+        register(PRIVATE_MEAN)
+        return Part.of(RULES, NAME, given)
+
+    def declared(self) -> Declared:
+        """What devices are told, and what the budget holds the aggregator to."""
+        training = Training(self.noise_multiplier, self.rounds)
+        return Declared(self.epsilon, self.delta, training, self.clip, self.cohort)
+
+    def missing(self, columns: tuple[str, ...]) -> str | None:
+        """What `columns` lacks or has too much of, for these columns of the model; None: nothing."""
+        if lacks := [name for name in columns if name not in self.columns]:
+            return (
+                f"[privacy] columns: {', '.join(map(repr, lacks[:5]))} "
+                f"{'has' if len(lacks) == 1 else 'have'} no mean and spread: a survey would tell them of the "
+                "devices' rows without noise, so write them here"
+            )
+        if more := sorted(self.columns.keys() - set(columns)):
+            return f"[privacy] columns: {', '.join(map(repr, more[:5]))}: [model] has no such column"
+        return None

@@ -1,0 +1,166 @@
+"""Signatures with the keys of certificates: ECDSA on P-256 with SHA-256 (FIPS 186-5), as 64 bytes r, s.
+
+`cryptography` is imported only when used.
+"""
+
+import base64
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate
+
+HALF = 32
+"""The bytes of r, and of s."""
+MAX_CERTIFICATE = 4_096
+"""The most bytes of a certificate that is read; those of `fedge enroll` have some 500."""
+_PRIVATE = re.compile(rb"-----BEGIN (EC )?PRIVATE KEY-----.*?-----END (EC )?PRIVATE KEY-----", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+class OwnKey:
+    """The key of our own certificate."""
+
+    def __init__(self, certificate: bytes, key: "EllipticCurvePrivateKey") -> None:
+        self.certificate = certificate
+        """In DER."""
+        self._key = key
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of `data`, 64 bytes."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+        r, s = decode_dss_signature(self._key.sign(data, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(HALF, "big") + s.to_bytes(HALF, "big")
+
+
+def read_own(certificate: Path, key: Path) -> OwnKey:
+    """Read our own certificate and its key, both PEM, perhaps in one file.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds something else.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    found = _PRIVATE.search(_read(key))
+    try:
+        private = serialization.load_pem_private_key(found[0] if found else b"", password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError(f"{key}: holds no private key in PEM without a password") from None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+        raise ConfigError(
+            f"{key}: secure aggregation signs with ECDSA P-256, and this key is of another kind"
+        )
+    return OwnKey(_der(certificate), private)
+
+
+class Authority:
+    """The authority that has signed the certificates of all devices.
+
+    Args:
+        path: its certificate, PEM.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no certificate.
+    """
+
+    def __init__(self, path: Path) -> None:
+        found = _certificate_of(_der(path))
+        if found is None:
+            raise ConfigError(f"{path}: holds no certificate that can be read")
+        self._certificate = found
+
+    def key_of(self, certificate: bytes, name: str, now: datetime | None) -> bytes | str:
+        """The public key of a client's certificate, as a compressed point of 33 bytes; a text: why not.
+
+        Whether it was revoked is not looked up: the broker lets no revoked certificate in.
+
+        Args:
+            certificate: in DER.
+            name: the common name that it must have.
+            now: when it must be valid, with a zone; None: whenever.
+        """
+        from cryptography import x509
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+        found = _certificate_of(certificate)
+        if found is None:
+            return "the bytes are no certificate"
+        try:
+            found.verify_directly_issued_by(self._certificate)
+            usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            names = [each.value for each in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+            key = found.public_key()
+        except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+            return "our authority has not signed this certificate for a client"
+        if names != [name] or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+            return f"the certificate is not that of the client {name}"
+        if now is not None and not found.not_valid_before_utc <= now <= found.not_valid_after_utc:
+            return f"the certificate is valid until {found.not_valid_after_utc:%Y-%m-%d}, and not now"
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            return "the certificate's key is not ECDSA P-256"
+        form = serialization.PublicFormat.CompressedPoint
+        return key.public_bytes(serialization.Encoding.X962, form)
+
+
+def verify(public: bytes, data: bytes, signature: bytes) -> bool:
+    """Whether the key with this public half, a compressed point, has signed `data`."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+    if len(signature) != 2 * HALF:
+        return False
+    r, s = int.from_bytes(signature[:HALF], "big"), int.from_bytes(signature[HALF:], "big")
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+        key.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def verifier(keys: "dict[str, bytes]") -> Callable[[str, bytes, bytes], bool]:
+    """A function that verifies a device's signature: device, data, signature."""
+    return lambda device, data, signature: device in keys and verify(keys[device], data, signature)
+
+
+def _certificate_of(der: bytes) -> "Certificate | None":
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    if len(der) > MAX_CERTIFICATE:
+        return None
+    try:
+        return x509.load_der_x509_certificate(der)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return None
+
+
+def _der(path: Path) -> bytes:
+    found = _CERTIFICATE.search(_read(path))
+    try:
+        return base64.b64decode(b"".join(found[1].split()), validate=True) if found else b""
+    except ValueError:
+        return b""
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

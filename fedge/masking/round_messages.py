@@ -1,0 +1,55 @@
+"""What aggregator and devices say around the protocol of secure aggregation in a round.
+
+A device that has trained promises an update. The aggregator calls those that have promised to an attempt.
+"""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from fedge.identity.certified_keys import MAX_CERTIFICATE
+from fedge.masking.messages import MAX_DEVICES, MaskingMessage
+from fedge.wire.messages.fields import Counter, Detail, DeviceId, Digest, Generation, Metrics
+from fedge.wire.messages.message import Message
+from fedge.wire.names import WireName
+
+Certificate = Annotated[bytes, Field(min_length=1, max_length=MAX_CERTIFICATE)]
+"""In DER."""
+
+
+class Promise(Message):
+    """Device: it has an update for a masked round, and takes part with the key of this certificate."""
+
+    TYPE: ClassVar[str] = "masking_promise"
+    metrics: ClassVar[Metrics] = {}
+    """A masked round tells no figures of single devices."""
+
+    generation: Generation
+    round: Counter
+    base: Digest
+    """The model that the update is a step from."""
+    device: DeviceId
+    certificate: Certificate
+
+
+class Call(Message):
+    """Server: an attempt begins with these devices."""
+
+    TYPE: ClassVar[str] = "masking_call"
+    MAX_VALUES: ClassVar[int] = MAX_DEVICES + 64
+
+    terms: Annotated[bytes, Field(min_length=1, max_length=131_072)]
+    """The packed `Terms`."""
+    certificates: Annotated[tuple[Certificate, ...], Field(max_length=MAX_DEVICES, strict=False)]
+    """Those of the cohort, in its order."""
+
+
+class Objection(MaskingMessage):
+    """Device: what the server sent is refused."""
+
+    TYPE: ClassVar[str] = "masking_objection"
+
+    device: DeviceId
+    why: WireName
+    """A name of `fedge.masking.refusals.Why`."""
+    detail: Detail = ""

@@ -1,0 +1,1 @@
+"""The compositions of releases: each has a function `epsilon(training, delta)`."""

@@ -1,0 +1,57 @@
+"""What masked rounds cannot be combined with is refused at the start, with the reason and what to do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator.config import FederationSettings
+from fedge.errors import ConfigError
+from tests.system.toml_text import toml
+
+MODEL = {"features": ["x"], "targets": ["y"]}
+
+
+def settings(folder: Path, *, ca: bool = True, **tables: Any) -> FederationSettings:
+    (folder / "ca.pem").write_text("")
+    broker = {"url": "mqtts://127.0.0.1:8883", **({"ca": "ca.pem"} if ca else {})}
+    content = {
+        "federation": {"name": "pumps"},
+        "broker": broker,
+        "model": MODEL,
+        "masking": {"on": True, "clip": 0.1},
+        **tables,
+    }
+    (folder / "federation.toml").write_text(toml(content))
+    return FederationSettings.load(folder / "federation.toml")
+
+
+def test_what_the_manifest_promises_follows_from_the_settings(tmp_path: Path) -> None:
+    rules = settings(tmp_path, masking={"on": True, "clip": 0.1, "cohort": 10}).masking_rules()
+    assert rules is not None
+    promise = rules.promise()
+    assert promise.masked is not None
+    assert (promise.masked.cohort, promise.masked.threshold) == (10, 7), "⌊2 · 10 / 3⌋ + 1"
+    assert promise.devices == 7, "a sum of fewer is never found"
+    assert settings(tmp_path, masking={"on": False}).masking_rules() is None
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"masking": {"on": True}}, "clip: is missing"),
+        ({"ca": False}, "[broker] ca must name the authority"),
+        ({"plan": {"codec": "int8"}}, "cannot be added under masks"),
+        ({"plan": {"model_codec": "int8"}}, "model_codec"),
+        ({"rule": {"name": "median"}}, "compares single updates"),
+        ({"plan": {"local": "scaffold"}, "rule": {"weights": "uniform"}}, "further vectors"),
+        ({"personal": {"name": "ditto"}}, "[personal] name"),
+        ({"rounds": {"schedule": "buffered", "target": 3}}, "schedule"),
+        ({"stopping": {"rmse": 1.0}}, "tells no figures"),
+        ({"stopping": {"patience": 3}}, "tells no figures"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, tables: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settings(tmp_path, **tables)
+    assert said in str(refused.value)

@@ -1,0 +1,83 @@
+"""Signatures with certificates' keys: who is accepted, and who is not."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from fedge.errors import ConfigError
+from fedge.identity.certified_keys import Authority, OwnKey, read_own, verifier, verify
+from fleet.pki.authority import Authority as Issuer
+from fleet.pki.keys import make_key, public_key
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+NAME = "pumps_pi-1"
+
+
+@pytest.fixture
+def issuer() -> Issuer:
+    return Issuer.found("pumps authority", make_key(), 100, NOW)
+
+
+@pytest.fixture
+def authority(issuer: Issuer, tmp_path: Path) -> Authority:
+    (tmp_path / "ca.pem").write_bytes(issuer.pem)
+    return Authority(tmp_path / "ca.pem")
+
+
+def own(issuer: Issuer, folder: Path, name: str = NAME) -> OwnKey:
+    key = make_key()
+    file = folder / f"{name}.pem"
+    file.write_bytes(key + issuer.issue_client(name, public_key(key), 10, NOW).pem)
+    return read_own(file, file)
+
+
+def test_who_holds_the_key_signs(issuer: Issuer, authority: Authority, tmp_path: Path) -> None:
+    mine = own(issuer, tmp_path)
+    key = authority.key_of(mine.certificate, NAME, NOW)
+    assert isinstance(key, bytes)
+    signature = mine.sign(b"data")
+    assert len(signature) == 64
+    assert verify(key, b"data", signature)
+    assert not verify(key, b"date", signature)
+    assert not verify(key, b"data", signature[:-1] + bytes([signature[-1] ^ 1]))
+    assert not verify(key, b"data", bytes(64))
+    assert not verify(key, b"data", signature + b"0")
+    assert not verify(b"\2" * 33, b"data", signature)
+    known = verifier({"pi-1": key})
+    assert known("pi-1", b"data", signature)
+    assert not known("pi-2", b"data", signature), "a stranger"
+
+
+def test_other_certificates_are_refused(issuer: Issuer, authority: Authority, tmp_path: Path) -> None:
+    mine = own(issuer, tmp_path)
+    other = Issuer.found("pumps authority", make_key(), 100, NOW)
+    server = issuer.issue_server(NAME, public_key(make_key()), ["127.0.0.1"], 10, NOW)
+    der = x509.load_pem_x509_certificate(server.pem).public_bytes(serialization.Encoding.DER)
+    for certificate, name, now, said in (
+        (mine.certificate, "pumps_pi-2", NOW, "not that of the client pumps_pi-2"),
+        (mine.certificate, NAME, NOW + timedelta(days=11), "not now"),
+        (mine.certificate, NAME, NOW - timedelta(days=2), "not now"),
+        (own(other, tmp_path).certificate, NAME, NOW, "has not signed"),
+        (der, NAME, NOW, "not that of the client"),
+        (b"", NAME, NOW, "no certificate"),
+        (bytes(5_000), NAME, NOW, "no certificate"),
+    ):
+        found = authority.key_of(certificate, name, now)
+        assert isinstance(found, str)
+        assert said in found
+    late = authority.key_of(mine.certificate, NAME, None)
+    assert isinstance(late, bytes), "it was checked when it came"
+
+
+def test_files_that_hold_something_else(issuer: Issuer, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_bytes(b"")
+    for read in (
+        lambda: Authority(tmp_path / "empty.pem"),
+        lambda: Authority(tmp_path / "missing.pem"),
+        lambda: read_own(tmp_path / "empty.pem", tmp_path / "empty.pem"),
+    ):
+        with pytest.raises(ConfigError):
+            read()

@@ -1,0 +1,76 @@
+"""Whoever dies at any moment of secure aggregation is started again, and the round has the same sum.
+
+A death loses no message that was sent and none that was taken: the exchange goes on in its phase.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.itineraries import MASKED
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.masked_fleet import check_last_sum, masked
+from tests.system.production import Production, needs_mosquitto
+
+pytestmark = [pytest.mark.system, needs_mosquitto, pytest.mark.chaos]
+
+PHASES = 5
+
+
+@pytest.fixture
+def secure(greenhouse: Production, tmp_path: Path) -> Iterator[FleetOfProcesses]:
+    with FleetOfProcesses(tmp_path / "fleet", greenhouse.broker, greenhouse) as fleet:
+        yield fleet
+
+
+def dies(fleet: FleetOfProcesses, name: str, point: str) -> None:
+    """Start a program that dies at this point; wait for it, and start it again."""
+    fleet.prefixes[name] = ("env", f"FEDGE_FAILPOINT={point}")
+    fleet.start_aggregator("--exit-when-done") if name == "aggregator" else fleet.start_devices(name)
+    fleet.prefixes.pop(name)
+
+
+def dead(fleet: FleetOfProcesses, name: str) -> None:
+    """Wait until a program has been killed by its failpoint, and start it again."""
+    program = fleet.programs.pop(name)
+    fleet.until(lambda: program.exit_code is not None, f"{name} dies")
+    assert program.exit_code == -9
+    fleet.start_aggregator("--exit-when-done") if name == "aggregator" else fleet.start_devices(name)
+
+
+@pytest.mark.parametrize("nth", range(1, PHASES + 1))
+@pytest.mark.parametrize("point", MASKED["agent"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_device_dies_in_each_phase(secure: FleetOfProcesses, point: str, when: str, nth: int) -> None:
+    """Its state and its mark are written before it sends: what it sends again is the same."""
+    masked(secure)
+    dies(secure, "device-0", f"{point}.{when}:{nth}")
+    secure.start_devices("device-1", "device-2", "device-3")
+    secure.start_aggregator("--exit-when-done")
+    dead(secure, "device-0")
+    assert secure.ends() == 0
+    check_last_sum(secure, set(secure.devices))
+    (row,) = [row for row in secure.rounds() if row.kind == "masked"]
+    assert row.attempt == 0, "the same attempt went on"
+
+
+AGGREGATOR = [
+    *(f"{point}.{when}:{nth}" for point in ("EndPhase", "KeepMasking") for when in ("before", "after")
+      for nth in (1, 2, 3, 4)),
+    *(f"SendMasking.{when}:{nth}" for when in ("before", "after") for nth in (1, 6, 10, 14, 18)),
+    *(f"{point}.{when}:1" for point in ("BeginExchange", "ReadMasking", "SaveSum", "DropExchange")
+      for when in ("before", "after")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", AGGREGATOR)
+def test_the_aggregator_dies_in_each_phase(secure: FleetOfProcesses, point: str) -> None:
+    masked(secure)
+    secure.start_devices()
+    dies(secure, "aggregator", point)
+    dead(secure, "aggregator")
+    assert secure.ends() == 0
+    check_last_sum(secure, set(secure.devices))
+    (row,) = [row for row in secure.rounds() if row.kind == "masked"]
+    assert row.attempt == 0, "the same attempt went on"
