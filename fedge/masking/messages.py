@@ -1,4 +1,4 @@
-"""The messages of secure aggregation, five from a device and six from the server. No topic carries them yet.
+"""The messages of secure aggregation, five from a device and six from the server.
 
 Every message names the digest of its terms, so it belongs to one attempt of one round with one model.
 Devices are told by their place in the cohort: a set of them is a bitmap, and a list of keys, signatures or

@@ -45,7 +45,7 @@ def test_each_message_comes_back() -> None:
     assert unpack(pack(terms_of(1_000)), Terms) == terms_of(1_000)
 
 
-def test_no_topic_carries_them_yet() -> None:
+def test_no_topic_carries_them_but_in_frames() -> None:
     assert not {kind.TYPE for kind in (*KIND, Terms)} & KINDS.keys()
 
 
