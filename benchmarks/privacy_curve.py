@@ -1,17 +1,9 @@
-"""Accuracy against ε as an SVG file: `python -m benchmarks.privacy_curve FILE`, MNIST with seeds 1 to 3."""
+"""Accuracy against ε as an SVG document, for `benchmarks.privacy`."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from benchmarks.privacy import COURSE, DELTA, mnist
-from fedge.privacy.accountant import Training, multiplier_for
-from fleet.privacy.changes import changes_of
-from fleet.privacy.training import trained
 
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 420, 240, 48, 30, 44
 LOWEST, HIGHEST = 0.8, 0.95
-EPSILONS = (1.0, 2.0, 4.0, 8.0)
 
 
 def drawn(private: Mapping[float, Sequence[float]], without: Sequence[float]) -> str:
@@ -43,21 +35,3 @@ def drawn(private: Mapping[float, Sequence[float]], without: Sequence[float]) ->
 
 def _y(accuracy: float) -> float:
     return HEIGHT * (HIGHEST - min(HIGHEST, max(LOWEST, accuracy))) / (HIGHEST - LOWEST)
-
-
-def main() -> None:
-    """Run the trainings and write the file."""
-    private: dict[float, list[float]] = {epsilon: [] for epsilon in EPSILONS}
-    without = []
-    for seed in (1, 2, 3):
-        found = mnist(seed)
-        changes, m = changes_of(found), len(found)
-        without.append(trained(found, changes, COURSE, m, None, seed))
-        for epsilon, accuracies in private.items():
-            z = multiplier_for(epsilon, Training(1.0, COURSE.rounds), DELTA)
-            accuracies.append(trained(found, changes, COURSE, m, z, seed))
-    Path(sys.argv[1]).write_text(drawn(private, without))
-
-
-if __name__ == "__main__":
-    main()
