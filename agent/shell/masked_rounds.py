@@ -6,6 +6,7 @@ mark lies in a file beside the memory: a memory that is restored from a copy doe
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from agent.core.state import MaskedUpdate
 from agent.settings.trust import TrustSettings
 from agent.shell import masking_state
 from agent.shell.memory import Memory
+from agent.shell.refusals import Refusals
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.identity import ed25519
 from fedge.identity.certified_keys import Authority, OwnKey, read_own, verifier
@@ -86,6 +88,8 @@ class MaskedRounds:
         mark: the file of the mark.
         agent: returns the state of the agent's core.
         send: sends a message to the aggregator.
+        refusals: logs what is refused; None: one of its own.
+        now_s: monotonic seconds.
     """
 
     def __init__(
@@ -95,7 +99,10 @@ class MaskedRounds:
         mark: Path,
         agent: Callable[[], Agent],
         send: Callable[[Message], None],
+        refusals: Refusals | None = None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._refusals, self._now_s = refusals or Refusals(), now_s
         self._settings, self._memory, self._mark_file = settings, memory, mark
         self._agent, self._send = agent, send
         self._assembler = Assembler(Limits(ROOM, ROOM))
@@ -214,13 +221,20 @@ class MaskedRounds:
             after_effect(effect)
 
     def _give_update(self) -> None:
-        update = self._memory.masked()
-        if update is not None:
+        """Mask the update that was promised for this attempt; one of a later round is not for its terms."""
+        update, attempt = self._memory.masked(), self._loaded().attempt
+        if update is None or attempt is None:
+            return
+        terms = attempt.terms
+        if (update.round, update.base) == (RoundId(terms.generation, terms.round), terms.base):
             self._step(_ready(update))
+        else:
+            why = "this device has promised an update of another round since then"
+            self._refuse(Refusal(Why.OTHER_TERMS, why), attempt.digest)
 
     def _refuse(self, refusal: Refusal, digest: bytes | None) -> None:
-        """Log a refusal, and tell it to the aggregator."""
-        log.warning("secure aggregation: refused (%s): %s", refusal.why, refusal.detail)
+        """Log a refusal, and tell it to the aggregator. A server that repeats itself fills no log."""
+        self._refusals.tell_masking(refusal, self._now_s())
         if digest is not None and refusal.why not in (Why.WRONG_PHASE, Why.ALTERED_SHARE, Why.OTHER_ATTEMPT):
             self._send(
                 Objection(

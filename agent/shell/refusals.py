@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from fedge.errors import ProtocolError
-from fedge.wire.reasons import Reason
+from fedge.masking.refusals import Refusal
 
 log = logging.getLogger("fedge.agent")
 
@@ -27,17 +27,25 @@ class Refusals:
     """Logs the first refusal of each kind of message and reason, and counts those after it."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, Reason], _Told] = {}
+        self._told: dict[tuple[str, str], _Told] = {}
 
     def tell(self, topic: str, kind: str, error: ProtocolError, now_s: float) -> None:
         """Record that a message of this kind was refused on `topic`."""
-        told = self._told.get((kind, error.reason))
+        self._tell((kind, error.reason), f"ignored a message on {topic}: {error}", now_s)
+
+    def tell_masking(self, refusal: Refusal, now_s: float) -> None:
+        """Record that a message of secure aggregation was refused."""
+        text = f"secure aggregation: refused ({refusal.why}): {refusal.detail}"
+        self._tell(("masking", refusal.why), text, now_s)
+
+    def _tell(self, key: tuple[str, str], text: str, now_s: float) -> None:
+        told = self._told.get(key)
         if told is not None and now_s < told.when_s + AGAIN_S:
             told.since += 1
             return
         more = f" ({told.since} more since the last time)" if told is not None and told.since else ""
-        self._told[kind, error.reason] = _Told(now_s)
-        log.warning("ignored a message on %s: %s%s", topic, error, more)
+        self._told[key] = _Told(now_s)
+        log.warning("%s%s", text, more)
 
     def begin_anew(self, now_s: float) -> None:
         """Record an authentic message. Later refusals are logged again, but not twice in a minute."""

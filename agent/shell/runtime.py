@@ -89,7 +89,13 @@ class Runtime:
             settings, memory, link, worker, self._downloads, models, lambda: self._state, now_s
         )
         self._masked = MaskedRounds(
-            settings, memory, file.with_name(MARK), lambda: self._state, self._runner.send_masking
+            settings,
+            memory,
+            file.with_name(MARK),
+            lambda: self._state,
+            self._runner.send_masking,
+            self._refusals,
+            now_s,
         )
 
     def due_s(self) -> float | None:

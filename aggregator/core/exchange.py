@@ -13,6 +13,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.attempts import again
 from aggregator.core.federation import Federation, Stage, Step
+from aggregator.core.masking_refusals import objected, refusals
 from fedge.frozen import replace
 from fedge.identity.certified_keys import verifier
 from fedge.masking import server
@@ -21,16 +22,14 @@ from fedge.masking.messages import MAX_DEVICES, MaskingMessage, Terms
 from fedge.masking.round_messages import Call, Objection
 from fedge.masking.server_state import (
     Arrived,
-    Effect,
     Failed,
     PhaseOver,
-    RefuseDevice,
     SendTo,
     Server,
     Summed,
 )
 from fedge.wire.messages.message import Message, pack
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 AGAIN_S = 5.0
 """After so many seconds a device that has not answered is sent its message again."""
@@ -51,6 +50,8 @@ class Exchange:
     """The digests of the messages that were taken."""
     objected: frozenset[str] = frozenset()
     """Devices that refuse what they were sent in this attempt."""
+    greeted: frozenset[str] = frozenset()
+    """Devices that came back since it was sent last: one that comes and goes is not sent it each time."""
 
     @property
     def awaited(self) -> tuple[str, ...]:
@@ -127,20 +128,17 @@ def taken(state: Federation, event: on.MaskingRead) -> Step:
     if exchange is None or state.stage is not Stage.CLOSING:
         return state, dropped
     if isinstance(message, Objection):
-        if message.terms != exchange.server.digest or message.device != device:
-            return state, dropped
-        text = f"round {state.round}: {device} leaves secure aggregation ({message.why}): {message.detail}"
-        state = replace(state, exchange=replace(exchange, objected=exchange.objected | {device}))
-        dropped.append(do.Log("warning", text, device, f"masking {message.why}"))
+        state, told = objected(state, exchange, device, message)
         state, more = _over_if_complete(state, event.now_s)
-        return state, dropped + more
+        return state, dropped + told + more
     if not isinstance(message, MaskingMessage):
-        text = f"round {state.round}: what {device} sent is no message of secure aggregation"
-        counted = do.CountRefusal(device, Reason.MALFORMED)
-        return state, [*dropped, counted, do.Log("warning", text, device, "masking malformed")]
+        found = message if isinstance(message, Rejection) else Rejection(Reason.WRONG_KIND, message.TYPE)
+        text = f"round {state.round}: what {device} sent is no message of secure aggregation: {found.detail}"
+        counted = do.CountRefusal(device, found.reason)
+        return state, [*dropped, counted, do.Log("warning", text, device, f"masking {found.reason}")]
     after, effects = server.step(exchange.server, Arrived(device, message), _verify(state))
     if after is exchange.server:
-        return state, [*dropped, *_refusals(state, effects)]
+        return state, [*dropped, *refusals(state, effects)]
     state = replace(state, exchange=replace(exchange, server=after, kept=exchange.kept | {digest}))
     state, more = _over_if_complete(state, event.now_s)
     return state, [do.KeepMasking(state.round, device, digest), *more]
@@ -157,7 +155,7 @@ def ticked(state: Federation, now_s: float) -> Step:
         return _over(state, now_s)
     if elapsed_s < exchange.told_s + AGAIN_S:
         return state, []
-    state = replace(state, exchange=replace(exchange, told_s=elapsed_s))
+    state = replace(state, exchange=replace(exchange, told_s=elapsed_s, greeted=frozenset()))
     return state, _owed(state)
 
 
@@ -171,12 +169,15 @@ def due_s(state: Federation) -> float | None:
     return state.since_s + next_s - state.elapsed_s
 
 
-def greeted(state: Federation, device: str) -> list[do.Effect]:
-    """What a device that has come back is owed."""
+def greeted(state: Federation, device: str) -> Step:
+    """Send a device that has come back what it is owed, once until it is sent to all again."""
     exchange = state.exchange
     if exchange is None or state.stage is not Stage.CLOSING or device not in exchange.awaited:
-        return []
-    return [do.SendMasking(device, exchange.owed[device])] if device in state.online else []
+        return state, []
+    if device not in state.online or device in exchange.greeted:
+        return state, []
+    state = replace(state, exchange=replace(exchange, greeted=exchange.greeted | {device}))
+    return state, [do.SendMasking(device, exchange.owed[device])]
 
 
 def over(exchange: Exchange, elapsed_s: float) -> tuple[Exchange, Summed | Failed | None]:
@@ -184,7 +185,9 @@ def over(exchange: Exchange, elapsed_s: float) -> tuple[Exchange, Summed | Faile
     after, effects = server.step(exchange.server, PhaseOver(), lambda *_: False)
     owed = {each.device: each.message for each in effects if isinstance(each, SendTo)}
     outcome = next((each for each in effects if isinstance(each, Summed | Failed)), None)
-    return replace(exchange, server=after, owed=owed, began_s=elapsed_s, told_s=elapsed_s), outcome
+    return replace(
+        exchange, server=after, owed=owed, greeted=frozenset(), began_s=elapsed_s, told_s=elapsed_s
+    ), outcome
 
 
 def replayed(state: Federation, exchange: Exchange, device: str, digest: bytes, message: Message) -> Exchange:
@@ -230,20 +233,6 @@ def _owed(state: Federation) -> list[do.Effect]:
     owed = state.exchange.owed
     there = (device for device in state.exchange.awaited if device in state.online)
     return [do.SendMasking(device, owed[device]) for device in there]
-
-
-def _refusals(state: Federation, effects: list[Effect]) -> list[do.Effect]:
-    return [
-        do.Log(
-            "warning",
-            f"round {state.round}: what {each.device} sent in secure aggregation is refused "
-            f"({each.refusal.why}): {each.refusal.detail}",
-            each.device,
-            f"masking {each.refusal.why}",
-        )
-        for each in effects
-        if isinstance(each, RefuseDevice)
-    ]
 
 
 def _verify(state: Federation) -> Verify:

@@ -101,7 +101,8 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.StatusSeen():
             taken = status_seen(state, event)
             if event.device not in state.online:
-                taken = taken[0], [*taken[1], *exchange.greeted(taken[0], event.device)]
+                back, owed = exchange.greeted(taken[0], event.device)
+                taken = back, [*taken[1], *owed]
             return _then_close(patience.waited(state, taken, event.now_s, (event.device,)), event.now_s)
         case on.ServiceSeen():
             return service_seen(state, event)

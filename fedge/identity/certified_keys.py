@@ -91,7 +91,7 @@ class Authority:
             now: when it must be valid, with a zone; None: whenever.
         """
         from cryptography import x509
-        from cryptography.exceptions import InvalidSignature
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -104,7 +104,10 @@ class Authority:
             usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
             names = [each.value for each in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
             key = found.public_key()
-        except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        except (
+            *(InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError),
+            *(x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+        ):
             return "our authority has not signed this certificate for a client"
         if names != [name] or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
             return f"the certificate is not that of the client {name}"

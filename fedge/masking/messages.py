@@ -1,4 +1,4 @@
-"""The messages of secure aggregation, five from a device and six from the server.
+"""The messages of secure aggregation: five from a device, and from the server the terms and four more.
 
 Every message names the digest of its terms, so it belongs to one attempt of one round with one model.
 Devices are told by their place in the cohort: a set of them is a bitmap, and a list of keys, signatures or
@@ -42,7 +42,7 @@ class Terms(Message):
     """What an attempt is about: the server announces it, and all keys are derived from its digest."""
 
     TYPE: ClassVar[str] = "masking_terms"
-    MAX_VALUES: ClassVar[int] = MAX_DEVICES + 64
+    MAX_VALUES: ClassVar[int] = MAX_DEVICES + 128
 
     federation: str = Field(pattern=FEDERATION)
     generation: Generation

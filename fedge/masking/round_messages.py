@@ -36,7 +36,7 @@ class Call(Message):
     """Server: an attempt begins with these devices."""
 
     TYPE: ClassVar[str] = "masking_call"
-    MAX_VALUES: ClassVar[int] = MAX_DEVICES + 64
+    MAX_VALUES: ClassVar[int] = MAX_DEVICES + 128
 
     terms: Annotated[bytes, Field(min_length=1, max_length=131_072)]
     """The packed `Terms`."""

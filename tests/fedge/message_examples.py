@@ -8,6 +8,19 @@ import pytest
 from fedge.algorithms.plan import Plan
 from fedge.errors import ProtocolError
 from fedge.identity.provisioning import Enrol, Issued, Renew, Verifier
+from fedge.masking.messages import (
+    Advertise,
+    Agreement,
+    Consistency,
+    Delivery,
+    MaskedInput,
+    Roster,
+    Share,
+    Survivors,
+    Terms,
+    Unmask,
+)
+from fedge.masking.round_messages import Call, Objection, Promise
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
 from fedge.wire import encoding
 from fedge.wire.messages.envelope import Signed, Succession
@@ -36,6 +49,23 @@ def numbers(*values: float, dtype: str = "<f4") -> bytes:
 
 TASK_BLOB = Blob(digest=b"t" * 32, slot=0, frames=1, size=400)
 MODEL_BLOB = Blob(digest=b"m" * 32, slot=1, frames=3, size=300_000)
+
+TERMS = Terms(
+    federation="pumps",
+    generation=1,
+    round=8,
+    attempt=2,
+    base=b"m" * 32,
+    cohort=("pi-1", "pi-2", "pi-3"),
+    size=442,
+    value_bits=8,
+    clip=0.5,
+    max_weight=1,
+    threshold=3,
+    colluders=0,
+    dropouts=0,
+    server="lying",
+)
 
 EXAMPLES: dict[str, Message] = {
     "task": Task(
@@ -263,6 +293,32 @@ EXAMPLES: dict[str, Message] = {
         device="pi-1", csr=b"csr", renewal=Verifier(salt=b"s" * 12, hash=b"h" * 64), proof=b"p" * 32
     ),
     "renew": Renew(csr=b"csr", certificate=b"certificate", signature=b"signature"),
+    "masking_promise": Promise(
+        generation=1, round=8, base=b"m" * 32, device="pi-1", certificate=b"certificate"
+    ),
+    "masking_terms": TERMS,
+    "masking_call": Call(terms=pack(TERMS), certificates=(b"one", b"two", b"three")),
+    "masking_objection": Objection(
+        terms=b"t" * 32, device="pi-1", why="bad_signature", detail="pi-2 has not signed"
+    ),
+    "masking_advertise": Advertise(
+        terms=b"t" * 32,
+        device="pi-1",
+        sealing_key=b"s" * 32,
+        masking_key=b"k" * 32,
+        commitment=b"c" * 32,
+        signature=b"g" * 64,
+    ),
+    "masking_roster": Roster(terms=b"t" * 32, members=b"\x07", advertised=b"a" * 288, signatures=b"g" * 192),
+    "masking_share": Share(terms=b"t" * 32, device="pi-1", roster=b"r" * 32, sealed=b"s" * 164),
+    "masking_delivery": Delivery(terms=b"t" * 32, sharers=b"\x07", sealed=b"s" * 164),
+    "masking_input": MaskedInput(
+        terms=b"t" * 32, device="pi-1", values=bytes(range(20)), signature=b"g" * 64
+    ),
+    "masking_survivors": Survivors(terms=b"t" * 32, alive=b"\x07", dead=b"\x00", signatures=b"g" * 128),
+    "masking_consistency": Consistency(terms=b"t" * 32, device="pi-1", signature=b"g" * 64),
+    "masking_agreement": Agreement(terms=b"t" * 32, signers=b"\x07", signatures=b"g" * 192),
+    "masking_unmask": Unmask(terms=b"t" * 32, device="pi-1", shares=b"s" * 99),
     "issued": Issued(csr=b"c" * 32, certificate=b"certificate"),
     "issued_refused": Issued(csr=b"c" * 32, refused="name_taken", detail="pi-1 is another's"),
 }

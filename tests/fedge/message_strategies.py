@@ -6,7 +6,23 @@ from hypothesis import strategies as st
 
 from fedge.algorithms.plan import Plan
 from fedge.identity.provisioning import Enrol, Issued, Renew, Verifier
-from fedge.nn.spec import Dense, NetworkSpec, ReLU, Sigmoid, Standardize, Tanh
+from fedge.masking.messages import (
+    ADVERTISED_BYTES,
+    MAX_DEVICES,
+    MAX_WEIGHT,
+    Advertise,
+    Agreement,
+    Consistency,
+    Delivery,
+    MaskedInput,
+    Roster,
+    Share,
+    Survivors,
+    Terms,
+    Unmask,
+)
+from fedge.masking.round_messages import Call, Objection, Promise
+from fedge.nn.spec import MAX_WEIGHTS, Dense, NetworkSpec, ReLU, Sigmoid, Standardize, Tanh
 from fedge.wire.messages.envelope import MAX_SUCCESSIONS, Signed, Succession
 from fedge.wire.messages.export import Export
 from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SEED, MAX_SIZE
@@ -31,6 +47,8 @@ class_counts = st.lists(
     unique_by=lambda count: count.name,
 ).map(tuple)
 digests = st.binary(min_size=32, max_size=32)
+signatures = st.binary(min_size=64, max_size=64)
+members = st.binary(min_size=1, max_size=125)
 idents = st.binary(min_size=16, max_size=16)
 devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -204,6 +222,74 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     ),
     Issued: st.builds(Issued, csr=digests, certificate=st.binary(max_size=40), detail=texts)
     | st.builds(Issued, csr=digests, refused=st.sampled_from(["name_taken", "revoked"]), detail=texts),
+    Promise: st.builds(
+        Promise,
+        generation=generations,
+        round=counters,
+        base=digests,
+        device=devices,
+        certificate=st.binary(min_size=1, max_size=40),
+    ),
+    Terms: st.builds(
+        Terms,
+        federation=st.just("pumps"),
+        generation=generations,
+        round=counters,
+        attempt=counters,
+        base=digests,
+        cohort=st.sets(devices, min_size=3, max_size=6).map(lambda found: tuple(sorted(found))),
+        size=st.integers(1, MAX_WEIGHTS),
+        value_bits=st.integers(2, 16),
+        clip=st.floats(0, 1e9, exclude_min=True),
+        max_weight=st.integers(1, MAX_WEIGHT),
+        threshold=st.integers(2, MAX_DEVICES),
+        colluders=st.integers(0, MAX_DEVICES),
+        dropouts=st.integers(0, MAX_DEVICES),
+        server=st.sampled_from(["lying", "honest-but-curious"]),
+    ),
+    Call: st.builds(
+        Call,
+        terms=st.binary(min_size=1, max_size=40),
+        certificates=st.lists(st.binary(min_size=1, max_size=40), max_size=5).map(tuple),
+    ),
+    Objection: st.builds(
+        Objection,
+        terms=digests,
+        device=devices,
+        why=st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,39}", fullmatch=True),
+        detail=texts,
+    ),
+    Advertise: st.builds(
+        Advertise,
+        terms=digests,
+        device=devices,
+        sealing_key=digests,
+        masking_key=digests,
+        commitment=digests,
+        signature=signatures,
+    ),
+    Roster: st.builds(
+        Roster,
+        terms=digests,
+        members=members,
+        advertised=st.binary(min_size=ADVERTISED_BYTES, max_size=2 * ADVERTISED_BYTES),
+        signatures=st.binary(max_size=128),
+    ),
+    Share: st.builds(Share, terms=digests, device=devices, roster=digests, sealed=st.binary(max_size=164)),
+    Delivery: st.builds(Delivery, terms=digests, sharers=members, sealed=st.binary(max_size=164)),
+    MaskedInput: st.builds(
+        MaskedInput,
+        terms=digests,
+        device=devices,
+        values=st.binary(min_size=1, max_size=40),
+        signature=signatures,
+    ),
+    Survivors: st.builds(
+        Survivors, terms=digests, alive=members, dead=members, signatures=st.binary(max_size=128)
+    ),
+    Consistency: st.builds(Consistency, terms=digests, device=devices, signature=signatures),
+    Agreement: st.builds(Agreement, terms=digests, signers=members, signatures=st.binary(max_size=128)),
+    Unmask: st.builds(Unmask, terms=digests, device=devices, shares=st.binary(max_size=99)),
     Signed: st.builds(
         Signed,
         body=st.binary(),

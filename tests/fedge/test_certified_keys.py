@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedge.errors import ConfigError
 from fedge.identity.certified_keys import Authority, OwnKey, read_own, verifier, verify
@@ -70,6 +71,23 @@ def test_other_certificates_are_refused(issuer: Issuer, authority: Authority, tm
         assert said in found
     late = authority.key_of(mine.certificate, NAME, None)
     assert isinstance(late, bytes), "it was checked when it came"
+
+
+@pytest.mark.parametrize("kind", [b"\xa3", b"\xa5"], ids=["x400", "ediParty"])
+def test_a_certificate_with_a_name_that_nobody_can_read_is_refused(tmp_path: Path, kind: bytes) -> None:
+    """Our authority has signed it: who holds that could make devices read it."""
+    private, client = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ours = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pumps authority")])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
+    builder = x509.CertificateBuilder().issuer_name(ours).not_valid_before(NOW)
+    builder = builder.not_valid_after(NOW + timedelta(days=10)).serial_number(1)
+    root = builder.subject_name(ours).public_key(private.public_key()).sign(private, hashes.SHA256())
+    (tmp_path / "ca.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
+    names = x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x02" + kind + b"\0")
+    builder = builder.subject_name(subject).public_key(client.public_key()).add_extension(names, False)
+    made = builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    found = Authority(tmp_path / "ca.pem").key_of(made, NAME, NOW)
+    assert found == "our authority has not signed this certificate for a client"
 
 
 def test_files_that_hold_something_else(issuer: Issuer, tmp_path: Path) -> None:

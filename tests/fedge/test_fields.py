@@ -15,6 +15,19 @@ import pytest
 
 from aggregator.aggregation.figures import RANGES
 from fedge.identity.provisioning import Enrol, Renew, identity, renewal_user
+from fedge.masking.messages import (
+    Advertise,
+    Agreement,
+    Consistency,
+    Delivery,
+    MaskedInput,
+    Roster,
+    Share,
+    Survivors,
+    Terms,
+    Unmask,
+)
+from fedge.masking.round_messages import Call, Objection, Promise
 from fedge.transport import Publication
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.kinds import KINDS
@@ -30,13 +43,16 @@ from fleet.simulator import exaggerations
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "security.md"
 CHAPTER = "What devices write"
+MASKED = (Promise, Advertise, Share, MaskedInput, Consistency, Unmask, Objection)
+"""What a device writes in masked rounds; `tests/aggregator/test_masked_liars.py` lies with all of these."""
 WRITTEN: dict[str, tuple[type[Message], ...]] = {
-    "update": (Frame, Update, Survey),
+    "update": (Frame, Update, Survey, *MASKED),
     "status": (Status,),
     "provision": (Enrol, Renew),
 }
 """What is said on the topics that devices and petitioners may write."""
 HEARD = frozenset({"task", "model", "round", "receipt", "service", "export", "signed", "issued"})
+HEARD |= {kind.TYPE for kind in (Terms, Call, Roster, Delivery, Survivors, Agreement)}
 """Messages that no device writes."""
 HEADING = ("field", "bound", "where", "test")
 
@@ -179,7 +195,7 @@ def test_what_devices_may_write_is_what_is_listed_here() -> None:
                 written.add(address.kind)
     assert written == WRITTEN.keys()
     devices = {kind for kinds in WRITTEN.values() for kind in kinds}
-    assert set(exaggerations.KINDS) == devices - {Enrol, Renew}, (
+    assert set(exaggerations.KINDS) == devices - {Enrol, Renew, *MASKED}, (
         "the liar of the simulated world tells all of these"
     )
     assert KINDS.keys() == {kind.TYPE for kind in devices} | HEARD

@@ -13,6 +13,7 @@ from typing import Any, cast
 from agent.core import lifecycle
 from agent.core.conditions import UNMEASURED
 from agent.core.device import Device
+from agent.core.events import MaskingArrived
 from agent.shell.downloads import Downloads
 from agent.shell.inbox import Inbox
 from agent.shell.key_frames import KeyFrames
@@ -24,6 +25,7 @@ from aggregator.shell.reception import Reception
 from aggregator.shell.reports import Reports
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
+from fedge.masking.round_messages import Objection
 from fedge.transport import MessageArrived
 from fedge.wire.frames import Split, split
 from fedge.wire.freshness import RoundId
@@ -35,6 +37,7 @@ from fedge.wire.models import decoded_message, read_key
 from fedge.wire.topics import Topics
 from tests.agent.lifecycle.stories import CONNECTED, manifest
 from tests.bad_input import TASK as TASK_MESSAGE
+from tests.fuzz import masked
 from tests.fuzz.inputs import ANNOUNCED, WHOLE, Input, Step
 from tests.test_bad_updates import STATE, WEIGHTS
 
@@ -101,7 +104,8 @@ class Aggregator:
     """One aggregator that has just opened a round."""
 
     def __init__(self, variant: int) -> None:
-        self.state = variants()[variant % len(variants())]
+        masks = variant >= masked.FIRST
+        self.state = masked.begun(variant) if masks else variants()[variant % len(variants())]
         self.spool = _Spool()
         self.outcomes: set[str] = set()
         reports = Reports(logging.getLogger("fuzz"))
@@ -123,6 +127,12 @@ class Aggregator:
                         self.spool.frames.pop((device, digest), None)
                     case do.ReadUpdate(device, digest):
                         events.append(self._reception.read_update(self.state, device, digest))
+                    case do.ReadMasking(device, digest):
+                        events.append(self._reception.read_masking(device, digest))
+                    case do.KeepMasking():
+                        self.outcomes.add("KeepMasking")
+                    case do.Log(cause=cause) if cause.startswith("masking"):
+                        self.outcomes.add(cause)
                     case do.SendReceipt():
                         self.outcomes.add(f"{effect.receipt.verdict} {effect.receipt.reason}")
 
@@ -130,7 +140,8 @@ class Aggregator:
 class Agent:
     """One device that has just connected for the first time."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: int = 0) -> None:
+        self.masked = masked.device(variant) if variant >= masked.FIRST else None
         self.state: Device = replace(CONNECTED, device="pi-1")
         self.outcomes: set[str] = set()
         self._inbox = Inbox(LAB, Downloads(None, InMemory()), lambda: UNMEASURED, lambda: 1.0)
@@ -142,12 +153,24 @@ class Agent:
             return
         try:
             event = self._inbox.event(message, address, self.state)
+            if isinstance(event, MaskingArrived):
+                self._take_masking(event)
+                return
         except ProtocolError as error:
             self.outcomes.add(f"agent {error.reason}")
             return
         if event is not None:
             self.state, effects = lifecycle.step(self.state, event)
             self.outcomes.update(type(effect).__name__ for effect in effects)
+
+    def _take_masking(self, event: MaskingArrived) -> None:
+        if self.masked is not None:
+            self.masked.sent.clear()
+            self.masked.take(event.frame)
+            self.outcomes.update(
+                f"objects {each.why}" if isinstance(each, Objection) else each.TYPE
+                for each in self.masked.sent
+            )
 
 
 def messages(step: Step) -> list[tuple[bytes, bytes]]:
@@ -197,7 +220,7 @@ def run(given: Input) -> set[str]:
     Raises:
         Exception: any at all is a defect.
     """
-    aggregator, agent = Aggregator(given.variant), Agent()
+    aggregator, agent = Aggregator(given.variant), Agent(given.variant)
     for step in given.steps:
         for topic, payload in messages(step):
             try:

@@ -15,6 +15,7 @@ from fedge.wire.models import coded_message, read_key
 from tests.agent.lifecycle.stories import manifest
 from tests.bad_input import TASK as TASK_MESSAGE
 from tests.fedge.message_examples import EXAMPLES, payloads
+from tests.fuzz import masked
 from tests.fuzz.inputs import ANNOUNCED, RAW, WHOLE, Input, Step
 from tests.fuzz.receivers import KEY, KEY_FRAME, MODEL, RECEIPT, ROUND, SERVICE, STATUS, TASK, UPDATE
 from tests.test_bad_updates import UPDATE as UPDATE_MESSAGE
@@ -31,6 +32,10 @@ def inputs() -> tuple[Input, ...]:
     found = []
     for name, message in EXAMPLES.items():
         how, topic = INSIDE.get(message.TYPE, (RAW, WHERE.get(message.TYPE, SERVICE)))
+        if message.TYPE.startswith("masking_"):
+            steps = (Step(WHOLE, UPDATE, payloads[name]), Step(WHOLE, RECEIPT, payloads[name]))
+            found += [Input(variant, steps) for variant in (0, masked.FIRST, masked.BEFORE)]
+            continue
         found.append(Input(0, (Step(how, topic, payloads[name]),)))
     for payload, *_ in UPDATES.values():
         found.append(Input(0, (Step(RAW, UPDATE, payload[:3_000]),)))
@@ -40,7 +45,19 @@ def inputs() -> tuple[Input, ...]:
             continue
         found.append(Input(0, (Step(WHOLE, UPDATE, whole),)))
     both = (Step(ANNOUNCED, TASK, pack(TASK_MESSAGE)), Step(ANNOUNCED, MODEL, payloads["model"]))
-    return (*found, *of_codecs(), *of_coded_models(), Input(0, both))
+    return (*found, *of_codecs(), *of_coded_models(), *of_masking(), Input(0, both))
+
+
+@cache
+def of_masking() -> tuple[Input, ...]:
+    """For each phase of secure aggregation what a device would answer, and what a server would send."""
+    answers = [(UPDATE, each.answer) for each in masked.aggregators()]
+    asked = [(RECEIPT, each.message) for each in masked.devices()]
+    return tuple(
+        Input(masked.FIRST + phase, (Step(WHOLE, topic, message),))
+        for which in (answers, asked)
+        for phase, (topic, message) in enumerate(which)
+    )
 
 
 @cache

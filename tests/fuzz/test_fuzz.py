@@ -6,18 +6,20 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from agent.shell import downloads
+from agent.shell import downloads, masked_rounds
 from aggregator.aggregation import updates
+from aggregator.shell import saved_exchange
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
 from fedge.wire.messages.message import Message, unpack_one_of
 from fedge.wire.messages.message import unpack as unpack_message
 from tests.fuzz import __main__ as fuzz
-from tests.fuzz import seeds
+from tests.fuzz import masked, seeds
 from tests.fuzz.inputs import MAX_LENGTH, MAX_STEPS, changed, pack, unpack
 from tests.fuzz.receivers import TOPICS, run
 
@@ -59,6 +61,36 @@ def test_a_model_is_made_of_each_valid_coded_form() -> None:
         (step,) = given.steps
         torn = given._replace(steps=(step._replace(payload=step.payload[:-1]),))
         assert "StartWork" not in run(torn), "the device declines"
+
+
+def test_each_message_of_secure_aggregation_is_taken_and_a_torn_one_is_not() -> None:
+    sent = ("masking_advertise", "masking_share", "masking_input", "masking_consistency", "masking_unmask")
+    for number, given in enumerate(seeds.of_masking()):
+        own = "KeepMasking" if number < masked.PHASES else sent[number - masked.PHASES]
+        assert own in run(given)
+        (step,) = given.steps
+        torn = given._replace(steps=(step._replace(payload=step.payload[:-1]),))
+        found = run(torn)
+        assert own not in found
+        assert found & {"masking malformed", "agent malformed"}, "and it is told why"
+
+
+@pytest.mark.parametrize("program", [saved_exchange, masked_rounds], ids=["aggregator", "device"])
+def test_an_exception_in_secure_aggregation_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], program: ModuleType
+) -> None:
+    """The defect: a message that is cut short raises what nobody refuses. No seed has one."""
+
+    def broken(payload: bytes, kinds: Any, *, max_bytes: int) -> Any:
+        try:
+            return unpack_one_of(payload, kinds, max_bytes=max_bytes)
+        except ProtocolError as error:
+            if "cut short" in str(error):
+                raise ZeroDivisionError from error
+            raise
+
+    monkeypatch.setattr(program, "unpack_one_of", broken)
+    assert_found(ZeroDivisionError, run_main(monkeypatch, tmp_path), tmp_path, capsys)
 
 
 def test_the_same_seed_makes_the_same_changes() -> None:

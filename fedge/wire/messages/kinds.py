@@ -3,6 +3,19 @@
 from collections.abc import Mapping
 
 from fedge.identity.provisioning import Enrol, Issued, Renew
+from fedge.masking.messages import (
+    Advertise,
+    Agreement,
+    Consistency,
+    Delivery,
+    MaskedInput,
+    Roster,
+    Share,
+    Survivors,
+    Terms,
+    Unmask,
+)
+from fedge.masking.round_messages import Call, Objection, Promise
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.export import Export
 from fedge.wire.messages.frame import Frame
@@ -20,6 +33,8 @@ _ALL: tuple[type[Message], ...] = (
     *(Task, Model, Manifest, Update, Survey, Receipt, Status, Service, Export),
     *(Frame, Signed),
     *(Enrol, Renew, Issued),
+    *(Promise, Terms, Call, Objection),
+    *(Advertise, Roster, Share, Delivery, MaskedInput, Survivors, Consistency, Agreement, Unmask),
 )
 KINDS: Mapping[str, type[Message]] = {kind.TYPE: kind for kind in _ALL}
 """The classes of messages by their `type`."""

@@ -17,7 +17,6 @@ from fedge.masking.messages import (
     Terms,
     Unmask,
 )
-from fedge.wire.messages.kinds import KINDS
 from fedge.wire.messages.message import pack, unpack
 
 KIND = (Advertise, Roster, Share, Delivery, MaskedInput, Survivors, Consistency, Agreement, Unmask)
@@ -43,10 +42,6 @@ def test_each_message_comes_back() -> None:
     for message in every().values():
         assert carried(message) == message
     assert unpack(pack(terms_of(1_000)), Terms) == terms_of(1_000)
-
-
-def test_no_topic_carries_them_but_in_frames() -> None:
-    assert not {kind.TYPE for kind in (*KIND, Terms)} & KINDS.keys()
 
 
 def test_a_field_that_is_missing_or_too_long_is_refused() -> None:
