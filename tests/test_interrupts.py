@@ -195,3 +195,19 @@ def test_who_ignores_it_hands_that_on() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     assert told.stdout == "1\n", "SIG_IGN"
+
+
+def test_an_error_that_a_library_makes_of_an_interrupt_is_one(capfd: pytest.CaptureFixture[str]) -> None:
+    """As pydantic does while it builds a class that is used for the first time."""
+
+    def work() -> int:
+        raise ValueError("Error building `literal` serializer:\n  SchemaError: KeyboardInterrupt: ")
+
+    assert interrupts.run("fedge-agent", work) == interrupts.CODE
+    assert capfd.readouterr().err == "fedge-agent: stopped\n"
+    with pytest.raises(ValueError, match="no KeyboardInterrupt here"):
+        interrupts.run("fedge-agent", lambda: _refuses("no KeyboardInterrupt here"))
+
+
+def _refuses(why: str) -> int:
+    raise ValueError(why)

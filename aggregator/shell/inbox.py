@@ -7,6 +7,7 @@ others. The broker's answers do not wait, because further publications wait for 
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from threading import Event
 
 from aggregator.shell.runtime import InboxEvent
 from fedge.service.systemd import Watchdog
@@ -37,7 +38,9 @@ class Inbox(SimpleQueue["InboxEvent | Stop"]):
         self,
         watchdog: Watchdog,
         now_s: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[
+            [float], object
+        ] = Event().wait,  # time.sleep fails under libfaketime, and this does not
     ) -> None:
         super().__init__()
         self._watchdog, self._now_s, self._sleep = watchdog, now_s, sleep

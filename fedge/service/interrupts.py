@@ -61,8 +61,11 @@ def run(program: str, work: Callable[[], T]) -> T | int:
 
 
 def _comes_of_one(error: BaseException | None) -> bool:
-    """Whether this is an interrupt, or an error that was raised while the program cleaned up after one."""
+    """Whether this is an interrupt, an error that was raised while the program cleaned up after one, or the
+    error that a library written in another language makes of one: its text ends with the interrupt's name."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
+        if str(error).rstrip(": \n").endswith(KeyboardInterrupt.__name__):
+            return True
         error = error.__context__
     return error is not None
 
