@@ -21,6 +21,11 @@ REST_S = 0.002
 """How long the loop sleeps at a time while it gathers messages, because to wake for each one costs more."""
 
 
+_NEVER = Event()
+"""Nobody sets it, so to wait for it is to sleep. `time.sleep` fails under libfaketime, with which tests set
+clocks."""
+
+
 class Stop:
     """Ask the loop to end; put into the inbox by a signal handler."""
 
@@ -38,9 +43,7 @@ class Inbox(SimpleQueue["InboxEvent | Stop"]):
         self,
         watchdog: Watchdog,
         now_s: Callable[[], float] = time.monotonic,
-        sleep: Callable[
-            [float], object
-        ] = Event().wait,  # time.sleep fails under libfaketime, and this does not
+        sleep: Callable[[float], object] = _NEVER.wait,
     ) -> None:
         super().__init__()
         self._watchdog, self._now_s, self._sleep = watchdog, now_s, sleep
