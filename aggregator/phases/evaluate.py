@@ -1,7 +1,7 @@
 """The phase at the end of learning: devices measure the newest model and do not train."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,16 @@ from aggregator.core.progress import Progress
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
+from aggregator.phases.phase import Phase
 from fedge.algorithms.registry import Entry
-from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import FIGURES, Update
 from fedge.wire.reasons import Reason, Rejection
 
 if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
-    from aggregator.core.federation import Federation
+    pass
 
 
-class Evaluate:
+class Evaluate(Phase):
     """A round that closes with the model that it began with."""
 
     name: ClassVar[str] = "evaluate"
@@ -33,10 +33,6 @@ class Evaluate:
     trains: ClassVar[bool] = False
     needs_quorum: ClassVar[bool] = False
     done_as: ClassVar[str] = "train"
-
-    def base(self, task: Blob, model: Blob | None) -> bytes:
-        """The model, which is measured."""
-        return model.digest if model is not None else task.digest
 
     def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
         """Admit a message without vectors."""
@@ -55,10 +51,6 @@ class Evaluate:
                 Reason.WRONG_LENGTH, f"{size} bytes of a vector: this round only measures, and takes none"
             )
         return Admitted(message.samples)
-
-    def job(self, state: "Federation") -> Mapping[str, Any]:
-        """No fields besides the common ones."""
-        return {}
 
     def close(self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]) -> Computed:
         """Close with the same model, and with the figures that devices told of it.

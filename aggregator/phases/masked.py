@@ -25,23 +25,23 @@ from aggregator.core.admission import Admitted, Terms
 from aggregator.core.progress import Progress
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
+from aggregator.phases.phase import Phase
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.rules.bounds import distance
 from fedge.errors import DamagedState
 from fedge.frozen import replace
 from fedge.masking.round_messages import Promise
-from fedge.wire.messages.frame import Blob
 from fedge.wire.models import model_message
 from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
-    from aggregator.core.federation import Federation
+    pass
 
 VOID = "void"
 """The entry in the summary of a round without a sum, which closes with the model that it began with."""
 
 
-class Masked:
+class Masked(Phase):
     """Every device trains from the model by the plan, and nobody sees its update."""
 
     name: ClassVar[str] = "masked"
@@ -50,17 +50,9 @@ class Masked:
     needs_quorum: ClassVar[bool] = True
     done_as: ClassVar[str] = "train"
 
-    def base(self, task: Blob, model: Blob | None) -> bytes:
-        """The model, which the update is a step from."""
-        return model.digest if model is not None else task.digest
-
     def judge(self, terms: Terms, message: Promise) -> Admitted | Rejection:
         """Admit a promise; its weight is told to nobody."""
         return Admitted(1)
-
-    def job(self, state: "Federation") -> Mapping[str, Any]:
-        """No fields besides the common ones."""
-        return {}
 
     def close(
         self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]

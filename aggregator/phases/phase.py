@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # so that `--check` needs no extra; the core's maps do
 
 
 class Phase(Protocol):
-    """What a round asks of devices."""
+    """What a round asks of devices. A phase derives from this class."""
 
     name: ClassVar[str]
     message: ClassVar[type[Update] | type[Survey] | type[Promise]]
@@ -38,13 +38,15 @@ class Phase(Protocol):
     """The kind under which its end is announced: one that a device of 0.2.0 knows."""
 
     def base(self, task: Blob, model: Blob | None) -> bytes:
-        """The digest of the task or model that its messages are made from."""
+        """The digest that its messages are made from: the model's, where there is one, or the task's."""
+        return model.digest if model is not None else task.digest
 
     def judge(self, terms: "Terms", message: Any) -> "Admitted | Rejection":
         """Judge the fields of a message that belong to this phase: round, base and sender fit. Pure."""
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
         """The fields of `ClosingJob` that only this phase needs. Pure."""
+        return {}
 
     def close(self, ledger: "LedgerReader", job: "ClosingJob", go_on: Callable[[], None]) -> "Outcome":
         """Compute the round's outcome from the admitted messages in the ledger, which is only read.

@@ -21,6 +21,7 @@ from aggregator.core.mixes import Mix
 from aggregator.core.progress import Progress
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.reading import LedgerReader
+from aggregator.phases.phase import Phase
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.rules.outlying import Outlying
 from fedge.nn.spec import fine_columns, takes_float64
@@ -38,7 +39,7 @@ OUTLYING_LOGGED, OUTLYING_KEPT = 10, 100
 """The numbers of outlying columns that are logged, and kept in the ledger."""
 
 
-class Survey:
+class Survey(Phase):
     """Round 0 of a generation that does not begin with a model."""
 
     name: ClassVar[str] = "survey"

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median_low
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation import clustered, server_state
+from aggregator.aggregation import clustered, remarks, server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, sizes_of, usable
 from aggregator.aggregation.downlink import Coding, coded, key_for
 from aggregator.aggregation.fleet_size import share_of
@@ -32,26 +31,23 @@ from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge
 from aggregator.core.verdicts import Weighed
 from aggregator.ledger.reading import LedgerReader
+from aggregator.phases.phase import Phase
 from fedge.algorithms.contribution import order
 from fedge.algorithms.protocols import WEIGHTS, State
 from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
-from fedge.algorithms.rules.bounds import Factors, bounded_steps, distance
+from fedge.algorithms.rules.bounds import distance
 from fedge.algorithms.rules.mean import ENTRY as ENTRY_MEAN
 from fedge.frozen import replace
-from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
 from fedge.wire.models import FLOAT32, model_message
 from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
-    from aggregator.core.federation import Federation
+    pass
 
 log = logging.getLogger("fedge.aggregator")
 
 Vector = NDArray[np.float32]
-
-NAMED = 5
-"""The largest number of devices named in one line."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Averaged:
     """With noise: the digest of what it was computed from (`aggregator.aggregation.noise`)."""
 
 
-class Train:
+class Train(Phase):
     """Every device trains from the model by the plan."""
 
     name: ClassVar[str] = "train"
@@ -87,17 +83,9 @@ class Train:
     needs_quorum: ClassVar[bool] = True
     done_as: ClassVar[str] = "train"
 
-    def base(self, task: Blob, model: Blob | None) -> bytes:
-        """The model, which the update is a step from."""
-        return model.digest if model is not None else task.digest
-
     def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
         """Admit an update whose vectors are as the plan asks, finite, and not too far."""
         return judge(terms, message)
-
-    def job(self, state: "Federation") -> Mapping[str, Any]:
-        """No fields besides the common ones."""
-        return {}
 
     def close(
         self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]
@@ -146,13 +134,13 @@ def computed(
     if not isinstance(result, Averaged):
         return result
     assert job.model is not None
-    remarks: list[Remark] = []
+    lines: list[Remark] = []
     if coding is not None:
         vectors = dict(coding.vectors)
         result = replace(result, vector=vectors.pop(WEIGHTS), vectors=vectors)
     elif job.model_codec != FLOAT32:
         line = f"round {job.round}: the model in {job.model_codec} is not usable: it is sent in float32"
-        remarks.append((logging.WARNING, line))
+        lines.append((logging.WARNING, line))
     data = model_message(job.round, result.vector, result.vectors)
     return Computed(
         task=job.task,
@@ -171,9 +159,9 @@ def computed(
         before=(
             *((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
             *((logging.WARNING, f"round {job.round}: {line}") for line in named(result.weighed)),
-            *remarks,
+            *lines,
         ),
-        after=_of_clusters(job, result.told.get("clusters", ())),
+        after=remarks.of_clusters(job, result.told.get("clusters", ())),
         state=result.state,
         weighed=result.weighed,
         coding=coding,
@@ -236,7 +224,7 @@ def combined(
     lengths: dict[str, float] = {}
     if len(found.devices) == 2:
         lengths[MEAN] = distance(base, found.vector)
-    bounded = _bounded(job.factors, found, reads_steps=parts.rule.name != ENTRY_MEAN.name)
+    bounded = remarks.bounded(job.factors, found, reads_steps=parts.rule.name != ENTRY_MEAN.name)
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
@@ -248,7 +236,7 @@ def combined(
             # the shorter of the two, which may be a lie, clips the longer one and not what is usual
             whole = aggregate(updates, nothing, replace(job.factors, clip_norm=0.0), name=name)
             lengths[f"{MEAN}.{name}"] = distance(nothing, whole.vector)
-        bounded += _shortened(further, f"{name} vectors")
+        bounded += remarks.shortened(further, f"{name} vectors")
     vectors = handed_on(job.round, parts.local, past.vectors, aggregates, share)
     if bad := ", ".join(name for name, each in vectors.items() if not _is_finite(each)):
         return Unmade(
@@ -357,7 +345,7 @@ def averaged_by_cluster(
         f"model {number}: {line}"
         for number, made in enumerate(results)
         if made is not None
-        for line in _bounded(job.factors, made, reads_steps=parts.rule.name != ENTRY_MEAN.name)
+        for line in remarks.bounded(job.factors, made, reads_steps=parts.rule.name != ENTRY_MEAN.name)
     ]
     bounded += [
         f"model {each.number} stays as it is: it has {len(each.updates.answers)} of the {rule.fewest} "
@@ -395,14 +383,6 @@ def _unusable_step(parts: Parts) -> Unmade:
     )
 
 
-def _of_clusters(job: ClosingJob, devices: Sequence[int]) -> tuple[Remark, ...]:
-    """A log line on how many devices trained each shared model, if there are several."""
-    if not devices:
-        return ()
-    each = ", ".join(f"model {number} {count}" for number, count in enumerate(devices))
-    return ((logging.INFO, f"round {job.round}: devices by the shared model that they trained: {each}"),)
-
-
 def stepped(
     past: Past, job: ClosingJob, base: Vector, aggregate: Vector, share: float
 ) -> tuple[Vector, State]:
@@ -414,54 +394,6 @@ def stepped(
 
 def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:
     return bool(np.isfinite(vector).all())
-
-
-def _bounded(factors: Factors, found: Aggregate, *, reads_steps: bool) -> list[str]:
-    """Log lines on devices that count for less than they sent, one for each bound.
-
-    `reads_steps`: whether the rule may read the devices' steps; `mean` does not.
-    """
-    lighter = [
-        f"{d} (n_k = {sent})"
-        for d, sent, counts in zip(found.devices, found.samples, found.bounds.weights, strict=True)
-        if counts < sent
-    ]
-    lines = _shortened(found, "differences")
-    if lighter:
-        lines.append(
-            f"the weight of {_names(lighter)} is bounded at {max(found.bounds.weights)} samples: "
-            f"{factors.max_weight:g} times the median n_k of {found.bounds.median_samples}, "
-            "or less for an update that is far from the model"
-        )
-    counted = bounded_steps(found.steps, factors)
-    fewer = [
-        f"{d} ({told} steps)"
-        for d, told, counts in zip(found.devices, found.steps, counted, strict=True)
-        if counts < told
-    ]
-    if fewer and reads_steps:
-        lines.append(
-            f"the steps of {_names(fewer)} are bounded at {max(counted)}: {factors.max_weight:g} times the "
-            f"median of {median_low([max(1, each) for each in found.steps])}"
-        )
-    return lines
-
-
-def _shortened(found: Aggregate, what: str) -> list[str]:
-    """A log line on devices whose vectors count as shorter than they are; [] if there are none."""
-    devices = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
-    if not devices:
-        return []
-    times = found.bounds.clip / (found.bounds.median_norm or 1.0)
-    return [
-        f"the {what} of {_names(devices)} are clipped to {times:g} times the median "
-        f"norm of {found.bounds.median_norm:.3g}"
-    ]
-
-
-def _names(devices: Sequence[str]) -> str:
-    more = len(devices) - NAMED
-    return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 ENTRY = Entry("phase", "train", Train)

@@ -84,6 +84,15 @@ class Place:
         return read_own(broker.certificate, broker.key).certificate
 
 
+def new_places(homes: dict[str, Path]) -> dict[str, Place]:
+    """Devices in these folders, without memory of an attempt."""
+    rng = np.random.default_rng(3)
+    for home in homes.values():
+        for left in ("agent.db", "agent.db-wal", "agent.db-shm", MARK):
+            (home / left).unlink(missing_ok=True)
+    return {name: Place(name, home, rng.integers(-127, 128, SIZE)) for name, home in homes.items()}
+
+
 def terms_of(names: tuple[str, ...], **changes: object) -> Terms:
     """The terms of an attempt with these devices."""
     fields: dict[str, object] = {

@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from agent.shell import masked_rounds
@@ -35,7 +34,7 @@ from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import unpack_frame
 from fedge.wire.messages.message import Message, pack
-from tests.agent.masked_places import SIZE, Place, call, federation, terms_of
+from tests.agent.masked_places import Place, call, federation, new_places, terms_of
 from tests.fedge.message_examples import EXAMPLES
 
 NAMES = ("pi-1", "pi-2", "pi-3", "pi-4")
@@ -50,11 +49,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def places(homes: dict[str, Path]) -> dict[str, Place]:
-    rng = np.random.default_rng(3)
-    for home in homes.values():
-        for left in ("agent.db", "agent.db-wal", "agent.db-shm", "masking.mark"):
-            (home / left).unlink(missing_ok=True)
-    return {name: Place(name, home, rng.integers(-127, 128, SIZE)) for name, home in homes.items()}
+    return new_places(homes)
 
 
 def give(place: Place, payload: bytes) -> list[Message]:

@@ -7,7 +7,6 @@ Each lie is refused with its reason; the device logs it and tells the server, an
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fedge.masking import server
@@ -24,7 +23,7 @@ from fedge.masking.server_state import Arrived, PhaseOver, SendTo, Summed
 from fedge.wire.frames import split
 from fedge.wire.messages.frame import unpack_frame
 from fedge.wire.messages.message import Message, pack
-from tests.agent.masked_places import SIZE, Place, call, federation, terms_of
+from tests.agent.masked_places import Place, call, federation, new_places, terms_of
 
 NAMES = ("pi-1", "pi-2", "pi-3", "pi-4")
 Lie = Callable[[str, MaskingMessage], MaskingMessage]
@@ -37,11 +36,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def places(homes: dict[str, Path]) -> dict[str, Place]:
-    rng = np.random.default_rng(3)
-    for home in homes.values():
-        for left in ("agent.db", "agent.db-wal", "agent.db-shm", "masking.mark"):
-            (home / left).unlink(missing_ok=True)
-    return {name: Place(name, home, rng.integers(-127, 128, SIZE)) for name, home in homes.items()}
+    return new_places(homes)
 
 
 def give(place: Place, message: Message) -> list[Message]:
