@@ -29,7 +29,7 @@ from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack_one_of
 from fedge.wire.messages.survey import Survey
-from fedge.wire.messages.update import Update
+from fedge.wire.messages.update import Update, unpack_update
 from fedge.wire.reasons import Rejection
 
 Vector = NDArray[np.floating[Any]]
@@ -47,7 +47,7 @@ def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Su
     whole = join(digest, ledger.pieces(device, digest))
     if isinstance(whole, Rejection):
         return whole
-    return unpack_one_of(whole, messages(), max_bytes=MAX_SIZE)
+    return unpack_update(whole) or unpack_one_of(whole, messages(), max_bytes=MAX_SIZE)
 
 
 def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Verdict]:
