@@ -74,9 +74,6 @@ def _room(state: Federation, now_s: float) -> int:
     rules = state.rules
     if (
         state.stage is not Stage.COLLECTING
-        or state.kind != "train"
-        or state.exchange is not None
-        or state.is_summed
         or state.insufficient
         or state.left_s
         or is_buffered(state)

@@ -20,9 +20,10 @@ from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Measured, Missed, Verdict
 from fedge.algorithms.codecs import float32
 from fedge.frozen import replace
+from fedge.wire.frames import Partial
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.manifest import Cohort
-from tests.aggregator.stories import DEADLINE_S, OPEN, P, frames, having, kinds, receipts, running, update
+from tests.aggregator.stories import OPEN, P, frames, having, kinds, receipts, rules, running, update
 
 FLEET = tuple(f"pi-{number}" for number in range(8))
 NOW_S = 1_000.0
@@ -51,6 +52,7 @@ ODDITIES: tuple[dict[str, Any], ...] = (
     {"body": body(0.5, _0=np.inf)},
     {"body": body(3e38)},
     {"body": body(1e6)},
+    {"body": body(100.5 / P**0.5)},
     {"body": body(0.5)[:-4]},
     {"body": b""},
     {"codec": "int8"},
@@ -92,7 +94,6 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "base": st.just(None),
     "max_samples": st.sampled_from([5, 1_000]),
     "cohorts": st.just((Cohort(fraction=0.5, seed=3),)),
-    "is_summed": st.just(True),
 }
 states = st.lists(st.sampled_from(sorted(CHANGES)), max_size=3, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: CHANGES[name] for name in names})
@@ -102,7 +103,7 @@ states = st.lists(st.sampled_from(sorted(CHANGES)), max_size=3, unique=True).fla
 def collecting(target: int | None = None, **changes: Any) -> Federation:
     """A round that all devices of the fleet are asked in; it closes at this many updates."""
     state = running(*FLEET, base=np.zeros(P, np.float32)).state
-    state = replace(state, rules=replace(state.rules, target=target, quorum=2), since_s=NOW_S)
+    state = replace(state, rules=rules(target=target), since_s=NOW_S)
     return having(state, **changes)
 
 
@@ -121,6 +122,45 @@ def test_together_they_come_to_the_same_as_one_by_one(
     wanted, each = one_by_one(state, event, rounds.step)
     assert effects == each
     assert measured(effects) == measured(each)
+    assert after == wanted
+
+
+ONE = frozenset({"pi-1"})
+STATES: tuple[dict[str, Any], ...] = (
+    {"kind": "evaluate"},
+    {"left_s": {"pi-7": 1.0}},
+    {"rules": replace(rules(target=None), max_staleness=3)},
+    {"since_s": NOW_S - DEADLINE_S},
+    {"failing": ONE},
+    {"awaited": frozenset()},
+    {"awaited": ONE},
+    {"awaited": frozenset(FLEET[:3])},
+    {"roster": frozenset(FLEET) - ONE},
+    {"partials": {"pi-1": Partial(b"p" * 32, 2, 100, 50)}},
+    {"waited_s": {"pi-1": 1.0}},
+    {"waited_s": {"pi-1": 1.0}, "vain_s": {"pi-2": 1.0}},
+    {"missed": {"pi-1": Missed(MISSES, Attempt(OPEN, 0))}},
+    {"unseen": ONE},
+    {"usual": UsualDistance(1.0)},
+    {"insufficient": ONE},
+)
+"""In each of them one update at least is not ordinary."""
+METRICS: tuple[dict[str, Any], ...] = (
+    {"metrics": {"held_unseen": 1.0, "held_out": 2.0}},
+    {"metrics": {"held_unseen": 0.0, "held_out": 2.0}},
+)
+LENGTHS: tuple[dict[str, Any], ...] = ({"body": body(100.5 / P**0.5)}, {"body": body(1e6)})
+IN_TURN = tuple(
+    whole(device, **odd) for device, odd in zip(FLEET, ({}, {}, *METRICS, *LENGTHS, {}, {}), strict=True)
+)
+
+
+@pytest.mark.parametrize("changes", STATES, ids=lambda changes: " ".join(changes))
+def test_in_no_state_does_it_matter_that_they_came_together(changes: dict[str, Any]) -> None:
+    state, event = collecting(**changes), on.UpdatesArrived(NOW_S, IN_TURN)
+    after, effects = rounds.step(state, event)
+    wanted, each = one_by_one(state, event, rounds.step)
+    assert effects == each
     assert after == wanted
 
 
