@@ -23,7 +23,18 @@ from fedge.frozen import replace
 from fedge.wire.frames import Partial
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.manifest import Cohort
-from tests.aggregator.stories import OPEN, P, frames, having, kinds, receipts, rules, running, update
+from tests.aggregator.stories import (
+    DEADLINE_S,
+    OPEN,
+    P,
+    frames,
+    having,
+    kinds,
+    receipts,
+    rules,
+    running,
+    update,
+)
 
 FLEET = tuple(f"pi-{number}" for number in range(8))
 NOW_S = 1_000.0
