@@ -20,6 +20,7 @@ from aggregator.core.usual_distance import UsualDistance
 from aggregator.core.verdicts import Measured, Missed, Verdict
 from fedge.algorithms.codecs import float32
 from fedge.frozen import replace
+from fedge.wire.capabilities import BASE, BUFFERED
 from fedge.wire.frames import Partial
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.manifest import Cohort
@@ -140,7 +141,14 @@ ONE = frozenset({"pi-1"})
 STATES: tuple[dict[str, Any], ...] = (
     {"kind": "evaluate"},
     {"left_s": {"pi-7": 1.0}},
-    {"rules": replace(rules(target=None), max_staleness=3)},
+    {
+        "rules": replace(rules(target=None), max_staleness=3),
+        "abilities": dict.fromkeys(FLEET, BASE | {BUFFERED}),
+    },
+    {"model_codec": "rare", "abilities": dict.fromkeys(FLEET[2:], BASE | {"model:rare"})},
+    {"quarantined": ONE},
+    {"spooled": SPOOL_BYTES},
+    {"vain_s": {"pi-1": 1.0}},
     {"since_s": NOW_S - DEADLINE_S},
     {"failing": ONE},
     {"awaited": frozenset()},
@@ -166,9 +174,17 @@ IN_TURN = tuple(
 )
 
 
-@pytest.mark.parametrize("changes", STATES, ids=lambda changes: " ".join(changes))
-def test_in_no_state_does_it_matter_that_they_came_together(changes: dict[str, Any]) -> None:
-    state, event = collecting(**changes), on.UpdatesArrived(NOW_S, IN_TURN)
+TWICE = tuple(whole(device, samples=samples) for device in FLEET[:3] for samples in (10, 11, 10))
+
+
+@pytest.mark.parametrize(
+    "updates", [tuple(map(whole, FLEET)), IN_TURN, TWICE], ids=["ordinary", "odd", "twice"]
+)
+@pytest.mark.parametrize("changes", [{}, *STATES], ids=lambda changes: " ".join(changes) or "none")
+def test_in_no_state_does_it_matter_that_they_came_together(
+    changes: dict[str, Any], updates: tuple[on.WholeUpdate, ...]
+) -> None:
+    state, event = collecting(**changes), on.UpdatesArrived(NOW_S, updates)
     after, effects = rounds.step(state, event)
     wanted, each = one_by_one(state, event, rounds.step)
     assert effects == each
