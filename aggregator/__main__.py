@@ -46,7 +46,7 @@ from fedge.service.arguments import accept_config, program
 from fedge.service.logs import tell
 from fedge.service.memory import use_one_heap
 
-NEW_OBJECTS = 20_000
+NEW_OBJECTS = 10_000
 """So many new objects make a collection of garbage: a turn makes thousands that are none."""
 
 EXAMPLES = """examples:
