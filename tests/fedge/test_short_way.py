@@ -1,4 +1,4 @@
-"""The short way to read an update: what it reads is what the long way reads, and nothing else."""
+"""The short ways to read an update and to write a receipt: they come to the same as the long ones."""
 
 import pytest
 from hypothesis import given, settings
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from fedge.errors import ProtocolError
 from fedge.wire import encoding
 from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt, pack_receipt
 from fedge.wire.messages.update import MOST_METRICS, Update, unpack_update
 from tests.fedge.message_strategies import STRATEGIES
 
@@ -27,6 +28,16 @@ def test_every_update_is_read_in_the_short_way_as_in_the_long_one(update: Update
     assert found in (update, None)
     short = update.vectors is None and update.cluster is None and 0 <= update.samples < 2**32
     assert (found is not None) == (short and update.steps < 2**32)
+
+
+@PROPERTY
+@given(STRATEGIES[Receipt], st.booleans())
+def test_a_receipt_is_written_in_the_short_way_as_in_the_long_one(receipt: Receipt, bare: bool) -> None:
+    if bare:
+        receipt = Receipt(
+            generation=receipt.generation, round=receipt.round, update=receipt.update, verdict="admitted"
+        )
+    assert pack_receipt(receipt) == pack(receipt)
 
 
 @PROPERTY
