@@ -1,5 +1,7 @@
 """The short ways to read an update and to write a receipt: they come to the same as the long ones."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,18 @@ from fedge.wire.messages.receipt import Receipt, pack_receipt
 from fedge.wire.messages.update import MOST_METRICS, Update, unpack_update
 from tests.fedge.message_strategies import STRATEGIES
 
+USUAL: dict[str, Any] = {
+    "generation": 1,
+    "round": 2,
+    "base": b"b" * 32,
+    "device": "pi-1",
+    "samples": 3,
+    "steps": 4,
+    "kind": "weights",
+    "codec": "float32",
+    "body": b"1234",
+    "metrics": {"loss": 1.0},
+}
 PROPERTY = settings(deadline=None, max_examples=300)
 
 
@@ -56,6 +70,15 @@ def test_a_changed_byte_is_judged_in_the_short_way_as_in_the_long_one(
     assert unpack_update(packed) in (the_long_way(packed), None)
 
 
+def test_each_byte_is_judged_in_the_short_way_as_in_the_long_one() -> None:
+    payload = pack(Update(**USUAL))
+    for at in range(len(payload)):
+        for value in range(256):
+            packed = payload[:at] + bytes([value]) + payload[at + 1 :]
+            found = unpack_update(packed)
+            assert found is None or found == the_long_way(packed), (at, value)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -78,20 +101,7 @@ def test_a_changed_byte_is_judged_in_the_short_way_as_in_the_long_one(
     ids=repr,
 )
 def test_what_is_unusual_is_left_to_the_long_way(change: dict[str, object]) -> None:
-    usual = {
-        "v": 1,
-        "type": "update",
-        "generation": 1,
-        "round": 2,
-        "base": b"b" * 32,
-        "device": "pi-1",
-        "samples": 3,
-        "steps": 4,
-        "kind": "weights",
-        "codec": "float32",
-        "body": b"1234",
-        "metrics": {"loss": 1.0},
-    }
+    usual = {"v": 1, "type": "update", **USUAL}
     assert unpack_update(encoding.encode(usual)) is not None
     assert unpack_update(encoding.encode(usual | change)) is None
     twice = (
