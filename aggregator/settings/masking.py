@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from aggregator.settings.columns import Column
 from fedge.masking.messages import LEAST_DEVICES, MAX_DEVICES, MAX_WEIGHT
 from fedge.masking.ring import Ring
 from fedge.service.settings import Section
@@ -31,6 +32,10 @@ class MaskingSection(Section):
     tenth."""
     dropouts: int | None = Field(default=None, ge=0, le=MAX_DEVICES)
     """With more than 64 devices: how many of them may be lost; default: a tenth."""
+    columns: dict[str, Column] | None = None
+    """Mean and spread of each column in `[model] features` and `targets`, from elsewhere than the devices'
+    rows. Then there is no survey, and devices that require masks take part from the first round on. Each as
+    `name = [mean, spread]`."""
     phase_s: float = Field(default=30.0, ge=1, le=86_400, allow_inf_nan=False)
     """How long each of the five phases waits for devices, in seconds with a connection."""
 
@@ -41,5 +46,7 @@ class MaskingSection(Section):
                 "clip: is missing; set the largest change of a weight in one round: `fedge rounds` of an "
                 "unmasked run tells how far the model moves"
             )
+        if self.columns is not None and not self.on:
+            raise ValueError("columns: they replace the survey of masked rounds only: set on = true")
         Ring(self.value_bits, MAX_DEVICES, self.max_weight)  # raises a ValueError if no word is wide enough
         return self

@@ -7,13 +7,14 @@ import base64
 import re
 from collections.abc import Callable
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.x509 import Certificate
 
 HALF = 32
@@ -31,6 +32,11 @@ class OwnKey:
         self.certificate = certificate
         """In DER."""
         self._key = key
+
+    @property
+    def public(self) -> bytes:
+        """Its public half, a compressed point of 33 bytes."""
+        return _compressed(self._key.public_key())
 
     def sign(self, data: bytes) -> bytes:
         """The signature of `data`, 64 bytes."""
@@ -83,7 +89,7 @@ class Authority:
     def key_of(self, certificate: bytes, name: str, now: datetime | None) -> bytes | str:
         """The public key of a client's certificate, as a compressed point of 33 bytes; a text: why not.
 
-        Whether it was revoked is not looked up: the broker lets no revoked certificate in.
+        Whether it was revoked is not looked up here (`revoked`).
 
         Args:
             certificate: in DER.
@@ -92,7 +98,6 @@ class Authority:
         """
         from cryptography import x509
         from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-        from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -115,8 +120,57 @@ class Authority:
             return f"the certificate is valid until {found.not_valid_after_utc:%Y-%m-%d}, and not now"
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             return "the certificate's key is not ECDSA P-256"
-        form = serialization.PublicFormat.CompressedPoint
-        return key.public_bytes(serialization.Encoding.X962, form)
+        return _compressed(key)
+
+    def revoked(self, path: Path) -> frozenset[int]:
+        """The serial numbers of a revocation list of this authority (RFC 5280, section 5).
+
+        Args:
+            path: PEM, as `fedge init` and `fedge revoke` write `broker/crl.pem`.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds no list that this authority has signed.
+        """
+        from cryptography import x509
+        from cryptography.exceptions import UnsupportedAlgorithm
+
+        try:
+            found = x509.load_pem_x509_crl(_read(path))
+            signed = found.is_signature_valid(self._certificate.public_key())  # type: ignore[arg-type] # raises a TypeError for keys that sign no lists
+            numbers = frozenset(each.serial_number for each in found)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ConfigError(f"{path}: holds no revocation list in PEM") from None
+        if not signed:
+            raise ConfigError(f"{path}: another authority has signed this revocation list")
+        return numbers
+
+
+def serial_of(certificate: bytes) -> int | None:
+    """The serial number of a certificate in DER; None: the bytes are no certificate."""
+    found = _certificate_of(certificate)
+    return None if found is None else found.serial_number
+
+
+def fingerprint(public: bytes) -> str:
+    """SHA-256 of a key's SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7) in hexadecimal digits.
+
+    `openssl x509 -in identity.pem -pubkey -noout | openssl pkey -pubin -outform der | sha256sum` prints it.
+
+    Args:
+        public: a compressed point of P-256.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
+
+
+def _compressed(key: "EllipticCurvePublicKey") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
 
 
 def verify(public: bytes, data: bytes, signature: bytes) -> bool:
