@@ -159,8 +159,8 @@ class FederationSettings(FileSettings):
         """How training rounds are masked; None: they are not."""
         if not self.masking.on or self.masking.clip is None:
             return None
-        fields = self.masking.model_dump(exclude={"on", "columns"})
-        return MaskingRules(federation=self.federation.name, **fields)
+        fields = self.masking.model_dump(exclude={"on", "columns", "threshold"})
+        return MaskingRules(federation=self.federation.name, share=self.masking.threshold, **fields)
 
     @property
     def columns(self) -> Mapping[str, Column] | None:

@@ -186,6 +186,11 @@ class MaskedRounds:
         if len(terms.cohort) < asked.cohort or terms.threshold < asked.threshold:
             few = f"{len(terms.cohort)} devices with a threshold of {terms.threshold}"
             return Refusal(Why.LOW_THRESHOLD, f"{few}; {asked.cohort} and {asked.threshold} were promised")
+        # A larger cohort needs as large a part of it: t / n > (t₀ - 1) / n₀, since t₀ was rounded up.
+        if terms.threshold * asked.cohort <= (asked.threshold - 1) * len(terms.cohort):
+            part = f"{asked.threshold} of {asked.cohort} devices"
+            few = f"a threshold of {terms.threshold} of {len(terms.cohort)} devices"
+            return Refusal(Why.LOW_THRESHOLD, f"{few}; {part} were promised, and the same part of more")
         if len(call.certificates) != len(terms.cohort):
             return Refusal(Why.MALFORMED, "the certificates are not those of the cohort")
         return None

@@ -1,6 +1,7 @@
 """The rules of masked rounds, and what they cannot be combined with. Pure."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from aggregator.core.parts import Parts
@@ -21,10 +22,13 @@ class MaskingRules:
     colluders: int | None = None
     dropouts: int | None = None
     phase_s: float = 30.0
+    share: float | None = None
+    """The part of a cohort that has to answer, if more than devices ask for."""
 
     def threshold(self, devices: int) -> int:
         """The fewest devices in a sum, of an attempt with so many."""
-        return least_threshold(devices, lying=self.server == "lying")
+        wanted = 0 if self.share is None else ceil(round(self.share * devices, 9))
+        return max(least_threshold(devices, lying=self.server == "lying"), wanted)
 
     def promise(self) -> Protection:
         """What the manifest promises."""

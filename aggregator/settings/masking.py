@@ -9,6 +9,9 @@ from fedge.masking.messages import LEAST_DEVICES, MAX_DEVICES, MAX_WEIGHT
 from fedge.masking.ring import Ring
 from fedge.service.settings import Section
 
+LYING_SHARE, CURIOUS_SHARE = 2 / 3 - 1e-3, 0.5
+"""The least `threshold`; .667 and .666 are meant as two thirds, and devices accept no fewer than those."""
+
 
 class MaskingSection(Section):
     """`[masking]`: secure aggregation, with which nobody sees the update of a single device."""
@@ -24,6 +27,10 @@ class MaskingSection(Section):
     """The largest n_k that counts, as a whole number; 1: all updates count the same."""
     cohort: int = Field(default=LEAST_DEVICES, ge=LEAST_DEVICES, le=MAX_DEVICES)
     """The fewest devices that are aggregated together."""
+    threshold: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """The least part of a cohort that has to answer each phase; rounded up to whole devices. More protects
+    against more colluders, and bears fewer losses. At least 2/3, or more than 1/2 with `honest-but-curious`;
+    default: as few as devices accept."""
     server: Literal["lying", "honest-but-curious"] = "lying"
     """What this program may be without learning an update. Devices accept `honest-but-curious` only if their
     owner does."""
@@ -45,6 +52,13 @@ class MaskingSection(Section):
             raise ValueError(
                 "clip: is missing; set the largest change of a weight in one round: `fedge rounds` of an "
                 "unmasked run tells how far the model moves"
+            )
+        least = LYING_SHARE if self.server == "lying" else CURIOUS_SHARE
+        if self.threshold is not None and self.threshold < least:
+            raise ValueError(
+                f"threshold: {self.threshold:g} is less than the {least:.3g} that devices accept from a "
+                f'server that is "{self.server}": two sums with different devices could be found, and their '
+                "difference tells a single update; set more, or leave it out"
             )
         if self.columns is not None and not self.on:
             raise ValueError("columns: they replace the survey of masked rounds only: set on = true")
