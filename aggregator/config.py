@@ -31,6 +31,7 @@ from aggregator.settings.watch import WatchSection
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LOCAL, load
 from fedge.errors import ConfigError
+from fedge.masking.messages import MAX_DEVICES
 from fedge.service.settings import BrokerSettings, FileSettings
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import FRAME_HEAD
@@ -151,9 +152,18 @@ class FederationSettings(FileSettings):
             buffered=self.rounds.staleness is not None,
             by_figures=by_figures,
             model_codec=self.plan.model_codec,
+            groups=self.masking.groups,
         )
         if fault is not None:
             raise ValueError(fault)
+        least, devices = self.masking.groups * self.masking.cohort, self.federation.devices
+        if devices is not None and len(devices) < least:
+            raise ValueError(
+                f"[masking] groups and cohort: {self.masking.groups} x {self.masking.cohort} devices are "
+                f"needed in each round, and [federation] devices lists {len(devices)}: list more, or set less"
+            )
+        if least > MAX_DEVICES:
+            raise ValueError(f"[masking] groups and cohort: more than {MAX_DEVICES} devices in a round")
 
     def masking_rules(self) -> MaskingRules | None:
         """How training rounds are masked; None: they are not."""

@@ -16,7 +16,7 @@ from agent.config import AgentSettings
 from agent.core.device import Device as Agent
 from agent.core.state import MaskedUpdate
 from agent.settings.trust import TrustSettings
-from agent.shell import masking_state
+from agent.shell import masking_state, own_group
 from agent.shell.cohort_keys import CohortKeys
 from agent.shell.memory import Memory
 from agent.shell.refusals import Refusals
@@ -193,7 +193,7 @@ class MaskedRounds:
             return Refusal(Why.LOW_THRESHOLD, f"{few}; {part} were promised, and the same part of more")
         if len(call.certificates) != len(terms.cohort):
             return Refusal(Why.MALFORMED, "the certificates are not those of the cohort")
-        return None
+        return own_group.unfit(terms, call, asked, update, self._settings.device)
 
     def _step(self, event: Event, keys: dict[str, bytes] | None = None) -> None:
         state = self._loaded()

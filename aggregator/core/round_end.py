@@ -95,6 +95,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         failing=Devices(),
         turned_away=Devices(),
         promised=PerDevice(),
+        exchange=None,
         is_summed=False,
     )
     if (

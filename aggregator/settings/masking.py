@@ -26,7 +26,10 @@ class MaskingSection(Section):
     max_weight: int = Field(default=1, ge=1, le=MAX_WEIGHT)
     """The largest n_k that counts, as a whole number; 1: all updates count the same."""
     cohort: int = Field(default=LEAST_DEVICES, ge=LEAST_DEVICES, le=MAX_DEVICES)
-    """The fewest devices that are aggregated together."""
+    """The fewest devices that are aggregated together; with groups, in each group."""
+    groups: int = Field(default=1, ge=1, le=MAX_DEVICES // LEAST_DEVICES)
+    """Into how many random groups a cohort is divided. The aggregator learns a sum of each, and `[rule]` is
+    applied to their means, so that it can leave out groups with liars. 1: one sum, and no such rule."""
     threshold: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """The least part of a cohort that has to answer each phase; rounded up to whole devices. More protects
     against more colluders, and bears fewer losses. At least 2/3, or more than 1/2 with `honest-but-curious`;

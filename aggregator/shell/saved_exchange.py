@@ -69,5 +69,5 @@ def _promised(state: Federation, ledger: LedgerReader, certificates: Certificate
     if isinstance(message, Promise):
         key = certificates.key_of(device, message.certificate, now=False)
         if not isinstance(key, Rejection):
-            return Promised(message.certificate, key)
+            return Promised(message.certificate, key, message.drawn)
     raise DamagedState(f"the promise of {device} in round {state.round} cannot be read")
