@@ -111,6 +111,7 @@ def test_the_aggregator_dies_while_it_gives_a_sum_up(secure: FleetOfProcesses, p
         program = secure.programs.pop(name)
         secure.until(lambda program=program: program.exit_code is not None, f"{name} dies")
     dead(secure, "aggregator")
+    secure.until(lambda: "its model stays as it was" in secure.log(), "the round has no sum")
     secure.start_devices(*lost)
     assert secure.ends() == 0
     rows = [row for row in secure.rounds() if row.kind == "masked"]
