@@ -1,10 +1,14 @@
 """A device in a masked round with groups: it finds its own group, and refuses every other one."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.shell.memory import Memory
+from fedge.errors import DamagedState
 from fedge.masking.groups import groups_of
 from fedge.masking.messages import Advertise, Terms
 from fedge.masking.refusals import Why
@@ -67,6 +71,12 @@ def test_the_bytes_are_kept_with_the_promise(places: dict[str, Place]) -> None:
     kept = place.memory.masked()
     assert kept is not None
     assert kept.drawn == b""
+    place.memory.close()
+    with closing(sqlite3.connect(place.home / "agent.db")) as db:
+        db.execute("UPDATE masked SET drawn = x'00'")
+        db.commit()
+    with pytest.raises(DamagedState, match="promised update"):
+        Memory(place.home / "agent.db")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +117,14 @@ def test_a_server_cannot_choose_the_group(places: dict[str, Place]) -> None:
     chosen = tuple(sorted(["pi-1", *others[:3]]))
     drawn = b"".join(drawn_by(name) for name in NAMES)
     told = call(terms_of(chosen), places).model_copy(update={"whole": NAMES, "drawn": drawn})
+    assert refused(give(places["pi-1"], told)) == Why.OTHER_GROUP
+
+
+def test_a_server_cannot_choose_the_bytes_of_the_device(places: dict[str, Place]) -> None:
+    """It tries bytes for pi-1 until the groups please it; they follow from what it tells."""
+    drawn = {name: drawn_by(name) for name in NAMES} | {"pi-1": bytes(32)}
+    (own,) = [group for group in groups_of(terms_of(NAMES), GROUPS, drawn) if "pi-1" in group]
+    told = call(terms_of(own), places).model_copy(update={"whole": NAMES, "drawn": b"".join(drawn.values())})
     assert refused(give(places["pi-1"], told)) == Why.OTHER_GROUP
 
 
