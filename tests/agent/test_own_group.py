@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.shell.memory import Memory
+from agent.shell import masked_updates
 from fedge.errors import DamagedState
 from fedge.masking.groups import groups_of
 from fedge.masking.messages import Advertise, Terms
@@ -71,12 +71,12 @@ def test_the_bytes_are_kept_with_the_promise(places: dict[str, Place]) -> None:
     kept = place.memory.masked()
     assert kept is not None
     assert kept.drawn == b""
-    place.memory.close()
-    with closing(sqlite3.connect(place.home / "agent.db")) as db:
+    path = place.home / "agent.db"
+    with closing(sqlite3.connect(path)) as db:
+        masked_updates.examine(db, path)
         db.execute("UPDATE masked SET drawn = x'00'")
-        db.commit()
-    with pytest.raises(DamagedState, match="promised update"):
-        Memory(place.home / "agent.db")
+        with pytest.raises(DamagedState, match="promised update"):
+            masked_updates.examine(db, path)
 
 
 @pytest.mark.parametrize(
