@@ -32,6 +32,9 @@ from fedge.wire.reasons import Reason, Rejection
 AGAIN_S = 5.0
 """After so many seconds a device that has not answered is sent its message again."""
 
+LONGEST_PAUSE_S = 60.0
+"""The longest pause before a further attempt."""
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -79,6 +82,15 @@ def candidates(state: Federation) -> tuple[str, ...]:
     """The devices that an attempt would begin with: those online that have promised an update."""
     found = (device for device in state.promised if device in state.online and device in state.counted)
     return tuple(sorted(set(found) - state.quarantined))[:MAX_DEVICES]
+
+
+def pause_s(attempt: int) -> float:
+    """How long an attempt waits before it calls devices: what made two fail will hardly be over at once.
+
+    >>> [pause_s(attempt) for attempt in (0, 1, 2, 3, 4, 1_000)]
+    [0.0, 0.0, 5.0, 10.0, 20.0, 60.0]
+    """
+    return 0.0 if attempt < 2 else min(LONGEST_PAUSE_S, AGAIN_S * 2.0 ** min(attempt - 2, 10))
 
 
 def can_begin(state: Federation, needed: int) -> bool:

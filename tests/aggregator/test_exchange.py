@@ -182,6 +182,24 @@ def test_too_few_answers_begin_another_attempt_with_other_terms() -> None:
     assert attempts == {0, 1}
 
 
+def test_attempts_that_fail_again_and_again_are_begun_at_growing_intervals() -> None:
+    """A cohort that its devices refuse makes attempts fail at once: without pauses, several each second."""
+    story, now_s, begun = Round(), 1.0, list[float]()
+    while now_s < 200.0:
+        effects = story.step(on.Tick(now_s))
+        if any(isinstance(each, do.BeginExchange) for each in effects):
+            begun.append(now_s)
+            assert story.state.exchange is not None
+            digest = story.state.exchange.servers[0].digest
+            for name in NAMES[:2]:
+                story.take(name, Objection(terms=digest, device=name, why="stranger"), now_s)
+            for name, message in story.answers(effects):
+                if name not in NAMES[:2]:
+                    story.take(name, message, now_s)
+        now_s += 1.0
+    assert begun == [1.0, 2.0, 7.0, 17.0, 37.0, 77.0, 137.0, 197.0]
+
+
 def test_after_signatures_no_other_attempt_is_made() -> None:
     story = Round()
     effects = story.begin()
