@@ -223,10 +223,16 @@ def over(exchange: Exchange, elapsed_s: float) -> tuple[Exchange, list[Failed]]:
 
 
 def replayed(state: Federation, exchange: Exchange, device: str, digest: bytes, message: Message) -> Exchange:
-    """The exchange after a message that was taken before a restart."""
+    """The exchange after a message that was taken before a restart.
+
+    Raises:
+        ValueError: it does not belong to this exchange: what groups and thresholds follow from has changed.
+    """
     assert isinstance(message, MaskingMessage)
     group = exchange.group_of(device)
     after, _ = server.step(exchange.servers[group], Arrived(device, message), _verify(state))
+    if after is exchange.servers[group]:
+        raise ValueError(f"what {device} sent is of another attempt")
     return _with(exchange, group, after, digest)
 
 

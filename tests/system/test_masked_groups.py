@@ -119,6 +119,36 @@ def test_without_groups_the_same_liar_harms_the_model(secure: FleetOfProcesses) 
     assert accuracy(secure) < 0.8, "measured: .633"
 
 
+def test_other_groups_in_the_middle_of_an_attempt_are_refused_until_it_has_ended(
+    secure: FleetOfProcesses,
+) -> None:
+    grouped(secure, 1)
+    secure.prefixes["device-0"] = ("env", "FEDGE_FAILPOINT=Send.before:3")
+    secure.start_devices()
+    secure.prefixes.clear()
+    secure.until_connected()
+    before = secure.start_aggregator("--exit-when-done")
+    lost = secure.programs.pop("device-0")
+    secure.until(lambda: lost.exit_code is not None, "device-0 dies before its masked update")
+    secure.until(
+        lambda: len(query(secure.ledger, "SELECT 1 FROM masking WHERE device != ''")) == 3 * DEVICES - 1,
+        "all others have sent theirs",
+    )
+    assert before.exit_code is None
+    assert secure.terminate("aggregator") == 0
+    kept = (secure.folder / "federation.toml").read_text()
+    (secure.folder / "federation.toml").write_text(kept.replace("groups = 4", "groups = 3"))
+    secure.start_aggregator("--exit-when-done")
+    assert secure.ends() == 78
+    assert "change it back until the round is closed" in secure.log()
+    (secure.folder / "federation.toml").write_text(kept)
+    secure.start_devices("device-0")
+    secure.start_aggregator("--exit-when-done")
+    assert secure.ends() == 0
+    check_last_sum(secure, set(secure.devices))
+    assert len(check_groups(secure, 1)) == GROUPS
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize("point", ["SendMasking.before:20", "EndPhase.before:3", "Average.before:2"])
 def test_a_device_and_the_aggregator_die_in_the_middle(secure: FleetOfProcesses, point: str) -> None:
