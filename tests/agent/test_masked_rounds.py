@@ -89,7 +89,7 @@ def swapped_key(name: str, message: MaskingMessage) -> MaskingMessage:
 def missing_survivor(name: str, message: MaskingMessage) -> MaskingMessage:
     """The server calls pi-1 dead to the others, whose update it has."""
     if isinstance(message, Survivors) and name != "pi-1":
-        update = {"alive": b"\x0e", "dead": b"\x01", "signatures": message.signatures[64:]}
+        update = {"alive": b"\x0e", "dead": b"\x01"}
         return message.model_copy(update=update)
     return message
 
