@@ -17,6 +17,7 @@ from fedge.latest import latest_of
 from fedge.masking.round_messages import Promise
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import Metrics
+from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason, Rejection
 
@@ -69,14 +70,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
             state = _answered(state, device, answer, number)
             more = [do.SaveAnswer(state.round, device, answer), *_replaced(device, known), *more]
         return state, [*dropped, *more]
-    answer = Verdict(
-        digest,
-        "admitted",
-        samples=verdict.samples,
-        metrics=verdict.figures,
-        began=terms.made_for,
-        measured=_measured(message, verdict) if isinstance(message, Update) else None,
-    )
+    answer = verdict_of(digest, message, verdict, terms.made_for)
     if isinstance(message, Promise) and event.key is not None:
         promised = Promised(message.certificate, event.key, message.drawn)
         state = replace(state, promised=state.promised.put(device, promised))
@@ -87,6 +81,14 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         do.SendReceipt(device, receipt_of(state, digest, "admitted")),
         *said,
     ]
+
+
+def verdict_of(
+    digest: bytes, message: Update | Survey | Promise, found: Admitted, made_for: int | None
+) -> Verdict:
+    """The verdict on an update that is admitted; `made_for`: as in `Terms`."""
+    measured = _measured(message, found) if isinstance(message, Update) else None
+    return Verdict(digest, "admitted", None, "", found.samples, found.figures, made_for, measured)
 
 
 def _measured(update: Update, verdict: Admitted) -> Measured:
