@@ -73,12 +73,13 @@ def tokens(
 
 @app.command()
 def roster(folder: Folder = Path()) -> None:
-    """Print the devices and the fingerprints of their keys, for `[trust] roster` of agent.toml.
+    """Print the devices and the fingerprints of their keys, for the rosters of devices.
 
-    It is for the operator. Devices with such a file take part in masked rounds
-    with the devices in it alone, whatever is enrolled later. An owner who does
-    not trust this server compares each line with what `fedge-agent roster`
-    prints on the device. Print it again after renewals: these make new keys.
+    It is for the operator. Devices whose agent.toml names such a file take part
+    in masked rounds with the devices in it alone, whatever is enrolled later.
+    An owner who does not trust this server compares each line with what
+    `fedge-agent roster` prints on the device. Print it again after renewals:
+    these make new keys.
 
     \b
       fedge roster --folder phones > roster.txt

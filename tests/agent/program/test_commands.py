@@ -78,6 +78,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "declines": {},
         "state": str(tmp_path / "state"),
         "trust": None,
+        "roster": None,
         "task": None,
         "cap": None,
         "uses": {
