@@ -18,6 +18,7 @@ from agent.shell.downloads import Downloads
 from agent.shell.inbox import Inbox
 from agent.shell.key_frames import KeyFrames
 from aggregator.core import effects as do
+from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.federation import Federation
 from aggregator.shell.intake import Intake
@@ -113,7 +114,10 @@ class Aggregator:
 
     def hear(self, message: MessageArrived) -> None:
         """Take one message, and perform what concerns the spool."""
-        events = [self._reception.read(self.state, message)]
+        found = self._reception.read(self.state, message)
+        if isinstance(found, on.WholeUpdate):  # as the runtime does with those of a turn
+            found = on.UpdatesArrived(1.0, (found,))
+        events = [found]
         while events:
             event = events.pop()
             if event is None:
