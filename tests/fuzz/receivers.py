@@ -105,7 +105,7 @@ class Aggregator:
     """One aggregator that has just opened a round."""
 
     def __init__(self, variant: int) -> None:
-        masks = variant >= masked.FIRST
+        masks = variant >= masked.GROUPED
         self.state = masked.begun(variant) if masks else variants()[variant % len(variants())]
         self.spool = _Spool()
         self.outcomes: set[str] = set()
@@ -145,7 +145,7 @@ class Agent:
     """One device that has just connected for the first time."""
 
     def __init__(self, variant: int = 0) -> None:
-        self.masked = masked.device(variant) if variant >= masked.FIRST else None
+        self.masked = masked.device(variant) if variant >= masked.GROUPED else None
         self.state: Device = replace(CONNECTED, device="pi-1")
         self.outcomes: set[str] = set()
         self._inbox = Inbox(LAB, Downloads(None, InMemory()), lambda: UNMEASURED, lambda: 1.0)
