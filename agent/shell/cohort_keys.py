@@ -51,10 +51,11 @@ class CohortKeys:
         return self.stranger(keys) or keys
 
     def stranger(self, keys: dict[str, bytes]) -> Refusal | None:
-        """The first of these devices that the owner's roster does not have with this key; None: all are."""
+        """The first of the others that the owner's roster does not have with this key; None: it has all."""
         if self.roster is None:
             return None
-        texts = (self.roster.objection(device, key) for device, key in sorted(keys.items()))
+        others = sorted(keys.keys() - {self._settings.device})
+        texts = (self.roster.objection(device, keys[device]) for device in others)
         return next((Refusal(Why.STRANGER, text) for text in texts if text is not None), None)
 
     def _authority(self) -> Authority:

@@ -270,7 +270,7 @@ class MaskedRounds:
             if (stranger := self._cohort.stranger(self._keys)) is not None:
                 log.warning("this device leaves the attempt that it was in: %s", stranger.detail)
                 kept, self._keys = None, {}
-            asked = wanted(self._settings.trust, self._cohort.roster)
+            asked = wanted(self._settings.trust, self._settings.device, self._cohort.roster)
             self._state, effects = device.resumed(kept, mark, name=self._settings.device, wanted=asked)
             for effect in effects:
                 if isinstance(effect, RaiseMark):
@@ -299,8 +299,8 @@ def _kept(saved: bytes | None) -> tuple[Device | None, dict[str, bytes]]:
         return None, {}
 
 
-def wanted(trust: TrustSettings, roster: PinnedRoster | None = None) -> Wanted:
-    """What the owner asks of secure aggregation.
+def wanted(trust: TrustSettings, device: str, roster: PinnedRoster | None = None) -> Wanted:
+    """What the owner of a device asks of secure aggregation. The device knows itself.
 
     An owner who does not require masks would send the update without them, so any server is good enough.
     """
@@ -309,7 +309,7 @@ def wanted(trust: TrustSettings, roster: PinnedRoster | None = None) -> Wanted:
         always=required,
         trusts_server=not required,
         least_devices=trust.min_cohort or 0,
-        known=None if roster is None else roster.devices,
+        known=None if roster is None else roster.devices | {device},
     )
 
 

@@ -67,6 +67,14 @@ def test_a_cohort_of_the_roster_is_joined_and_a_stranger_is_not(
     assert "does not know pi-3" in refused(give(place, call(terms_of(NAMES), places)), Why.STRANGER)
 
 
+def test_a_device_knows_itself(homes: dict[str, Path], places: dict[str, Place], tmp_path: Path) -> None:
+    """Owners may exchange the lines of the other devices alone."""
+    roster = tmp_path / "roster"
+    roster.write_text("\n".join(line(homes[name], name) for name in NAMES[1:]))
+    (answer,) = give(trusting(places["pi-1"], roster=roster), call(terms_of(NAMES), places))
+    assert isinstance(answer, Advertise)
+
+
 def test_a_known_name_with_a_key_of_the_servers_is_refused(
     homes: dict[str, Path], places: dict[str, Place], tmp_path: Path
 ) -> None:
