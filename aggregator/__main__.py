@@ -46,6 +46,9 @@ from fedge.service.arguments import accept_config, program
 from fedge.service.logs import tell
 from fedge.service.memory import use_one_heap
 
+NEW_OBJECTS = 10_000
+"""So many new objects make a collection of garbage: a turn makes thousands that are none."""
+
 EXAMPLES = """examples:
   fedge-aggregator --config federation.toml --check      check and explain the configuration, then exit
   fedge-aggregator --config federation.toml              serve until stopped (SIGTERM or Ctrl-C)
@@ -129,6 +132,7 @@ def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     gc.freeze()  # nothing that is there by now becomes garbage, so no collection looks at it
+    gc.set_threshold(NEW_OBJECTS)
     loop.run()
     return 0
 

@@ -17,7 +17,6 @@ from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.partials import SPOOL_BYTES
 from aggregator.core.receipts import receipt_of
 from aggregator.core.round_end import close_if_due
-from aggregator.core.update_limits import max_bytes
 from aggregator.core.updates import terms_of, verdict_of
 from aggregator.core.verdicts import Verdict
 from fedge.frozen import replace
@@ -74,9 +73,6 @@ def _room(state: Federation, now_s: float) -> int:
     rules = state.rules
     if (
         state.stage is not Stage.COLLECTING
-        or state.kind != "train"
-        or state.exchange is not None
-        or state.is_summed
         or state.insufficient
         or state.left_s
         or is_buffered(state)
@@ -90,8 +86,8 @@ def _room(state: Federation, now_s: float) -> int:
 def _ordinary(
     state: Federation, updates: Sequence[on.WholeUpdate], judged: Sequence[Admitted | Rejection]
 ) -> int:
-    """How many of these updates are ordinary, from the first on."""
-    most, needed, seen = max_bytes(state), requirements(state), set[str]()
+    """How many of these updates are ordinary, from the first on. What is admitted is not too large either."""
+    needed, seen = requirements(state), set[str]()
     for (device, frame, _), verdict in zip(updates, judged, strict=False):
         if (
             not isinstance(verdict, Admitted)
@@ -102,7 +98,6 @@ def _ordinary(
             or (state.roster is not None and device not in state.roster)
             or device in state.quarantined
             or not needed <= state.abilities.get(device, BASE)
-            or frame.size > most
             or device in state.partials
             or state.spooled + cost(frame.size, frame.n) > SPOOL_BYTES
             or device in state.missed

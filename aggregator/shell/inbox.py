@@ -15,6 +15,9 @@ from fedge.transport import Answered, MessageArrived
 
 LARGEST_TURN = 256
 """The largest number of events in one transaction."""
+LARGEST_BYTES = 2**21
+"""A turn ends once its payloads have so many bytes: half of what may wait for its acknowledgement, so that
+the next turn's messages are read while this one's are written."""
 GATHER_S = 0.02
 """How long a message waits at most for others of the same turn."""
 REST_S = 0.002
@@ -51,8 +54,8 @@ class Inbox(SimpleQueue["InboxEvent | Stop"]):
     def turn(self, wait_s: float, answered: Callable[[Answered], None]) -> list[InboxEvent | Stop]:
         """Return the events of the next turn, in the order in which they came.
 
-        A turn ends with an event that is no message, with `LARGEST_TURN` messages, or `GATHER_S` after it
-        began.
+        A turn ends with an event that is no message, with `LARGEST_TURN` messages or `LARGEST_BYTES`, or
+        `GATHER_S` after it began.
 
         Args:
             wait_s: how long to wait for the first event; none comes: the turn is empty. It may be empty
@@ -62,7 +65,8 @@ class Inbox(SimpleQueue["InboxEvent | Stop"]):
         """
         due_s = self._now_s() + (self._watchdog.wait_s(max(0.0, wait_s)) or 0.0)
         events: list[InboxEvent | Stop] = []
-        while len(events) < LARGEST_TURN:
+        size = 0
+        while len(events) < LARGEST_TURN and size < LARGEST_BYTES:
             try:
                 event = self.get(timeout=max(0.0, due_s - self._now_s())) if not events else self.get_nowait()
             except Empty:
@@ -80,6 +84,7 @@ class Inbox(SimpleQueue["InboxEvent | Stop"]):
             events.append(event)
             if not isinstance(event, MessageArrived):
                 break
+            size += len(event.payload)
         return events
 
     def is_stopped_within(self, seconds: float) -> bool:

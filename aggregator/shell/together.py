@@ -3,7 +3,7 @@
 from aggregator.core.events import WholeUpdate
 from fedge.transport import MessageArrived
 
-MOST = 64
+MOST = 24
 MOST_BYTES = 2**20
 """So many updates, or bytes, are handled at once at the latest: each is held a second time until then."""
 

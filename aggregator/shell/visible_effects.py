@@ -19,6 +19,7 @@ from fedge.transport import Publication, Transport
 from fedge.wire.frames import frame_bytes, split
 from fedge.wire.freshness import RECEIPT_EXPIRY_S, RoundId
 from fedge.wire.messages.message import pack
+from fedge.wire.messages.receipt import pack_receipt
 from fedge.wire.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
@@ -65,7 +66,9 @@ class VisibleEffects:
         match effect:
             case do.SendReceipt(device, receipt):
                 self._link.reply(
-                    Publication(self._topics.receipt(device), pack(receipt), expiry_s=RECEIPT_EXPIRY_S)
+                    Publication(
+                        self._topics.receipt(device), pack_receipt(receipt), expiry_s=RECEIPT_EXPIRY_S
+                    )
                 )
             case do.SendMasking(device, message):
                 self._send(device, pack(message), state)

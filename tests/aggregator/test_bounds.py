@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedge.algorithms.contribution import Contribution, order
-from fedge.algorithms.rules.bounds import BLOCK, FEWEST, Factors, bounded_steps, bounds, clipped, distance
+from fedge.algorithms.rules.bounds import (
+    BLOCK,
+    FEWEST,
+    Factors,
+    bounded_steps,
+    bounds,
+    clipped,
+    distance,
+    distances,
+)
 from fedge.algorithms.rules.mean import finish, partial
 
 PROPERTY = settings(deadline=None, max_examples=150)
@@ -79,6 +88,13 @@ def test_the_order_of_its_sum_is_fixed(size: int) -> None:
             squares = [a + b for a, b in zip(squares[:half], squares[half:], strict=True)]
         total += squares[0]
     assert distance(np.zeros(size, np.float32), vector) == math.sqrt(total)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 33, 1_000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+def test_many_distances_are_the_same_bits_as_each_alone(size: int) -> None:
+    rng = np.random.default_rng(size)
+    base, *vectors = rng.normal(size=(4, size)).astype(np.float32) * np.float32(1e3)
+    assert distances(base, np.stack(vectors)) == [distance(base, vector) for vector in vectors]
 
 
 def test_the_largest_and_the_smallest_differences_have_a_norm() -> None:

@@ -88,7 +88,7 @@ class Held:
     def __init__(self, patch: pytest.MonkeyPatch, step: str) -> None:
         self.times = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
-        module = aggregator.aggregation.updates if step == "read_update" else fedge.algorithms.rules.mean
+        module = aggregator.aggregation.updates if step == "joined" else fedge.algorithms.rules.mean
         self._step = getattr(module, step)
         patch.setattr(module, step, self)
 

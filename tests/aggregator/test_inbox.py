@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from aggregator.core import events as on
-from aggregator.shell.inbox import GATHER_S, LARGEST_TURN, REST_S, Inbox, Stop
+from aggregator.shell.inbox import GATHER_S, LARGEST_BYTES, LARGEST_TURN, REST_S, Inbox, Stop
 from fedge.service.systemd import ServiceManager, Watchdog
 from fedge.transport import Answered, LinkDown, LinkUp, MessageArrived
+from fedge.transport.mqtt.connection import MOST_HELD
 
 UP = LinkUp(1, False, 1_000)
 
@@ -63,6 +64,19 @@ def test_a_turn_is_not_longer_than_it_says_and_leaves_the_others_in_the_inbox(
     assert inbox.turn(1.0, answers.append) == [message(number) for number in range(LARGEST_TURN)]
     assert clock.now_s == 100.0, "a full turn waits for nothing"
     assert inbox.turn(1.0, answers.append) == [message(LARGEST_TURN)]
+
+
+def test_a_turn_with_many_bytes_ends_so_that_the_next_messages_are_read_meanwhile(
+    inbox: Inbox, clock: Clock, answers: list[Answered]
+) -> None:
+    large = [
+        MessageArrived("topic", bytes(LARGEST_BYTES // 2), False, None, 1, number) for number in range(3)
+    ]
+    for each in large:
+        inbox.put(each)
+    assert inbox.turn(1.0, answers.append) == large[:2]
+    assert clock.now_s == 100.0
+    assert LARGEST_BYTES <= MOST_HELD // 2
 
 
 def test_the_brokers_answers_do_not_wait_for_the_turn(

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from aggregator.core.verdicts import Measured, Verdict
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors, distance
+from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from tests.aggregator.stories import OPEN, P, digest_of, running, update
 from tests.aggregator.test_outcome import admit, ledger_in
@@ -50,9 +52,15 @@ def measured(*messages: Update) -> dict[str, Verdict]:
 @contextlib.contextmanager
 def counting() -> Iterator[list[str]]:
     """The devices whose updates are read."""
-    once, devices = updates.read, list[str]()
+    once, devices = updates.read_each, list[str]()
+
+    def counted(*of: Any) -> Iterator[tuple[str, Verdict, Update | Survey]]:
+        for found in once(*of):
+            devices.append(found[0])
+            yield found
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(updates, "read", lambda *of: devices.append(of[1]) or once(*of))
+        patch.setattr(updates, "read_each", counted)
         yield devices
 
 

@@ -34,7 +34,8 @@ class UpdateQueries(Access):
             updates: at most 1,000. Frames of old layouts are in the table, and read at once.
         """
         # A few texts of the statement serve all numbers: SQLite compiles each text once.
-        asked = [*updates, *[("", b"")] * ((1 << (len(updates) - 1).bit_length()) - len(updates))]
+        once = list(dict.fromkeys(updates))
+        asked = [*once, *[("", b"")] * ((1 << (len(once) - 1).bit_length()) - len(once))]
         rows = self._all(
             f"WITH asked(device, digest) AS (VALUES {', '.join(['(?, ?)'] * len(asked))})"  # noqa: S608 # question marks
             f" SELECT device, digest, {self._columns()} FROM asked CROSS JOIN frames USING (device, digest)"

@@ -54,6 +54,18 @@ def test_small_frames_are_in_the_table_and_large_ones_are_not(
     assert ledger.bytes_of("b") == len(large[0].data)
 
 
+def test_updates_that_are_looked_up_at_once_come_in_their_order(tmp_path: Path) -> None:
+    ledger, updates = Ledger(tmp_path / FILE), {name: frames(update(name), 3) for name in "cab"}
+    with ledger.transaction():
+        for device, pieces in updates.items():
+            for piece in pieces:
+                ledger.spool(device, piece)
+    asked = [("b", updates["b"][0].id), ("a", bytes(32)), *((name, updates[name][0].id) for name in "acb")]
+    found = [list(pieces) for pieces in ledger.pieces_of(asked)]
+    assert found == [list(ledger.pieces(*each)) for each in asked]
+    assert [len(pieces) for pieces in found] == [3, 0, 3, 3, 3]
+
+
 def test_bytes_are_durable_before_the_place_that_names_them(tmp_path: Path) -> None:
     done: list[str] = []
 

@@ -53,7 +53,8 @@ def moved_by(ledger: Ledger, segment: int) -> None:
     ledger._delete_unused()
 
 
-def test_an_update_is_read_while_its_frames_are_moved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("among", [False, True], ids=["alone", "among others"])
+def test_an_update_is_read_while_its_frames_are_moved(tmp_path: Path, among: bool) -> None:
     ledger = Ledger(tmp_path / FILE)
     pieces = frames(update("a"), 9)
     with ledger.transaction():
@@ -70,7 +71,11 @@ def test_an_update_is_read_while_its_frames_are_moved(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FileSegments, "read", read)
-            assert list(reader.pieces("a", pieces[0].id)) == [piece.data for piece in pieces]
+            if among:
+                found, _ = reader.pieces_of([("a", pieces[0].id), ("b", bytes(32))])
+            else:
+                found = reader.pieces("a", pieces[0].id)
+            assert list(found) == [piece.data for piece in pieces]
     assert len({place.segment for place in failed}) > 1, "it is moved again, after it was found once"
     assert "1" not in segments_of(tmp_path / FILE)
 
