@@ -31,11 +31,10 @@ from fedge.masking.thresholds import SECURITY_BITS, default_threshold
 from fedge.privacy.accountant import Guarantee, Shares, Training, guarantee
 from fedge.privacy.mechanism import Grid, Vector, share, share_variance
 from fedge.privacy.randomness import Source
+from fedge.privacy.training import RANGE_SHARE
 
 LEAST_BITS, MOST_BITS = 2, 16
 """Of a level, as `fedge.masking.ring.Ring` has them."""
-RANGE_SHARE = 0.01
-"""The part of δ that is for levels beyond the range."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,8 @@ class NoisyLevels:
             ConfigError: dp-accounting is not installed.
             ValueError: δ is too small for what the range takes, or as `accountant.guarantee`.
         """
-        found = guarantee(self.training(), (1 - RANGE_SHARE) * delta)
+        training = self.training()
+        found = guarantee(training, training.accounted(delta))
         taken = (1 + math.exp(min(found.epsilon, 700.0))) * self.beyond
         if taken > RANGE_SHARE * delta:
             raise ValueError(f"the range of the levels takes {taken:.2g} of a delta of {delta:g}")
