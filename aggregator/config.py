@@ -1,5 +1,6 @@
 """`federation.toml`, the operator's settings: what is learnt, how rounds run, when to stop."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,6 +13,7 @@ from aggregator.core.proposals import DataSection
 from aggregator.core.quorum import fewest_of, needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.stale_parts import unfit_for_stale
+from aggregator.settings.columns import Column, unfit
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.masking import MaskingSection
@@ -29,6 +31,7 @@ from aggregator.settings.watch import WatchSection
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LOCAL, load
 from fedge.errors import ConfigError
+from fedge.masking.messages import MAX_DEVICES
 from fedge.service.settings import BrokerSettings, FileSettings
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import FRAME_HEAD
@@ -138,6 +141,10 @@ class FederationSettings(FileSettings):
                 "[privacy]: the server adds its noise to the mean of single updates, and does not see them "
                 "in a masked round; set [masking] on = false, or remove [privacy]"
             )
+        named = (*self.model.features, *(self.model.targets or ()))
+        given = self.masking.columns
+        if given is not None and (fault := unfit("masking", given, named)) is not None:
+            raise ValueError(fault)
         stopping = self.stopping
         by_figures = any(each is not None for each in (stopping.accuracy, stopping.rmse, stopping.patience))
         fault = unfit_for_masking(
@@ -145,16 +152,30 @@ class FederationSettings(FileSettings):
             buffered=self.rounds.staleness is not None,
             by_figures=by_figures,
             model_codec=self.plan.model_codec,
+            groups=self.masking.groups,
         )
         if fault is not None:
             raise ValueError(fault)
+        least, devices = self.masking.groups * self.masking.cohort, self.federation.devices
+        if devices is not None and len(devices) < least:
+            raise ValueError(
+                f"[masking] groups and cohort: {self.masking.groups} x {self.masking.cohort} devices are "
+                f"needed in each round, and [federation] devices lists {len(devices)}: list more, or set less"
+            )
+        if least > MAX_DEVICES:
+            raise ValueError(f"[masking] groups and cohort: more than {MAX_DEVICES} devices in a round")
 
     def masking_rules(self) -> MaskingRules | None:
         """How training rounds are masked; None: they are not."""
         if not self.masking.on or self.masking.clip is None:
             return None
-        fields = self.masking.model_dump(exclude={"on"})
-        return MaskingRules(federation=self.federation.name, **fields)
+        fields = self.masking.model_dump(exclude={"on", "columns", "threshold"})
+        return MaskingRules(federation=self.federation.name, share=self.masking.threshold, **fields)
+
+    @property
+    def columns(self) -> Mapping[str, Column] | None:
+        """Mean and spread of each column, where the settings give them; None: a survey finds them."""
+        return self.privacy.columns if self.privacy is not None else self.masking.columns
 
     def _require_enough_updates(self) -> None:
         """Check that a round can have as many updates as its rule needs."""

@@ -1,5 +1,6 @@
 """Masked training: devices train as in `train` and promise an update, which leaves them under masks alone."""
 
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.registry import CODECS, Entry
 from fedge.identity.certified_keys import read_own
 from fedge.masking.ring import Ring
-from fedge.masking.round_messages import Promise
+from fedge.masking.round_messages import DRAWN_BYTES, Promise
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.update import WEIGHTS, Update
 
@@ -48,6 +49,7 @@ class Masked:
         change = trained.astype(np.float64) - base.astype(np.float64)
         ring = Ring(asked.value_bits, 1)
         seed = vector_seed(manifest.seed, *round_of(manifest), settings.device, WEIGHTS)
+        drawn = None if asked.groups is None else os.urandom(DRAWN_BYTES)
         certificate, key = settings.broker.certificate, settings.broker.key
         assert certificate is not None
         assert key is not None
@@ -58,6 +60,7 @@ class Masked:
                 base=manifest.model.digest,
                 device=settings.device,
                 certificate=read_own(certificate, key).certificate,
+                drawn=drawn,
             ),
             masked=MaskedUpdate(
                 round=round_of(manifest),
@@ -66,6 +69,7 @@ class Masked:
                 clip=asked.clip,
                 weight=max(1, min(update.samples, asked.max_weight or 1)),
                 levels=ring.rounded(change, asked.clip, seed).astype("<i2").tobytes(),
+                drawn=drawn or b"",
             ),
             samples=update.samples,
         )

@@ -17,6 +17,12 @@ class TrustSettings(Section):
     require: tuple[Literal["private", "masked"], ...] = ()
     """What each round must promise: private, differential privacy of this device; masked, that the server
     learns only the sum of several devices' updates."""
+    roster: LocalPath | None = None
+    """File of the devices that this device takes part with in masked rounds: lines as `fedge-agent roster`
+    prints them. Without it all count that the authority has certified; needs masked in require."""
+    revoked: LocalPath | None = None
+    """PEM file of the authority's list of revoked certificates (`broker/crl.pem` of the federation's folder);
+    this device takes part in no masked round with them. It is read at each one."""
     min_cohort: int | None = Field(default=None, ge=1, le=2**31)
     """The least number of devices of whose updates anything may be released."""
     max_epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -36,4 +42,9 @@ class TrustSettings(Section):
     def _check(self) -> Self:
         if len(set(self.require)) != len(self.require):
             raise ValueError("require: a name occurs twice")
+        if self.roster is not None and "masked" not in self.require:
+            raise ValueError(
+                'roster: set require = ["masked"] too: otherwise updates leave this device in rounds without '
+                "masks, where no other device matters"
+            )
         return self

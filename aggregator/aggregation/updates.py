@@ -4,7 +4,7 @@ Vectors come decoded. If the codec encodes changes, the update is the sum of bas
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -29,11 +29,13 @@ from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack_one_of
 from fedge.wire.messages.survey import Survey
-from fedge.wire.messages.update import Update
+from fedge.wire.messages.update import Update, unpack_update
 from fedge.wire.reasons import Rejection
 
 Vector = NDArray[np.floating[Any]]
 
+TOGETHER = 2**18  # with frames of an old layout they are read at once too: 1 MB as float32
+"""The most entries in the vectors of updates that are looked up at once."""
 MENDED = "because no other codec can read the round's updates"
 """Why the codec must be corrected if it fails to read them."""
 
@@ -44,10 +46,15 @@ def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Su
     Raises:
         ProtocolError: the bytes are not a message of any phase.
     """
-    whole = join(digest, ledger.pieces(device, digest))
+    return joined(digest, ledger.pieces(device, digest))
+
+
+def joined(digest: bytes, pieces: Iterable[bytes]) -> Update | Survey | Promise | Rejection:
+    """As `read_update`, of the data of its frames."""
+    whole = join(digest, pieces)
     if isinstance(whole, Rejection):
         return whole
-    return unpack_one_of(whole, messages(), max_bytes=MAX_SIZE)
+    return unpack_update(whole) or unpack_one_of(whole, messages(), max_bytes=MAX_SIZE)
 
 
 def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Verdict]:
@@ -65,7 +72,32 @@ def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
     Raises:
         DamagedState: it is missing, or does not match its digest.
     """
-    message = read_update(ledger, device, answer.digest)
+    return _admitted(device, read_update(ledger, device, answer.digest))
+
+
+def read_each(
+    ledger: LedgerReader, answers: Mapping[str, Verdict], size: int, go_on: Callable[[], None]
+) -> Iterator[tuple[str, Verdict, Update | Survey]]:
+    """The admitted update of each device, in order; several are looked up at once.
+
+    Args:
+        ledger: holds them.
+        answers: the verdicts on them.
+        size: the entries in their vectors.
+        go_on: called before each update is read; what it raises ends the work.
+
+    Raises:
+        DamagedState: as `read`.
+    """
+    wanted, together = list(answers.items()), max(1, TOGETHER // max(1, size))
+    for few in (wanted[at : at + together] for at in range(0, len(wanted), together)):
+        found = ledger.pieces_of([(device, answer.digest) for device, answer in few])
+        for (device, answer), pieces in zip(few, found, strict=True):
+            go_on()
+            yield device, answer, _admitted(device, joined(answer.digest, pieces))
+
+
+def _admitted(device: str, message: Update | Survey | Promise | Rejection) -> Update | Survey:
     if isinstance(message, Rejection):
         raise damaged(device, message.detail)
     if isinstance(message, Promise):
@@ -168,11 +200,8 @@ class Updates(RoundUpdates):
             DamagedState, PartError: as `RoundUpdates.sent`.
             DataError: the model from which a stale update began is no longer kept.
         """
-        for device, answer in self.answers.items():
-            if device in without:
-                continue
-            self._go_on()
-            update = read(self._ledger, device, answer)
+        wanted = {device: answer for device, answer in self.answers.items() if device not in without}
+        for device, answer, update in read_each(self._ledger, wanted, self.size, self._go_on):
             if not isinstance(update, Update) or update.samples != answer.samples:
                 raise damaged(device, f"found another update for round {self.round}")
             body = update.body if name == WEIGHTS else (update.vectors or {}).get(name)
@@ -210,9 +239,7 @@ class Updates(RoundUpdates):
             DamagedState: an admitted update is missing or damaged.
         """
         found = {}
-        for device, answer in self.answers.items():
-            self._go_on()
-            update = read(self._ledger, device, answer)
+        for device, _, update in read_each(self._ledger, self.answers, self.size, self._go_on):
             if not isinstance(update, Update):
                 raise damaged(device, f"found another message for round {self.round}")
             found[device] = update.cluster or 0

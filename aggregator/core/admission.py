@@ -8,7 +8,7 @@ model, with a weight within bounds, to the round it was chosen for. All these bo
 opens, so an admission does not depend on other devices. What depends on them is bounded at closing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason, Rejection
-from fedge.wire.selection import chosen
+from fedge.wire.selection import chosen_of
 
 
 @dataclass(frozen=True)
@@ -78,20 +78,47 @@ class Admitted:
 
 def admit(terms: Terms, device: str, message: Update | Survey | Promise) -> Admitted | Rejection:
     """Judge one update or survey that came on the topic of `device`."""
+    (verdict,) = admit_all(terms, [(device, message)])
+    return verdict
+
+
+def admit_all(
+    terms: Terms, messages: Sequence[tuple[str, Update | Survey | Promise]]
+) -> list[Admitted | Rejection]:
+    """Judge several, each with the device on whose topic it came; none depends on the others."""
+    devices = [device for device, _ in messages]
+    asked = {
+        device
+        for attempt, cohort in enumerate(terms.cohorts)
+        for device in chosen_of(cohort, *terms.round, attempt, devices)
+    }
+    misplaced = [_misplaced(terms, device, message, asked) for device, message in messages]
+    placed = [message for (_, message), no in zip(messages, misplaced, strict=True) if no is None]
+    judged = zip(placed, phase_of(terms.kind).judge_all(terms, placed), strict=True)
+    return [_with_figures(*next(judged)) if no is None else no for no in misplaced]
+
+
+def _misplaced(
+    terms: Terms, device: str, message: Update | Survey | Promise, asked: Set[str]
+) -> Rejection | None:
+    """Why a message is none of this device in this round; `asked`: the devices that are chosen."""
     if message.device != device:
         return Rejection(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
     if refusal := _wrong_round(terms, message):
         return refusal
-    # Before `chosen`: another base is of another history, whose aggregator chose other devices.
+    # Before the cohort: another base is of another history, whose aggregator chose other devices.
     if message.base != terms.base:
         return Rejection(
             Reason.WRONG_BASE,
             f"made from {message.base.hex()[:12]}…, the round's is {terms.base.hex()[:12]}…",
         )
-    asked = any(chosen(cohort, *terms.round, attempt, device) for attempt, cohort in enumerate(terms.cohorts))
-    if not asked:
+    if device not in asked:
         return Rejection(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
-    verdict = phase_of(terms.kind).judge(terms, message)
+    return None
+
+
+def _with_figures(message: Update | Survey | Promise, verdict: Admitted | Rejection) -> Admitted | Rejection:
+    """The verdict, after a look at the figures of a message that its phase admits."""
     if isinstance(verdict, Rejection):
         return verdict
     if (why := fault(message.metrics)) is not None:

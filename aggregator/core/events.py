@@ -1,6 +1,7 @@
 """The events of a federation: all that the core's decisions depend on, besides its state."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,26 @@ class UpdateRead:
     """Of a promise: the public key of its certificate, which was checked."""
 
 
+class WholeUpdate(NamedTuple):
+    """An update that came in one frame, and was read before it is stored.
+
+    It does not ask, it is made for the open round, its digest is right, and the ledger has no verdict on it.
+    """
+
+    device: str
+    frame: Frame
+    message: Update
+
+
+@dataclass(frozen=True)
+class UpdatesArrived:
+    """Several updates arrived, each in one frame: as `FrameArrived` and `UpdateRead` for one after the
+    other."""
+
+    now_s: float
+    updates: tuple[WholeUpdate, ...]
+
+
 @dataclass(frozen=True)
 class MaskingRead:
     """A complete message of secure aggregation was read back from the spool, or cannot be read."""
@@ -200,6 +221,7 @@ Event = (
     | FrameArrived
     | GarbageArrived
     | UpdateRead
+    | UpdatesArrived
     | MaskingRead
     | StatusSeen
     | ServiceSeen

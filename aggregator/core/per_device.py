@@ -103,6 +103,13 @@ class Devices(Set[str]):
         """Return the set without a device: itself, if it is not in it."""
         return _gathered(self._map.delete(device)) if device in self._map else self
 
+    def drop_all(self, devices: Iterable[str]) -> "Devices":
+        """Return the set without these devices."""
+        changed = self._map.mutate()
+        for device in devices:
+            changed.pop(device, None)
+        return _gathered(changed.finish())
+
     def having(self, device: str, *, member: bool) -> "Devices":
         """Return the set with a device, or without it."""
         return self.put(device) if member else self.drop(device)

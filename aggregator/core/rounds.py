@@ -34,6 +34,7 @@ from aggregator.core.announcement import (
     model_round,
     service,
 )
+from aggregator.core.arrivals import updates_arrived
 from aggregator.core.attempts import again, draw
 from aggregator.core.awaited import admitted, noted
 from aggregator.core.federation import Federation, Stage, Step
@@ -96,6 +97,8 @@ def step(state: Federation, event: on.Event) -> Step:
             return garbage_arrived(state, event)
         case on.UpdateRead():
             return _then_close(_update_read(state, event), event.now_s)
+        case on.UpdatesArrived():
+            return updates_arrived(state, event, step)
         case on.MaskingRead():
             return exchange.taken(state, event)
         case on.StatusSeen():

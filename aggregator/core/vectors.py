@@ -13,15 +13,20 @@ from aggregator.core.shared_entries import completed, sent_entries
 from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
-from fedge.algorithms.rules.bounds import distance
+from fedge.algorithms.rules.bounds import distance, distances
 from fedge.errors import ProtocolError
 from fedge.wire.freshness import round_of
 from fedge.wire.messages import update as wire
 from fedge.wire.messages.update import Update
+from fedge.wire.models import FLOAT32
 from fedge.wire.reasons import Reason, Rejection
 
 if TYPE_CHECKING:  # it imports this module
     from aggregator.core.admission import Terms
+
+
+TOGETHER = 2**16
+"""The most entries of vectors that are measured together: they and their differences fit into a cache."""
 
 
 def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
@@ -77,6 +82,42 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         )
     lengths[WEIGHTS] = norm
     return Admitted(message.samples, lengths=lengths)
+
+
+def judge_all(terms: "Terms", messages: Sequence[Update]) -> list[Admitted | Rejection]:
+    """As `judge`, of each: those with all weights as plain float32 are measured together.
+
+    A length is finite exactly if each weight is. So only what has no finite length, or is too far, is looked
+    at again, to say why it is refused.
+    """
+    found: list[Admitted | Rejection | None] = [None] * len(messages)
+    plain = [number for number, message in enumerate(messages) if _is_plain(terms, message)]
+    together = max(1, TOGETHER // max(1, terms.weights))
+    for few in (plain[at : at + together] for at in range(0, len(plain), together)):
+        assert terms.start is not None
+        bodies = b"".join(messages[number].body for number in few)
+        vectors = np.frombuffer(bodies, "<f4").astype(np.float32, copy=False).reshape(len(few), terms.weights)
+        with np.errstate(all="ignore"):
+            norms = distances(terms.start, vectors)
+        for number, norm in zip(few, norms, strict=True):
+            if norm <= (math.inf if terms.furthest is None else terms.furthest) and norm < math.inf:
+                found[number] = Admitted(messages[number].samples, lengths={WEIGHTS: norm})
+    return [
+        judge(terms, message) if each is None else each for each, message in zip(found, messages, strict=True)
+    ]
+
+
+def _is_plain(terms: "Terms", message: Update) -> bool:
+    """Whether all that is to be judged of an update is its distance, and that is one of float32 weights."""
+    return (
+        message.codec == terms.codec == FLOAT32
+        and len(message.body) == 4 * terms.weights
+        and 1 <= message.samples <= terms.max_samples
+        and message.kind == wire.WEIGHTS
+        and not (message.cluster or message.vectors or terms.sends)
+        and terms.shared is None
+        and terms.start is not None
+    )
 
 
 def _finite_in_float32(vector: NDArray[np.floating[Any]]) -> bool:

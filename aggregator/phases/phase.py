@@ -3,7 +3,7 @@
 A round's kind, on the wire and in the ledger, is the name of its phase.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -43,6 +43,10 @@ class Phase(Protocol):
 
     def judge(self, terms: "Terms", message: Any) -> "Admitted | Rejection":
         """Judge the fields of a message that belong to this phase: round, base and sender fit. Pure."""
+
+    def judge_all(self, terms: "Terms", messages: Sequence[Any]) -> "list[Admitted | Rejection]":
+        """As `judge`, of each of several messages. Pure."""
+        return [self.judge(terms, message) for message in messages]
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
         """The fields of `ClosingJob` that only this phase needs. Pure."""

@@ -28,7 +28,7 @@ from aggregator.core.progress import Progress
 from aggregator.core.quorum import needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
-from aggregator.core.vectors import judge
+from aggregator.core.vectors import judge, judge_all
 from aggregator.core.verdicts import Weighed
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import Phase
@@ -86,6 +86,10 @@ class Train(Phase):
     def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
         """Admit an update whose vectors are as the plan asks, finite, and not too far."""
         return judge(terms, message)
+
+    def judge_all(self, terms: Terms, messages: Sequence[Update]) -> list[Admitted | Rejection]:
+        """As `judge`, with fewer calls for each."""
+        return judge_all(terms, messages)
 
     def close(
         self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]

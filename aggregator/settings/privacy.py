@@ -1,10 +1,11 @@
 """`[privacy]` of `federation.toml`."""
 
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from aggregator.core.parts import Part
+from aggregator.settings.columns import Column
 from fedge.algorithms.registry import RULES, register
 from fedge.algorithms.rules.private_mean import PRIVATE_MEAN
 from fedge.privacy.accountant import Training
@@ -13,12 +14,6 @@ from fedge.service.settings import Section
 
 NAME = PRIVATE_MEAN.name
 """The rule that `[privacy]` chooses."""
-MOST = 1e30
-"""The largest mean and spread of a column."""
-
-Column = tuple[
-    Annotated[float, Field(ge=-MOST, le=MOST)], Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
-]
 
 
 class PrivacySection(Section):
@@ -70,15 +65,3 @@ class PrivacySection(Section):
         """What devices are told, and what the budget holds the aggregator to."""
         training = Training(self.noise_multiplier, self.rounds)
         return Declared(self.epsilon, self.delta, training, self.clip, self.cohort)
-
-    def missing(self, columns: tuple[str, ...]) -> str | None:
-        """What `columns` lacks or has too much of, for these columns of the model; None: nothing."""
-        if lacks := [name for name in columns if name not in self.columns]:
-            return (
-                f"[privacy] columns: {', '.join(map(repr, lacks[:5]))} "
-                f"{'has' if len(lacks) == 1 else 'have'} no mean and spread: a survey would tell them of the "
-                "devices' rows without noise, so write them here"
-            )
-        if more := sorted(self.columns.keys() - set(columns)):
-            return f"[privacy] columns: {', '.join(map(repr, more[:5]))}: [model] has no such column"
-        return None

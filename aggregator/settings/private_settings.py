@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from aggregator.core.quorum import fewest_of
+from aggregator.settings.columns import unfit
 from aggregator.settings.privacy import NAME
 from aggregator.settings.rounds import BUFFERED
 from fedge.service.settings import Section
@@ -28,7 +29,7 @@ def objections(settings: "FederationSettings") -> Iterator[str]:
             f'[rule] name = "{settings.rule.name}": with [privacy] the updates are combined by its clipped '
             "mean with noise and nothing else: leave [rule] out"
         )
-    if missing := privacy.missing((*model.features, *(model.targets or ()))):
+    if missing := unfit("privacy", privacy.columns, (*model.features, *(model.targets or ()))):
         yield missing
     for key in ("max_norm", "clip_norm", "max_weight"):
         if _is_set(rounds, key) and getattr(rounds, key):

@@ -19,13 +19,14 @@ from aggregator.shell.reports import Reports
 from aggregator.shell.saved_exchange import read_masking
 from fedge.errors import ProtocolError
 from fedge.masking.round_messages import Promise
+from fedge.service.failpoints import after, before
 from fedge.transport import MessageArrived
 from fedge.wire.freshness import RoundId, round_of
-from fedge.wire.messages.frame import id_of, unpack_frame
+from fedge.wire.messages.frame import Frame, id_of, unpack_frame
 from fedge.wire.messages.message import Message, unpack
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
-from fedge.wire.messages.update import Update
+from fedge.wire.messages.update import Update, unpack_update
 from fedge.wire.reasons import Rejection
 from fedge.wire.topics import Address, Topics
 
@@ -68,8 +69,11 @@ class Reception:
         if len(updates) > 1:
             self._ledger.look_up(updates)
 
-    def read(self, state: Federation, message: MessageArrived) -> Event | None:
-        """Turn a message into an event; None: it is dropped, waits, or does not concern the core."""
+    def read(self, state: Federation, message: MessageArrived) -> Event | on.WholeUpdate | None:
+        """Turn a message into an event; None: it is dropped, waits, or does not concern the core.
+
+        An update of the open round that came whole is a part of an event.
+        """
         address = self._topics.parse(message.topic)
         if address is None or not message.payload:
             return None
@@ -77,10 +81,12 @@ class Reception:
             return None
         return self._understand(state, address, message)
 
-    def understand(self, state: Federation, message: MessageArrived) -> Event | None:
-        """Turn a message into an event, without regard to its sender's allowance."""
+    def status(self, state: Federation, message: MessageArrived) -> Event | None:
+        """Turn a status that has waited into an event."""
         address = self._topics.parse(message.topic)
-        return self._understand(state, address, message) if address is not None else None
+        found = self._understand(state, address, message) if address is not None else None
+        assert not isinstance(found, on.WholeUpdate)
+        return found
 
     def read_update(self, state: Federation, device: str, digest: bytes) -> Event:
         """Put the frames of a complete update together, and read it."""
@@ -124,7 +130,9 @@ class Reception:
         self.report(state, logging.WARNING, device, "too much", text)
         return False
 
-    def _understand(self, state: Federation, address: Address, message: MessageArrived) -> Event | None:
+    def _understand(
+        self, state: Federation, address: Address, message: MessageArrived
+    ) -> Event | on.WholeUpdate | None:
         try:
             return self._event(state, address, message)
         except ProtocolError as error:
@@ -136,12 +144,16 @@ class Reception:
             self.report(state, logging.WARNING, address.device or "", cause, text)
             return None
 
-    def _event(self, state: Federation, address: Address, message: MessageArrived) -> Event | None:
+    def _event(
+        self, state: Federation, address: Address, message: MessageArrived
+    ) -> Event | on.WholeUpdate | None:
         now_s = self._now_s()
         match address.kind:
             case "update" if address.device is not None:
                 frame = unpack_frame(message.payload)
                 verdict = self._verdict(state, address.device, frame.id)
+                if (whole := _whole(state, address.device, frame, verdict)) is not None:
+                    return whole
                 kept = frame.asks is None or self._remembers(state, round_of(frame.asks))
                 return on.FrameArrived(now_s, address.device, frame, verdict, kept)
             case "status" if address.device is not None:
@@ -165,3 +177,17 @@ class Reception:
 
     def _remembers(self, state: Federation, round_id: RoundId) -> bool:
         return round_id >= state.round or self._ledger.remembers(round_id)
+
+
+def _whole(
+    state: Federation, device: str, frame: Frame, verdict: KeptVerdict | None
+) -> on.WholeUpdate | None:
+    """The update of a frame, if it came whole and is of the open round; None: its frame is kept first."""
+    if frame.n != 1 or len(frame.data) != frame.size or frame.asks is not None or verdict is not None:
+        return None
+    before("ReadUpdate")
+    message = unpack_update(frame.data) if hashlib.sha256(frame.data).digest() == frame.id else None
+    after("ReadUpdate")
+    if message is None or round_of(message) != state.round:
+        return None
+    return on.WholeUpdate(device, frame, message)

@@ -32,6 +32,7 @@ from aggregator.shell.privacy_budget import PrivacyBudget
 from aggregator.shell.reception import Reception
 from aggregator.shell.reports import Reports
 from aggregator.shell.round_job import RoundJob
+from aggregator.shell.together import Together
 from aggregator.shell.visible_effects import VisibleEffects
 from fedge.identity.trust import Signer
 from fedge.nn.probes import Samples
@@ -50,6 +51,8 @@ from fedge.transport.diagnosis import Losses
 from fedge.wire.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
+
+_STORED = frozenset(do.STORED)
 
 InboxEvent = Event | LinkEvent | Exported | Closed
 """The events of the inbox."""
@@ -123,6 +126,7 @@ class Runtime:
             export,
             settings.choose,
         )
+        self._together = Together()
         self.has_nothing_left_to_say = False
         """Learning is done, and the broker holds the final model and its export."""
 
@@ -173,8 +177,10 @@ class Runtime:
         with self._ledger.transaction():
             messages = (event for event in events if isinstance(event, MessageArrived))
             self._reception.look_ahead(self._state, messages)
+            self._together = Together()
             for event in events:
                 visible += self._take(event)
+            visible += self._take_together()
             # In each turn: otherwise a device that sends without pause could stop the deadline and the beat.
             visible += self._step(on.Tick(self._now_s()))
             if self._state.beat != beat:
@@ -186,13 +192,17 @@ class Runtime:
     def _catch_up(self) -> Iterator[Effect]:
         """With each beat: process the waiting statuses, and write what has gathered."""
         for message in self._intake.waiting():
-            if (event := self._reception.understand(self._state, message)) is not None:
+            if (event := self._reception.status(self._state, message)) is not None:
                 yield from self._step(event)
         self._durable.write_gathered()
         self._reports.sum_up(self._now_s())
 
     def _take(self, event: InboxEvent) -> Iterator[Effect | MessageArrived]:
         """Step for one event, perform its durable effects, and yield the others."""
+        if isinstance(event, MessageArrived):
+            yield from self._take_message(event)
+            return
+        yield from self._take_together()
         match event:
             case LinkUp():
                 self._link.handle(event)
@@ -228,12 +238,30 @@ class Runtime:
                 before("PublishExport")
                 self._announcements.export(event)
                 after("PublishExport")
-            case MessageArrived():
-                if (read := self._reception.read(self._state, event)) is not None:
-                    yield from self._step(read)
-                yield event  # acknowledged in the order of arrival, after the commit
             case _:
                 yield from self._step(event)
+
+    def _take_message(self, message: MessageArrived) -> Iterator[Effect | MessageArrived]:
+        """As `_take`; an update that comes whole waits for others of the turn."""
+        if message.topic.rpartition("/")[2] in self._together:
+            yield from self._take_together()
+        read = self._reception.read(self._state, message)
+        if isinstance(read, on.WholeUpdate):
+            self._together.add(message, read)
+            if not self._together.full:
+                return
+        yield from self._take_together()
+        if not isinstance(read, on.WholeUpdate):
+            if read is not None:
+                yield from self._step(read)
+            yield message  # acknowledged in the order of arrival, after the commit
+
+    def _take_together(self) -> Iterator[Effect | MessageArrived]:
+        """Step for the updates that wait."""
+        if self._together:
+            updates, messages = self._together.take()
+            yield from self._step(on.UpdatesArrived(self._now_s(), updates))
+            yield from messages
 
     def _step(self, event: Event) -> Iterator[Effect]:
         before, (self._state, effects) = self._state, self._schedule.step(self._state, event)
@@ -253,7 +281,7 @@ class Runtime:
                 message = self._reception.read_masking(effect.device, effect.digest)
                 after(effect)
                 yield from self._step(message)
-            elif isinstance(effect, do.STORED):
+            elif type(effect) in _STORED:
                 before(effect)
                 self._durable.perform(effect, self._state)
                 after(effect)

@@ -47,6 +47,9 @@ DISTRIBUTED = "protection:distributed"
 MASKED = "protection:masked"
 """A device sends its update only under masks."""
 
+GROUPS = "protection:masked.groups"
+"""A device promises with random bytes, and finds its group from those of all."""
+
 OF_MODEL = frozenset({"layer", "loss", "model", "network"})
 """The registries that a model depends on: a device that knows all its names in these can predict with it."""
 
@@ -77,6 +80,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
             CENTRAL,
             DISTRIBUTED,
             MASKED,
+            GROUPS,
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
@@ -121,7 +125,9 @@ def of_protection(protection: Protection | None) -> frozenset[str]:
     if protection is None:
         return frozenset()
     names = () if protection.privacy is None else (f"protection:{protection.privacy.mechanism}",)
-    return frozenset((*names, *(() if protection.masked is None else (MASKED,))))
+    if protection.masked is not None:
+        names = (*names, MASKED, *(() if protection.masked.groups is None else (GROUPS,)))
+    return frozenset(names)
 
 
 def of_model(manifest: Manifest) -> frozenset[str]:

@@ -173,7 +173,7 @@ def test_what_a_rule_dies_of_is_posted_and_the_thread_lives(
 def test_what_is_cancelled_reads_no_further_update_and_is_not_posted(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading = Held(monkeypatch, "read_update")
+    reading = Held(monkeypatch, "joined")
     office.closer.submit(JOB)
     assert reading.begun.wait(PATIENCE_S)
     office.closer.cancel()

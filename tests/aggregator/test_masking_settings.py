@@ -48,6 +48,17 @@ def test_what_the_manifest_promises_follows_from_the_settings(tmp_path: Path) ->
     ("tables", "said"),
     [
         ({"masking": {"on": True}}, "clip: is missing"),
+        ({"masking": {"on": True, "clip": 1.0, "threshold": 0.6}}, "threshold: 0.6 is less than the 0.666"),
+        (
+            {"masking": {"on": True, "clip": 1.0, "threshold": 0.49, "server": "honest-but-curious"}},
+            "threshold: 0.49 is less than the 0.5",
+        ),
+        ({"masking": {"on": True, "clip": 1.0, "columns": {"x": [0.0, 1.0]}}}, "'y' has no mean and spread"),
+        (
+            {"masking": {"on": True, "clip": 1.0, "columns": {name: [0.0, 1.0] for name in "xyz"}}},
+            "'z': [model] has no such column",
+        ),
+        ({"masking": {"columns": {"x": [0.0, 1.0], "y": [0.0, 1.0]}}}, "columns: they replace the survey"),
         ({"ca": False}, "[broker] ca must name the authority"),
         ({"plan": {"codec": "int8"}}, "cannot be added under masks"),
         ({"plan": {"model_codec": "int8"}}, "model_codec"),
@@ -64,3 +75,23 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, tables: dict[str, Any], sa
     with pytest.raises(ConfigError) as refused:
         settings(tmp_path, **tables)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("server", ["lying", "honest-but-curious"])
+@pytest.mark.parametrize("percent", [None, 67, 70, 90, 100])
+def test_a_threshold_is_a_part_of_the_cohort_and_at_least_what_devices_accept(
+    tmp_path: Path, percent: int | None, server: str
+) -> None:
+    masking = {"on": True, "clip": 0.1, "server": server}
+    found = settings(
+        tmp_path, masking={**masking, **({} if percent is None else {"threshold": percent / 100})}
+    )
+    rules = found.masking_rules()
+    assert rules is not None
+    for devices in range(3, 200):
+        threshold = rules.threshold(devices)
+        least = 2 * devices // 3 + 1 if server == "lying" else devices // 2 + 1
+        assert threshold == max(least, -(-(percent or 0) * devices // 100))
+        assert threshold <= devices
+        # What devices check of cohorts larger than the promised one (`agent.shell.masked_rounds`).
+        assert all(threshold * n > (rules.threshold(n) - 1) * devices for n in range(3, devices + 1))

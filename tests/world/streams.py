@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from aggregator.core.arrivals import one_by_one
+from aggregator.core.events import UpdatesArrived
 from fedge.transport import Publication
 from fleet.simulator.hosts import Host
 
@@ -23,7 +25,7 @@ WrongHost = Callable[[Any, Step, Any, Any], tuple[Any, list[Any]]]
 def over_core(patch: Patch, core: ModuleType, wrong: Wrong) -> None:
     """Let `wrong` decide in a core's place: it is given the right step, the state and the event."""
     right: Step = core.step
-    patch.setattr(core, "step", lambda state, event: wrong(right, state, event))
+    patch.setattr(core, "step", _for_each(lambda state, event: wrong(right, state, event)))
 
 
 def over_host(patch: Patch, core: ModuleType, wrong: WrongHost) -> None:
@@ -45,7 +47,18 @@ def over_host(patch: Patch, core: ModuleType, wrong: WrongHost) -> None:
             if name in vars(kind):
                 patch.setattr(kind, name, watched(vars(kind)[name]))
     right: Step = core.step
-    patch.setattr(core, "step", lambda state, event: wrong(at_work[-1], right, state, event))
+    patch.setattr(core, "step", _for_each(lambda state, event: wrong(at_work[-1], right, state, event)))
+
+
+def _for_each(step: Step) -> Step:
+    """The step that handles updates that arrived together one by one, so that a wrong one sees each."""
+
+    def stepped(state: Any, event: Any) -> tuple[Any, list[Any]]:
+        if isinstance(event, UpdatesArrived):
+            return one_by_one(state, event, stepped)
+        return step(state, event)
+
+    return stepped
 
 
 def before(effects: list[Any], kind: type, first: Callable[[Any], None]) -> None:

@@ -20,6 +20,10 @@ def _figures(pairs: list[tuple[str, float]]) -> Metrics:
     return {intern(name): value for name, value in pairs}
 
 
+_METRICS = json.JSONDecoder(object_pairs_hook=_figures)
+"""`json.loads` would make one for each answer."""
+
+
 class AnswerQueries(Access):
     """Queries on the table `answers`."""
 
@@ -39,7 +43,7 @@ class AnswerQueries(Access):
                     Reason(reason) if reason else None,
                     detail,
                     samples,
-                    json.loads(metrics, object_pairs_hook=_figures),
+                    _METRICS.decode(metrics),
                     began,
                 )
                 for device, digest, verdict, reason, detail, samples, metrics, began in rows

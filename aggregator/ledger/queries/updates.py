@@ -1,7 +1,8 @@
 """Queries on updates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
+from typing import Any
 
 from aggregator.ledger.layout import HAS_MASKING, HAS_SEGMENTS
 from aggregator.ledger.queries.access import Access
@@ -23,9 +24,39 @@ class UpdateQueries(Access):
 
         The aggregator may move one to another segment while another thread or program reads it.
         """
+        rows = self._all(f"{self._where_frames_are()} ORDER BY i", device, digest)
+        return self._read(device, digest, rows)
+
+    def pieces_of(self, updates: Sequence[tuple[str, bytes]]) -> Iterator[Iterator[bytes]]:
+        """As `pieces`, of each of these updates (device and digest); one query finds them all.
+
+        Args:
+            updates: at most 1,000. Frames of old layouts are in the table, and read at once.
+        """
+        # A few texts of the statement serve all numbers: SQLite compiles each text once.
+        asked = [*updates, *[("", b"")] * ((1 << (len(updates) - 1).bit_length()) - len(updates))]
+        rows = self._all(
+            f"WITH asked(device, digest) AS (VALUES {', '.join(['(?, ?)'] * len(asked))})"  # noqa: S608 # question marks
+            f" SELECT device, digest, {self._columns()} FROM asked CROSS JOIN frames USING (device, digest)"
+            " ORDER BY device, digest, i",
+            *(value for pair in asked for value in pair),
+        )
+        found: dict[tuple[str, bytes], list[Any]] = {}
+        for device, digest, *row in rows:
+            found.setdefault((device, digest), []).append(tuple(row))
+        return (self._read(*update, found.get(update, [])) for update in updates)
+
+    def _columns(self) -> str:
         place = "segment, offset, length" if self._layout() >= HAS_SEGMENTS else "NULL, NULL, NULL"
-        statement = f"SELECT data, {place}, i FROM frames WHERE device = ? AND digest = ?"  # noqa: S608 # texts of ours
-        for row in self._all(f"{statement} ORDER BY i", device, digest):
+        return f"data, {place}, i"
+
+    def _where_frames_are(self) -> str:
+        return f"SELECT {self._columns()} FROM frames WHERE device = ? AND digest = ?"  # noqa: S608 # texts of ours
+
+    def _read(self, device: str, digest: bytes, rows: Iterable[Any]) -> Iterator[bytes]:
+        """The data of the frames in these rows."""
+        for found in rows:
+            row = found
             while row is not None:
                 data, segment, offset, length, i = row
                 if segment is None:
@@ -34,7 +65,8 @@ class UpdateQueries(Access):
                 try:
                     data = self._segments.read(self._place(segment, offset, length))
                 except DamagedState:
-                    row, before = self._one(f"{statement} AND i = ?", device, digest, i), row
+                    statement = f"{self._where_frames_are()} AND i = ?"
+                    row, before = self._one(statement, device, digest, i), row
                     if row == before:
                         raise
                 else:

@@ -190,6 +190,19 @@ def distance(base: Vector, vector: Vector) -> float:
     return math.sqrt(total)
 
 
+def distances(base: Vector, vectors: Vector) -> list[float]:
+    """As `distance`, of each of `vectors` (k, p): the same bits, in fewer calls."""
+    width = vectors.shape[1]
+    rows = min(BLOCK, 1 << max(0, width - 1).bit_length())
+    totals = np.zeros(len(vectors))
+    for start in range(0, width, rows):
+        part = np.subtract(vectors[:, start : start + rows], base[start : start + rows], dtype=np.float64)
+        np.multiply(part, part, out=part)
+        totals += sum_by_halves(part, rows)
+    found: list[float] = np.sqrt(totals).tolist()
+    return found
+
+
 def clipped(base: Vector, vector: Vector, scale: float) -> Vector:
     """`base` + `scale` · (`vector` - `base`), in float64, (p,); where `scale` is 1, the vector itself."""
     if scale == 1.0:

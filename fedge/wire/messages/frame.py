@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE, Counter, Digest, Generation
 from fedge.wire.messages.message import Message, Part, unpack, validated
+from fedge.wire.packed import LENGTH, NUMBER, number
 
 
 class Blob(Part):
@@ -56,11 +57,10 @@ class Frame(Message):
 
 _HEAD = b"\x87\xa1v\x01\xa4type\xa5frame\xa2id\xc4\x20"
 """How `pack` begins a frame that asks nothing: seven pairs, version, type, and an id of 32 bytes."""
-_NUMBER = rb"([\x00-\x7f]|\xcc.|\xcd..|\xce....)"
 _PACKED = re.compile(
     re.escape(_HEAD)
-    + rb"(.{32})\xa1i" + _NUMBER + rb"\xa1n" + _NUMBER + rb"\xa4size" + _NUMBER
-    + rb"\xa4data(?:\xc4(.)|\xc5(..)|\xc6(....))",
+    + rb"(.{32})\xa1i" + NUMBER + rb"\xa1n" + NUMBER + rb"\xa4size" + NUMBER
+    + rb"\xa4data" + LENGTH,
     re.DOTALL,
 )  # fmt: skip
 
@@ -81,11 +81,6 @@ def unpack_frame(payload: bytes) -> Frame:
         id_, i, n, size, *lengths = found.groups()
         data = payload[found.end() :]
         if len(data) == int.from_bytes(next(filter(None, lengths)), "big"):
-            fields = {"id": id_, "i": _number(i), "n": _number(n), "size": _number(size), "data": data}
+            fields = {"id": id_, "i": number(i), "n": number(n), "size": number(size), "data": data}
             return validated(Frame, fields)
     return unpack(payload, Frame)
-
-
-def _number(packed: bytes) -> int:
-    """A whole number as msgpack writes it: a byte, or a byte that tells the width of what follows."""
-    return packed[0] if len(packed) == 1 else int.from_bytes(packed[1:], "big")

@@ -82,6 +82,9 @@ class Masks(Part):
     """The largest change of a weight before it is rounded; None: not announced."""
     max_weight: Annotated[int, Field(ge=1, le=2**53)] | None = None
     """The largest weight of an update; None: each counts the same."""
+    groups: Annotated[int, Field(ge=2, le=2**31)] | None = None
+    """G, the groups of which the server learns a sum each; n and t are of each group then. None: there are
+    none."""
 
 
 class Protection(Part):
