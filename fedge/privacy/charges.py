@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from fedge.privacy.accountant import Training, guarantee
 
-
 Mechanism = Literal["central", "distributed", "local", "tree"]
 
 
