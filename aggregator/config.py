@@ -14,6 +14,7 @@ from aggregator.core.quorum import fewest_of, needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.stale_parts import unfit_for_stale
 from aggregator.settings.columns import Column, unfit
+from aggregator.settings.distributed_noise import levels_of
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.masking import MaskingSection
@@ -32,6 +33,8 @@ from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LOCAL, load
 from fedge.errors import ConfigError
 from fedge.masking.messages import MAX_DEVICES
+from fedge.masking.noise import NoisyLevels
+from fedge.privacy.charges import Declared
 from fedge.service.settings import BrokerSettings, FileSettings
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import FRAME_HEAD
@@ -136,10 +139,10 @@ class FederationSettings(FileSettings):
                 "[masking] on: devices take part with their certificates, so [broker] ca must name the "
                 "authority that has signed them; `fedge init` makes one"
             )
-        if self.privacy is not None:
+        if self.masking.clip is None and self.privacy is None:
             raise ValueError(
-                "[privacy]: the server adds its noise to the mean of single updates, and does not see them "
-                "in a masked round; set [masking] on = false, or remove [privacy]"
+                "[masking] clip: is missing; set the largest change of a weight in one round: `fedge rounds` "
+                "of an unmasked run tells how far the model moves"
             )
         named = (*self.model.features, *(self.model.targets or ()))
         given = self.masking.columns
@@ -167,10 +170,29 @@ class FederationSettings(FileSettings):
 
     def masking_rules(self) -> MaskingRules | None:
         """How training rounds are masked; None: they are not."""
-        if not self.masking.on or self.masking.clip is None:
+        if not self.masking.on:
             return None
         fields = self.masking.model_dump(exclude={"on", "columns", "threshold"})
+        if (noise := self.noisy_levels()) is not None:
+            fields |= {"clip": noise.clip, "value_bits": noise.value_bits, "noise": noise}
         return MaskingRules(federation=self.federation.name, share=self.masking.threshold, **fields)
+
+    def noisy_levels(self) -> NoisyLevels | None:
+        """How devices share the noise of `[privacy]`; None: it is of another kind, or there is none.
+
+        Raises:
+            ValueError: no device's share is safe, or no level is wide enough.
+        """
+        privacy, masking = self.privacy, self.masking
+        if privacy is None or privacy.mechanism != "distributed":
+            return None
+        rules = MaskingRules("", 1.0, server=masking.server, share=masking.threshold)
+        size = self.task().network.schema.size
+        return levels_of(privacy, masking, rules.threshold(masking.cohort), size)
+
+    def declared(self) -> Declared | None:
+        """What devices are told of their privacy, and the budget is for; None: nothing."""
+        return None if self.privacy is None else self.privacy.declared(self.noisy_levels())
 
     @property
     def columns(self) -> Mapping[str, Column] | None:
@@ -216,7 +238,8 @@ class FederationSettings(FileSettings):
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        rule = self.privacy.part() if self.privacy is not None else self.rule.part()
+        added_here = self.privacy is not None and self.privacy.mechanism == "central"
+        rule = self.privacy.part() if self.privacy is not None and added_here else self.rule.part()
         return Parts.of(self.first_plan(), rule, self.server.part(), seed=self.federation.seed)
 
     def first_plan(self) -> Plan:

@@ -17,6 +17,7 @@ from aggregator.core.verdicts import Verdict, Weighed
 from aggregator.ledger.records import MaskedSum
 from fedge.algorithms.protocols import State
 from fedge.algorithms.rules.bounds import Factors
+from fedge.masking.noise import NoisyLevels
 from fedge.nn.probes import Samples
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
@@ -67,6 +68,8 @@ class ClosingJob:
     """The round's attempt."""
     noise: bytes | None = field(default=None, compare=False, repr=False)
     """The secret seed of the noise, for this computation alone; None: the rule adds none."""
+    shares: NoisyLevels | None = None
+    """Of a masked round: the noise of which each device has added its share; None: there is none."""
     behind: int = 0
     """How many rounds before this one the base of an update may lie further back than the model."""
     exchange: "Exchange | None" = field(default=None, compare=False, repr=False)

@@ -1,7 +1,8 @@
 """The aggregate of a masked round, from its sums in the ledger: a mean, or a rule of groups' means."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,17 @@ from fedge.algorithms.registry import RULES, SERVER
 from fedge.algorithms.rules.bounds import distance
 from fedge.errors import DamagedState
 from fedge.masking.groups import robust
+from fedge.masking.noise import NoisyLevels
+from fedge.privacy.charges import digest_of
+from fedge.wire.freshness import RoundId
 
 Vector = NDArray[np.float32]
 
 RULE = "masked-mean/1"
 """Name and version of the rule that closes masked rounds without groups."""
+PRIVATE = "masked-private-mean/1"
+"""The same where each device has added its share of distributed noise: the sum is divided by the declared
+number of devices, and is paid for."""
 GROUPS = "masked-groups/1"
 """The same with groups; after it comes the rule that their means are combined by."""
 
@@ -44,7 +51,29 @@ def rule_of(part: Part, *, grouped: bool) -> str:
 
 def is_masked(rule: str) -> bool:
     """Whether a closed round's rule is one of masked rounds."""
-    return rule == RULE or rule.startswith(GROUPS)
+    return rule in (RULE, PRIVATE) or rule.startswith(GROUPS)
+
+
+def as_declared(found: MaskedSum, shares: NoisyLevels) -> MaskedSum | str:
+    """A noised sum as it counts: divided by the declared number of devices, whoever survived.
+
+    A text says why it must not be released: its noise, or what one device changes, is not what was declared.
+    """
+    if found.levels is None:
+        return found
+    if not shares.threshold_needed <= len(found.devices) <= shares.devices:
+        return (
+            f"{len(found.devices)} devices are in the sum, and {shares.threshold_needed} to {shares.devices} "
+            "are declared: it has not the noise that was promised, and is not released"
+        )
+    return replace(found, weight=shares.devices)
+
+
+def inputs_of(round_id: RoundId, base: bytes, found: MaskedSum) -> str:
+    """A digest of what the model of a noised sum follows from, for the budget."""
+    assert found.levels is not None
+    levels = hashlib.sha256(found.levels.astype("<i8").tobytes()).hexdigest()
+    return digest_of([*round_id, base.hex(), list(found.devices), levels])
 
 
 def made_of(part: Part, found: MaskedSum, base: Vector) -> Made:

@@ -81,7 +81,8 @@ class Exchange:
 def candidates(state: Federation) -> tuple[str, ...]:
     """The devices that an attempt would begin with: those online that have promised an update."""
     found = (device for device in state.promised if device in state.online and device in state.counted)
-    return tuple(sorted(set(found) - state.quarantined))[:MAX_DEVICES]
+    most = MAX_DEVICES if state.masking is None else state.masking.most
+    return tuple(sorted(set(found) - state.quarantined))[:most]
 
 
 def pause_s(attempt: int) -> float:

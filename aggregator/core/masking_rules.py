@@ -6,8 +6,10 @@ from typing import Literal
 
 from aggregator.core.parts import Parts
 from fedge.algorithms.registry import RULES
+from fedge.masking.messages import MAX_DEVICES
+from fedge.masking.noise import NoisyLevels
 from fedge.masking.thresholds import least_threshold
-from fedge.wire.messages.protection import Masks, Protection
+from fedge.wire.messages.protection import Masks, Privacy, Protection
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,21 @@ class MaskingRules:
     groups: int = 1
     """G: each has `cohort` devices or more, and masks of its own."""
 
+    noise: NoisyLevels | None = None
+    """Of which each device adds its share before it masks; None: there is none."""
+
+    @property
+    def most(self) -> int:
+        """The most devices of an attempt."""
+        return MAX_DEVICES if self.noise is None else self.noise.devices
+
     def threshold(self, devices: int) -> int:
         """The fewest devices in a sum, of an attempt with so many."""
         wanted = 0 if self.share is None else ceil(round(self.share * devices, 9))
         return max(least_threshold(devices, lying=self.server == "lying"), wanted)
 
-    def promise(self) -> Protection:
-        """What the manifest promises."""
+    def promise(self, privacy: Privacy | None = None) -> Protection:
+        """What the manifest promises; `privacy`: besides the masks."""
         masks = Masks(
             server=self.server,
             cohort=self.cohort,
@@ -44,7 +54,7 @@ class MaskingRules:
             max_weight=self.max_weight,
             groups=self.groups if self.groups > 1 else None,
         )
-        return Protection(masked=masks, devices=masks.threshold)
+        return Protection(privacy=privacy, masked=masks, devices=masks.threshold)
 
 
 def unfit_for_masking(

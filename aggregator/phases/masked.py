@@ -19,7 +19,7 @@ import numpy as np
 
 from aggregator.aggregation import masked_mean, unmasking
 from aggregator.aggregation.aggregate import Unmade, Unusable, Vector
-from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.job import ClosingJob, Computed, Remark
 from aggregator.aggregation.models import blob_of, weights_of
 from aggregator.aggregation.past import LedgerPast
 from aggregator.aggregation.probes import Trial
@@ -69,16 +69,17 @@ class Masked(Phase):
         if job.exchange is not None:
             needed, prefix = grouping.needed(job.parts.rule), f"round {job.round}: "
             ended = unmasking.unmasked(job.exchange, needed, go_on, prefix)
-            made = _closed(ledger, job, base, ended.found)
-            return replace(made, masked=ended.found, before=(*ended.remarks, *made.before))
+            sum_, remarks = _declared(job, ended.found, ended.remarks)
+            made = _closed(ledger, job, base, sum_)
+            return replace(made, masked=sum_, before=(*remarks, *made.before))
         found = ledger.masked_sum(job.round)
         if found is None:
             raise DamagedState(f"the sum of round {job.round} is missing in the ledger")
         return _closed(ledger, job, base, found)
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
-        """The attempt whose masks are taken off."""
-        return {"exchange": state.exchange}
+        """The attempt whose masks are taken off, and the noise that its devices share."""
+        return {"exchange": state.exchange, "shares": state.masking.noise if state.masking else None}
 
     def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
         """The progress after one more training round; one without a sum does not count."""
@@ -91,17 +92,32 @@ class Masked(Phase):
         return usual
 
 
+def _declared(
+    job: ClosingJob, found: MaskedSum, remarks: tuple[Remark, ...]
+) -> tuple[MaskedSum, tuple[Remark, ...]]:
+    """The sum as it counts; without levels if it lacks the declared noise."""
+    if job.shares is None:
+        return found, remarks
+    counts = masked_mean.as_declared(found, job.shares)
+    if isinstance(counts, MaskedSum):
+        return counts, remarks
+    void = MaskedSum(0, found.value_bits, found.clip, (), None)
+    return void, (*remarks, (logging.ERROR, f"round {job.round}: {counts}; its model stays as it was"))
+
+
 def _closed(ledger: LedgerReader, job: ClosingJob, base: Vector, found: MaskedSum) -> Computed:
     """The outcome of a round with this sum."""
     assert job.model is not None
     if found.levels is None:
         return _void(job, base)
+    inputs = None if job.shares is None else masked_mean.inputs_of(job.round, job.model.digest, found)
     past, part = LedgerPast(ledger, job), job.parts.rule
     made = masked_mean.made_of(part, found, base)
     vector, state = masked_mean.stepped_from(past, job, base, made.vector)
     if not Trial(job.task.network, base, job.samples).passes(vector):
         text = "the sum of the masked updates makes a model whose outputs are not finite"
-        return replace(_void(job, base), before=((logging.ERROR, f"round {job.round}: {text}"),))
+        void = replace(_void(job, base), inputs=inputs)  # the sum is known, so it is paid for
+        return replace(void, before=((logging.ERROR, f"round {job.round}: {text}"),))
     data = model_message(job.round, vector, {})
     moved = distance(base, vector)
     weighed = _weighed(job, made, past) if found.groups else {}
@@ -112,13 +128,16 @@ def _closed(ledger: LedgerReader, job: ClosingJob, base: Vector, found: MaskedSu
         model=blob_of(data, 1 - job.model.slot),
         model_data=data,
         devices=len(found.devices),
-        samples=found.weight,
+        samples=found.weight if job.shares is None else len(found.devices),
         summary={
             "weight_change": moved / max(distance(np.zeros_like(base), base), 1e-38),
             "moved": moved,
         },
         vector=vector,
-        rule=masked_mean.rule_of(part, grouped=bool(found.groups)),
+        rule=masked_mean.PRIVATE
+        if job.shares is not None
+        else masked_mean.rule_of(part, grouped=bool(found.groups)),
+        inputs=inputs,
         told={"survivors": list(found.devices), **_told(found)},
         state=state,
         weighed=weighed,
@@ -150,7 +169,7 @@ def _void(job: ClosingJob, base: Any) -> Computed:
         samples=0,
         summary={VOID: 1.0},
         vector=base,
-        rule=masked_mean.RULE,
+        rule=masked_mean.RULE if job.shares is None else masked_mean.PRIVATE,
     )
 
 

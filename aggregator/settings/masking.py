@@ -20,7 +20,7 @@ class MaskingSection(Section):
     """Whether rounds of training are masked. Devices need a certificate and the extra `secure`."""
     clip: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
     """The largest change of a weight in an update. What is beyond it is cut off, and no update moves a weight
-    of the model further. Needed if masking is on."""
+    of the model further. Needed if masking is on; with distributed noise it follows from `[privacy]`."""
     value_bits: int = Field(default=8, ge=2, le=16)
     """The bits of one value of an update, with its sign."""
     max_weight: int = Field(default=1, ge=1, le=MAX_WEIGHT)
@@ -39,7 +39,8 @@ class MaskingSection(Section):
     owner does."""
     colluders: int | None = Field(default=None, ge=0, le=MAX_DEVICES)
     """With more than 64 devices: how many of them may help this program to learn an update; default: a
-    tenth."""
+    tenth. With distributed noise, of any number of devices: their shares of it do not count; default: a tenth
+    of `[privacy] cohort`."""
     dropouts: int | None = Field(default=None, ge=0, le=MAX_DEVICES)
     """With more than 64 devices: how many of them may be lost; default: a tenth."""
     columns: dict[str, Column] | None = None
@@ -51,11 +52,6 @@ class MaskingSection(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.on and self.clip is None:
-            raise ValueError(
-                "clip: is missing; set the largest change of a weight in one round: `fedge rounds` of an "
-                "unmasked run tells how far the model moves"
-            )
         least = LYING_SHARE if self.server == "lying" else CURIOUS_SHARE
         if self.threshold is not None and self.threshold < least:
             raise ValueError(

@@ -156,16 +156,17 @@ def _protection(
         ConfigError: rounds without noise came before, or the declared noise is too little.
         PrivacyRefusal: nothing may be released.
     """
-    if settings.privacy is None:
+    if (declared := settings.declared()) is None:
         return None
     begins = meta is None or seen.generation is not None
     if meta is not None and (not begins or back is not None):
         require_private(ledger, meta.generation)
     last = None if begins or meta is None else ledger.last_closed(meta.generation)
     room = last is None or last.round == 0
-    history = begin_or_resume(settings.privacy, ledger, seen.watch, room=room)
+    history = begin_or_resume(settings, declared, ledger, seen.watch, room=room)
     quorum = settings.rounds.quorum
-    found = protection_of(settings.privacy, quorum if isinstance(quorum, int) else 1, history.witness)
+    least, levels = quorum if isinstance(quorum, int) else 1, settings.noisy_levels()
+    found = protection_of(declared, least, history.witness, levels)
     assert found.privacy is not None
     cost = spent_of(found.privacy)
     log.info(

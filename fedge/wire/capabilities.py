@@ -42,6 +42,8 @@ BUFFERED = "schedule:buffered"
 """A device goes on with its work when a newer round is announced."""
 CENTRAL = "protection:central"
 """A device tells no figures about its rows besides the update; the server adds noise to the sum."""
+DISTRIBUTED = "protection:distributed"
+"""As `CENTRAL`; a device adds its share of the noise before it masks."""
 MASKED = "protection:masked"
 """A device sends its update only under masks."""
 
@@ -76,6 +78,7 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
         {
             BUFFERED,
             CENTRAL,
+            DISTRIBUTED,
             MASKED,
             GROUPS,
             *(f"phase:{name}" for name in PHASE_NAMES),
