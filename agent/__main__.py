@@ -50,6 +50,7 @@ EXAMPLES = """examples:
   fedge-agent export model.onnx              write the model in use for other programs
   fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
   fedge-agent renew --config agent.toml      renew the certificate, if it is due
+  fedge-agent roster                         print this device's line for others' rosters
   fedge-agent forget-rounds                  follow rounds again, after a forged round number was announced
   fedge-agent survey --anew                  measure the data again in the next survey (a repaired sensor)
   sudo fedge-agent install pi-1.fedge        install as a service, or upgrade

@@ -1,5 +1,6 @@
 """`federation.toml`, the operator's settings: what is learnt, how rounds run, when to stop."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,6 +13,8 @@ from aggregator.core.proposals import DataSection
 from aggregator.core.quorum import fewest_of, needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.stale_parts import unfit_for_stale
+from aggregator.settings.columns import Column, unfit
+from aggregator.settings.distributed_noise import levels_of
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.masking import MaskingSection
@@ -29,6 +32,9 @@ from aggregator.settings.watch import WatchSection
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LOCAL, load
 from fedge.errors import ConfigError
+from fedge.masking.messages import MAX_DEVICES
+from fedge.masking.noise import NoisyLevels
+from fedge.privacy.charges import Declared
 from fedge.service.settings import BrokerSettings, FileSettings
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.frames import FRAME_HEAD
@@ -133,11 +139,15 @@ class FederationSettings(FileSettings):
                 "[masking] on: devices take part with their certificates, so [broker] ca must name the "
                 "authority that has signed them; `fedge init` makes one"
             )
-        if self.privacy is not None:
+        if self.masking.clip is None and self.privacy is None:
             raise ValueError(
-                "[privacy]: the server adds its noise to the mean of single updates, and does not see them "
-                "in a masked round; set [masking] on = false, or remove [privacy]"
+                "[masking] clip: is missing; set the largest change of a weight in one round: `fedge rounds` "
+                "of an unmasked run tells how far the model moves"
             )
+        named = (*self.model.features, *(self.model.targets or ()))
+        given = self.masking.columns
+        if given is not None and (fault := unfit("masking", given, named)) is not None:
+            raise ValueError(fault)
         stopping = self.stopping
         by_figures = any(each is not None for each in (stopping.accuracy, stopping.rmse, stopping.patience))
         fault = unfit_for_masking(
@@ -145,16 +155,49 @@ class FederationSettings(FileSettings):
             buffered=self.rounds.staleness is not None,
             by_figures=by_figures,
             model_codec=self.plan.model_codec,
+            groups=self.masking.groups,
         )
         if fault is not None:
             raise ValueError(fault)
+        least, devices = self.masking.groups * self.masking.cohort, self.federation.devices
+        if devices is not None and len(devices) < least:
+            raise ValueError(
+                f"[masking] groups and cohort: {self.masking.groups} x {self.masking.cohort} devices are "
+                f"needed in each round, and [federation] devices lists {len(devices)}: list more, or set less"
+            )
+        if least > MAX_DEVICES:
+            raise ValueError(f"[masking] groups and cohort: more than {MAX_DEVICES} devices in a round")
 
     def masking_rules(self) -> MaskingRules | None:
         """How training rounds are masked; None: they are not."""
-        if not self.masking.on or self.masking.clip is None:
+        if not self.masking.on:
             return None
-        fields = self.masking.model_dump(exclude={"on"})
-        return MaskingRules(federation=self.federation.name, **fields)
+        fields = self.masking.model_dump(exclude={"on", "columns", "threshold"})
+        if (noise := self.noisy_levels()) is not None:
+            fields |= {"clip": noise.clip, "value_bits": noise.value_bits, "noise": noise}
+        return MaskingRules(federation=self.federation.name, share=self.masking.threshold, **fields)
+
+    def noisy_levels(self) -> NoisyLevels | None:
+        """How devices share the noise of `[privacy]`; None: it is of another kind, or there is none.
+
+        Raises:
+            ValueError: no device's share is safe, or no level is wide enough.
+        """
+        privacy, masking = self.privacy, self.masking
+        if privacy is None or privacy.mechanism != "distributed":
+            return None
+        rules = MaskingRules("", 1.0, server=masking.server, share=masking.threshold)
+        size = self.task().network.schema.size
+        return levels_of(privacy, masking, rules.threshold(masking.cohort), size)
+
+    def declared(self) -> Declared | None:
+        """What devices are told of their privacy, and the budget is for; None: nothing."""
+        return None if self.privacy is None else self.privacy.declared(self.noisy_levels())
+
+    @property
+    def columns(self) -> Mapping[str, Column] | None:
+        """Mean and spread of each column, where the settings give them; None: a survey finds them."""
+        return self.privacy.columns if self.privacy is not None else self.masking.columns
 
     def _require_enough_updates(self) -> None:
         """Check that a round can have as many updates as its rule needs."""
@@ -195,7 +238,8 @@ class FederationSettings(FileSettings):
 
     def parts(self) -> Parts:
         """The parts of the algorithm."""
-        rule = self.privacy.part() if self.privacy is not None else self.rule.part()
+        added_here = self.privacy is not None and self.privacy.mechanism == "central"
+        rule = self.privacy.part() if self.privacy is not None and added_here else self.rule.part()
         return Parts.of(self.first_plan(), rule, self.server.part(), seed=self.federation.seed)
 
     def first_plan(self) -> Plan:

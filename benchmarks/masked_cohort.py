@@ -12,7 +12,6 @@ from hashlib import sha256, sha512
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.identity import ed25519
 from fedge.masking import device, server
 from fedge.masking.device_state import (
     Announced,
@@ -58,16 +57,6 @@ def paper_identities(name: str) -> Identity:
 
 def _paper_verify(name: str, data: bytes, signature: bytes) -> bool:
     return signature == sha512(name.encode() + data).digest()
-
-
-def real_identities(names: tuple[str, ...]) -> Identities:
-    """Ed25519 keys, as those of certificates."""
-    keys = {name: ed25519.generate() for name in names}
-
-    def verify(name: str, data: bytes, signature: bytes) -> bool:
-        return name in keys and ed25519.verify(keys[name].public, signature, data)
-
-    return lambda name: Identity(keys[name].sign, verify)
 
 
 @dataclass

@@ -1,8 +1,10 @@
 """The bytes and the CPU of a masked round, and of the open one with the codec `int8`, in one process.
 
 Counted is what a device and the server do besides training: rounding or encoding, masks, keys, shares,
-signatures (Ed25519), packing, frames, and their inverses. The announcement of the model is the same in both
-rounds and not counted. No network and no disk is used, and the shells are not run.
+signatures (ECDSA P-256, with the keys of certificates), packing, frames, and their inverses. The announcement
+of the model is the same in both rounds and not counted. Devices have checked each other's certificates in an
+earlier round; what that takes once is measured apart. No network and no disk is used, and the shells are not
+run.
 """
 
 from collections import Counter
@@ -14,13 +16,15 @@ from time import process_time
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.masked_cohort import Cohort, Mail, real_identities, terms_of
+from benchmarks.masked_cohort import Cohort, Mail, terms_of
+from benchmarks.masked_identities import Certified
 from fedge.algorithms.codecs.int8 import Int8
 from fedge.algorithms.contribution import Contribution, order
 from fedge.algorithms.rules import mean
 from fedge.masking import device, server
 from fedge.masking.device_state import Event, Received, Refuse, Send, UpdateReady, WantUpdate
 from fedge.masking.messages import MaskingMessage, Terms
+from fedge.masking.round_messages import Call
 from fedge.masking.server_state import Arrived, Failed, Phase, PhaseOver, RefuseDevice, SendTo, Summed
 from fedge.wire.frames import split
 from fedge.wire.messages.fields import MAX_SIZE
@@ -57,6 +61,8 @@ class Cost:
     neighbours: int
     bits: int
     """Of a masked value."""
+    first_check_s: float
+    """The CPU that a device takes once, to check the certificates of all."""
     masked: Side
     open: Side
 
@@ -94,7 +100,11 @@ class Metered(Cohort):
 
     def __init__(self, terms: Terms) -> None:
         nothing = np.zeros(0, np.int8)
-        super().__init__(terms, 0, real_identities(terms.cohort), levels=dict.fromkeys(terms.cohort, nothing))
+        certified = Certified(terms.federation, terms.cohort)
+        super().__init__(terms, 0, certified, levels=dict.fromkeys(terms.cohort, nothing))
+        self.first_check_s = certified.first_check_s()
+        self.call = Call(terms=pack(terms), certificates=certified.certificates)
+        self.checked = certified.checked
         self.changes = changes(terms.size)
         self.sent, self.received = Counter[str](), Counter[str]()
         self.device_s = dict.fromkeys(terms.cohort, 0.0)
@@ -128,6 +138,9 @@ class Metered(Cohort):
         began_s, sent = process_time(), []
         if isinstance(event, Received):
             event = Received(unpack(whole(frames), type(event.message), max_bytes=MAX_SIZE))
+        else:
+            unpack(unpack(whole(frames), Call, max_bytes=MAX_SIZE).terms, Terms)
+            self.checked()
         events = [event]
         while events:
             self.states[name], effects = device.step(self.states[name], events.pop(), self.identities(name))
@@ -145,7 +158,7 @@ class Metered(Cohort):
 
     def _told(self, event: Event) -> list[bytes]:
         """The frames in which an event arrives; what all get is packed once."""
-        message = event.message if isinstance(event, Received) else self.terms
+        message = event.message if isinstance(event, Received) else self.call
         began_s = process_time()
         if id(message) not in self.known:
             self.known = {id(message): framed(pack(message))}
@@ -215,5 +228,13 @@ def cost(devices: int, size: int, lost: int) -> Cost:
     cohort, found = masked(devices, size, lost)
     roster = cohort.server.roster
     assert roster is not None
-    near = len(roster.graph.neighbours(0))
-    return Cost(devices, size, lost, near, cohort.server.ring.bits, found, unmasked(devices, size, lost))
+    return Cost(
+        devices=devices,
+        size=size,
+        lost=lost,
+        neighbours=len(roster.graph.neighbours(0)),
+        bits=cohort.server.ring.bits,
+        first_check_s=cohort.first_check_s,
+        masked=found,
+        open=unmasked(devices, size, lost),
+    )

@@ -36,10 +36,12 @@ class Agreed:
         self._agreed = ciphers.agreed
         self._kept: dict[tuple[bytes, bytes, bytes], bytes | None] = {}
 
-    def __call__(self, secret: bytes, others: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
-        """The keys, those that are new computed."""
+    def __call__(
+        self, secret: bytes, others: Sequence[tuple[bytes, bytes]], size: int = ciphers.KEY_BYTES
+    ) -> list[bytes | None]:
+        """The keys, those that are new computed. What a key is for tells its size."""
         new = [other for other in others if (secret, *other) not in self._kept]
-        for other, key in zip(new, self._agreed(secret, new), strict=True):
+        for other, key in zip(new, self._agreed(secret, new, size), strict=True):
             self._kept[secret, *other] = key
         return [self._kept[secret, *other] for other in others]
 

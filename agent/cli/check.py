@@ -21,6 +21,7 @@ from agent.data.inventory_texts import notes
 from agent.data.rules import effective
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.shell import model_file
+from agent.shell.cohort_keys import CohortKeys
 from agent.shell.zone import check_zone, local_zone
 from agent.sources import Samples, open_source
 from agent.trainers.extensions import load_extensions, trainer_of
@@ -32,6 +33,8 @@ from fedge.wire.messages.task import Task
 
 WIDTH = 10
 """The width of the column of names, in characters."""
+MOST = 10
+"""The most devices of a roster that are named."""
 COUNTED = ("data", "samples", "columns", "labels", "holdout")
 """Entries that the text omits, because files, rows, used, not used and classes show them in more detail."""
 
@@ -115,6 +118,7 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) 
         "declines": current_objections(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
+        "roster": _known(settings),
     }
 
 
@@ -197,6 +201,16 @@ def _pinned(settings: AgentSettings) -> str | None:
         return None
     ed25519.require("[trust] key", "secure")
     return fingerprint(ed25519.read_public_key(settings.trust.key))
+
+
+def _known(settings: AgentSettings) -> str | None:
+    """Return how many devices masked rounds may have; None: all that are certified."""
+    found = CohortKeys(settings).roster
+    if found is None:
+        return None
+    return (
+        f"masked rounds with {len(found.pins)} devices and no others: {', '.join(sorted(found.pins)[:MOST])}"
+    )
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:

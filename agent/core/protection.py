@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 from agent.core.limits import Objection
 from agent.settings.trust import TrustSettings
+from fedge.masking.noise import NoisyLevels
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.protection import Masks, Privacy, Protection
 from fedge.wire.reasons import Reason
@@ -17,6 +18,8 @@ from fedge.wire.reasons import Reason
 NOTHING = Protection()
 SERVERS = ("lying", "honest-but-curious")
 MECHANISMS = ("central", "distributed", "local", "tree")
+AGAINST_SERVER = ("distributed", "local")
+"""Mechanisms whose noise the server cannot leave out."""
 SHIFTS = {"add-remove": 1.0, "replace-one": 2.0}
 """How far a neighbouring federation's sum is, as a multiple of what one device adds."""
 OF_ROWS = frozenset(
@@ -48,6 +51,8 @@ def withholds(trust: TrustSettings, manifest: Manifest | None) -> bool:
 def _missing(trust: TrustSettings, offered: Protection) -> Iterator[str]:
     if trust.private:
         yield from _of_privacy(trust, offered.privacy)
+    if offered.privacy is not None and offered.privacy.mechanism == "distributed":
+        yield from _of_shares(trust, offered.privacy, offered.masked)
     if "masked" in trust.require:
         yield from _of_masks(offered.masked)
     if trust.min_cohort is not None and offered.devices < trust.min_cohort:
@@ -71,6 +76,11 @@ def _of_privacy(trust: TrustSettings, offered: Privacy | None) -> Iterator[str]:
         yield f"the round promises δ = {offered.delta:g}, [trust] max_delta is {trust.max_delta:g}"
     if trust.max_epsilon is not None and offered.epsilon > trust.max_epsilon:
         yield f"the round promises ε = {offered.epsilon:g}, [trust] max_epsilon is {trust.max_epsilon:g}"
+    if trust.adversary == "server" and offered.mechanism not in AGAINST_SERVER:
+        yield (
+            f"the round promises {offered.mechanism} noise, which the server adds to updates that it sees; "
+            '[trust] adversary = "server" requires noise that devices add'
+        )
     if trust.local_epsilon is not None:
         if offered.mechanism != "local":
             yield f"the round promises {offered.mechanism} noise, [trust] local_epsilon requires local noise"
@@ -83,6 +93,22 @@ def _of_privacy(trust: TrustSettings, offered: Privacy | None) -> Iterator[str]:
         yield (
             f"the round promises ε = {offered.epsilon:g} at δ = {offered.delta:g}, which its noise "
             f"({offered.noise_multiplier:g}, {offered.rounds} rounds) does not give"
+        )
+
+
+def _of_shares(trust: TrustSettings, offered: Privacy, masks: Masks | None) -> Iterator[str]:
+    """Find what is wrong with distributed noise, whatever the owner requires: it hides nothing then."""
+    if masks is None:
+        yield "the round promises distributed noise and no masks, without which a share of it hides nothing"
+        return
+    try:
+        NoisyLevels.promised(offered, masks)
+    except ValueError as error:
+        yield f"the round promises distributed noise that cannot be: {error}"
+    if trust.adversary == "server" and masks.server != "lying":
+        yield (
+            f'the round promises masks against a server that is "{masks.server}"; [trust] adversary = '
+            '"server" requires masks against one that is "lying"'
         )
 
 

@@ -28,6 +28,8 @@ class MaskedUpdate:
     weight: int
     levels: bytes = field(repr=False)
     """Of shape (p,), as whole numbers of two bytes, the lower one first (`fedge.masking.ring`)."""
+    drawn: bytes = b""
+    """The random bytes that its promise brought, from which groups follow; empty: the round has none."""
 
 
 SHARED, PERSONAL = 0, 1

@@ -1,4 +1,4 @@
-"""Options and output of `fedge-agent join` and `renew`. `cryptography` is imported only when needed."""
+"""Options and output of `fedge-agent join`, `renew`, `roster`. Imports `cryptography` only when needed."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.config import AgentSettings
+from fedge.errors import ConfigError
 from fedge.identity.device_names import as_id, renamed
 from fedge.identity.ed25519 import require
 from fedge.service.arguments import accept_config
@@ -16,7 +17,7 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the two commands to the program's parser."""
+    """Add the three commands to the program's parser."""
     join = commands.add_parser("join", help="get an identity: with a token, a bundle, or a request")
     join.add_argument(
         "with_",
@@ -43,6 +44,15 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     renew.add_argument("--force", action="store_true", help="renew now")
     _wait(renew)
     renew.set_defaults(run=run_renew)
+    roster = commands.add_parser(
+        "roster",
+        help="print this device's line for the rosters of others ([trust] roster)",
+        description="Prints this device's id and the fingerprint of its certificate's key. Owners collect "
+        "such lines from each other, and give the file to their devices as [trust] roster: these take part "
+        "in masked rounds with the devices in it alone.",
+    )
+    accept_config(roster)
+    roster.set_defaults(run=run_roster)
 
 
 def run_join(options: argparse.Namespace) -> int:
@@ -82,6 +92,27 @@ def run_join(options: argparse.Namespace) -> int:
         f"{config}: put the data where [data] path says, or change the path; then check with "
         f"`fedge-agent --config {config} --check`"
     )
+    return 0
+
+
+def run_roster(options: argparse.Namespace) -> int:
+    """Run `fedge-agent roster`.
+
+    Raises:
+        ConfigError: there is no certificate, or it cannot be read.
+    """
+    require("fedge-agent roster", "secure")
+    from fedge.identity.certified_keys import read_own
+    from fedge.identity.pinned_roster import line_of
+
+    settings = AgentSettings.load(options.config)
+    broker = settings.broker
+    if broker.certificate is None or broker.key is None:
+        raise ConfigError(
+            "[broker] certificate and key: are not set; `fedge-agent join` gets them, and a device without "
+            "them takes part in no masked round"
+        )
+    print(line_of(settings.device, read_own(broker.certificate, broker.key).public))
     return 0
 
 

@@ -1,5 +1,6 @@
 """Masked training: devices train as in `train` and promise an update, which leaves them under masks alone."""
 
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -11,8 +12,10 @@ from agent.trainers.assignment import Assignment
 from fedge.algorithms.codecs.seeds import vector_seed
 from fedge.algorithms.registry import CODECS, Entry
 from fedge.identity.certified_keys import read_own
+from fedge.masking.noise import NoisyLevels
 from fedge.masking.ring import Ring
-from fedge.masking.round_messages import Promise
+from fedge.masking.round_messages import DRAWN_BYTES, Promise
+from fedge.privacy.randomness import System
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.update import WEIGHTS, Update
 
@@ -26,7 +29,11 @@ class Masked:
     tells_data: ClassVar[bool] = False
 
     def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
-        """Return a promise, and the update, rounded and clipped entry by entry, which stays here."""
+        """Return a promise, and the update as levels, which stays here.
+
+        Its entries are clipped and rounded at random; with distributed noise the whole change is clipped and
+        rounded to the nearest level, and has this device's share of the noise.
+        """
         manifest, base, settings = assignment.manifest, assignment.weights, equipment.settings
         assert manifest.protection is not None
         assert manifest.model is not None
@@ -46,8 +53,14 @@ class Masked:
             )
         trained = CODECS.make("float32").decode(update.body, len(base), 0)
         change = trained.astype(np.float64) - base.astype(np.float64)
-        ring = Ring(asked.value_bits, 1)
-        seed = vector_seed(manifest.seed, *round_of(manifest), settings.device, WEIGHTS)
+        privacy = manifest.protection.privacy
+        if privacy is not None and privacy.mechanism == "distributed":
+            levels = NoisyLevels.promised(privacy, asked).noised(base, trained, System())
+        else:
+            ring = Ring(asked.value_bits, 1)
+            seed = vector_seed(manifest.seed, *round_of(manifest), settings.device, WEIGHTS)
+            levels = ring.rounded(change, asked.clip, seed).astype(np.int64)
+        drawn = None if asked.groups is None else os.urandom(DRAWN_BYTES)
         certificate, key = settings.broker.certificate, settings.broker.key
         assert certificate is not None
         assert key is not None
@@ -58,6 +71,7 @@ class Masked:
                 base=manifest.model.digest,
                 device=settings.device,
                 certificate=read_own(certificate, key).certificate,
+                drawn=drawn,
             ),
             masked=MaskedUpdate(
                 round=round_of(manifest),
@@ -65,7 +79,8 @@ class Masked:
                 value_bits=asked.value_bits,
                 clip=asked.clip,
                 weight=max(1, min(update.samples, asked.max_weight or 1)),
-                levels=ring.rounded(change, asked.clip, seed).astype("<i2").tobytes(),
+                levels=levels.astype("<i2").tobytes(),
+                drawn=drawn or b"",
             ),
             samples=update.samples,
         )

@@ -17,6 +17,15 @@ class TrustSettings(Section):
     require: tuple[Literal["private", "masked"], ...] = ()
     """What each round must promise: private, differential privacy of this device; masked, that the server
     learns only the sum of several devices' updates."""
+    roster: LocalPath | None = None
+    """File of the devices that this device takes part with in masked rounds: lines as `fedge-agent roster`
+    prints them. Without it all count that the authority has certified; needs masked in require."""
+    revoked: LocalPath | None = None
+    """PEM file of the authority's list of revoked certificates (`broker/crl.pem` of the federation's folder);
+    this device takes part in no masked round with them. It is read at each one."""
+    adversary: Literal["models", "server"] = "models"
+    """From whom privacy must protect: models, whoever gets models; server, also the aggregator and the
+    broker, so that noise that the aggregator adds is not enough. Requires private."""
     min_cohort: int | None = Field(default=None, ge=1, le=2**31)
     """The least number of devices of whose updates anything may be released."""
     max_epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -30,10 +39,16 @@ class TrustSettings(Section):
     @property
     def private(self) -> bool:
         """Whether rounds must promise differential privacy."""
-        return "private" in self.require or self.max_epsilon is not None or self.local_epsilon is not None
+        wanted = self.max_epsilon is not None or self.local_epsilon is not None or self.adversary == "server"
+        return "private" in self.require or wanted
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.require)) != len(self.require):
             raise ValueError("require: a name occurs twice")
+        if self.roster is not None and "masked" not in self.require:
+            raise ValueError(
+                'roster: set require = ["masked"] too: otherwise updates leave this device in rounds without '
+                "masks, where no other device matters"
+            )
         return self

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,14 @@ from agent.config import AgentSettings
 from agent.core.device import Device as Agent
 from agent.core.state import MaskedUpdate
 from agent.settings.trust import TrustSettings
-from agent.shell import masking_state
+from agent.shell import masking_state, own_group
+from agent.shell.cohort_keys import CohortKeys
 from agent.shell.memory import Memory
 from agent.shell.refusals import Refusals
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.identity import ed25519
-from fedge.identity.certified_keys import Authority, OwnKey, read_own, verifier
-from fedge.identity.provisioning import identity
+from fedge.identity.certified_keys import OwnKey, read_own, verifier
+from fedge.identity.pinned_roster import PinnedRoster
 from fedge.masking import device, statements
 from fedge.masking.device_state import (
     AllowUnmasked,
@@ -108,6 +108,8 @@ class MaskedRounds:
         self._assembler = Assembler(Limits(ROOM, ROOM))
         self._state: Device | None = None
         self._keys: dict[str, bytes] = {}
+        self._cohort = CohortKeys(settings)
+        self._own: OwnKey | None = None
 
     def take(self, frame: Frame) -> None:
         """Take a frame of a message of the aggregator.
@@ -155,8 +157,11 @@ class MaskedRounds:
             return
         attempt = self._loaded().attempt
         keys = (
-            self._keys if attempt is not None and attempt.digest == digest else self._certified(terms, call)
+            self._keys if attempt is not None and attempt.digest == digest else self._cohort.of(terms, call)
         )
+        if not isinstance(keys, Refusal) and not self._signs_as(keys):
+            text = "its certificate was renewed since it promised its update; it takes part in the next round"
+            keys = Refusal(Why.OWN_KEY_CHANGED, text)
         if isinstance(keys, Refusal):
             self._refuse(keys, digest)
             return
@@ -181,26 +186,23 @@ class MaskedRounds:
         if len(terms.cohort) < asked.cohort or terms.threshold < asked.threshold:
             few = f"{len(terms.cohort)} devices with a threshold of {terms.threshold}"
             return Refusal(Why.LOW_THRESHOLD, f"{few}; {asked.cohort} and {asked.threshold} were promised")
+        # A larger cohort needs as large a part of it: t / n > (t₀ - 1) / n₀, since t₀ was rounded up.
+        if terms.threshold * asked.cohort <= (asked.threshold - 1) * len(terms.cohort):
+            part = f"{asked.threshold} of {asked.cohort} devices"
+            few = f"a threshold of {terms.threshold} of {len(terms.cohort)} devices"
+            return Refusal(Why.LOW_THRESHOLD, f"{few}; {part} were promised, and the same part of more")
         if len(call.certificates) != len(terms.cohort):
             return Refusal(Why.MALFORMED, "the certificates are not those of the cohort")
-        return None
-
-    def _certified(self, terms: Terms, call: Call) -> dict[str, bytes] | Refusal:
-        """The public keys of the cohort by device, from certificates that our authority has signed."""
-        ca = self._settings.broker.ca
-        assert ca is not None
-        authority, now, keys = Authority(ca), datetime.now(UTC), dict[str, bytes]()
-        for name, certificate in zip(terms.cohort, call.certificates, strict=True):
-            key = authority.key_of(certificate, identity(terms.federation, name), now)
-            if isinstance(key, str):
-                return Refusal(Why.BAD_SIGNATURE, f"the certificate of {name}: {key}")
-            keys[name] = key
-        return keys
+        return own_group.unfit(terms, call, asked, update, self._settings.device)
 
     def _step(self, event: Event, keys: dict[str, bytes] | None = None) -> None:
         state = self._loaded()
         keys = self._keys if keys is None else keys  # after the state is loaded, with which they come
-        after, effects = device.step(state, event, Identity(self._own().sign, verifier(keys)))
+        if keys and not self._signs_as(keys):
+            why = "its certificate was renewed in the middle of the attempt, and others know the former key"
+            self._refuse(Refusal(Why.OWN_KEY_CHANGED, why), _digest_of(state, event))
+            return
+        after, effects = device.step(state, event, Identity(self._sign, verifier(keys)))
         for effect in effects:
             before(effect)
             match effect:
@@ -245,20 +247,31 @@ class MaskedRounds:
                 )
             )
 
-    def _own(self) -> OwnKey:
-        certificate, key = self._settings.broker.certificate, self._settings.broker.key
-        assert certificate is not None
-        assert key is not None
-        return read_own(certificate, key)
+    def _signs_as(self, keys: dict[str, bytes]) -> bool:
+        """Whether we have the key by which others know us. Once renewed, a certificate's former key is kept
+        until this program ends: attempts that began with it can go on."""
+        wanted = keys.get(self._settings.device)
+        if self._own is None or self._own.public != wanted:
+            certificate, key = self._settings.broker.certificate, self._settings.broker.key
+            assert certificate is not None
+            assert key is not None
+            self._own = read_own(certificate, key)
+        return self._own.public == wanted
+
+    def _sign(self, data: bytes) -> bytes:
+        assert self._own is not None
+        return self._own.sign(data)
 
     def _loaded(self) -> Device:
         """The state, read from the memory at first."""
         if self._state is None:
             saved, mark = self._memory.masking(), self._read_mark()
             kept, self._keys = _kept(saved)
-            self._state, effects = device.resumed(
-                kept, mark, name=self._settings.device, wanted=wanted(self._settings.trust)
-            )
+            if (stranger := self._cohort.stranger(self._keys)) is not None:
+                log.warning("this device leaves the attempt that it was in: %s", stranger.detail)
+                kept, self._keys = None, {}
+            asked = wanted(self._settings.trust, self._settings.device, self._cohort.roster)
+            self._state, effects = device.resumed(kept, mark, name=self._settings.device, wanted=asked)
             for effect in effects:
                 if isinstance(effect, RaiseMark):
                     self._write_mark(effect.mark)
@@ -286,13 +299,18 @@ def _kept(saved: bytes | None) -> tuple[Device | None, dict[str, bytes]]:
         return None, {}
 
 
-def wanted(trust: TrustSettings) -> Wanted:
-    """What the owner asks of secure aggregation.
+def wanted(trust: TrustSettings, device: str, roster: PinnedRoster | None = None) -> Wanted:
+    """What the owner of a device asks of secure aggregation. The device knows itself.
 
     An owner who does not require masks would send the update without them, so any server is good enough.
     """
     required = "masked" in trust.require
-    return Wanted(always=required, trusts_server=not required, least_devices=trust.min_cohort or 0)
+    return Wanted(
+        always=required,
+        trusts_server=not required,
+        least_devices=trust.min_cohort or 0,
+        known=None if roster is None else roster.devices | {device},
+    )
 
 
 def read_mark(path: Path) -> Mark:

@@ -9,7 +9,7 @@ from fedge.errors import DamagedState
 from fedge.storage.databases import database_error
 from fedge.wire.freshness import RoundId
 
-COLUMNS = "generation, round, base, value_bits, clip, weight, levels"
+COLUMNS = "generation, round, base, value_bits, clip, weight, levels, drawn"
 
 
 def examine(db: sqlite3.Connection, path: Path) -> None:
@@ -24,7 +24,7 @@ def examine(db: sqlite3.Connection, path: Path) -> None:
         masking = db.execute("SELECT state, proof FROM masking").fetchone()
     except sqlite3.Error as error:
         raise database_error(path, error) from error
-    if masked is not None and masked[-1] != _proof(masked[:-1]):
+    if masked is not None and masked[-1] != _proof_of(masked[:-1]):
         raise DamagedState(f"{path}: is damaged (the promised update does not match its proof)")
     if masking is not None and masking[1] != _proof((masking[0],)):
         raise DamagedState(f"{path}: is damaged (the state of secure aggregation does not match its proof)")
@@ -48,8 +48,13 @@ def replace(db: sqlite3.Connection, update: MaskedUpdate | None) -> None:
         update.clip,
         update.weight,
         update.levels,
+        update.drawn,
     )
-    db.execute("REPLACE INTO masked VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _proof(row)))
+    places = ", ".join("?" * (len(row) + 1))
+    db.execute(
+        f"REPLACE INTO masked (one, {COLUMNS}, proof) VALUES (1, {places})",  # noqa: S608 # a text of ours
+        (*row, _proof_of(row)),
+    )
 
 
 def read_state(db: sqlite3.Connection) -> bytes | None:
@@ -61,6 +66,11 @@ def read_state(db: sqlite3.Connection) -> bytes | None:
 def save_state(db: sqlite3.Connection, state: bytes) -> None:
     """Write the state in secure aggregation anew."""
     db.execute("REPLACE INTO masking VALUES (1, ?, ?)", (state, _proof((state,))))
+
+
+def _proof_of(row: tuple[object, ...]) -> bytes:
+    """Of a promised update. Without drawn bytes it is as before there were any."""
+    return _proof(row if row[-1] else row[:-1])
 
 
 def _proof(row: tuple[object, ...]) -> bytes:

@@ -18,7 +18,7 @@ from fedge.errors import DamagedState, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import Signers
 from fedge.storage.atomic_files import quarantine
-from fedge.wire.capabilities import MASKED, can
+from fedge.wire.capabilities import GROUPS, MASKED, can
 
 log = logging.getLogger("fedge.agent")
 
@@ -105,7 +105,7 @@ def open_device(
     except StateError as error:
         log.error("%s; until then this device takes part in no masked round", error)
         can_take_part = False
-    uncertified = frozenset() if can_take_part else frozenset({PHASE, MASKED})
+    uncertified = frozenset() if can_take_part else frozenset({PHASE, MASKED, GROUPS})
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,

@@ -51,14 +51,14 @@ def begin(
     before = ledger.meta()
     newest = _newest(ledger, "task", before.generation) if before is not None else None
     there = announced or newest
-    if settings.privacy is not None:
-        data = pack(with_columns(settings.task(), settings.privacy.columns, settings.model.clip or None))
+    if (columns := settings.columns) is not None:
+        data = pack(with_columns(settings.task(), columns, settings.model.clip or None))
     task = blob_of(data, 1 - there.slot if there is not None else 0)
     with ledger.transaction():
         ledger.begin_generation(meta)
         ledger.save_mark(ORDER, order)
         ledger.save_content("task", RoundId(generation, 0), task, data)
-        if settings.privacy is not None:
+        if columns is not None:
             old = _newest(ledger, "model", before.generation) if before is not None else None
             _save_first(settings, ledger, generation, task, data, model or old)
     return meta

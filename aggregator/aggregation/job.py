@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,17 @@ from aggregator.core.mixes import Mix
 from aggregator.core.participation import Participation
 from aggregator.core.parts import Parts
 from aggregator.core.verdicts import Verdict, Weighed
+from aggregator.ledger.records import MaskedSum
 from fedge.algorithms.protocols import State
 from fedge.algorithms.rules.bounds import Factors
+from fedge.masking.noise import NoisyLevels
 from fedge.nn.probes import Samples
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.task import Task
+
+if TYPE_CHECKING:
+    from aggregator.core.exchange import Exchange
 
 Remark = tuple[int, str]
 """A level and a line of the log."""
@@ -63,8 +68,12 @@ class ClosingJob:
     """The round's attempt."""
     noise: bytes | None = field(default=None, compare=False, repr=False)
     """The secret seed of the noise, for this computation alone; None: the rule adds none."""
+    shares: NoisyLevels | None = None
+    """Of a masked round: the noise of which each device has added its share; None: there is none."""
     behind: int = 0
     """How many rounds before this one the base of an update may lie further back than the model."""
+    exchange: "Exchange | None" = field(default=None, compare=False, repr=False)
+    """Of a masked round: the attempt whose masks are taken off; None: the ledger says how it ended."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
@@ -105,6 +114,8 @@ class Computed:
     """How much updates counted, by device (`aggregator.aggregation.weighed`)."""
     coding: Coding | None = field(default=None, compare=False, repr=False)
     """The coded form of the model; None: it is sent as it is."""
+    masked: MaskedSum | None = field(default=None, compare=False, repr=False)
+    """Of a masked round: what the job found, to be saved; None: the ledger has it."""
     inputs: str | None = None
     """With noise: the digest of what the model was computed from (`aggregator.aggregation.noise`)."""
 

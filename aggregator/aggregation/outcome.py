@@ -104,6 +104,9 @@ def save(
         replace(job.parts, fleet=computed.fleet).text(),
     )
     ledger.save_weighed(round_id, computed.weighed)
+    if computed.masked is not None:
+        ledger.save_sum(round_id, computed.masked)
+        ledger.drop_exchange()
     if job.noise is not None:
         ledger.save_noise(round_id, job.noise)
     server_state.save(ledger, round_id, job.parts, computed.state)

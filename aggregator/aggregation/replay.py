@@ -102,7 +102,7 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             vectors = first_vectors(hands_on(ledger, round_id), len(vector))
             vectors |= first_clusters(models(ledger, round_id), found, seed, meta.generation)
             frozen = _announced_task(ledger, meta.generation).network == found.network
-        elif rule == masked_mean.RULE:
+        elif masked_mean.is_masked(rule):
             vector, vectors = _masked(ledger, round_id, task), {}
         else:
             _require_parts(ledger, path, round_id)
@@ -125,11 +125,15 @@ def _masked(ledger: LedgerReader, round_id: RoundId, task: Task) -> NDArray[np.f
         raise DataError(f"the sum of round {round_id} is no longer kept ([state] keep_rounds and keep_bytes)")
     if found.levels is None:
         raise DataError(f"round {round_id} has no sum: it closed with the model that it began with")
-    part = Parts.read(ledger.parts(round_id)).server
+    parts = Parts.read(ledger.parts(round_id))
+    known = masked_mean.rule_of(parts.rule, grouped=bool(found.groups))
+    if (named := ledger.rule(round_id)) not in (known, masked_mean.PRIVATE):
+        raise DataError(unknown_rule(round_id, named))
+    part = parts.server
     server = part.made(SERVER)
     begun = server_state.before(ledger, round_id, part, server, size)
-    mean = masked_mean.mean_of(found, base)
-    return server_state.step(round_id, part, server, base, mean, begun, 1.0)[0]
+    made = masked_mean.made_of(parts.rule, found, base).vector
+    return server_state.step(round_id, part, server, base, made, begun, 1.0)[0]
 
 
 def _announced_task(ledger: LedgerReader, generation: int) -> Task:

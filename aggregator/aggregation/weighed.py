@@ -39,9 +39,16 @@ def weighed(found: Aggregate, running: Running, *, measures: bool) -> dict[str, 
         measures: whether the rule measures distances. Then all updates are in the result; else only those
             that are far or did not count in full, because the others tell nothing new.
     """
-    median = median_low(found.distances)
-    far = {d: _in(length, median) for d, length in zip(found.devices, found.distances, strict=True)}
     counted = dict(zip(found.devices, found.counted, strict=True))
+    return apart(counted, dict(zip(found.devices, found.distances, strict=True)), running, measures=measures)
+
+
+def apart(
+    counted: Mapping[str, float], distances: Mapping[str, float], running: Running, *, measures: bool = True
+) -> dict[str, Weighed]:
+    """As `weighed`, from the part that counted and the distance of each device's update, or of its group."""
+    median = median_low(distances.values())
+    far = {d: _in(length, median) for d, length in distances.items()}
     away = [d for d, length in far.items() if length > FAR] if len(far) >= FEWEST else []
     before = running(away) if away else {}
     kept = far if measures else [d for d in far if counted[d] < 1 or d in set(away)]

@@ -9,7 +9,7 @@ from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
 from fedge.frozen import replace
 from fedge.latest import latest_of
-from fedge.wire.capabilities import BASE, BUFFERED, lacking, of_protection, required, told
+from fedge.wire.capabilities import BASE, BUFFERED, GROUPS, lacking, of_protection, required, told
 from fedge.wire.models import FLOAT32
 from fedge.wire.reasons import Reason
 
@@ -27,7 +27,7 @@ def requirements(state: Federation, kind: str | None = None) -> frozenset[str]:
     return _of_open(state) if kind is None else _of_kind(state, kind)
 
 
-@latest_of("kind", "protection", "plan", "task_message", "rules", "model_codec", "form")
+@latest_of("kind", "protection", "masking", "plan", "task_message", "rules", "model_codec", "form")
 def _of_open(state: Federation) -> frozenset[str]:
     return _of_kind(state, state.kind)
 
@@ -37,6 +37,8 @@ def _of_kind(state: Federation, kind: str) -> frozenset[str]:
     codecs = (state.model_codec, state.form.codec if state.form is not None else FLOAT32)
     found = required(kind, plan_to_tell(kind, state.plan), task.network, task.rules)
     found |= of_protection(state.protection)
+    if kind == "masked" and state.masking is not None and state.masking.groups > 1:
+        found |= {GROUPS}
     if phase_of(kind).trains or kind == "evaluate":  # from the first model on, which is not coded yet
         found |= {f"model:{codec}" for codec in codecs if codec != FLOAT32}
     return found | {BUFFERED} if buffered and phase_of(kind).trains else found

@@ -14,6 +14,7 @@ from fedge.frozen import replace
 from fedge.wire.encoding import MAX_PAYLOAD
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.protection import Protection
 from fedge.wire.messages.service import Service
 
 LOWEST_RATE = 1e-12
@@ -131,10 +132,18 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         requires=tuple(sorted(requirements(state, kind))),
         max_samples=state.max_samples,
         max_payload_bytes=state.max_payload_bytes if state.max_payload_bytes < MAX_PAYLOAD else None,
-        protection=state.masking.promise() if kind == "masked" and state.masking else state.protection,
+        protection=_protection(state, kind),
         max_staleness=state.rules.max_staleness if phase_of(kind).trains and not done else None,
     )
     return [do.PublishManifest(manifest)]
+
+
+def _protection(state: Federation, kind: str) -> Protection | None:
+    """What a round of this kind promises; None: nothing."""
+    told = state.protection
+    if kind == "masked" and state.masking is not None:
+        return state.masking.promise(told.privacy if told is not None else None)
+    return told
 
 
 def plan_of(state: Federation) -> Plan:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from aggregator.core.coded_form import CodedForm
 from aggregator.core.verdicts import Missed, Verdict
-from fedge.masking.server_state import Summed
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.manifest import Cohort, Manifest
@@ -84,11 +83,10 @@ class DropExchange:
 
 
 @dataclass(frozen=True)
-class SaveSum:
-    """Store the sum of a masked round; None: it has none, and closes with the model that it began with."""
+class SaveNoSum:
+    """Store that a masked round has no sum, and closes with the model that it began with."""
 
     round: RoundId
-    summed: Summed | None
 
 
 @dataclass(frozen=True)
@@ -289,7 +287,7 @@ DURABLE = (
     KeepMasking,
     EndPhase,
     DropExchange,
-    SaveSum,
+    SaveNoSum,
     SaveAnswer,
     SetAside,
     DropAnswer,
@@ -316,7 +314,7 @@ Effect = (
     | KeepMasking
     | EndPhase
     | DropExchange
-    | SaveSum
+    | SaveNoSum
     | SendMasking
     | SaveAnswer
     | SetAside

@@ -45,6 +45,8 @@ class Promised(NamedTuple):
     """In DER."""
     key: bytes
     """Its public key, a compressed point of P-256."""
+    drawn: bytes | None = None
+    """Random bytes of the device, from which groups follow."""
 
 
 class Stage(StrEnum):

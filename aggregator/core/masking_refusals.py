@@ -19,7 +19,7 @@ def objected(state: Federation, exchange: "Exchange", device: str, message: Obje
     if message.device != device:
         why = Refusal(Why.FOREIGN_DEVICE, "the objection names another device")
         return state, refusals(state, [RefuseDevice(device, why)])
-    if message.terms != exchange.server.digest:
+    if message.terms != exchange.servers[exchange.group_of(device)].digest:
         why = Refusal(Why.OTHER_ATTEMPT, "the objection is to another attempt")
         return state, refusals(state, [RefuseDevice(device, why)])
     if device in exchange.objected:

@@ -43,10 +43,10 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if state.stage is Stage.DONE:
         return refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     exchange = state.exchange
-    if exchange is not None and answer is not None and device in exchange.server.terms.cohort:
+    if exchange is not None and answer is not None and device in exchange.terms.cohort:
         if frame.id in exchange.kept:  # it was taken
             return state, []
-        most = max_masking_bytes(exchange.server.terms)
+        most = max_masking_bytes(exchange.servers[exchange.group_of(device)].terms)
         if frame.size > most:
             detail = f"{frame.size} bytes; a message of secure aggregation has at most {most}"
             return refuse(state, device, frame.id, Reason.OVERSIZE, detail)

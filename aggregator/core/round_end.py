@@ -50,6 +50,8 @@ def close_if_due(state: Federation, now_s: float) -> Step:
 
 def _exchange_if_due(state: Federation, now_s: float, *, late: bool, reached: bool) -> Step:
     """Begin secure aggregation once enough of the devices that have promised an update are online."""
+    if state.elapsed(now_s) < exchange.pause_s(state.attempt):
+        return state, []
     if exchange.can_begin(state, updates_needed(state)):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         state, more = exchange.begin(state, now_s)
@@ -95,6 +97,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         failing=Devices(),
         turned_away=Devices(),
         promised=PerDevice(),
+        exchange=None,
         is_summed=False,
     )
     if (

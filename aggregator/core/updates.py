@@ -5,6 +5,7 @@ from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
 from aggregator.core.buffering import base_of, is_buffered, may_follow
 from aggregator.core.federation import Federation, Promised, Stage, Step
+from aggregator.core.grouping import unfit
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.update_limits import max_distance, max_lengths
@@ -49,6 +50,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, dropped + more
     terms = _stale_terms(state, event) or terms_of(state)
     verdict = admit(terms, device, message)
+    if isinstance(verdict, Admitted) and isinstance(message, Promise):
+        why = unfit(state, message.drawn)
+        verdict = verdict if why is None else Rejection(Reason.MALFORMED, why)
     if not isinstance(verdict, Admitted):
         if verdict.reason is Reason.STALE_ROUND and not event.remembered:
             detail = f"round {round_of(message)} is no longer kept, so it is unknown whether it counted"
@@ -68,7 +72,8 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, [*dropped, *more]
     answer = verdict_of(digest, message, verdict, terms.made_for)
     if isinstance(message, Promise) and event.key is not None:
-        state = replace(state, promised=state.promised.put(device, Promised(message.certificate, event.key)))
+        promised = Promised(message.certificate, event.key, message.drawn)
+        state = replace(state, promised=state.promised.put(device, promised))
     state, said = _unseen(_answered(state, device, answer, number), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),

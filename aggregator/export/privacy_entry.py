@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from fedge.privacy.accountant import Training, guarantee
+from fedge.privacy.accountant import Shares, Training, guarantee
+from fedge.privacy.mechanism import Grid
 from fedge.wire.messages.protection import Privacy
 
 
@@ -17,7 +18,9 @@ class Spent:
 
 
 @lru_cache(maxsize=16)
-def spent(multiplier: float, adjacency: Any, delta: float, releases: int) -> Spent:
+def spent(
+    multiplier: float, adjacency: Any, delta: float, releases: int, shares: Shares | None = None
+) -> Spent:
     """The ε of the releases so far, at the declared δ.
 
     Args:
@@ -25,20 +28,25 @@ def spent(multiplier: float, adjacency: Any, delta: float, releases: int) -> Spe
         adjacency: the declared kind of neighbour.
         delta: δ.
         releases: their number.
+        shares: of distributed noise; None: it is of another kind.
 
     Raises:
         ConfigError: dp-accounting is not installed.
     """
     if releases == 0:
         return Spent(0.0, 0)
-    training = replace(Training(multiplier, releases), adjacency=adjacency)
-    return Spent(guarantee(training, delta).epsilon, releases)
+    training = replace(Training(multiplier, releases, shares=shares), adjacency=adjacency)
+    return Spent(guarantee(training, training.accounted(delta)).epsilon, releases)
 
 
 def spent_of(privacy: Privacy, releases: int | None = None) -> Spent:
     """The same of what is promised; `releases`: None: as many as its witness tells."""
     count = privacy.witness.number if releases is None else releases
-    return spent(privacy.noise_multiplier, privacy.adjacency, privacy.delta, count)
+    told, shares = privacy.shares, None
+    if told is not None:
+        grid = Grid(privacy.clip, told.size, told.grid_bits)
+        shares = Shares(told.devices, told.size, grid.sensitivity)
+    return spent(privacy.noise_multiplier, privacy.adjacency, privacy.delta, count, shares)
 
 
 def privacy_entry(privacy: Privacy, releases: int) -> dict[str, Any]:

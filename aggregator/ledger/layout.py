@@ -132,6 +132,13 @@ CREATE TABLE noise (
     generation INTEGER NOT NULL, round INTEGER NOT NULL, seed BLOB NOT NULL, PRIMARY KEY (generation, round)
 )
 """,
+    """
+CREATE TABLE masked_groups (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, place INTEGER NOT NULL, weight INTEGER NOT NULL,
+    devices TEXT NOT NULL, levels BLOB NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (generation, round, place)
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -160,6 +167,8 @@ HAS_MASKING = 16
 """The first layout with secure aggregation (`aggregator.core.exchange`)."""
 HAS_CHARGES = 17
 """The first layout with the charges of a privacy budget and the seeds of noise (docs/privacy.md)."""
+HAS_GROUPS = 18
+"""The first layout with the sums of groups in masked rounds."""
 DECLARED = "privacy"
 """The name of the mark that holds the digest of what was declared about privacy."""
 ORDER = "order"

@@ -68,6 +68,15 @@ class Beginning:
 
 
 @dataclass(frozen=True, eq=False)
+class GroupSum:
+    """The sum of one group of a masked round."""
+
+    weight: int
+    devices: tuple[str, ...]
+    levels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class MaskedSum:
     """The sum of a masked round, and how it becomes a mean."""
 
@@ -79,3 +88,5 @@ class MaskedSum:
     """The survivors, whose updates are in it."""
     levels: NDArray[np.int64] | None
     """Σ weight · level, of shape (p,); None: there is no sum, and will be none."""
+    groups: tuple[GroupSum, ...] = ()
+    """What the sum is the sum of, if the round had groups."""

@@ -1,30 +1,29 @@
 """`[privacy]` of `federation.toml`."""
 
-from typing import Annotated, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from aggregator.core.parts import Part
+from aggregator.settings.columns import Column
 from fedge.algorithms.registry import RULES, register
 from fedge.algorithms.rules.private_mean import PRIVATE_MEAN
+from fedge.masking.noise import NoisyLevels
 from fedge.privacy.accountant import Training
 from fedge.privacy.charges import Declared
 from fedge.service.settings import Section
 
 NAME = PRIVATE_MEAN.name
 """The rule that `[privacy]` chooses."""
-MOST = 1e30
-"""The largest mean and spread of a column."""
-
-Column = tuple[
-    Annotated[float, Field(ge=-MOST, le=MOST)], Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
-]
 
 
 class PrivacySection(Section):
-    """`[privacy]`: differential privacy of each device, with noise that the aggregator adds. Without this
-    table there is none. What it says never changes for a federation: devices were told."""
+    """`[privacy]`: differential privacy of each device. Without this table there is none. What it says never
+    changes for a federation: devices were told."""
 
+    mechanism: Literal["central", "distributed"] = "central"
+    """Who adds the noise: central, the aggregator, which sees each update; distributed, the devices in
+    shares, which only masked sums reveal, so that it protects from the aggregator too. Needs `[masking]`."""
     epsilon: float = Field(gt=0, allow_inf_nan=False)
     """The largest ε of all rounds together. The noise must be enough for it: `fedge privacy plan` says how
     much that is."""
@@ -49,6 +48,11 @@ class PrivacySection(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self.part()
+        if self.mechanism != "central" and self.quantile is not None:
+            raise ValueError(
+                f'quantile: with mechanism = "{self.mechanism}" the clip is fixed, because devices need it '
+                "before they send: leave it out"
+            )
         return self
 
     def part(self) -> Part:
@@ -66,19 +70,11 @@ class PrivacySection(Section):
         register(PRIVATE_MEAN)
         return Part.of(RULES, NAME, given)
 
-    def declared(self) -> Declared:
-        """What devices are told, and what the budget holds the aggregator to."""
-        training = Training(self.noise_multiplier, self.rounds)
-        return Declared(self.epsilon, self.delta, training, self.clip, self.cohort)
+    def declared(self, levels: NoisyLevels | None = None) -> Declared:
+        """What devices are told, and what the budget holds the aggregator to.
 
-    def missing(self, columns: tuple[str, ...]) -> str | None:
-        """What `columns` lacks or has too much of, for these columns of the model; None: nothing."""
-        if lacks := [name for name in columns if name not in self.columns]:
-            return (
-                f"[privacy] columns: {', '.join(map(repr, lacks[:5]))} "
-                f"{'has' if len(lacks) == 1 else 'have'} no mean and spread: a survey would tell them of the "
-                "devices' rows without noise, so write them here"
-            )
-        if more := sorted(self.columns.keys() - set(columns)):
-            return f"[privacy] columns: {', '.join(map(repr, more[:5]))}: [model] has no such column"
-        return None
+        Args:
+            levels: of distributed noise; None: it is of another kind.
+        """
+        training = Training(self.noise_multiplier, self.rounds) if levels is None else levels.training()
+        return Declared(self.epsilon, self.delta, training, self.clip, self.cohort, self.mechanism)

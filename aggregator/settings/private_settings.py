@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from aggregator.core.quorum import fewest_of
-from aggregator.settings.privacy import NAME
+from aggregator.settings.columns import unfit
+from aggregator.settings.privacy import NAME, PrivacySection
 from aggregator.settings.rounds import BUFFERED
+from fedge.masking.messages import MAX_DEVICES
 from fedge.service.settings import Section
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def objections(settings: "FederationSettings") -> Iterator[str]:
             f'[rule] name = "{settings.rule.name}": with [privacy] the updates are combined by its clipped '
             "mean with noise and nothing else: leave [rule] out"
         )
-    if missing := privacy.missing((*model.features, *(model.targets or ()))):
+    if missing := unfit("privacy", privacy.columns, (*model.features, *(model.targets or ()))):
         yield missing
     for key in ("max_norm", "clip_norm", "max_weight"):
         if _is_set(rounds, key) and getattr(rounds, key):
@@ -53,13 +55,45 @@ def objections(settings: "FederationSettings") -> Iterator[str]:
             yield f"[stopping] {key}: with [privacy] {FIGURES}: leave it out, and use rounds or weight_change"
     if _is_set(settings.export, "choose") and settings.export.choose == "best":
         yield f'[export] choose = "best": with [privacy] {FIGURES}: set "newest", or leave it out'
-    if settings.masking.on:
-        yield (
-            "[masking] on: the noise of [privacy] is added to updates that the aggregator sees: choose one "
-            "of them"
-        )
+    yield from _of_mechanism(settings, privacy)
     if settings.personal.compare:
         yield f"[personal] compare: with [privacy] {FIGURES}: leave it out"
+
+
+def _of_mechanism(settings: "FederationSettings", privacy: PrivacySection) -> Iterator[str]:
+    """Find what does not fit who adds the noise."""
+    masking = settings.masking
+    if privacy.mechanism == "central":
+        if masking.on:
+            yield (
+                "[masking] on: the noise of [privacy] is added to updates that the aggregator sees: choose "
+                'one of them, or have the devices add it with [privacy] mechanism = "distributed"'
+            )
+        return
+    if not masking.on:
+        yield (
+            '[privacy] mechanism = "distributed": a device\'s share of the noise hides nothing by '
+            "itself, and only masks hide single updates: set [masking] on = true"
+        )
+        return
+    for key in ("clip", "value_bits", "max_weight", "columns"):
+        if _is_set(masking, key):
+            yield f'[masking] {key}: with mechanism = "distributed" it follows from [privacy]: leave it out'
+    if masking.groups > 1:
+        yield (
+            "[masking] groups: each group's sum would need noise of its own, and [privacy] declares one a "
+            "round: leave it out"
+        )
+    if not masking.cohort <= privacy.cohort <= MAX_DEVICES:
+        yield (
+            f'[privacy] cohort: at most {privacy.cohort} devices; with mechanism = "distributed" expected '
+            f"{masking.cohort}, the [masking] cohort, to {MAX_DEVICES}"
+        )
+        return
+    try:
+        settings.noisy_levels()
+    except ValueError as error:
+        yield f'[privacy] mechanism = "distributed": {error}'
 
 
 def _is_set(section: Section, key: str) -> bool:

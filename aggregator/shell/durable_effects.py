@@ -10,8 +10,6 @@ from aggregator.ledger.writing import Ledger
 from aggregator.shell.intake import Intake, counted_as
 from aggregator.shell.pending import Pending
 from aggregator.shell.reports import Reports
-from fedge.masking.server_state import Summed
-from fedge.wire.freshness import RoundId
 
 
 class DurableEffects:
@@ -43,8 +41,10 @@ class DurableEffects:
                 self._ledger.end_phase(round_id)
             case do.DropExchange():
                 self._ledger.drop_exchange()
-            case do.SaveSum(round_id, summed):
-                self._save_sum(round_id, summed, state)
+            case do.SaveNoSum(round_id):
+                assert state.masking is not None
+                none = MaskedSum(0, state.masking.value_bits, state.masking.clip, (), None)
+                self._ledger.save_sum(round_id, none)
             case do.SaveAnswer(round_id, device, answer):
                 self._ledger.save_answer(round_id, device, answer)
                 self._intake.answered(state, device)
@@ -67,15 +67,6 @@ class DurableEffects:
                 self._ledger.move_content(kind, blob)
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
-
-    def _save_sum(self, round_id: RoundId, summed: Summed | None, state: Federation) -> None:
-        rules = state.masking
-        assert rules is not None
-        if summed is None:
-            found = MaskedSum(0, rules.value_bits, rules.clip, (), None)
-        else:
-            found = MaskedSum(summed.weight, rules.value_bits, rules.clip, summed.devices, summed.levels)
-        self._ledger.save_sum(round_id, found)
 
     def write_gathered(self) -> None:
         """Write what has gathered since the last beat."""

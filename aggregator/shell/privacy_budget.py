@@ -7,16 +7,17 @@ announcement; the one that the broker retains is compared at each start (`fedge.
 
 from dataclasses import dataclass
 
+from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import DECLARED
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
-from aggregator.settings.privacy import PrivacySection
 from fedge.errors import ConfigError, PrivacyRefusal
+from fedge.masking.noise import NoisyLevels
 from fedge.privacy import budget
 from fedge.privacy.charges import Declared, History, Position, Refusal, Release, Witness
 from fedge.wire.freshness import RoundId
-from fedge.wire.messages.protection import Charges, Privacy, Protection
+from fedge.wire.messages.protection import Charges, NoiseShares, Privacy, Protection
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,14 @@ class PrivacyBudget:
         return charges_of(charged.history.witness)
 
 
-def begin_or_resume(settings: PrivacySection, ledger: Ledger, seen: LeaderCheck, *, room: bool) -> History:
+def begin_or_resume(
+    settings: FederationSettings, declared: Declared, ledger: Ledger, seen: LeaderCheck, *, room: bool
+) -> History:
     """Return the history to go on with; a new one is saved.
 
     Args:
-        settings: `[privacy]`.
+        settings: the configuration.
+        declared: what it declares.
         ledger: holds the history, or begins one.
         seen: the announcement that the broker retains.
         room: whether at least one release must be left.
@@ -62,9 +66,10 @@ def begin_or_resume(settings: PrivacySection, ledger: Ledger, seen: LeaderCheck,
         ConfigError: the declared noise is too little for the declared ε, or the accountant is not installed.
         PrivacyRefusal: the history contradicts what was released or declared, or nothing is left.
     """
-    declared = settings.declared()
     try:
         declared.require_affordable()
+        if (levels := settings.noisy_levels()) is not None:
+            levels.guarantee(declared.delta)
     except ValueError as error:
         raise ConfigError(f"[privacy] noise_multiplier: {error}") from None
     witness, text = _witness(seen), ledger.privacy_history()
@@ -88,17 +93,19 @@ def charges_of(witness: Witness) -> Charges:
     return Charges(number=witness.charges, digest=witness.digest)
 
 
-def protection_of(settings: PrivacySection, devices: int, witness: Witness) -> Protection:
+def protection_of(
+    declared: Declared, devices: int, witness: Witness, levels: NoisyLevels | None = None
+) -> Protection:
     """What the rounds of a federation promise.
 
     Args:
-        settings: `[privacy]`.
+        declared: of the federation.
         devices: the least number of updates of which a model is made.
         witness: what has been released.
+        levels: how devices share the noise; None: they do not.
     """
-    declared = settings.declared()
     privacy = Privacy(
-        mechanism="central",
+        mechanism=declared.mechanism,
         epsilon=declared.epsilon,
         delta=declared.delta,
         unit="device",
@@ -106,7 +113,10 @@ def protection_of(settings: PrivacySection, devices: int, witness: Witness) -> P
         clip=declared.clip,
         noise_multiplier=declared.training.multiplier,
         cohort=declared.cohort,
-        rounds=declared.training.rounds,
+        rounds=declared.releases,
+        shares=None
+        if levels is None
+        else NoiseShares(devices=levels.honest, size=levels.grid.size, grid_bits=levels.grid.bits),
         witness=charges_of(witness),
     )
     return Protection(privacy=privacy, devices=devices)
@@ -119,7 +129,7 @@ def require_private(ledger: LedgerReader, generation: int) -> None:
         ConfigError: one was, so the model tells of rows what nothing was paid for.
     """
     for rule in ledger.rules_of(generation):
-        if rule.partition("/")[0] not in ("private-mean", "given", "kept"):
+        if rule.partition("/")[0] not in ("private-mean", "masked-private-mean", "given", "kept"):
             raise ConfigError(
                 f"[privacy]: generation {generation} has rounds without noise (rule {rule}): begin a new one "
                 "with `fedge-aggregator new-generation`, whose first model is made of no rows"

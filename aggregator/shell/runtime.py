@@ -113,7 +113,7 @@ class Runtime:
             counters,
             samples,
             began_s,
-            PrivacyBudget(settings.privacy.declared()) if settings.privacy is not None else None,
+            PrivacyBudget(declared) if (declared := settings.declared()) is not None else None,
             entropy,
         )
         self._visible = VisibleEffects(

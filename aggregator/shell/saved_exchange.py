@@ -6,7 +6,7 @@ from aggregator.core.federation import Federation, Promised
 from aggregator.core.per_device import PerDevice
 from aggregator.ledger.reading import LedgerReader
 from aggregator.shell.certificates import Certificates
-from fedge.errors import DamagedState, ProtocolError
+from fedge.errors import ConfigError, DamagedState, ProtocolError
 from fedge.frozen import replace
 from fedge.masking.messages import Advertise, Consistency, MaskedInput, Share, Terms, Unmask
 from fedge.masking.round_messages import Objection, Promise
@@ -15,6 +15,10 @@ from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import Message, unpack, unpack_one_of
 from fedge.wire.reasons import Rejection
 
+CHANGE_BACK = (
+    "change it back until the round is closed, or begin a new generation with "
+    "`fedge-aggregator new-generation --keep-model`"
+)
 KINDS: tuple[type[Message], ...] = (Advertise, Share, MaskedInput, Consistency, Unmask, Objection)
 """What devices send in an attempt."""
 
@@ -36,11 +40,15 @@ def with_exchange(state: Federation, ledger: LedgerReader, certificates: Certifi
 
     Raises:
         DamagedState: it cannot be read, or does not fit together.
+        ConfigError: `[masking]` has changed in the middle of an attempt.
     """
     if state.kind != "masked":
         return state
     promised = PerDevice({device: _promised(state, ledger, certificates, device) for device in state.counted})
     state = replace(state, promised=promised, is_summed=ledger.masked_sum(state.round) is not None)
+    assert state.masking is not None
+    if state.masking.groups > 1 and any(each.drawn is None for each in promised.values()):
+        raise ConfigError(f"[masking] groups: devices have promised updates without groups; {CHANGE_BACK}")
     rows = ledger.exchange(state.round)
     if not rows:
         return state
@@ -56,6 +64,11 @@ def with_exchange(state: Federation, ledger: LedgerReader, certificates: Certifi
             begun = exchange.replayed(state, begun, device, content, message)
     except (ProtocolError, KeyError) as error:
         raise DamagedState(f"secure aggregation in round {state.round} cannot go on: {error}") from None
+    except ValueError as error:
+        why = f"round {state.round} is in the middle of secure aggregation with other groups or thresholds"
+        raise ConfigError(
+            f"[masking] groups, cohort, threshold, server: {why} ({error}); {CHANGE_BACK}"
+        ) from None
     return replace(state, exchange=begun)
 
 
@@ -69,5 +82,5 @@ def _promised(state: Federation, ledger: LedgerReader, certificates: Certificate
     if isinstance(message, Promise):
         key = certificates.key_of(device, message.certificate, now=False)
         if not isinstance(key, Rejection):
-            return Promised(message.certificate, key)
+            return Promised(message.certificate, key, message.drawn)
     raise DamagedState(f"the promise of {device} in round {state.round} cannot be read")

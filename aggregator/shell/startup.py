@@ -1,8 +1,9 @@
 """The start of an aggregator: it watches the federation, then continues its ledger or begins a generation."""
 
 import logging
+import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +22,7 @@ from aggregator.shell.privacy_budget import begin_or_resume, protection_of, requ
 from aggregator.shell.saved_state import known, load_state
 from fedge.errors import ConfigError
 from fedge.identity.trust import Signer
+from fedge.privacy.compositions.library import dp_accounting
 from fedge.service.systemd import Watchdog
 from fedge.wire.messages.protection import Protection
 
@@ -63,6 +65,8 @@ def open_federation(
         ConfigError: the fleet has seen more than the ledger knows, or the ledger belongs to another task.
         DataError: as `take_up`.
     """
+    if settings.privacy is not None:
+        load_accountant()
     try:
         seen = watch(
             settings,
@@ -80,6 +84,22 @@ def open_federation(
     with begins():
         state = take_up(settings, ledger, instance, seen, back=back, order=order)
     return replace(state, quarantined=quarantined)
+
+
+def load_accountant() -> threading.Thread:
+    """Begin to import the accountant on a thread, so that it is there when watching has ended.
+
+    That takes a second, or several on a small machine: nearly all of it is SciPy, which the package always
+    imports. If it is not installed, its first use says so.
+    """
+    thread = threading.Thread(target=_load_accountant, name="accountant", daemon=True)
+    thread.start()
+    return thread
+
+
+def _load_accountant() -> None:
+    with suppress(ConfigError):
+        dp_accounting()
 
 
 def take_up(
@@ -136,16 +156,17 @@ def _protection(
         ConfigError: rounds without noise came before, or the declared noise is too little.
         PrivacyRefusal: nothing may be released.
     """
-    if settings.privacy is None:
+    if (declared := settings.declared()) is None:
         return None
     begins = meta is None or seen.generation is not None
     if meta is not None and (not begins or back is not None):
         require_private(ledger, meta.generation)
     last = None if begins or meta is None else ledger.last_closed(meta.generation)
     room = last is None or last.round == 0
-    history = begin_or_resume(settings.privacy, ledger, seen.watch, room=room)
+    history = begin_or_resume(settings, declared, ledger, seen.watch, room=room)
     quorum = settings.rounds.quorum
-    found = protection_of(settings.privacy, quorum if isinstance(quorum, int) else 1, history.witness)
+    least, levels = quorum if isinstance(quorum, int) else 1, settings.noisy_levels()
+    found = protection_of(declared, least, history.witness, levels)
     assert found.privacy is not None
     cost = spent_of(found.privacy)
     log.info(

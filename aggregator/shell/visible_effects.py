@@ -23,11 +23,9 @@ from fedge.wire.messages.receipt import pack_receipt
 from fedge.wire.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
-MORE = (
-    "to go on, raise the limit in [stopping] and start the aggregator again; "
-    "`fedge-aggregator new-generation` begins with a survey"
-)
-"""Logged when learning is done."""
+GO_ON = "to go on, raise the limit in [stopping] and start the aggregator again"
+ANEW = "`fedge-aggregator new-generation` begins"
+SPENT = "all releases that [privacy] declares are spent; devices that took part learn no further"
 
 
 class VisibleEffects:
@@ -97,7 +95,7 @@ class VisibleEffects:
             case do.Complete(why):
                 took_part = participation.last_of(self._ledger.summaries(state.round.generation))
                 log.info("learning is done: %s%s", why, took_part)
-                log.info(MORE)
+                log.info("%s", more(state))
             case do.Abort(text, gave_way, later):
                 raise (Conflict if gave_way else Undecided if later else ConfigError)(text)
             case do.Log(level, text, device, cause):
@@ -123,3 +121,15 @@ class VisibleEffects:
             log.info("%s stays exported until %s", which, until)
         if job is not None:
             self._export(job)
+
+
+def more(state: Federation) -> str:
+    """What an operator can do once learning is done, for the log."""
+    privacy = state.protection.privacy if state.protection is not None else None
+    if privacy is None:
+        return f"{GO_ON}; {ANEW} with a survey"
+    left = privacy.rounds - privacy.witness.number
+    if left <= 0:
+        return SPENT
+    releases = "1 release is" if left == 1 else f"{left} releases are"
+    return f"{GO_ON}; {ANEW} with a new first model, without a survey. {releases} left of [privacy]"

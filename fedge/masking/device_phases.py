@@ -51,22 +51,23 @@ def share(name: str, attempt: Attempt, message: Roster, identity: Identity) -> F
         return Refusal(Why.OWN_KEY_CHANGED, "the roster does not have the keys of this device")
     near = roster.graph.neighbours(own)
     for other in near:
-        keys = roster.keys[other]
-        told = keys.sealing + keys.masking + keys.commitment
+        public = roster.keys[other]
+        told = public.sealing + public.masking + public.commitment
         said = statements.advertisement(attempt.digest, terms.cohort[other], told)
         if not identity.verify(terms.cohort[other], said, roster.signatures[other]):
             return Refusal(Why.BAD_SIGNATURE, f"{terms.cohort[other]} has not signed the keys in the roster")
     pairs = _split(secrets, roster, own)
     theirs = [roster.keys[other].sealing for other in near]
     ours = secrets.sealing, roster.keys[own].sealing
-    keyed = sealing_keys(terms, roster.digest, *ours, theirs, outgoing=True)
-    sealed = []
-    for other, key in zip(near, keyed, strict=True):
-        if key is None:
+    sealed, incoming = [], dict[int, bytes]()
+    for other, keys in zip(near, sealing_keys(terms, roster.digest, *ours, theirs), strict=True):
+        if keys is None:
             return Refusal(Why.WEAK_KEY, f"the sealing key of {terms.cohort[other]}")
-        sealed.append(ciphers.sealed(key, pairs[other], roster.digest))
+        sealed.append(ciphers.sealed(keys.outgoing, pairs[other], roster.digest))
+        incoming[other] = keys.incoming
     answer = Share(terms=attempt.digest, device=name, roster=roster.digest, sealed=b"".join(sealed))
-    after = replace(attempt, stage=Stage.SHARED, sent=answer, roster=roster, held={own: pairs[own]})
+    held = {own: pairs[own]}
+    after = replace(attempt, stage=Stage.SHARED, sent=answer, roster=roster, held=held, incoming=incoming)
     return after, [Send(answer)]
 
 
@@ -83,19 +84,17 @@ def receive_shares(attempt: Attempt, message: Delivery) -> Found:
     near = [other for other in roster.graph.neighbours(own) if other in sharers]
     if len(message.sealed) != SEALED_BYTES * len(near):
         return Refusal(Why.MALFORMED, "the sealed shares are not those of the neighbours that have shared")
-    secrets = secrets_of(attempt.entropy, terms)
-    theirs = [roster.keys[other].sealing for other in near]
-    ours = secrets.sealing, roster.keys[own].sealing
-    keyed = sealing_keys(terms, roster.digest, *ours, theirs, outgoing=False)
+    incoming = attempt.incoming or _incoming(attempt, roster, near)
     held, effects = dict(attempt.held), list[Effect]()
-    for other, key, body in zip(near, keyed, pieces_of(message.sealed, SEALED_BYTES), strict=True):
-        opened = None if key is None else ciphers.opened(key, body, roster.digest)
+    for other, body in zip(near, pieces_of(message.sealed, SEALED_BYTES), strict=True):
+        opened = ciphers.opened(incoming[other], body, roster.digest)
         if opened is None:
             name = terms.cohort[other]
             effects.append(Refuse(Refusal(Why.ALTERED_SHARE, f"what {name} has sealed cannot be opened")))
         else:
             held[other] = opened
-    return replace(attempt, stage=Stage.READY, sharers=sharers, held=held), [*effects, WantUpdate()]
+    after = replace(attempt, stage=Stage.READY, sharers=sharers, held=held, incoming={})
+    return after, [*effects, WantUpdate()]
 
 
 def mask_update(attempt: Attempt, event: UpdateReady, identity: Identity) -> Found:
@@ -113,15 +112,15 @@ def mask_update(attempt: Attempt, event: UpdateReady, identity: Identity) -> Fou
     if terms.max_weight > 1:
         values = np.append(values, ring.word.type(event.weight))
     secrets = secrets_of(attempt.entropy, terms)
-    masked = ring.added(values, ciphers.mask(secrets.self_mask, ring, len(values)))
     near = [other for other in roster.graph.neighbours(attempt.place) if other in attempt.sharers]
     theirs = [roster.keys[other].masking for other in near]
     keyed = mask_keys(terms, secrets.masking, roster.keys[attempt.place].masking, theirs)
+    added, taken = [secrets.self_mask], list[bytes]()
     for other, key in zip(near, keyed, strict=True):
         if key is None:
             return Refusal(Why.WEAK_KEY, f"the masking key of {terms.cohort[other]}")
-        mask = ciphers.mask(key, ring, len(values))  # the lower place adds it, the higher one subtracts it
-        masked = ring.added(masked, mask) if attempt.place < other else ring.without(masked, mask)
+        (added if attempt.place < other else taken).append(key)  # the lower place adds, the higher subtracts
+    masked = ciphers.masked(values, ring, added, taken)
     said = statements.masked_with(roster.digest, statements.bitmap(attempt.sharers, len(terms.cohort)))
     answer = MaskedInput(
         terms=attempt.digest,
@@ -133,7 +132,7 @@ def mask_update(attempt: Attempt, event: UpdateReady, identity: Identity) -> Fou
 
 
 def sign_survivors(attempt: Attempt, message: Survivors, identity: Identity) -> Found:
-    """Phase 4: sign one survivor set, whose members have all masked with the same sharers."""
+    """Phase 4: sign one survivor set, and the sharers with whom this device has masked."""
     terms, roster, devices = attempt.terms, attempt.roster, len(attempt.terms.cohort)
     alive = statements.members_of(message.alive, devices)
     dead = statements.members_of(message.dead, devices)
@@ -150,9 +149,9 @@ def sign_survivors(attempt: Attempt, message: Survivors, identity: Identity) -> 
         return Refusal(Why.NOT_A_SHARER, "alive and dead are not the sharers, or this device is not alive")
     if len(alive) < terms.threshold or not roster.graph.holds(alive):
         return Refusal(Why.TOO_FEW, f"{len(alive)} survivors: too few, or too many are missing in a row")
-    near = [other for other in roster.graph.neighbours(attempt.place) if other in alive]
+    vouching = [other for other in roster.graph.vouchers(attempt.place) if other in alive]
     said = statements.masked_with(roster.digest, statements.bitmap(attempt.sharers, devices))
-    if (wrong := _unsigned(attempt, said, near, message.signatures, identity)) is not None:
+    if (wrong := _unsigned(attempt, said, vouching, message.signatures, identity)) is not None:
         return wrong
     signature = identity.sign(_agreed(roster, attempt.sharers, alive, devices))
     answer = Consistency(terms=attempt.digest, device=terms.cohort[attempt.place], signature=signature)
@@ -182,6 +181,14 @@ def agree(attempt: Attempt, message: Agreement, identity: Identity) -> Found:
     return replace(attempt, stage=Stage.REVEALED, sent=answer, held={}), [Send(answer)]
 
 
+def _incoming(attempt: Attempt, roster: Directory, near: list[int]) -> dict[int, bytes]:
+    """The keys of what neighbours have sealed for this device, after a restart."""
+    ours = secrets_of(attempt.entropy, attempt.terms).sealing, roster.keys[attempt.place].sealing
+    theirs = [roster.keys[other].sealing for other in near]
+    keyed = sealing_keys(attempt.terms, roster.digest, *ours, theirs)
+    return {other: keys.incoming for other, keys in zip(near, keyed, strict=True) if keys is not None}
+
+
 def _split(secrets: Secrets, roster: Directory, own: int) -> dict[int, bytes]:
     """For each holder: its share of the self-mask's seed, then its share of the masking key."""
     holders, threshold = roster.graph.holders(own), roster.graph.threshold
@@ -200,12 +207,12 @@ def _agreed(roster: Directory, sharers: Collection[int], alive: Collection[int],
 def _unsigned(
     attempt: Attempt, said: bytes, signers: list[int], signatures: bytes, identity: Identity
 ) -> Refusal | None:
-    """Why these are not the signatures of these devices."""
+    """Why these are not the signatures of these devices. What this device has signed itself is known."""
     if len(signatures) != SIGNATURE_BYTES * len(signers):
         return Refusal(Why.MALFORMED, f"{len(signatures)} bytes where {len(signers)} have signed")
     for signer, signature in zip(signers, pieces_of(signatures, SIGNATURE_BYTES), strict=True):
         name = attempt.terms.cohort[signer]
-        if not identity.verify(name, said, signature):
+        if signer != attempt.place and not identity.verify(name, said, signature):
             return Refusal(Why.BAD_SIGNATURE, f"{name} has not signed this set of devices")
     return None
 

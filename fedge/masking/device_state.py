@@ -70,6 +70,9 @@ class Attempt:
     """The two shares of each neighbour and of itself, one after the other."""
     alive: frozenset[int] = frozenset()
     """The survivors that it has signed."""
+    incoming: Mapping[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+    """The keys of what its neighbours will have sealed for it. It is not written to the disk: they follow
+    from the random bytes and the roster."""
 
 
 @dataclass(frozen=True)

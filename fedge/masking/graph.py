@@ -42,6 +42,14 @@ class Graph:
         """The members that have shares of a member's secrets: itself and its neighbours, in rising order."""
         return sorted([member, *self.neighbours(member)])
 
+    def vouchers(self, member: int) -> list[int]:
+        """The others whose signature of the sharers a member checks before it signs survivors.
+
+        Where all share with all, there is nobody: t signatures of the survivors, which name the sharers too,
+        are enough (docs/masking.md, Which signatures are checked).
+        """
+        return [] if self.neighbourhood is None else self.neighbours(member)
+
     def holds(self, alive: Collection[int]) -> bool:
         """Whether survivors are enough: each secret can be found, and no group of them is cut off."""
         if self.neighbourhood is None:

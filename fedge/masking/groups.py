@@ -6,11 +6,12 @@ most f groups, wherever they are (the argument of bucketing, Karimireddy, He and
 https://arxiv.org/abs/2006.09365, Lemma 1). The median of each coordinate needs f < G / 2, Krum 2 f + 3 ≤ G.
 The price: a group hides a device among fewer, and colluders may be many in one group.
 
-**Who is in which group** must not be chosen by anyone. Each device draws 32 random bytes for the attempt,
-and the groups follow from the digest of all of them. A device checks that its own bytes are among them; they
-alone make the result random, whatever the others are. The server can choose among the results that it
-gets by leaving devices out or by its own devices' bytes: each try takes `fedge.masking.graph.STRETCH`
-hashes, and `most_groups` allows for 2⁴⁰ tries. No message carries these bytes yet.
+**Who is in which group** must not be chosen by anyone. Each device draws 32 random bytes for the round, which
+its promise brings, and the groups of each attempt follow from the digest of all of them. A device checks that
+its own bytes are among them; they alone make the result random, whatever the others are. The server can
+choose among the results that it gets by leaving devices out or by its own devices' bytes: each try takes
+`fedge.masking.graph.STRETCH` hashes, and `most_groups` allows for 2⁴⁰ tries. The call to an attempt carries
+all of these bytes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,18 +27,33 @@ from fedge.masking import statements
 from fedge.masking.graph import shuffled
 from fedge.masking.keys import ring_for
 from fedge.masking.messages import LEAST_DEVICES, Terms
+from fedge.masking.round_messages import DRAWN_BYTES
 from fedge.masking.server_state import Summed
 from fedge.masking.thresholds import (
     GRINDING_BITS,
     SECURITY_BITS,
     at_most,
     colluders_borne,
-    default_threshold,
     least_threshold,
 )
 from fedge.wire.topics import lane_of
 
-DRAWN_BYTES = 32
+
+def groups_of(terms: Terms, groups: int, drawn: Mapping[str, bytes]) -> list[tuple[str, ...]]:
+    """The groups of an attempt, as server and devices find them.
+
+    Args:
+        terms: of the whole cohort, or of one group with the whole cohort in its place: what differs between
+            groups does not count.
+        groups: G.
+        drawn: the random bytes of each device of the cohort.
+
+    Raises:
+        ValueError: as `seed_of`, or fewer than three devices for each group.
+    """
+    same = {"threshold": len(terms.cohort), "colluders": 0, "dropouts": 0}
+    seed = seed_of(terms.model_copy(update=same), drawn)
+    return divided(terms.cohort, groups, seed)
 
 
 def seed_of(terms: Terms, drawn: Mapping[str, bytes]) -> bytes:
@@ -72,17 +88,32 @@ def split(cohort: Sequence[str], least: int, seed: bytes) -> list[tuple[str, ...
     """
     if not LEAST_DEVICES <= least <= len(cohort):
         raise ValueError(f"groups of {least} devices or more, of {len(cohort)}")
+    return divided(cohort, len(cohort) // least, seed)
+
+
+def divided(cohort: Sequence[str], groups: int, seed: bytes) -> list[tuple[str, ...]]:
+    """So many groups, of sizes that differ by one at most; arguments as for `split`.
+
+    Raises:
+        ValueError: fewer than three devices for each group.
+    """
+    if groups < 1 or len(cohort) < groups * LEAST_DEVICES:
+        raise ValueError(f"{groups} groups of {LEAST_DEVICES} devices or more, of {len(cohort)}")
     mixed = shuffled(cohort, seed, b"fedge masking groups")
-    groups = len(cohort) // least
     return [tuple(sorted(mixed[at::groups])) for at in range(groups)]
 
 
-def terms_of_group(terms: Terms, group: tuple[str, ...]) -> Terms:
-    """The terms of a group: those of the whole, for its devices, with a threshold for their number."""
+def terms_of_group(terms: Terms, group: tuple[str, ...], threshold: int | None = None) -> Terms:
+    """The terms of a group: those of the whole, for its devices.
+
+    Args:
+        terms: of the whole cohort.
+        group: its devices, in rising order.
+        threshold: t of the group; None: the least that devices accept.
+    """
     devices = len(group)
-    threshold = (
-        default_threshold(devices) if terms.server == "lying" else least_threshold(devices, lying=False)
-    )
+    if threshold is None:
+        threshold = least_threshold(devices, lying=terms.server == "lying")
     part = {
         "cohort": group,
         "threshold": threshold,
@@ -159,6 +190,11 @@ def combined(rule: Rule, groups: Sequence[tuple[Terms, Summed]], base: NDArray[n
     members = [name for terms, _ in groups for name in terms.cohort]
     if len(set(members)) != len(members) or any(terms.size != len(base) for terms, _ in groups):
         raise ValueError("the groups have devices in common, or are of another model")
-    means = [Contribution(terms.cohort[0], 1, mean_of(terms, summed, base)) for terms, summed in groups]
-    ordered = tuple(sorted(means, key=lambda each: order(each.device)))
+    return robust(rule, {terms.cohort[0]: mean_of(terms, summed, base) for terms, summed in groups}, base)
+
+
+def robust(rule: Rule, means: Mapping[str, NDArray[np.float32]], base: NDArray[np.float32]) -> Combined:
+    """What a rule makes of the means of groups, of shape (p,) each, by one device of each group."""
+    found = [Contribution(device, 1, mean) for device, mean in means.items()]
+    ordered = tuple(sorted(found, key=lambda each: order(each.device)))
     return rule.aggregate(Means(ordered, len(base)), base, rule.init(len(base)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from fedge.identity.ed25519 import SIGNATURE_BYTES
 from fedge.masking import ciphers, statements
@@ -130,14 +131,29 @@ def mask_keys(terms: Terms, secret: bytes, own: bytes, others: Sequence[bytes]) 
     return ciphers.agreed(secret, list(zip(others, infos, strict=True)))
 
 
-def sealing_keys(
-    terms: Terms, roster: bytes, secret: bytes, own: bytes, others: Sequence[bytes], *, outgoing: bool
-) -> list[bytes | None]:
-    """The keys that seal what a device sends others: each direction and roster has its own.
+class SealingKeys(NamedTuple):
+    """What seals a device's shares for another one, and the other's for it: each direction has its own."""
 
-    None: a weak public key.
+    outgoing: bytes
+    incoming: bytes
+
+
+def sealing_keys(
+    terms: Terms, roster: bytes, secret: bytes, own: bytes, others: Sequence[bytes]
+) -> list[SealingKeys | None]:
+    """The keys that seal what a device and others send each other under one roster.
+
+    Both come from one agreement: the first half of its key is for what the device with the smaller public key
+    sends. None: a weak public key.
     """
     told = statements.context(terms)
-    pairs = [(own, other) if outgoing else (other, own) for other in others]
-    infos = [statements.purpose(told, b"seal", roster, *pair) for pair in pairs]
-    return ciphers.agreed(secret, list(zip(others, infos, strict=True)))
+    infos = [statements.purpose(told, b"seal", roster, *sorted((own, other))) for other in others]
+    agreed = ciphers.agreed(secret, list(zip(others, infos, strict=True)), 2 * ciphers.KEY_BYTES)
+    found: list[SealingKeys | None] = []
+    for other, key in zip(others, agreed, strict=True):
+        if key is None:
+            found.append(None)
+            continue
+        smaller, larger = pieces_of(key, ciphers.KEY_BYTES)
+        found.append(SealingKeys(smaller, larger) if own < other else SealingKeys(larger, smaller))
+    return found

@@ -31,11 +31,12 @@ from fedge.masking.thresholds import SECURITY_BITS, default_threshold
 from fedge.privacy.accountant import Guarantee, Shares, Training, guarantee
 from fedge.privacy.mechanism import Grid, Vector, share, share_variance
 from fedge.privacy.randomness import Source
+from fedge.privacy.training import RANGE_SHARE
+from fedge.wire.messages.protection import Masks, Privacy
 
+MOST_ROUNDS = 10**6
 LEAST_BITS, MOST_BITS = 2, 16
 """Of a level, as `fedge.masking.ring.Ring` has them."""
-RANGE_SHARE = 0.01
-"""The part of δ that is for levels beyond the range."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,45 @@ class NoisyLevels:
                 f"sensitivities on a grid of {self.grid.bits} bits: a coarser grid, or more devices"
             )
 
+    @classmethod
+    def promised(cls, privacy: Privacy, masks: Masks) -> "NoisyLevels":
+        """Those that a manifest promises.
+
+        Raises:
+            ValueError: what it promises contradicts itself, or no noise could keep it; the text says why.
+        """
+        shares = privacy.shares
+        if shares is None:
+            raise ValueError("it does not say how devices share the noise")
+        if shares.devices > masks.threshold:
+            raise ValueError(
+                f"{shares.devices} shares make the noise, and a sum may have {masks.threshold} of them"
+            )
+        if privacy.rounds > MOST_ROUNDS or masks.groups is not None or (masks.max_weight or 1) != 1:
+            raise ValueError("its noise is of one sum a round, in which each device counts the same")
+        found = cls(
+            Grid(privacy.clip, shares.size, shares.grid_bits),
+            Fraction(privacy.noise_multiplier),
+            privacy.cohort,
+            masks.threshold - shares.devices,
+            privacy.rounds,
+            masks.threshold,
+        )
+        if (masks.value_bits, masks.clip) != (found.value_bits, found.clip):
+            raise ValueError(
+                f"levels of {masks.value_bits} bits are not those of its noise, {found.value_bits} bits"
+            )
+        return found
+
+    @property
+    def threshold_needed(self) -> int:
+        """t, the fewest shares in a sum."""
+        return default_threshold(self.devices) if self.threshold is None else self.threshold
+
     @property
     def honest(self) -> int:
         """m = t - c, the shares in a sum that the server cannot know."""
-        least = default_threshold(self.devices) if self.threshold is None else self.threshold
+        least = self.threshold_needed
         if least <= self.colluders:
             raise ValueError(f"{self.colluders} colluders of {least} survivors: nobody's share is unknown")
         return least - self.colluders
@@ -130,7 +166,8 @@ class NoisyLevels:
             ConfigError: dp-accounting is not installed.
             ValueError: δ is too small for what the range takes, or as `accountant.guarantee`.
         """
-        found = guarantee(self.training(), (1 - RANGE_SHARE) * delta)
+        training = self.training()
+        found = guarantee(training, training.accounted(delta))
         taken = (1 + math.exp(min(found.epsilon, 700.0))) * self.beyond
         if taken > RANGE_SHARE * delta:
             raise ValueError(f"the range of the levels takes {taken:.2g} of a delta of {delta:g}")

@@ -10,6 +10,8 @@ class Why(StrEnum):
     NOT_CHOSEN = "not_chosen"
     SMALL_COHORT = "small_cohort"
     """Fewer devices than this device's owner asks for."""
+    OTHER_GROUP = "other_group"
+    """The group is none of those that follow from what the devices have drawn."""
     STRANGER = "stranger"
     """A device of the cohort is none of those that this device's owner knows."""
     LOW_THRESHOLD = "low_threshold"

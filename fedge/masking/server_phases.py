@@ -84,8 +84,8 @@ def _to_consistency(state: Server) -> Step:
     bits, others = statements.bitmap(alive, devices), statements.bitmap(state.sharers - alive, devices)
     effects: list[Effect] = []
     for each in sorted(alive):
-        near = (other for other in state.roster.graph.neighbours(each) if other in alive)
-        body = b"".join(state.inputs[other] for other in near)
+        vouching = (other for other in state.roster.graph.vouchers(each) if other in alive)
+        body = b"".join(state.inputs[other] for other in vouching)
         effects.append(
             _to(state, each, Survivors(terms=state.digest, alive=bits, dead=others, signatures=body))
         )

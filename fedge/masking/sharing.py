@@ -51,9 +51,10 @@ def joined(shares: Mapping[int, bytes]) -> bytes | None:
 
 
 def _value(first: int, coefficients: Sequence[int], x: int) -> int:
+    """Horner's rule. A point has ten bits at most, so the number stays small enough to divide it once."""
     value = 0
     for coefficient in reversed(coefficients):
-        value = (value + coefficient) * x % PRIME
+        value = (value + coefficient) * x
     return (value + first) % PRIME
 
 

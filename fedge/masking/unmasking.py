@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from fedge.masking import ciphers
 from fedge.masking.keys import mask_keys
 from fedge.masking.refusals import Refusal, Why
-from fedge.masking.ring import Values
 from fedge.masking.server_state import Server, Summed
 from fedge.masking.sharing import PRIME, SHARE_BYTES, joined
 
@@ -18,19 +17,20 @@ def unmasked(state: Server) -> Summed | Refusal:
     """Take the masks off the sum: those of the survivors alone, and those between them and the lost."""
     assert state.roster is not None
     assert state.total is not None
-    total, size, liars = state.total, len(state.total), set[int]()
+    liars, added, taken = set[int](), list[bytes](), list[bytes]()
     for each in sorted(state.alive):
         seed = _secret(state, each, liars)
         if isinstance(seed, Refusal):
             return seed
-        total = state.ring.without(total, ciphers.mask(seed, state.ring, size))
+        taken.append(seed)
     for each in sorted(state.sharers - state.alive):
         secret = _secret(state, each, liars)
         if isinstance(secret, Refusal):
             return secret
         near = [other for other in state.roster.graph.neighbours(each) if other in state.alive]
-        total = _without(state, total, each, secret, near)
-    return _summed(state, state.ring.signed(total))
+        for other, key in zip(near, _pairs(state, each, secret, near), strict=True):
+            (taken if other < each else added).append(key)
+    return _summed(state, state.ring.signed(ciphers.masked(state.total, state.ring, added, taken)))
 
 
 def _summed(state: Server, found: NDArray[np.int64]) -> Summed | Refusal:
@@ -45,17 +45,14 @@ def _summed(state: Server, found: NDArray[np.int64]) -> Summed | Refusal:
     return Summed(levels, weight, names)
 
 
-def _without(state: Server, total: Values, lost: int, secret: bytes, survivors: list[int]) -> Values:
-    """Take off the masks that survivors have added with a lost device."""
+def _pairs(state: Server, lost: int, secret: bytes, survivors: list[int]) -> list[bytes]:
+    """The keys of the masks that survivors have added or subtracted with a lost device."""
     assert state.roster is not None
-    keys, ring = state.roster.keys, state.ring
-    theirs = [keys[other].masking for other in survivors]
-    keyed = mask_keys(state.terms, secret, keys[lost].masking, theirs)
-    for other, key in zip(survivors, keyed, strict=True):
-        assert key is not None, "the server refuses weak keys"
-        mask = ciphers.mask(key, ring, len(total))
-        total = ring.without(total, mask) if other < lost else ring.added(total, mask)
-    return total
+    keys = state.roster.keys
+    keyed = mask_keys(state.terms, secret, keys[lost].masking, [keys[other].masking for other in survivors])
+    found = [key for key in keyed if key is not None]
+    assert len(found) == len(survivors), "the server refuses weak keys"
+    return found
 
 
 def _secret(state: Server, of: int, liars: set[int]) -> bytes | Refusal:

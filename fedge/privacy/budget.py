@@ -101,7 +101,7 @@ def resume(
     if isinstance(history, Refusal):
         return history
     refusal = _witnessed(history, witness) or _changed(history, declared)
-    if refusal is None and room and len(history.charges) >= declared.training.rounds:
+    if refusal is None and room and len(history.charges) >= declared.releases:
         refusal = _spent("a further round", declared)
     return refusal or history
 
@@ -129,7 +129,7 @@ def charge(
             f"{release.position}: {last.position} has been charged already. Other updates need a new "
             "attempt, with a new seed",
         )
-    if spent >= declared.training.rounds:
+    if spent >= declared.releases:
         return _spent(str(release.position), declared)
     return Charged(_with(history, release.position, release.inputs), False)
 
@@ -179,7 +179,7 @@ def _changed(history: History, declared: Declared) -> Refusal | None:
 def _spent(what: str, declared: Declared) -> Refusal:
     return Refusal(
         Reason.SPENT,
-        f"{what}: all {declared.training.rounds} declared releases have been charged "
+        f"{what}: all {declared.releases} declared releases have been charged "
         f"(ε = {declared.epsilon:g} at δ = {declared.delta:g}): learning ends here",
     )
 

@@ -7,9 +7,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from fedge.privacy.accountant import Training, guarantee
+
+Mechanism = Literal["central", "distributed", "local", "tree"]
 
 
 def digest_of(content: Any) -> str:
@@ -61,11 +63,23 @@ class Declared:
     """S; with a clip that adapts, that of the first round."""
     cohort: int
     """m, the most devices of a round, and the denominator."""
+    mechanism: Mechanism = "central"
+    """Who adds the noise."""
+    distance: int | None = None
+    """Of a tree: d (`fedge.privacy.tree`)."""
+    rounds: int | None = None
+    """The most releases; None: those of the training. With a tree one release enters several of them."""
 
     @property
     def key(self) -> str:
-        """A digest of all of it."""
-        return digest_of(asdict(self))
+        """A digest of all of it. What is as it always was is left out: ledgers have its digest."""
+        content = asdict(self)
+        return digest_of({name: content[name] for name in content if not _is_usual(self, name)})
+
+    @property
+    def releases(self) -> int:
+        """The most releases."""
+        return self.training.rounds if self.rounds is None else self.rounds
 
     def require_affordable(self) -> None:
         """Check that the declared rounds stay within (ε, δ).
@@ -74,11 +88,16 @@ class Declared:
             ConfigError: dp-accounting is not installed.
             ValueError: they do not; the text says what they cost.
         """
-        cost = guarantee(self.training, self.delta)
+        cost = guarantee(self.training, self.training.accounted(self.delta))
         if not cost.epsilon <= self.epsilon:
             raise ValueError(
                 f"ε = {self.epsilon:g} is declared, and the training costs {cost}: more noise or fewer rounds"
             )
+
+
+def _is_usual(declared: Declared, name: str) -> bool:
+    usual = {"mechanism": "central", "distance": None, "rounds": None}
+    return name in usual and getattr(declared, name) == usual[name]
 
 
 @dataclass(frozen=True, order=True)

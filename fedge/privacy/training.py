@@ -8,6 +8,8 @@ Noise = Literal["discrete", "normal"]
 Adjacency = Literal["add-remove", "replace-one"]
 Sampling = Literal["open", "secret"]
 
+RANGE_SHARE = 0.01
+"""The part of δ that distributed noise leaves for levels beyond the range (`fedge.masking.noise`)."""
 SUMMED = 1000
 """The terms of τ that are added one by one; the others count as much as the first of them."""
 
@@ -97,6 +99,10 @@ class Training:
     def drawn(self) -> int:
         """The number of devices in a sample of fixed size."""
         return math.ceil(round(self.rate * (self.fleet or 0), 9))
+
+    def accounted(self, delta: float) -> float:
+        """The part of δ that the composition of the releases may take."""
+        return delta if self.shares is None else (1 - RANGE_SHARE) * delta
 
     @property
     def composition(self) -> str:

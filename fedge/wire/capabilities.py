@@ -42,8 +42,13 @@ BUFFERED = "schedule:buffered"
 """A device goes on with its work when a newer round is announced."""
 CENTRAL = "protection:central"
 """A device tells no figures about its rows besides the update; the server adds noise to the sum."""
+DISTRIBUTED = "protection:distributed"
+"""As `CENTRAL`; a device adds its share of the noise before it masks."""
 MASKED = "protection:masked"
 """A device sends its update only under masks."""
+
+GROUPS = "protection:masked.groups"
+"""A device promises with random bytes, and finds its group from those of all."""
 
 OF_MODEL = frozenset({"layer", "loss", "model", "network"})
 """The registries that a model depends on: a device that knows all its names in these can predict with it."""
@@ -73,7 +78,9 @@ def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
         {
             BUFFERED,
             CENTRAL,
+            DISTRIBUTED,
             MASKED,
+            GROUPS,
             *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
@@ -118,7 +125,9 @@ def of_protection(protection: Protection | None) -> frozenset[str]:
     if protection is None:
         return frozenset()
     names = () if protection.privacy is None else (f"protection:{protection.privacy.mechanism}",)
-    return frozenset((*names, *(() if protection.masked is None else (MASKED,))))
+    if protection.masked is not None:
+        names = (*names, MASKED, *(() if protection.masked.groups is None else (GROUPS,)))
+    return frozenset(names)
 
 
 def of_model(manifest: Manifest) -> frozenset[str]:

@@ -51,17 +51,33 @@ class Place:
         self.promise(ROUND)
         self.start()
 
-    def promise(self, round_id: RoundId) -> None:
+    def promise(
+        self,
+        round_id: RoundId,
+        cohort: int = 3,
+        threshold: int = 3,
+        groups: int | None = None,
+        drawn: bytes = b"",
+    ) -> None:
         """Keep an update for this round."""
-        update = MaskedUpdate(round_id, MODEL, 8, CLIP, 1, self.levels.astype("<i2").tobytes())
+        levels = self.levels.astype("<i2").tobytes()
+        update = MaskedUpdate(round_id, MODEL, 8, CLIP, 1, levels, drawn)
         digest = b"d" * 32
         self.memory.save_update(Attempt(round_id, 0), digest, b"payload", masked=update)
-        masks = Masks(server="lying", cohort=3, threshold=3, value_bits=8, clip=CLIP, max_weight=1)
+        masks = Masks(
+            server="lying",
+            cohort=cohort,
+            threshold=threshold,
+            value_bits=8,
+            clip=CLIP,
+            max_weight=1,
+            groups=groups,
+        )
         manifest = SimpleNamespace(
             kind="masked",
             generation=round_id.generation,
             round=round_id.round,
-            protection=Protection(masked=masks, devices=3),
+            protection=Protection(masked=masks, devices=threshold),
         )
         self.agent = SimpleNamespace(manifest=manifest)
 

@@ -107,7 +107,7 @@ def test_whatever_a_server_sends_and_when_the_device_says_one_thing_in_a_phase(
     places: dict[str, Place], phase: int
 ) -> None:
     """Of a delivery, a share may be altered, and the device goes on; so it does if its own signature in the
-    roster is. All else is refused, or answered with what it has said."""
+    roster or in the agreement is. All else is refused, or answered with what it has said."""
     place, reasons, told, said = places["pi-1"], set[str](), set[str](), list[Message]()
     for at, honest in enumerate(phases(places)):
         if at != phase:
@@ -130,7 +130,7 @@ def test_whatever_a_server_sends_and_when_the_device_says_one_thing_in_a_phase(
     assert told <= {why.value for why in Why}
     assert told
     assert [type(each) for each in said] in ([], [ANSWERS[phase]])
-    assert not said or ANSWERS[phase] in (Share, MaskedInput)
+    assert not said or ANSWERS[phase] in (Share, MaskedInput, Unmask)
 
 
 @pytest.mark.parametrize("phase", range(PHASES), ids=[kind.TYPE for kind in ANSWERS])

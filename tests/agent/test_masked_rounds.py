@@ -18,12 +18,12 @@ from fedge.masking.messages import (
     Survivors,
 )
 from fedge.masking.refusals import Why
-from fedge.masking.round_messages import Objection
+from fedge.masking.round_messages import Call, Objection
 from fedge.masking.server_state import Arrived, PhaseOver, SendTo, Summed
 from fedge.wire.frames import split
 from fedge.wire.messages.frame import unpack_frame
 from fedge.wire.messages.message import Message, pack
-from tests.agent.masked_places import Place, call, federation, new_places, terms_of
+from tests.agent.masked_places import ROUND, Place, call, federation, new_places, terms_of
 
 NAMES = ("pi-1", "pi-2", "pi-3", "pi-4")
 Lie = Callable[[str, MaskingMessage], MaskingMessage]
@@ -89,7 +89,7 @@ def swapped_key(name: str, message: MaskingMessage) -> MaskingMessage:
 def missing_survivor(name: str, message: MaskingMessage) -> MaskingMessage:
     """The server calls pi-1 dead to the others, whose update it has."""
     if isinstance(message, Survivors) and name != "pi-1":
-        update = {"alive": b"\x0e", "dead": b"\x01", "signatures": message.signatures[64:]}
+        update = {"alive": b"\x0e", "dead": b"\x01"}
         return message.model_copy(update=update)
     return message
 
@@ -175,6 +175,17 @@ def test_other_terms_than_were_announced_are_refused(
     (answer,) = give(places["pi-1"], call(terms_of(NAMES, **changes), places))
     assert isinstance(answer, Objection)
     assert answer.why == why
+
+
+def test_a_larger_cohort_needs_the_promised_part_of_its_devices(places: dict[str, Place]) -> None:
+    """All of four were promised, so more than three quarters. Of eight, six are what devices accept."""
+    place, names = places["pi-1"], tuple(f"pi-{number}" for number in range(1, 9))
+    place.promise(ROUND, cohort=4, threshold=4)
+    for threshold, said in ((6, Why.LOW_THRESHOLD), (7, Why.BAD_SIGNATURE)):
+        terms = terms_of(names, threshold=threshold)
+        (answer,) = give(place, Call(terms=pack(terms), certificates=(b"0",) * 8))
+        assert isinstance(answer, Objection)
+        assert answer.why == said, "the certificates are looked at next"
 
 
 @pytest.mark.parametrize("phase", range(5))

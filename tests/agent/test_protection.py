@@ -1,6 +1,7 @@
 """A device declines a round that promises less than its owner requires, whatever the server says."""
 
 from dataclasses import replace
+from fractions import Fraction
 from math import sqrt
 from typing import Any
 
@@ -14,10 +15,12 @@ from agent.core.lifecycle import status, step
 from agent.core.protection import least_delta, unprotected
 from agent.settings.trust import TrustSettings
 from fedge.algorithms.plan import Plan
+from fedge.masking.noise import NoisyLevels
 from fedge.privacy.accountant import Training, guarantee
+from fedge.privacy.mechanism import Grid
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.protection import Charges, Masks, Privacy, Protection
+from fedge.wire.messages.protection import Charges, Masks, NoiseShares, Privacy, Protection
 from fedge.wire.reasons import Reason
 from tests.agent.lifecycle.stories import (
     CONNECTED,
@@ -60,7 +63,38 @@ def with_masks(**fields: Any) -> Protection:
     return OFFER.model_copy(update={"masked": MASKS.model_copy(update=fields)})
 
 
+LEVELS = NoisyLevels(Grid(1.0, 10, 10), Fraction(13, 2), 100, 10, 100, 67)
+"""57 shares that the server cannot know; the same noise as `PRIVACY`."""
+DISTRIBUTED = Protection(
+    privacy=PRIVACY.model_copy(
+        update={
+            "mechanism": "distributed",
+            "shares": NoiseShares(devices=57, size=10, grid_bits=10),
+        }
+    ),
+    masked=MASKS.model_copy(update={"value_bits": LEVELS.value_bits, "clip": LEVELS.clip}),
+    devices=67,
+)
+
+
+def offering_shares(shares: NoiseShares | None) -> Protection:
+    assert DISTRIBUTED.privacy is not None
+    privacy = DISTRIBUTED.privacy.model_copy(update={"shares": shares})
+    return DISTRIBUTED.model_copy(update={"privacy": privacy})
+
+
+def shared(**fields: int) -> Protection:
+    return offering_shares(NoiseShares(**{"devices": 57, "size": 10, "grid_bits": 10, **fields}))
+
+
+def noisy_masks(**fields: Any) -> Protection:
+    assert DISTRIBUTED.masked is not None
+    return DISTRIBUTED.model_copy(update={"masked": DISTRIBUTED.masked.model_copy(update=fields)})
+
+
 def test_enough_is_enough() -> None:
+    owner = TrustSettings(require=("private", "masked"), adversary="server", max_epsilon=8.0)
+    assert list(unprotected(owner, offering(DISTRIBUTED))) == []
     assert list(unprotected(TRUST, offering(OFFER))) == []
     assert list(unprotected(TrustSettings(), offering(None))) == []
 
@@ -85,6 +119,16 @@ def test_enough_is_enough() -> None:
         (TRUST, with_privacy(adjacency="replace-one"), ("does not give",)),
         (TrustSettings(local_epsilon=9.0), OFFER, ("central noise", "local_epsilon")),
         (TrustSettings(local_epsilon=7.0), with_privacy(mechanism="local"), ("ε = 8", "local_epsilon is 7")),
+        (TrustSettings(adversary="server"), OFFER, ("central noise", 'adversary = "server"')),
+        (TrustSettings(), DISTRIBUTED.model_copy(update={"masked": None}), ("no masks",)),
+        (TrustSettings(), shared(devices=68), ("68 shares", "67 of them")),
+        (TrustSettings(), shared(devices=1), ("cannot be",)),
+        (TrustSettings(), shared(grid_bits=9), ("levels of",)),
+        (TrustSettings(), shared(grid_bits=60), ("cannot be",)),
+        (TrustSettings(), offering_shares(None), ("does not say how",)),
+        (TrustSettings(), noisy_masks(clip=0.5), ("levels of",)),
+        (TrustSettings(), noisy_masks(max_weight=2), ("counts the same",)),
+        (TrustSettings(adversary="server"), noisy_masks(server="honest-but-curious"), ("lying",)),
         (TRUST, with_masks(server="friendly"), ("does not know", "friendly")),
         (TRUST, with_masks(threshold=50), ("more than half",)),
         (TRUST, with_masks(threshold=101), ("more than half",)),
@@ -147,7 +191,7 @@ def test_what_is_promised_must_be_something_that_the_device_does() -> None:
         assert sent(effects) == []
         assert state.declined is not None
         assert state.declined.reason is Reason.UNSUPPORTED
-    for mechanism in ("distributed", "local", "unknown"):
+    for mechanism in ("local", "unknown"):
         state, effects = step(HOLDS, announced(offering(with_privacy(mechanism=mechanism))))
         assert sent(effects) == []
         assert state.declined is not None

@@ -217,7 +217,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
         db.execute("DROP TABLE states")
-        for table in ("codings", "charges", "noise", "masking", "masked_sums"):
+        for table in ("codings", "charges", "noise", "masking", "masked_sums", "masked_groups"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 5")
         db.execute(f"PRAGMA application_id = {0x46650000 + 5}")

@@ -5,12 +5,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from aggregator.aggregation.unmasking import unmasked
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core import exchange, rounds
+from aggregator.core import exchange, grouping, rounds
 from aggregator.core.federation import Federation, Promised, Stage
 from aggregator.core.masking_rules import MaskingRules
 from aggregator.core.verdicts import Verdict
+from aggregator.ledger.records import MaskedSum
 from fedge.frozen import replace
 from fedge.identity.certified_keys import OwnKey, verifier
 from fedge.masking import device
@@ -85,7 +87,7 @@ class Round:
             if isinstance(effect, do.SendMasking):
                 event: Event
                 if isinstance(effect.message, Call):
-                    event = Announced(unpack(effect.message.terms, Terms), effect.device.encode() * 8)
+                    event = Announced(unpack(effect.message.terms, Terms), (effect.device.encode() * 8)[:32])
                 else:
                     assert isinstance(effect.message, MaskingMessage)
                     event = Received(effect.message)
@@ -104,6 +106,12 @@ class Round:
         return effects
 
 
+def summed(story: Round) -> MaskedSum:
+    """What the closing job finds."""
+    assert story.state.exchange is not None
+    return unmasked(story.state.exchange, grouping.needed(story.state.parts.rule), lambda: None).found
+
+
 def sent(effects: list[do.Effect]) -> list[str]:
     return [each.device for each in effects if isinstance(each, do.SendMasking)]
 
@@ -116,10 +124,21 @@ def test_the_round_closes_with_the_sum() -> None:
         assert sent(effects) == list(NAMES)
         effects = story.phase(effects)
     kinds = [type(each) for each in effects]
-    assert kinds[-3:] == [do.SaveSum, do.DropExchange, do.CloseRound]
-    (saved,) = [each for each in effects if isinstance(each, do.SaveSum)]
-    assert saved.summed is not None
-    assert (saved.summed.levels == sum(party.levels for party in story.parties.values())).all()
+    assert kinds == [do.KeepMasking, do.EndPhase, do.CloseRound], "taking masks off is the closing job's work"
+    assert story.state.stage is Stage.CLOSING
+    found = summed(story)
+    assert (found.levels == sum(party.levels for party in story.parties.values())).all()
+    assert found.devices == NAMES
+    assert story.step(on.Tick(1e6)) == [], "nobody is asked for anything any more"
+
+
+def test_after_a_restart_masks_are_taken_off_again() -> None:
+    story = Round()
+    effects = story.begin()
+    for _ in range(5):
+        effects = story.phase(effects)
+    story.state = replace(story.state, stage=Stage.COLLECTING)  # as it is loaded
+    assert story.step(on.Tick(3.0)) == [do.CloseRound(story.state.round, "masked")]
     assert story.state.stage is Stage.CLOSING
 
 
@@ -163,6 +182,24 @@ def test_too_few_answers_begin_another_attempt_with_other_terms() -> None:
     assert attempts == {0, 1}
 
 
+def test_attempts_that_fail_again_and_again_are_begun_at_growing_intervals() -> None:
+    """A cohort that its devices refuse makes attempts fail at once: without pauses, several each second."""
+    story, now_s, begun = Round(), 1.0, list[float]()
+    while now_s < 200.0:
+        effects = story.step(on.Tick(now_s))
+        if any(isinstance(each, do.BeginExchange) for each in effects):
+            begun.append(now_s)
+            assert story.state.exchange is not None
+            digest = story.state.exchange.servers[0].digest
+            for name in NAMES[:2]:
+                story.take(name, Objection(terms=digest, device=name, why="stranger"), now_s)
+            for name, message in story.answers(effects):
+                if name not in NAMES[:2]:
+                    story.take(name, message, now_s)
+        now_s += 1.0
+    assert begun == [1.0, 2.0, 7.0, 17.0, 37.0, 77.0, 137.0, 197.0]
+
+
 def test_after_signatures_no_other_attempt_is_made() -> None:
     story = Round()
     effects = story.begin()
@@ -170,8 +207,20 @@ def test_after_signatures_no_other_attempt_is_made() -> None:
         effects = story.phase(effects)
     story.phase(effects, "pi-3", "pi-4")
     effects = story.step(on.Tick(2.0 + PHASE_S))
-    assert do.SaveSum(story.state.round, None) in effects
     assert isinstance(effects[-1], do.CloseRound)
+    assert summed(story).levels is None, "too few have revealed"
+
+
+def test_without_enough_signatures_the_round_closes_without_a_sum() -> None:
+    story = Round()
+    effects = story.begin()
+    for _ in range(3):
+        effects = story.phase(effects)
+    story.phase(effects, "pi-3", "pi-4")
+    effects = story.step(on.Tick(2.0 + PHASE_S))
+    kinds = [type(each) for each in effects]
+    assert kinds == [do.SaveNoSum, do.DropExchange, do.Log, do.CloseRound]
+    assert story.state.is_summed
 
 
 def test_an_objection_ends_the_waiting() -> None:
@@ -179,7 +228,7 @@ def test_an_objection_ends_the_waiting() -> None:
     effects = story.begin()
     story.phase(effects, "pi-4")
     assert story.state.exchange is not None
-    objection = Objection(terms=story.state.exchange.server.digest, device="pi-4", why="bad_signature")
+    objection = Objection(terms=story.state.exchange.servers[0].digest, device="pi-4", why="bad_signature")
     effects = story.take("pi-4", objection)
     assert sent(effects) == ["pi-1", "pi-2", "pi-3"]
     assert any(isinstance(each, do.Log) and "pi-4 leaves" in each.text for each in effects)
@@ -189,7 +238,7 @@ def test_an_objection_in_the_name_of_another_device_does_not_count() -> None:
     story = Round()
     story.begin()
     assert story.state.exchange is not None
-    objection = Objection(terms=story.state.exchange.server.digest, device="pi-4", why="bad_signature")
+    objection = Objection(terms=story.state.exchange.servers[0].digest, device="pi-4", why="bad_signature")
     story.take("pi-1", objection)
     assert story.state.exchange.objected == frozenset()
 

@@ -191,6 +191,25 @@ EXAMPLES: dict[str, Message] = {
             devices=67,
         ),
     ),
+    "round_masked_groups": Manifest(
+        generation=1,
+        round=8,
+        kind="masked",
+        state="open",
+        seed=2**63 - 1,
+        task=TASK_BLOB,
+        model=MODEL_BLOB,
+        plan=Plan(),
+        cohort=Cohort(fraction=1.0, seed=0),
+        seconds_left=9.0,
+        requires=("phase:masked", "protection:masked.groups"),
+        protection=Protection(
+            masked=Masks(
+                server="lying", threshold=3, cohort=3, value_bits=8, clip=0.5, max_weight=1, groups=4
+            ),
+            devices=3,
+        ),
+    ),
     "round_survey": Manifest(
         generation=1,
         round=0,
@@ -296,8 +315,17 @@ EXAMPLES: dict[str, Message] = {
     "masking_promise": Promise(
         generation=1, round=8, base=b"m" * 32, device="pi-1", certificate=b"certificate"
     ),
+    "masking_promise_groups": Promise(
+        generation=1, round=8, base=b"m" * 32, device="pi-1", certificate=b"certificate", drawn=b"d" * 32
+    ),
     "masking_terms": TERMS,
     "masking_call": Call(terms=pack(TERMS), certificates=(b"one", b"two", b"three")),
+    "masking_call_groups": Call(
+        terms=pack(TERMS),
+        certificates=(b"one", b"two", b"three"),
+        whole=("pi-1", "pi-2", "pi-3", "pi-4", "pi-5", "pi-6"),
+        drawn=bytes(range(192)),
+    ),
     "masking_objection": Objection(
         terms=b"t" * 32, device="pi-1", why="bad_signature", detail="pi-2 has not signed"
     ),

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedge.errors import ConfigError
-from fedge.identity.certified_keys import Authority, OwnKey, read_own, verifier, verify
+from fedge.identity.certified_keys import Authority, OwnKey, _client, forget, read_own, verifier, verify
 from fleet.pki.authority import Authority as Issuer
 from fleet.pki.keys import make_key, public_key
 
@@ -71,6 +71,30 @@ def test_other_certificates_are_refused(issuer: Issuer, authority: Authority, tm
         assert said in found
     late = authority.key_of(mine.certificate, NAME, None)
     assert isinstance(late, bytes), "it was checked when it came"
+
+
+def test_a_certificate_is_read_once_and_its_time_is_looked_at_each_time(
+    issuer: Issuer, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by an object that was made later; one that is refused is read each time, and not kept."""
+    read: list[bytes] = []
+    load = x509.load_der_x509_certificate
+    monkeypatch.setattr(x509, "load_der_x509_certificate", lambda der: (read.append(der), load(der))[1])
+    forget()
+    mine = own(issuer, tmp_path).certificate
+    for _ in range(3):
+        assert isinstance(Authority(tmp_path / "ca.pem").key_of(mine, NAME, NOW), bytes)
+        assert isinstance(authority.key_of(mine, NAME, NOW + timedelta(days=11)), str)
+        assert isinstance(authority.key_of(mine, "pumps_pi-2", NOW), str)
+    assert read.count(mine) == 1
+    stranger = own(Issuer.found("pumps authority", make_key(), 100, NOW), tmp_path).certificate
+    for _ in range(2):
+        assert isinstance(authority.key_of(stranger, NAME, NOW), str)
+    assert read.count(stranger) == 2
+    assert _client.cache_info().currsize == 1
+    other = Issuer.found("pumps authority", make_key(), 100, NOW)
+    (tmp_path / "ca.pem").write_bytes(other.pem)
+    assert isinstance(Authority(tmp_path / "ca.pem").key_of(mine, NAME, NOW), str), "another authority"
 
 
 @pytest.mark.parametrize("kind", [b"\xa3", b"\xa5"], ids=["x400", "ediParty"])

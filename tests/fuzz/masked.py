@@ -5,6 +5,7 @@ The keys are new in each run, so no input of the corpus has a valid signature. T
 
 import tempfile
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -18,6 +19,7 @@ from aggregator.core.federation import Federation
 from fedge.identity.certified_keys import read_own
 from fedge.masking import server
 from fedge.masking.device_state import Mark
+from fedge.masking.groups import groups_of
 from fedge.masking.messages import MaskingMessage
 from fedge.masking.round_messages import Call
 from fedge.masking.server_state import Arrived, PhaseOver, SendTo
@@ -29,9 +31,11 @@ from tests.agent.masked_places import CLIP, MODEL, ROUND, SIZE, federation, term
 from tests.aggregator.test_exchange import Round
 
 PHASES = 5
-FIRST, BEFORE = 250, 255
-"""The variants: from `FIRST` on one for each phase, and `BEFORE`, where no attempt has begun."""
-NAMES = ("pi-1", "pi-2", "pi-3")
+GROUPED, FIRST, BEFORE = 249, 250, 255
+"""The variants: from `FIRST` on one for each phase, and `BEFORE`, where no attempt has begun. `GROUPED`: nor
+has one in a round with groups, and pi-1 knows of them."""
+NAMES, OTHERS = ("pi-1", "pi-2", "pi-3"), ("pi-4", "pi-5", "pi-6")
+GROUPS = 2
 
 
 class Waiting(NamedTuple):
@@ -64,8 +68,8 @@ def aggregators(weights: int | None = None) -> tuple[Waiting, ...]:
 
 
 def begun(variant: int) -> Federation:
-    """The aggregator's state of a variant from `FIRST` on."""
-    return Round().state if variant == BEFORE else aggregators()[variant - FIRST].state
+    """The aggregator's state of a variant from `GROUPED` on."""
+    return Round().state if variant in (BEFORE, GROUPED) else aggregators()[variant - FIRST].state
 
 
 class Saved(NamedTuple):
@@ -80,11 +84,15 @@ class Saved(NamedTuple):
 class Device(MaskedRounds):
     """A device whose disk is in memory."""
 
-    def __init__(self, settings: AgentSettings, saved: Saved | None = None) -> None:
+    def __init__(self, settings: AgentSettings, saved: Saved | None = None, drawn: bytes = b"") -> None:
+        self.drawn = drawn
         self.memory = saved.memory if saved is not None else None
         self.mark = saved.mark if saved is not None else Mark()
         self.sent: list[Message] = []
-        masks = Masks(server="lying", cohort=3, threshold=3, value_bits=8, clip=CLIP, max_weight=1)
+        groups = GROUPS if drawn else None
+        masks = Masks(
+            server="lying", cohort=3, threshold=3, value_bits=8, clip=CLIP, max_weight=1, groups=groups
+        )
         told = Protection(masked=masks, devices=3)
         manifest = SimpleNamespace(
             kind="masked", generation=ROUND.generation, round=ROUND.round, protection=told
@@ -99,7 +107,7 @@ class Device(MaskedRounds):
 
     def masked(self) -> MaskedUpdate:
         """As `Memory.masked`."""
-        return MaskedUpdate(ROUND, MODEL, 8, CLIP, 1, np.zeros(SIZE, "<i2").tobytes())
+        return MaskedUpdate(ROUND, MODEL, 8, CLIP, 1, np.zeros(SIZE, "<i2").tobytes(), self.drawn)
 
     def masking(self) -> bytes | None:
         """As `Memory.masking`."""
@@ -136,16 +144,36 @@ def settings() -> dict[str, AgentSettings]:
 
 
 @cache
-def devices() -> tuple[Saved, ...]:
-    """What pi-1 has on its disk before each phase, and the message with which that begins."""
-    every = {name: Device(settings()[name]) for name in NAMES}
-    certificates = []
+def certificates() -> tuple[bytes, ...]:
+    """Those of the devices, in DER."""
+    found = []
     for each in settings().values():
         assert each.broker.certificate is not None
         assert each.broker.key is not None
-        certificates.append(read_own(each.broker.certificate, each.broker.key).certificate)
+        found.append(read_own(each.broker.certificate, each.broker.key).certificate)
+    return tuple(found)
+
+
+@cache
+def grouped() -> tuple[bytes, bytes]:
+    """What pi-1 has drawn, and the call to its group, which is `NAMES`."""
+    drawn = {name: name.encode().ljust(32) for name in NAMES + OTHERS}
+    terms = terms_of(NAMES)
+    whole = terms.model_copy(update={"cohort": NAMES + OTHERS})
+    tries = (drawn | {OTHERS[-1]: number.to_bytes(32, "big")} for number in count())
+    told = next(each for each in tries if NAMES in groups_of(whole, GROUPS, each))
+    call = Call(
+        terms=pack(terms), certificates=certificates(), whole=NAMES + OTHERS, drawn=b"".join(told.values())
+    )
+    return drawn["pi-1"], pack(call)
+
+
+@cache
+def devices() -> tuple[Saved, ...]:
+    """What pi-1 has on its disk before each phase, and the message with which that begins."""
+    every = {name: Device(settings()[name]) for name in NAMES}
     state = server.begin(terms_of(NAMES))
-    call = Call(terms=pack(terms_of(NAMES)), certificates=tuple(certificates))
+    call = Call(terms=pack(terms_of(NAMES)), certificates=certificates())
     mail, found = dict[str, Message].fromkeys(NAMES, call), []
     while mail:
         found.append(Saved(every["pi-1"].memory, every["pi-1"].mark, pack(mail["pi-1"])))
@@ -159,5 +187,7 @@ def devices() -> tuple[Saved, ...]:
 
 
 def device(variant: int) -> Device:
-    """The device of a variant from `FIRST` on."""
+    """The device of a variant from `GROUPED` on."""
+    if variant == GROUPED:
+        return Device(settings()["pi-1"], drawn=grouped()[0])
     return Device(settings()["pi-1"], None if variant == BEFORE else devices()[variant - FIRST])

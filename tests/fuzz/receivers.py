@@ -18,6 +18,7 @@ from agent.shell.downloads import Downloads
 from agent.shell.inbox import Inbox
 from agent.shell.key_frames import KeyFrames
 from aggregator.core import effects as do
+from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.federation import Federation
 from aggregator.shell.intake import Intake
@@ -104,7 +105,7 @@ class Aggregator:
     """One aggregator that has just opened a round."""
 
     def __init__(self, variant: int) -> None:
-        masks = variant >= masked.FIRST
+        masks = variant >= masked.GROUPED
         self.state = masked.begun(variant) if masks else variants()[variant % len(variants())]
         self.spool = _Spool()
         self.outcomes: set[str] = set()
@@ -113,7 +114,10 @@ class Aggregator:
 
     def hear(self, message: MessageArrived) -> None:
         """Take one message, and perform what concerns the spool."""
-        events = [self._reception.read(self.state, message)]
+        found = self._reception.read(self.state, message)
+        if isinstance(found, on.WholeUpdate):  # as the runtime does with those of a turn
+            found = on.UpdatesArrived(1.0, (found,))
+        events = [found]
         while events:
             event = events.pop()
             if event is None:
@@ -141,7 +145,7 @@ class Agent:
     """One device that has just connected for the first time."""
 
     def __init__(self, variant: int = 0) -> None:
-        self.masked = masked.device(variant) if variant >= masked.FIRST else None
+        self.masked = masked.device(variant) if variant >= masked.GROUPED else None
         self.state: Device = replace(CONNECTED, device="pi-1")
         self.outcomes: set[str] = set()
         self._inbox = Inbox(LAB, Downloads(None, InMemory()), lambda: UNMEASURED, lambda: 1.0)

@@ -34,7 +34,7 @@ def inputs() -> tuple[Input, ...]:
         how, topic = INSIDE.get(message.TYPE, (RAW, WHERE.get(message.TYPE, SERVICE)))
         if message.TYPE.startswith("masking_"):
             steps = (Step(WHOLE, UPDATE, payloads[name]), Step(WHOLE, RECEIPT, payloads[name]))
-            found += [Input(variant, steps) for variant in (0, masked.FIRST, masked.BEFORE)]
+            found += [Input(variant, steps) for variant in (0, masked.GROUPED, masked.FIRST, masked.BEFORE)]
             continue
         found.append(Input(0, (Step(how, topic, payloads[name]),)))
     for payload, *_ in UPDATES.values():
@@ -45,7 +45,7 @@ def inputs() -> tuple[Input, ...]:
             continue
         found.append(Input(0, (Step(WHOLE, UPDATE, whole),)))
     both = (Step(ANNOUNCED, TASK, pack(TASK_MESSAGE)), Step(ANNOUNCED, MODEL, payloads["model"]))
-    return (*found, *of_codecs(), *of_coded_models(), *of_masking(), Input(0, both))
+    return (*found, *of_codecs(), *of_coded_models(), *of_masking(), of_groups(), Input(0, both))
 
 
 @cache
@@ -58,6 +58,12 @@ def of_masking() -> tuple[Input, ...]:
         for which in (answers, asked)
         for phase, (topic, message) in enumerate(which)
     )
+
+
+@cache
+def of_groups() -> Input:
+    """The call of pi-1 to its group."""
+    return Input(masked.GROUPED, (Step(WHOLE, RECEIPT, masked.grouped()[1]),))
 
 
 @cache

@@ -75,6 +75,16 @@ def test_each_message_of_secure_aggregation_is_taken_and_a_torn_one_is_not() -> 
         assert found & {"masking malformed", "agent malformed"}, "and it is told why"
 
 
+def test_a_call_to_a_group_is_answered_and_one_to_another_is_refused() -> None:
+    given = seeds.of_groups()
+    assert "masking_advertise" in run(given)
+    (step,) = given.steps
+    other = step.payload.replace(b"pi-3", b"pi-5").replace(b"pi-5", b"pi-3", 1)
+    found = run(given._replace(steps=(step._replace(payload=other),)))
+    assert "masking_advertise" not in found
+    assert found & {"objects other_group", "objects malformed", "agent malformed"}
+
+
 @pytest.mark.parametrize("program", [saved_exchange, masked_rounds], ids=["aggregator", "device"])
 def test_an_exception_in_secure_aggregation_is_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], program: ModuleType

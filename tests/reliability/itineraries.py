@@ -56,7 +56,7 @@ MASKED = {
         "KeepMasking",
         "EndPhase",
         "DropExchange",
-        "SaveSum",
+        "SaveNoSum",
         "SendMasking",
     ),
 }

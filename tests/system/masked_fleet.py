@@ -7,10 +7,15 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation.replay import replay
 from tests.system.databases import query
-from tests.system.federations import CLASSIFIER, motions
+from tests.system.federations import CENTRES, CLASSIFIER, FEATURES, SPREAD, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 
 SEED = 7
+COLUMNS = {
+    name: [float(mean), float(spread)]
+    for name, mean, spread in zip(FEATURES, CENTRES.mean(axis=0), CENTRES.std(axis=0) + SPREAD, strict=True)
+}
+"""Means and spreads, near enough, for federations without a survey."""
 
 
 def masked(fleet: FleetOfProcesses, devices: int = 4, rounds: int = 1, **masking: object) -> None:

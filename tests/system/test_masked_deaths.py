@@ -75,10 +75,11 @@ def test_a_device_dies_in_each_phase(secure: FleetOfProcesses, point: str) -> No
 
 AGGREGATOR = [
     *(f"{point}.{when}:{nth}" for point in ("EndPhase", "KeepMasking") for when in ("before", "after")
-      for nth in (1, 2, 3, 4)),
+      for nth in (1, 2, 3, 4, 5)),
     *(f"SendMasking.{when}:{nth}" for when in ("before", "after") for nth in (1, 6, 10, 14, 18)),
-    *(f"{point}.{when}:1" for point in ("BeginExchange", "ReadMasking", "SaveSum", "DropExchange")
-      for when in ("before", "after")),
+    *(f"{point}.{when}:1" for point in ("BeginExchange", "ReadMasking") for when in ("before", "after")),
+    # The survey closes first; then the masks are taken off, beside the loop.
+    *(f"{point}.{when}:2" for point in ("CloseRound", "Average") for when in ("before", "after")),
 ]  # fmt: skip
 
 
@@ -92,3 +93,34 @@ def test_the_aggregator_dies_in_each_phase(secure: FleetOfProcesses, point: str)
     check_last_sum(secure, set(secure.devices))
     (row,) = [row for row in secure.rounds() if row.kind == "masked"]
     assert row.attempt == 0, "the same attempt went on"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [f"{effect}.{when}:1" for effect in ("SaveNoSum", "DropExchange") for when in ("before", "after")],
+)
+def test_the_aggregator_dies_while_it_gives_a_sum_up(secure: FleetOfProcesses, point: str) -> None:
+    """Two of four sign no survivors, so the round has no sum: it closes with its model, and once."""
+    masked(secure, phase_s=4.0)
+    lost = ("device-0", "device-1")
+    for name in lost:
+        fail_at(secure, name, "Send.before:4")
+    secure.start_devices("device-2", "device-3")
+    dies(secure, "aggregator", point)
+    for name in lost:
+        program = secure.programs.pop(name)
+        secure.until(lambda program=program: program.exit_code is not None, f"{name} dies")
+    dead(secure, "aggregator")
+    secure.until(lambda: "its model stays as it was" in secure.log(), "the round has no sum")
+    secure.start_devices(*lost)
+    assert secure.ends() == 0
+    rows = [row for row in secure.rounds() if row.kind == "masked"]
+    assert [(row.round, row.devices, row.closed) for row in rows[:1]] == [(1, 0, True)]
+    assert rows[1].devices == len(check_last_sum(secure)) >= 3
+
+
+def fail_at(fleet: FleetOfProcesses, name: str, point: str) -> None:
+    """Start a device that dies at this point for good."""
+    fleet.prefixes[name] = ("env", f"FEDGE_FAILPOINT={point}")
+    fleet.start_devices(name)
+    fleet.prefixes.pop(name)

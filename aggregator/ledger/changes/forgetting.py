@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 from aggregator.ledger.changes.generations import GenerationChanges
+from aggregator.ledger.changes.masked_names import MaskedNames
 from aggregator.ledger.layout import UNWIPED
 from aggregator.ledger.records import Beginning
 from fedge.storage.databases import database_error, wipe
@@ -14,7 +15,7 @@ REMOVED = "?"
 """The replacement of a removed device's id; no device can have this name."""
 
 
-class Forgetting(GenerationChanges):
+class Forgetting(GenerationChanges, MaskedNames):
     """Removals from all tables."""
 
     def forget_device(self, device: str) -> None:
@@ -42,6 +43,7 @@ class Forgetting(GenerationChanges):
             )
         for round_id in incomplete:
             self._mark_forgotten(round_id)
+        self.rename_in_sums(device, REMOVED)
         for table in ("frames", "answers", "devices"):
             self._run(f"DELETE FROM {table} WHERE device = ?", device)  # noqa: S608 # texts of ours
 

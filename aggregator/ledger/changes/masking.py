@@ -9,7 +9,7 @@ from fedge.wire.freshness import RoundId
 
 
 class MaskingChanges(Transactions):
-    """Changes of the tables `masking` and `masked_sums`."""
+    """Changes of the tables `masking`, `masked_sums` and `masked_groups`."""
 
     def begin_exchange(self, round_id: RoundId, terms: bytes) -> None:
         """Store the terms of an attempt; what is stored of any other one is removed."""
@@ -43,6 +43,18 @@ class MaskingChanges(Transactions):
             levels,
             sha256(levels or b"").digest(),
         )
+        self._run("DELETE FROM masked_groups WHERE generation = ? AND round = ?", *round_id)
+        for place, group in enumerate(found.groups):
+            part = group.levels.astype("<i8").tobytes()
+            self._run(
+                "INSERT INTO masked_groups VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *round_id,
+                place,
+                group.weight,
+                json.dumps(list(group.devices)),
+                part,
+                sha256(part).digest(),
+            )
 
     def _append(self, round_id: RoundId, device: str, content: bytes) -> None:
         self._run(

@@ -79,6 +79,7 @@ class Retention(Transactions):
             *values,
         )
         self._run(f"DELETE FROM masked_sums WHERE {older}", *values)  # noqa: S608 # texts of ours
+        self._run(f"DELETE FROM masked_groups WHERE {older}", *values)  # noqa: S608 # texts of ours
         # Without its updates a round cannot be computed again, and whoever has a seed takes its noise away.
         self._run(f"DELETE FROM noise WHERE {older}", *values)  # noqa: S608 # texts of ours
         self._freed = True

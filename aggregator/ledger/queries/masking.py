@@ -5,14 +5,14 @@ from hashlib import sha256
 
 import numpy as np
 
-from aggregator.ledger.layout import HAS_MASKING
+from aggregator.ledger.layout import HAS_GROUPS, HAS_MASKING
 from aggregator.ledger.queries.access import Access
-from aggregator.ledger.records import MaskedSum
+from aggregator.ledger.records import GroupSum, MaskedSum
 from fedge.wire.freshness import RoundId
 
 
 class MaskingQueries(Access):
-    """Queries on the tables `masking` and `masked_sums`."""
+    """Queries on the tables `masking`, `masked_sums` and `masked_groups`."""
 
     def exchange(self, round_id: RoundId) -> list[tuple[str, bytes]]:
         """The attempt that takes place in this round, as it was stored, in order; [] if there is none.
@@ -47,4 +47,21 @@ class MaskingQueries(Access):
             if sha256(levels or b"").digest() != digest:
                 raise ValueError("its bytes do not match their digest")
             found = None if levels is None else np.frombuffer(levels, "<i8").astype(np.int64)
-            return MaskedSum(int(weight), int(value_bits), float(clip), tuple(json.loads(devices)), found)
+            names, groups = tuple(json.loads(devices)), self._groups(round_id)
+            return MaskedSum(int(weight), int(value_bits), float(clip), names, found, groups)
+
+    def _groups(self, round_id: RoundId) -> tuple[GroupSum, ...]:
+        """The sums of the groups of a masked round; raises a ValueError if one is damaged."""
+        if self._layout() < HAS_GROUPS:
+            return ()
+        rows = self._all(
+            "SELECT weight, devices, levels, digest FROM masked_groups"
+            " WHERE generation = ? AND round = ? ORDER BY place",
+            *round_id,
+        )
+        if any(sha256(levels).digest() != digest for _, _, levels, digest in rows):
+            raise ValueError("the bytes of a group do not match their digest")
+        return tuple(
+            GroupSum(int(weight), tuple(json.loads(devices)), np.frombuffer(levels, "<i8").astype(np.int64))
+            for weight, devices, levels, _ in rows
+        )

@@ -26,6 +26,17 @@ class Charges(Part):
     """Of the newest charge, in hexadecimal; empty with 0."""
 
 
+class NoiseShares(Part):
+    """Distributed noise: how devices share it (`fedge.masking.noise`)."""
+
+    devices: Annotated[int, Field(ge=1, le=2**31)]
+    """m: the fewest shares of a sum that the server cannot know; each is a part of 1/m of the noise."""
+    size: Annotated[int, Field(ge=1, le=2**53)]
+    """p, the entries of an update."""
+    grid_bits: Annotated[int, Field(ge=1, le=64)]
+    """b: the clip has 2^b steps."""
+
+
 class Privacy(Part):
     """Differential privacy of each device, over a whole training."""
 
@@ -48,6 +59,10 @@ class Privacy(Part):
     """m, the most devices of a round, by which the sum is divided."""
     rounds: Annotated[int, Field(ge=1, le=10**6)]
     """T, the most rounds that are released."""
+    shares: NoiseShares | None = None
+    """Of `distributed` noise; None: it is of another kind."""
+    distance: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    """Of a `tree`, d: a device that took part takes part again d releases later at the earliest."""
     witness: Charges = Charges(number=0)
     """What had been released when this was announced."""
 
@@ -67,6 +82,9 @@ class Masks(Part):
     """The largest change of a weight before it is rounded; None: not announced."""
     max_weight: Annotated[int, Field(ge=1, le=2**53)] | None = None
     """The largest weight of an update; None: each counts the same."""
+    groups: Annotated[int, Field(ge=2, le=2**31)] | None = None
+    """G, the groups of which the server learns a sum each; n and t are of each group then. None: there are
+    none."""
 
 
 class Protection(Part):

@@ -1,4 +1,4 @@
-"""`fedge devices` and `fedge tokens`: list the members of a federation, and the tokens to join it."""
+"""`fedge devices`, `tokens` and `roster`: a federation's members, tokens to join it, and devices' keys."""
 
 import json
 from pathlib import Path
@@ -69,3 +69,24 @@ def tokens(
         typer.echo(json.dumps(list_tokens.as_json(listed, utc_now())))
     else:
         list_tokens.show(listed, utc_now(), Console())
+
+
+@app.command()
+def roster(folder: Folder = Path()) -> None:
+    """Print the devices and the fingerprints of their keys, for the rosters of devices.
+
+    It is for the operator. Devices whose agent.toml names such a file take part
+    in masked rounds with the devices in it alone, whatever is enrolled later.
+    An owner who does not trust this server compares each line with what
+    `fedge-agent roster` prints on the device. Print it again after renewals:
+    these make new keys.
+
+    \b
+      fedge roster --folder phones > roster.txt
+    """
+    from fleet.pki import rosters
+    from fleet.pki.folder import FederationFolder
+
+    with reporting("roster"):
+        for line in rosters.lines(FederationFolder(folder)):
+            typer.echo(line)

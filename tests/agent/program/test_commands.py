@@ -78,6 +78,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "declines": {},
         "state": str(tmp_path / "state"),
         "trust": None,
+        "roster": None,
         "task": None,
         "cap": None,
         "uses": {
@@ -118,6 +119,18 @@ def test_check_says_whose_models_are_taken(tmp_path: Path) -> None:
     (tmp_path / "signing.pub").write_bytes(public_pem(public))
     done = call(main, "--check", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["trust"] == public.hex()[:16]
+
+
+def test_check_says_with_whom_rounds_are_masked(tmp_path: Path) -> None:
+    path = configure(tmp_path)
+    path.write_text(path.read_text() + '[trust]\nrequire = ["masked"]\nroster = "roster"\n')
+    done = call(main, "--check", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert_tells(done.stderr, "roster: ", os.strerror(errno.ENOENT))
+    (tmp_path / "roster").write_text(f"pi-2 {'ab' * 32}\npi-3 {'cd' * 32}\n")
+    done = call(main, "--check", "--json", folder=tmp_path)
+    told = json.loads(done.stdout)["roster"]
+    assert told == "masked rounds with 2 devices and no others: pi-2, pi-3"
 
 
 def test_version_and_help(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ def _secret(cohort: Cohort, of: int, helpers: frozenset[int], which: int) -> byt
         if holder in helpers:
             secret = secrets_of(cohort.entropy[terms.cohort[holder]], terms).sealing
             keys = roster.keys[holder].sealing, [roster.keys[of].sealing]
-            (key,) = sealing_keys(terms, roster.digest, secret, *keys, outgoing=False)
-            assert key is not None
-            pair = ciphers.opened(key, body, roster.digest)
+            (sealing,) = sealing_keys(terms, roster.digest, secret, *keys)
+            assert sealing is not None
+            pair = ciphers.opened(sealing.incoming, body, roster.digest)
             assert pair is not None
             shares[holder + 1] = pair[which * SHARE_BYTES :][:SHARE_BYTES]
     for holder in range(len(terms.cohort)):

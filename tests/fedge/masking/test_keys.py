@@ -8,7 +8,15 @@ import pytest
 from benchmarks.masked_cohort import Cohort, terms_of
 from fedge.masking import ciphers, statements
 from fedge.masking.graph import ring_of
-from fedge.masking.keys import Secrets, directory, mask_keys, public_keys, sealing_keys, secrets_of
+from fedge.masking.keys import (
+    SealingKeys,
+    Secrets,
+    directory,
+    mask_keys,
+    public_keys,
+    sealing_keys,
+    secrets_of,
+)
 from fedge.masking.messages import Roster, Terms
 from fedge.masking.ring import Ring
 from fedge.masking.thresholds import GRINDING_BITS, SECURITY_BITS, Neighbourhood
@@ -51,9 +59,7 @@ def test_no_key_is_the_same_under_other_terms(field: str) -> None:
         lambda terms: secrets(1, terms).sealing,
         lambda terms: secrets(1, terms).polynomial(b"self", 3),
         lambda terms: mask_keys(terms, mine.masking, own.masking, [theirs.masking])[0],
-        lambda terms: sealing_keys(
-            terms, bytes(32), mine.sealing, own.sealing, [theirs.sealing], outgoing=True
-        )[0],
+        lambda terms: sealing_keys(terms, bytes(32), mine.sealing, own.sealing, [theirs.sealing])[0],
     ):
         assert keys(other) != keys(TERMS)
 
@@ -64,15 +70,15 @@ def test_both_sides_derive_the_same_keys_and_each_purpose_has_its_own() -> None:
     mask = mask_keys(TERMS, mine.masking, own.masking, [other.masking])
     assert mask == mask_keys(TERMS, theirs.masking, other.masking, [own.masking])
 
-    def seal(roster: bytes, *, outgoing: bool) -> bytes | None:
-        here = sealing_keys(TERMS, roster, mine.sealing, own.sealing, [other.sealing], outgoing=outgoing)
-        there = sealing_keys(
-            TERMS, roster, theirs.sealing, other.sealing, [own.sealing], outgoing=not outgoing
-        )
-        assert here == there
-        return here[0]
+    def seal(roster: bytes) -> SealingKeys:
+        (here,) = sealing_keys(TERMS, roster, mine.sealing, own.sealing, [other.sealing])
+        (there,) = sealing_keys(TERMS, roster, theirs.sealing, other.sealing, [own.sealing])
+        assert here is not None
+        assert there is not None
+        assert (here.outgoing, here.incoming) == (there.incoming, there.outgoing)
+        return here
 
-    found = [seal(roster, outgoing=outgoing) for roster in (b"a", b"b") for outgoing in (True, False)]
+    found = [key for roster in (b"a", b"b") for key in seal(roster)]
     polynomials = [mine.polynomial(label, 3) for label in (b"self", b"key")]
     each = [*mask, *found, *polynomials, mine.sealing, mine.masking, mine.self_mask, mine.sharing]
     assert len(set(each)) == len(each), "a key seals one text: its direction and its roster are its own"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.masked_cohort import Cohort, paper_identities, real_identities, terms_of
+from benchmarks.masked_cohort import Cohort, paper_identities, terms_of
+from benchmarks.masked_identities import Certified
 from benchmarks.masked_lies import DEVICES, LIES, VICTIM, Lie, Lied, told
 from fedge.masking import device, statements
 from fedge.masking.device_state import (
@@ -15,7 +16,7 @@ from fedge.masking.device_state import (
     UnmaskedAsked,
     Wanted,
 )
-from fedge.masking.messages import MaskedInput, MaskingMessage, Survivors
+from fedge.masking.messages import MaskingMessage, Survivors
 from fedge.masking.refusals import Why
 from fedge.masking.server_state import Failed, Summed
 
@@ -32,7 +33,7 @@ def test_faults_75_and_76_a_lie_is_refused_and_the_truth_afterwards_is_not(lie: 
 
 def test_who_signed_the_first_of_two_survivor_sets_reveals_nothing_of_the_other() -> None:
     (lie,) = (each for each in LIES if each.name == "two survivor sets")
-    cohort = Lied(terms_of(N), identities=real_identities(terms_of(N).cohort))
+    cohort = Lied(terms_of(N), identities=Certified("pumps", terms_of(N).cohort))
     cohort.kind, cohort.lie = lie.kind, lie.change
     assert isinstance(cohort.run(), Summed)
     assert cohort.states[VICTIM].mark.stage == Stage.SIGNED
@@ -99,15 +100,12 @@ def test_two_survivor_sets_to_two_halves_end_without_a_sum() -> None:
     class Halves(Cohort):
         def changed(self, to: str, message: MaskingMessage) -> MaskingMessage:
             if isinstance(message, Survivors) and to in ("d0000", "d0001", "d0002"):
-                return sets_for(self, message, to)
+                return sets_for(message)
             return message
 
-    def sets_for(cohort: Cohort, message: Survivors, to: str) -> MaskingMessage:
-        near = [place for place in range(5) if f"d{place:04d}" != to]
-        each = [cohort.seen[f"d{place:04d}", MaskedInput.TYPE] for place in near]
-        body = b"".join(one.signature for one in each if isinstance(one, MaskedInput))
+    def sets_for(message: Survivors) -> MaskingMessage:
         bits = {"alive": statements.bitmap(range(5), N), "dead": statements.bitmap([5], N)}
-        return message.model_copy(update={**bits, "signatures": body})
+        return message.model_copy(update=bits)
 
     found = Halves(terms_of(N)).run()
     assert isinstance(found, Failed)

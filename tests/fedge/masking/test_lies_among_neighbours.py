@@ -121,6 +121,21 @@ def test_survivors_have_to_be_enough_in_all_and_in_each_place(
     assert refusal(masked, message) is why
 
 
+def test_among_neighbours_each_survivor_has_signed_with_whom_it_masks(masked: Cohort) -> None:
+    alive = frozenset(range(N))
+    near = graph_of(masked).neighbours(PLACE)
+    signed = []
+    for at in near:
+        found = masked.seen[f"d{at:04d}", MaskedInput.TYPE]
+        assert isinstance(found, MaskedInput)
+        signed.append(found.signature)
+    bits = {"alive": statements.bitmap(alive, N), "dead": statements.bitmap((), N)}
+    forged = [*signed[:-1], bytes(64)]
+    for signatures, why in ((forged, Why.BAD_SIGNATURE), (signed[1:], Why.MALFORMED), (signed, None)):
+        message = Survivors(terms=masked.server.digest, **bits, signatures=b"".join(signatures))
+        assert refusal(masked, message) is why
+
+
 def test_a_sharer_that_is_not_of_the_roster_and_a_device_that_shared_and_is_left_out() -> None:
     cohort = Cohort(terms_of(6))
     mail = until(2, cohort, {"d0005"})

@@ -36,6 +36,35 @@ def test_masks_cancel_and_bytes_come_back(ring: Ring, seed: int) -> None:
     assert ring.unpacked(body + b"\0", 7) is None
 
 
+@pytest.mark.parametrize("size", [1, 16_384, 40_001])
+@pytest.mark.parametrize("ring", [Ring(8, 1), Ring(8, 100), Ring(8, 1_000), Ring(16, 1_000, 2**20)])
+def test_masks_that_are_added_by_parts_are_the_masks(ring: Ring, size: int) -> None:
+    """Words of 1, 2, 4 and 8 bytes, in parts of 65,536 bytes."""
+    rng = np.random.default_rng(size)
+    values = ring.elements(rng.integers(-ring.levels, ring.levels + 1, size))
+    keys = [rng.bytes(32) for _ in range(5)]
+    expected = values
+    for key in keys[:3]:
+        expected = ring.added(expected, ciphers.mask(key, ring, size))
+    for key in keys[3:]:
+        expected = ring.without(expected, ciphers.mask(key, ring, size))
+    found = ciphers.masked(values, ring, keys[:3], keys[3:])
+    assert found.dtype == ring.word
+    assert (found == expected).all()
+    assert (ring.signed(ciphers.masked(found, ring, keys[3:], keys[:3])) == ring.signed(values)).all()
+
+
+def test_rounding_by_parts_is_that_of_the_whole() -> None:
+    """The formula of the module, of all entries at once; some are beyond the clip, and L stays L."""
+    ring = Ring(8, 100)
+    vector = np.random.default_rng(1).normal(0, 0.5, 40_001).astype(np.float32)
+    drawn = np.random.Generator(np.random.SFC64(5)).random(len(vector), np.float32)
+    expected = np.floor(np.clip(vector * (127 / np.float64(1.0)), -127, 127) + drawn.astype(np.float64))
+    found = ring.rounded(vector, 1.0, seed=5)
+    assert (found == expected).all()
+    assert (int(found.max()), int(found.min())) == (127, -127)
+
+
 def test_int8_of_a_hundred_devices_takes_16_bits_and_of_a_thousand_24() -> None:
     """8 + ⌈log2 100⌉ = 15 and 8 + 10 = 18, in whole bytes."""
     assert [Ring(8, n).needed_bits for n in (100, 256, 257, 1_000)] == [15, 16, 17, 18]

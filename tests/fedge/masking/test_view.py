@@ -4,13 +4,23 @@ Every update is the same in all entries, so any remainder that is not masked fai
 The test is the same in each case, and the last ones show that it sees what it should.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from benchmarks.masked_cohort import Cohort, terms_of
 from fedge.masking import ciphers, statements
 from fedge.masking.device_state import Received
-from fedge.masking.messages import Agreement, Consistency, MaskedInput, MaskingMessage, Survivors
+from fedge.masking.keys import pieces_of
+from fedge.masking.messages import (
+    SEALED_BYTES,
+    Agreement,
+    Consistency,
+    Delivery,
+    MaskingMessage,
+    Survivors,
+)
 from fedge.masking.ring import Ring, Values
 from fedge.masking.server_state import Phase, Summed
 from fedge.masking.thresholds import colluders_borne
@@ -58,38 +68,35 @@ class TwoSets(Cohort):
     victim = 0
 
     def attack(self) -> None:
-        names, devices = self.terms.cohort, len(self.terms.cohort)
+        devices = len(self.terms.cohort)
         honest = [at for at in range(devices) if at not in self.helpers]
         halves = honest[: len(honest) // 2], honest[len(honest) // 2 :]
         everyone = frozenset(range(devices))
         self.split = dict.fromkeys(halves[0], everyone) | {at: everyone - {self.victim} for at in halves[1]}
         with pytest.raises(KeptBack):
             self.run()
-        roster = self.server.roster
-        assert roster is not None
         for half in halves:
-            alive = self.split[half[0]]
-            bits = [statements.bitmap(each, devices) for each in (everyone, alive, everyone - alive)]
-            for at in half:
-                near = [other for other in roster.graph.neighbours(at) if other in alive]
-                inputs = [self.seen[names[other], MaskedInput.TYPE] for other in near]
-                body = b"".join(each.signature for each in inputs if isinstance(each, MaskedInput))
-                message = Survivors(terms=self.server.digest, alive=bits[1], dead=bits[2], signatures=body)
-                for answer in self.tell(names[at], Received(message)):
-                    self.seen[names[at], answer.TYPE] = answer
-            said = statements.survivors(roster.digest, *bits[:2])
-            signatures = {at: self.identities(names[at]).sign(said) for at in self.helpers}
-            for at in half:
-                found = self.seen[names[at], Consistency.TYPE]
-                assert isinstance(found, Consistency)
-                signatures[at] = found.signature
-            body = b"".join(signatures[at] for at in sorted(signatures))
-            agreement = Agreement(
-                terms=self.server.digest, signers=statements.bitmap(signatures, devices), signatures=body
-            )
-            for at in half:
-                for answer in self.tell(names[at], Received(agreement)):
-                    self.seen[names[at], answer.TYPE] = answer
+            self.persuade(half, everyone, self.split[half[0]])
+
+    def persuade(self, group: Sequence[int], sharers: frozenset[int], alive: frozenset[int]) -> None:
+        """Let a group of honest devices sign these sets, and show them its signatures and the helpers'."""
+        names, roster, devices = self.terms.cohort, self.server.roster, len(self.terms.cohort)
+        assert roster is not None
+        bits = [statements.bitmap(each, devices) for each in (sharers, alive, sharers - alive)]
+        message = Survivors(terms=self.server.digest, alive=bits[1], dead=bits[2], signatures=b"")
+        said = statements.survivors(roster.digest, *bits[:2])
+        signatures = {at: self.identities(names[at]).sign(said) for at in self.helpers}
+        for at in group:
+            for answer in self.tell(names[at], Received(message)):
+                assert isinstance(answer, Consistency)
+                signatures[at] = answer.signature
+        body = b"".join(signatures[at] for at in sorted(signatures))
+        agreement = Agreement(
+            terms=self.server.digest, signers=statements.bitmap(signatures, devices), signatures=body
+        )
+        for at in group:
+            for answer in self.tell(names[at], Received(agreement)):
+                self.seen[names[at], answer.TYPE] = answer
 
     def changed(self, to: str, message: MaskingMessage) -> MaskingMessage:
         if isinstance(message, Survivors):
@@ -124,6 +131,54 @@ def test_control_one_helper_more_and_the_update_is_found(devices: int) -> None:
     assert exposed(cohort, values, 0)
 
 
+class TwoSharerSets(TwoSets):
+    """A server that lets a victim mask with its helpers and with devices that it will call dead.
+
+    No device checks with whom the others have masked: the signatures of the survivors are all there is.
+    """
+
+    def attack(self) -> None:
+        devices, threshold = len(self.terms.cohort), self.terms.threshold
+        honest = [at for at in range(1, devices) if at not in self.helpers]
+        dead = frozenset(honest[: threshold - 1 - len(self.helpers)])
+        self.told = frozenset({self.victim}) | self.helpers | dead
+        with pytest.raises(KeptBack):
+            self.run()
+        attempt = self.states[self.terms.cohort[self.victim]].attempt
+        assert attempt is not None
+        assert attempt.sharers == self.told
+        everyone = frozenset(range(devices))
+        self.persuade([at for at in honest if at not in dead], everyone, everyone - dead)
+
+    def changed(self, to: str, message: MaskingMessage) -> MaskingMessage:
+        if isinstance(message, Delivery) and to == self.terms.cohort[self.victim]:
+            near = [at for at in range(len(self.terms.cohort)) if at != self.victim]
+            pieces = zip(near, pieces_of(message.sealed, SEALED_BYTES), strict=True)
+            change = {
+                "sharers": statements.bitmap(self.told, len(self.terms.cohort)),
+                "sealed": b"".join(piece for at, piece in pieces if at in self.told),
+            }
+            return message.model_copy(update=change)
+        return super().changed(to, message)
+
+
+@pytest.mark.parametrize("devices", [6, 9, 12, 50])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_victim_that_masks_with_other_sharers(devices: int, more: int) -> None:
+    """An honest signer is among the t sharers that the victim has accepted, as 2t > n + c: their mask stays.
+
+    With one helper more there is none, and the update is found.
+    """
+    made = constant(devices)
+    cohort = TwoSharerSets(made.terms, seed=devices, levels=made.levels)
+    helpers = colluders_borne(devices, made.terms.threshold) + more
+    cohort.helpers = frozenset(range(devices - helpers, devices))
+    cohort.attack()
+    values = residual(cohort, 0, cohort.helpers)
+    assert looks_random(values) is (more == 0)
+    assert exposed(cohort, values, 0) is (more == 1)
+
+
 def test_control_a_mask_that_is_used_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The difference of what a device sends in two attempts is random, but not with the same secrets."""
 
@@ -141,9 +196,13 @@ def test_control_a_mask_that_is_used_twice_is_seen(monkeypatch: pytest.MonkeyPat
 
 
 def test_control_a_mask_of_zeros_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bare(values: Values, ring: Ring, added: Sequence[bytes], taken: Sequence[bytes]) -> Values:
+        return values
+
     def zeros(key: bytes, ring: Ring, size: int) -> Values:
         return np.zeros(size, ring.word)
 
+    monkeypatch.setattr(ciphers, "masked", bare)
     monkeypatch.setattr(ciphers, "mask", zeros)
     cohort = constant(5)
     cohort.run()
