@@ -47,12 +47,12 @@ class PrivacySection(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self.part()
         if self.mechanism != "central" and self.quantile is not None:
             raise ValueError(
                 f'quantile: with mechanism = "{self.mechanism}" the clip is fixed, because devices need it '
                 "before they send: leave it out"
             )
+        self.part()
         return self
 
     def part(self) -> Part:

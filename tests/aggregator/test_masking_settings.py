@@ -117,7 +117,7 @@ def test_a_sum_without_the_declared_noise_does_not_count() -> None:
         ({"privacy": {**SHARED, "quantile": 0.5}, "masking": {"on": True}}, "the clip is fixed"),
         ({"privacy": SHARED, "masking": {"on": True, "colluders": 3}}, "nobody's share is unknown"),
         ({"privacy": SHARED, "masking": {"on": True}, "rule": {"name": "mean"}}, "leave [rule] out"),
-        ({"privacy": SHARED, "masking": {"on": True}, "plan": {"local": "scaffold"}}, "vectors"),
+        ({"privacy": SHARED, "masking": {"on": True}, "plan": {"local": "scaffold"}}, "scaffold"),
         ({"stopping": {"rmse": 1.0}}, "tells no figures"),
         ({"stopping": {"patience": 3}}, "tells no figures"),
     ],

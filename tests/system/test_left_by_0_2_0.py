@@ -147,7 +147,7 @@ def test_every_message_of_0_2_0_is_read_whole(name: str) -> None:
     assert {key: read.get(key) for key in fields} == fields
 
 
-MASKED = {path.name for path in GOLDEN.glob("masking_*.msgpack")}
+MASKED = {path.name for path in GOLDEN.glob("*mask*.msgpack")}
 BEYOND_0_2_0 = {"round_requiring.msgpack", "model_coded.msgpack", *MASKED}
 """Rounds that require what it cannot do: no such device is awaited. Coded forms of models: it does not
 put their frames together, because it waits for those of the model. And the messages of secure aggregation,
