@@ -130,7 +130,11 @@ class MaskedInput(MaskingMessage):
 
 
 class Survivors(MaskingMessage):
-    """Server: whose masked updates have come, whose have not, and what the neighbours among them signed."""
+    """Server: whose masked updates have come, whose have not, and above 64 devices what neighbours signed.
+
+    Up to 64 devices nobody needs these signatures, and there are none (docs/masking.md, Which signatures are
+    checked).
+    """
 
     TYPE: ClassVar[str] = "masking_survivors"
 
