@@ -124,7 +124,7 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
 @variant(
     "figures are weighted by the held-out counts that devices claim",
     Invariant.END_OF_LEARNING,
-    within=40,
+    within=200,
     needs=["a lying member"],
 )
 def figures_believed(patch: Patch) -> None:
