@@ -1,7 +1,7 @@
 """The aggregate of a masked round, from its sums in the ledger: a mean, or a rule of groups' means."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,6 +74,11 @@ def inputs_of(round_id: RoundId, base: bytes, found: MaskedSum) -> str:
     assert found.levels is not None
     levels = hashlib.sha256(found.levels.astype("<i8").tobytes()).hexdigest()
     return digest_of([*round_id, base.hex(), list(found.devices), levels])
+
+
+def inputs_of_unused(round_id: RoundId, base: bytes, cohort: Sequence[str]) -> str:
+    """The same of a noised sum of which no model is made, although devices have revealed their shares."""
+    return digest_of([*round_id, base.hex(), list(cohort), None])
 
 
 def made_of(part: Part, found: MaskedSum, base: Vector) -> Made:

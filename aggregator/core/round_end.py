@@ -162,10 +162,18 @@ def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> S
 
 def finished(state: Federation) -> str | None:
     """The reason why learning is done; None: it goes on. A function of the closed rounds."""
-    reason = state.stopping.reason(state.progress)
+    reason = state.stopping.reason(state.progress) or _spent(state)
     if reason is None:
         return None
     return round_log.finished(reason, state.progress, state.round.generation)
+
+
+def _spent(state: Federation) -> str | None:
+    """That all declared releases are charged: a round that made no model may have been charged, too."""
+    privacy = state.protection.privacy if state.protection is not None else None
+    if privacy is None or privacy.witness.number < privacy.rounds:
+        return None
+    return f"all {privacy.rounds} declared releases are charged"
 
 
 def _can_be_measured(state: Federation, count: int) -> bool:

@@ -71,6 +71,10 @@ class Masked(Phase):
             ended = unmasking.unmasked(job.exchange, needed, go_on, prefix)
             sum_, remarks = _declared(job, ended.found, ended.remarks)
             made = _closed(ledger, job, base, sum_)
+            if job.shares is not None and made.inputs is None:
+                # Devices have revealed their shares, so the noised sum may be known, also if it is not used.
+                unused = masked_mean.inputs_of_unused(job.round, job.model.digest, job.exchange.terms.cohort)
+                made = replace(made, inputs=unused)
             return replace(made, masked=sum_, before=(*remarks, *made.before))
         found = ledger.masked_sum(job.round)
         if found is None:
