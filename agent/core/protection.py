@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 from agent.core.limits import Objection
 from agent.settings.trust import TrustSettings
+from fedge.masking.device import LEAST_COLLUDERS
 from fedge.masking.noise import NoisyLevels
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.protection import Masks, Privacy, Protection
@@ -105,6 +106,14 @@ def _of_shares(trust: TrustSettings, offered: Privacy, masks: Masks | None) -> I
         NoisyLevels.promised(offered, masks)
     except ValueError as error:
         yield f"the round promises distributed noise that cannot be: {error}"
+        return
+    assert offered.shares is not None, "as NoisyLevels.promised has seen"
+    colluders, least = masks.threshold - offered.shares.devices, offered.cohort // LEAST_COLLUDERS
+    if trust.adversary == "server" and colluders < least:
+        yield (
+            f"the round promises noise of which {colluders} devices of {offered.cohort} may tell the server "
+            f'their shares; [trust] adversary = "server" requires a tenth, {least}'
+        )
     if trust.adversary == "server" and masks.server != "lying":
         yield (
             f'the round promises masks against a server that is "{masks.server}"; [trust] adversary = '

@@ -130,7 +130,8 @@ def most_groups(devices: int, colluders: int, *, lying: bool = True) -> int:
     hypergeometric distribution, by the union over all groups (`fedge.masking.thresholds.at_most`).
 
     Args:
-        devices: n, of the cohort.
+        devices: n, of the cohort; against a server that lies, the fewest that a device accepts: it can leave
+            honest devices out, and name ones that there are not.
         colluders: how many of them may help the server.
         lying: whether the server may lie, and so try 2⁴⁰ groupings.
     """

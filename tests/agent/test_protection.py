@@ -87,6 +87,15 @@ def shared(**fields: int) -> Protection:
     return offering_shares(NoiseShares(**{"devices": 57, "size": 10, "grid_bits": 10, **fields}))
 
 
+def told_shares(devices: int) -> Protection:
+    """Noise of which so many shares are unknown to the server, with levels that fit it."""
+    levels = NoisyLevels(Grid(1.0, 10, 10), Fraction(13, 2), 100, 67 - devices, 100, 67)
+    offered = shared(devices=devices)
+    assert offered.masked is not None
+    masks = offered.masked.model_copy(update={"value_bits": levels.value_bits, "clip": levels.clip})
+    return offered.model_copy(update={"masked": masks})
+
+
 def noisy_masks(**fields: Any) -> Protection:
     assert DISTRIBUTED.masked is not None
     return DISTRIBUTED.model_copy(update={"masked": DISTRIBUTED.masked.model_copy(update=fields)})
@@ -95,6 +104,7 @@ def noisy_masks(**fields: Any) -> Protection:
 def test_enough_is_enough() -> None:
     owner = TrustSettings(require=("private", "masked"), adversary="server", max_epsilon=8.0)
     assert list(unprotected(owner, offering(DISTRIBUTED))) == []
+    assert list(unprotected(TrustSettings(), offering(told_shares(67)))) == []
     assert list(unprotected(TRUST, offering(OFFER))) == []
     assert list(unprotected(TrustSettings(), offering(None))) == []
 
@@ -128,6 +138,8 @@ def test_enough_is_enough() -> None:
         (TrustSettings(), offering_shares(None), ("does not say how",)),
         (TrustSettings(), noisy_masks(clip=0.5), ("levels of",)),
         (TrustSettings(), noisy_masks(max_weight=2), ("counts the same",)),
+        (TrustSettings(adversary="server"), told_shares(67), ("0 devices of 100", "requires a tenth, 10")),
+        (TrustSettings(adversary="server"), told_shares(58), ("9 devices of 100", "requires a tenth, 10")),
         (TrustSettings(adversary="server"), noisy_masks(server="honest-but-curious"), ("lying",)),
         (TRUST, with_masks(server="friendly"), ("does not know", "friendly")),
         (TRUST, with_masks(threshold=50), ("more than half",)),
