@@ -5,6 +5,7 @@ itself. Whether the server keeps a promise of central noise cannot be seen from 
 """
 
 from collections.abc import Iterator
+from hashlib import sha256
 from math import exp, inf, log, sqrt
 from statistics import NormalDist
 
@@ -13,7 +14,7 @@ from agent.settings.trust import TrustSettings
 from fedge.masking.device import LEAST_COLLUDERS
 from fedge.masking.noise import NoisyLevels
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.protection import Masks, Privacy, Protection
+from fedge.wire.messages.protection import Charges, Masks, Privacy, Protection
 from fedge.wire.reasons import Reason
 
 NOTHING = Protection()
@@ -47,6 +48,19 @@ def withholds(trust: TrustSettings, manifest: Manifest | None) -> bool:
     requires it."""
     promised = manifest.protection if manifest is not None else None
     return trust.private or (promised is not None and promised.privacy is not None)
+
+
+def noise_promised(offered: Protection | None) -> bytes:
+    """A digest of what a round with noise that devices share promises; empty: it has no such noise.
+
+    A device's share is of the noise that was promised when it was added. Under another promise, of fewer
+    devices in a sum, the same update would be hidden by less.
+    """
+    if offered is None or offered.privacy is None or offered.privacy.mechanism != "distributed":
+        return b""
+    # What had been released grows, and is no part of it.
+    privacy = offered.privacy.model_copy(update={"witness": Charges(number=0)})
+    return sha256(offered.model_copy(update={"privacy": privacy}).model_dump_json().encode()).digest()
 
 
 def _missing(trust: TrustSettings, offered: Protection) -> Iterator[str]:

@@ -30,6 +30,9 @@ class MaskedUpdate:
     """Of shape (p,), as whole numbers of two bytes, the lower one first (`fedge.masking.ring`)."""
     drawn: bytes = b""
     """The random bytes that its promise brought, from which groups follow; empty: the round has none."""
+    promised: bytes = b""
+    """With noise that devices share, a digest of what the round promised when this device's share was added
+    (`agent.core.protection.noise_promised`); empty: it has none."""
 
 
 SHARED, PERSONAL = 0, 1

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from agent.core.protection import noise_promised
 from agent.core.state import MaskedUpdate
 from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.phases.train import Train
@@ -81,6 +82,7 @@ class Masked:
                 weight=max(1, min(update.samples, asked.max_weight or 1)),
                 levels=levels.astype("<i2").tobytes(),
                 drawn=drawn or b"",
+                promised=noise_promised(manifest.protection),
             ),
             samples=update.samples,
         )

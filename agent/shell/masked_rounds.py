@@ -14,6 +14,7 @@ import numpy as np
 
 from agent.config import AgentSettings
 from agent.core.device import Device as Agent
+from agent.core.protection import noise_promised
 from agent.core.state import MaskedUpdate
 from agent.settings.trust import TrustSettings
 from agent.shell import masking_state, own_group
@@ -183,6 +184,10 @@ class MaskedRounds:
             return Refusal(Why.OTHER_TERMS, "the terms are not those that the announcement promised")
         if (update.value_bits, update.clip) != told[:2]:
             return Refusal(Why.OTHER_TERMS, "the update was rounded for other terms")
+        if update.promised != noise_promised(manifest.protection):
+            return Refusal(
+                Why.OTHER_TERMS, "this device added its share of noise that was promised otherwise"
+            )
         if len(terms.cohort) < asked.cohort or terms.threshold < asked.threshold:
             few = f"{len(terms.cohort)} devices with a threshold of {terms.threshold}"
             return Refusal(Why.LOW_THRESHOLD, f"{few}; {asked.cohort} and {asked.threshold} were promised")

@@ -9,7 +9,7 @@ from fedge.errors import DamagedState
 from fedge.storage.databases import database_error
 from fedge.wire.freshness import RoundId
 
-COLUMNS = "generation, round, base, value_bits, clip, weight, levels, drawn"
+COLUMNS = "generation, round, base, value_bits, clip, weight, levels, drawn, promised"
 
 
 def examine(db: sqlite3.Connection, path: Path) -> None:
@@ -49,6 +49,7 @@ def replace(db: sqlite3.Connection, update: MaskedUpdate | None) -> None:
         update.weight,
         update.levels,
         update.drawn,
+        update.promised,
     )
     places = ", ".join("?" * (len(row) + 1))
     db.execute(
@@ -69,7 +70,8 @@ def save_state(db: sqlite3.Connection, state: bytes) -> None:
 
 
 def _proof_of(row: tuple[object, ...]) -> bytes:
-    """Of a promised update. Without drawn bytes it is as before there were any."""
+    """Of a promised update. Without drawn bytes, or a promise, it is as before there were any."""
+    row = row if row[-1] else row[:-1]
     return _proof(row if row[-1] else row[:-1])
 
 

@@ -58,6 +58,9 @@ CREATE TABLE masked (
 );
 CREATE TABLE masking (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL, proof BLOB NOT NULL)
 """,
-    "ALTER TABLE masked ADD COLUMN drawn BLOB NOT NULL DEFAULT x''",
+    """
+ALTER TABLE masked ADD COLUMN drawn BLOB NOT NULL DEFAULT x'';
+ALTER TABLE masked ADD COLUMN promised BLOB NOT NULL DEFAULT x''
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
