@@ -103,6 +103,7 @@ def refused_with(fleet: FleetOfProcesses, *options: str) -> str:
     return last.partition("privacy (")[2].partition(")")[0]
 
 
+@pytest.mark.slow
 def test_no_release_without_the_history_of_all_releases(fleet: FleetOfProcesses) -> None:
     private(fleet, rounds=2)
     fleet.start_devices()
@@ -139,7 +140,9 @@ def test_no_release_without_the_history_of_all_releases(fleet: FleetOfProcesses)
 POINTS = ("Average.before", "Average.after", "Commit.before:9", "Commit.after:9", "PublishManifest.before:2")
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [p if p == "Commit.after:9" else pytest.param(p, marks=pytest.mark.slow) for p in POINTS]
+)
 def test_a_crash_at_any_point_pays_for_each_release_once(
     fleet: FleetOfProcesses, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
