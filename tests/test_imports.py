@@ -35,6 +35,7 @@ def test_importing_the_programs_does_nothing() -> None:
     assert done_by("fedge", "agent", "aggregator", "fleet", without=PROGRAMS) == []
 
 
+@pytest.mark.slow
 def test_importing_the_tests_reads_no_file_and_starts_nothing() -> None:
     found = done_by("tests", without=SCRIPTS)
     assert [line for line in found if line.startswith("tests/") and not line.endswith(CHOICES)] == []

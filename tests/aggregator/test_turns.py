@@ -48,7 +48,7 @@ class Training(Served):
         folder.mkdir()
         super().__init__(folder)
         self.acknowledged: list[int] = []
-        self.runtime._link.acknowledge = lambda message: self.acknowledged.append(message.mid)  # type: ignore[method-assign]
+        self.runtime._link.acknowledge = lambda message: self.acknowledged.append(message.mid)  # type: ignore[method-assign] # the rest of the link stays
         self.arrive(
             [MessageArrived(TOPICS.status(device), pack(status()), True, None, 1, 1) for device in FLEET]
         )

@@ -55,3 +55,26 @@ def check_last_sum(fleet: FleetOfProcesses, survivors: set[str] | None = None) -
     left = "SELECT count(*) FROM frames WHERE digest NOT IN (SELECT digest FROM answers)"
     assert query(fleet.ledger, left) == [(0,)], "masked updates are freed with the sum"
     return found
+
+
+def lost_at(fleet: FleetOfProcesses, point: str, *names: str) -> None:
+    """Start devices that die at this point for good."""
+    for name in names:
+        fleet.prefixes[name] = ("env", f"FEDGE_FAILPOINT={point}")
+        fleet.start_devices(name)
+        fleet.prefixes.pop(name)
+
+
+def buried(fleet: FleetOfProcesses, *names: str) -> None:
+    """Wait until these have died."""
+    programs = [fleet.programs.pop(name) for name in names]
+    fleet.until(lambda: all(each.exit_code is not None for each in programs), f"{', '.join(names)} die")
+
+
+def loses_one(fleet: FleetOfProcesses, point: str) -> None:
+    """Let four devices learn, of which the first dies at this point for good."""
+    lost_at(fleet, point, "device-0")
+    fleet.start_devices("device-1", "device-2", "device-3")
+    fleet.start_aggregator("--exit-when-done")
+    buried(fleet, "device-0")
+    assert fleet.ends() == 0

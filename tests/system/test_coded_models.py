@@ -19,7 +19,10 @@ from tests.wording import lines_telling
 pytestmark = pytest.mark.system
 
 
-@pytest.mark.parametrize("codec", ["float16", "int8", "int4"])
+@pytest.mark.parametrize(
+    "codec",
+    [pytest.param("float16", marks=pytest.mark.slow), "int8", pytest.param("int4", marks=pytest.mark.slow)],
+)
 def test_a_fleet_learns_with_it_and_kills_change_no_bit(tmp_path: Path, broker: Broker, codec: str) -> None:
     for fleet in with_and_without_kills(tmp_path, broker, {"model_codec": codec, "key_every": 1}):
         codings = query(fleet.ledger, "SELECT round, codec FROM codings ORDER BY round")

@@ -9,17 +9,13 @@ import pytest
 
 from aggregator.aggregation.replay import replay
 from aggregator.config import FederationSettings
-from aggregator.ledger.reading import read_only
 from fedge.masking.noise import NoisyLevels
-from fedge.privacy import budget
-from fedge.privacy.charges import History
 from tests.system.databases import query
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.masked_fleet import SEED, check_last_sum, promised
+from tests.system.masked_fleet import SEED, buried, check_last_sum, loses_one, lost_at, promised
+from tests.system.private_fleet import COLUMNS, history
 from tests.system.production import Production, needs_mosquitto
-from tests.system.test_masked import buried, lost_at
-from tests.system.test_privacy import COLUMNS
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
@@ -60,13 +56,6 @@ def noisy(fleet: FleetOfProcesses, rounds: int = 2, owners: str = OWNERS, **chan
             device.config.write_text(device.config.read_text().replace("[trust]\n", owners))
 
 
-def history(fleet: FleetOfProcesses) -> History:
-    with read_only(fleet.ledger) as ledger:
-        found = budget.read(ledger.privacy_history())
-    assert isinstance(found, History)
-    return found
-
-
 def levels_of(fleet: FleetOfProcesses) -> NoisyLevels:
     """As the settings give them: the sum's own value bits and clip must be these."""
     found = FederationSettings.load(fleet.folder / "federation.toml").noisy_levels()
@@ -104,11 +93,7 @@ def test_a_device_that_dies_after_its_shares_leaves_enough_noise(
     """t = 3 of 4. The share of who dies before its masked update is missing, and the sum has three, each a
     third of the noise; the sum is divided by the declared four all the same."""
     noisy(secure, rounds=1)
-    lost_at(secure, point, "device-0")
-    secure.start_devices("device-1", "device-2", "device-3")
-    secure.start_aggregator("--exit-when-done")
-    buried(secure, "device-0")
-    assert secure.ends() == 0
+    loses_one(secure, point)
     found = check_last_sum(secure)
     assert len(found) == counts
     assert query(secure.ledger, "SELECT weight FROM masked_sums") == [(4,)]

@@ -15,7 +15,7 @@ from tests.fleet.library.fleets import CLASSIFIER, fleet
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 PLAN = Plan(epochs=2, batch_size=8, learning_rate=0.1)
 ROUNDS, SEED = 4, 5
@@ -33,7 +33,7 @@ TABLES = {
 OPTIONS = {"local": {"mu": 0.1}, "server": {"rate": 0.1}}
 
 
-@pytest.mark.parametrize("case", [pytest.param("a codec", marks=pytest.mark.slow), "a rule"])
+@pytest.mark.parametrize("case", ["a codec", "a rule"])
 def test_parts_from_outside_give_what_a_simulation_gives(case: str, tmp_path: Path, broker: Broker) -> None:
     """Each of them has a state or changes what is sent; the simulation is given the parts as they are."""
     coded = case == "a codec"

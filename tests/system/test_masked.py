@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.masked_fleet import check_last_sum, masked
+from tests.system.masked_fleet import buried, check_last_sum, loses_one, lost_at, masked
 from tests.system.production import Production, needs_mosquitto
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
@@ -37,20 +37,6 @@ def test_weights_are_masked_too(secure: FleetOfProcesses) -> None:
     assert row.samples == 3 * 48, "each device has 48 rows to train on"
 
 
-def lost_at(fleet: FleetOfProcesses, point: str, *names: str) -> None:
-    """Start devices that die at this point for good."""
-    for name in names:
-        fleet.prefixes[name] = ("env", f"FEDGE_FAILPOINT={point}")
-        fleet.start_devices(name)
-        fleet.prefixes.pop(name)
-
-
-def buried(fleet: FleetOfProcesses, *names: str) -> None:
-    """Wait until these have died."""
-    programs = [fleet.programs.pop(name) for name in names]
-    fleet.until(lambda: all(each.exit_code is not None for each in programs), f"{', '.join(names)} die")
-
-
 @pytest.mark.parametrize(
     ("point", "counts"), [("Send.before:2", 3), ("Send.before:3", 3), ("Send.before:4", 4)]
 )
@@ -59,11 +45,7 @@ def test_a_device_that_is_lost_keeps_nobody_from_the_sum(
 ) -> None:
     """t = ⌊2 · 4 / 3⌋ + 1 = 3. Who is lost after its masked update has come still counts."""
     masked(secure, phase_s=4.0)
-    lost_at(secure, point, "device-0")
-    secure.start_devices("device-1", "device-2", "device-3")
-    secure.start_aggregator("--exit-when-done")
-    buried(secure, "device-0")
-    assert secure.ends() == 0
+    loses_one(secure, point)
     others = set(secure.devices) if counts == 4 else set(secure.devices) - {"device-0"}
     check_last_sum(secure, others)
 

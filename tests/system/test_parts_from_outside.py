@@ -117,6 +117,7 @@ def is_first_step(m: np.ndarray, v: np.ndarray) -> bool:
     return bool(np.allclose(v, (1 - BETA2) * change**2, rtol=1e-9, atol=0))
 
 
+@pytest.mark.slow
 def test_a_generation_without_a_device_begins_with_the_optimizers_first_state(
     fleet: FleetOfProcesses,
 ) -> None:

@@ -9,21 +9,15 @@ import pytest
 from safetensors import safe_open
 
 from aggregator.aggregation.replay import replay
-from aggregator.ledger.reading import read_only
-from fedge.privacy import budget
 from fedge.privacy.accountant import Training, guarantee
-from fedge.privacy.charges import History
 from fedge.service.failpoints import VARIABLE
 from tests.system.databases import query
-from tests.system.federations import CENTRES, CLASSIFIER, FEATURES, SPREAD, motions
+from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.private_fleet import COLUMNS, history
 
 pytestmark = pytest.mark.system
 
-COLUMNS = {
-    name: [mean, 2 * spread]
-    for name, mean, spread in zip(FEATURES, CENTRES.mean(axis=0).tolist(), SPREAD.tolist(), strict=True)
-}
 PRIVACY: dict[str, Any] = {
     "epsilon": 12.0,
     "noise_multiplier": 1.0,
@@ -49,13 +43,6 @@ def private(fleet: FleetOfProcesses, rounds: int = 4, devices: int = 3, **change
         if name not in fleet.devices:
             device = fleet.device(name, *motions(number))
             device.config.write_text(device.config.read_text() + '\n[trust]\nrequire = ["private"]\n')
-
-
-def history(fleet: FleetOfProcesses) -> History:
-    with read_only(fleet.ledger) as ledger:
-        found = budget.read(ledger.privacy_history())
-    assert isinstance(found, History)
-    return found
 
 
 def test_a_private_federation_learns_and_pays(fleet: FleetOfProcesses) -> None:
@@ -116,6 +103,7 @@ def refused_with(fleet: FleetOfProcesses, *options: str) -> str:
     return last.partition("privacy (")[2].partition(")")[0]
 
 
+@pytest.mark.slow
 def test_no_release_without_the_history_of_all_releases(fleet: FleetOfProcesses) -> None:
     private(fleet, rounds=2)
     fleet.start_devices()
@@ -152,7 +140,9 @@ def test_no_release_without_the_history_of_all_releases(fleet: FleetOfProcesses)
 POINTS = ("Average.before", "Average.after", "Commit.before:9", "Commit.after:9", "PublishManifest.before:2")
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [p if p == "Commit.after:9" else pytest.param(p, marks=pytest.mark.slow) for p in POINTS]
+)
 def test_a_crash_at_any_point_pays_for_each_release_once(
     fleet: FleetOfProcesses, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

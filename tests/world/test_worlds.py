@@ -25,19 +25,32 @@ MANY = 40
 """How many worlds the programs are run in here; CI also runs `make world WORLDS=0:1000`."""
 RARE = (
     "a_device_that_is_left_out_averaged_again",
+    "a_device_that_is_set_aside_counted",
     "a_kept_session_taken_for_kept_frames",
+    "a_last_model_measured_by_one_word",
     "a_mean_taken_that_is_not_usable",
+    "a_server_state_kept_over_a_new_generation",
     "a_state_kept_over_a_new_generation",
+    "acknowledgements_withheld_for_a_whole_message",
+    "admitted_updates_dropped_after_a_missed_quorum",
     "an_own_model_that_waits_for_its_verdict",
     "an_update_admitted_while_the_round_closes",
     "an_update_counted_that_was_set_aside",
+    "claims_believed_however_far",
     "deadlines_that_run_without_a_link",
+    "fewer_than_the_rule_needs",
     "figures_believed",
+    "further_vectors_of_few_not_clipped",
+    "n_k_not_capped",
     "one_claim_believed",
     "one_shared_model_kept_for_all",
+    "one_word_is_the_fleets",
+    "partial_message_kept_over_rounds",
     "rounds_since_not_moved_to_the_model_gone_back_to",
+    "signatures_not_checked",
     "staleness_without_a_bound",
     "the_shorter_of_two_is_usual",
+    "work_too_old_goes_on",
 )
 """Mistakes that took longest to find when all were timed; `make chaos` looks for them."""
 PAGE = Path(__file__).parents[2] / "docs" / "world.md"

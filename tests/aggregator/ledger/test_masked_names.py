@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.masking.messages import Terms
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import pack
-from tests.aggregator.ledger.ledgers import COHORTS, LIFE, admit, model_of
+from tests.aggregator.ledger.ledgers import COHORTS, admit, model_of
 from tests.fedge.message_examples import TERMS
 
 ROUND, NEXT = RoundId(1, 1), RoundId(1, 2)
@@ -29,24 +28,16 @@ SUM = MaskedSum(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def ledger(path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(path)
+def ledger(ledger: Ledger) -> Ledger:
     told = {"survivors": list(DEVICES), "groups": [list(each.devices) for each in SUM.groups], "moved": 0.5}
     with ledger.transaction():
-        ledger.begin_generation(LIFE)
         for device in DEVICES:
             admit(ledger, device, ROUND)
         ledger.save_round(ROUND, "masked", 0, COHORTS, 0.0)
         ledger.save_sum(ROUND, SUM)
         ledger.close_round(ROUND, model_of(ROUND).digest, 6, 6, told, 1.0, "masked-groups/1 median/1")
         ledger.save_round(NEXT, "masked", 0, COHORTS, 2.0)
-    yield ledger
-    ledger.close()
+    return ledger
 
 
 def attempt(ledger: Ledger, *cohort: str) -> None:

@@ -91,6 +91,7 @@ def test_neighbours_are_mutual_and_the_order_follows_from_the_seed() -> None:
     assert complete([1, 2, 5], 2).neighbours(2) == [1, 5]
 
 
+@pytest.mark.slow
 def test_orders_are_even() -> None:
     """Of 600 orders of three, each of the six has 100 in the mean; χ² with 5 degrees below 30 (p < 2e-5)."""
     counts: dict[tuple[int, ...], int] = {}

@@ -36,6 +36,7 @@ def price() -> Cost:
     return cost(DEVICES, SIZE, DEVICES // 20)
 
 
+@pytest.mark.slow
 def test_int8_of_a_hundred_devices_takes_16_bits_and_2_1_times_the_bytes(price: Cost) -> None:
     """8 + ⌈log2 100⌉ = 15 bits, 2 bytes a value; keys, shares, signatures, msgpack and frames on top.
 
@@ -49,6 +50,7 @@ def test_int8_of_a_hundred_devices_takes_16_bits_and_2_1_times_the_bytes(price: 
     assert price.sent <= MOST_BYTES
 
 
+@pytest.mark.slow
 def test_what_a_device_receives_is_a_fifth_of_what_it_sends(price: Cost) -> None:
     """100 rows of keys and signatures and certificates of 350 to 420 bytes, 42 sealed shares, 42 and 67 or
     more signatures, the terms."""
@@ -133,6 +135,7 @@ def test_every_number_of_losses_in_every_phase_of_a_few_devices() -> None:
         assert all(each.summed == (each.lost <= borne) for each in found)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each(price: Cost) -> None:
     assert len(table([price, price], {"short": 0.03}).splitlines()) == 4
     assert price.cpu(1e9) == pytest.approx(1)

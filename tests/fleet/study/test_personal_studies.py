@@ -244,6 +244,7 @@ def test_a_personal_model_is_checked_before_anything_runs(
     assert_tells(str(error.value), *facts)
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path) -> None:
     """It runs for a minute, so two rounds of one rate and seed are run here, as the command."""
     content = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
