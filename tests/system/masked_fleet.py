@@ -1,6 +1,7 @@
 """A fleet whose rounds are masked, with certificates and Mosquitto, and the check of its newest sum."""
 
 import json
+from signal import SIGKILL
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,10 @@ def lost_at(fleet: FleetOfProcesses, point: str, *names: str) -> None:
 
 
 def buried(fleet: FleetOfProcesses, *names: str) -> None:
-    """Wait until these have died."""
+    """Wait until these have been killed by their failpoints, in any order."""
     programs = [fleet.programs.pop(name) for name in names]
     fleet.until(lambda: all(each.exit_code is not None for each in programs), f"{', '.join(names)} die")
+    assert [each.exit_code for each in programs] == [-SIGKILL] * len(names)
 
 
 def loses_one(fleet: FleetOfProcesses, point: str) -> None:

@@ -11,7 +11,7 @@ from _pytest.mark import ParameterSet
 
 from tests.reliability.itineraries import MASKED
 from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.masked_fleet import check_last_sum, masked
+from tests.system.masked_fleet import buried, check_last_sum, lost_at, masked
 from tests.system.production import Production, needs_mosquitto
 
 pytestmark = [pytest.mark.system, needs_mosquitto, pytest.mark.chaos]
@@ -37,7 +37,7 @@ def secure(greenhouse: Production, tmp_path: Path) -> Iterator[FleetOfProcesses]
 
 
 def dies(fleet: FleetOfProcesses, name: str, point: str) -> None:
-    """Start a program that dies at this point; wait for it, and start it again."""
+    """Start a program that dies at this point."""
     fleet.prefixes[name] = ("env", f"FEDGE_FAILPOINT={point}")
     fleet.start_aggregator("--exit-when-done") if name == "aggregator" else fleet.start_devices(name)
     fleet.prefixes.pop(name)
@@ -103,24 +103,14 @@ def test_the_aggregator_dies_while_it_gives_a_sum_up(secure: FleetOfProcesses, p
     """Two of four sign no survivors, so the round has no sum: it closes with its model, and once."""
     masked(secure, phase_s=4.0)
     lost = ("device-0", "device-1")
-    for name in lost:
-        fail_at(secure, name, "Send.before:4")
+    lost_at(secure, "Send.before:4", *lost)
     secure.start_devices("device-2", "device-3")
     dies(secure, "aggregator", point)
-    for name in lost:
-        program = secure.programs.pop(name)
-        secure.until(lambda program=program: program.exit_code is not None, f"{name} dies")
-    dead(secure, "aggregator")
+    buried(secure, "aggregator", *lost)  # in any order
+    secure.start_aggregator("--exit-when-done")
     secure.until(lambda: "its model stays as it was" in secure.log(), "the round has no sum")
     secure.start_devices(*lost)
     assert secure.ends() == 0
     rows = [row for row in secure.rounds() if row.kind == "masked"]
     assert [(row.round, row.devices, row.closed) for row in rows[:1]] == [(1, 0, True)]
     assert rows[1].devices == len(check_last_sum(secure)) >= 3
-
-
-def fail_at(fleet: FleetOfProcesses, name: str, point: str) -> None:
-    """Start a device that dies at this point for good."""
-    fleet.prefixes[name] = ("env", f"FEDGE_FAILPOINT={point}")
-    fleet.start_devices(name)
-    fleet.prefixes.pop(name)
