@@ -49,6 +49,7 @@ def ends_as_if_nothing_had_happened(fleet: FleetOfProcesses, undisturbed_model: 
     assert fleet.final_model() == undisturbed_model
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(fleet: FleetOfProcesses, undisturbed_model: bytes) -> None:
     assert undisturbed(fleet) == undisturbed_model
     assert check_books(fleet) == 4

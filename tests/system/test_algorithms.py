@@ -117,6 +117,7 @@ def test_scaffold_learns_and_a_power_cut_changes_no_bit(tmp_path: Path, broker: 
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_adams_state_is_in_a_backup_and_a_restored_ledger_goes_on_with_it(
     tmp_path: Path, broker: Broker
 ) -> None:

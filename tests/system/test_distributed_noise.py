@@ -86,7 +86,9 @@ def test_devices_share_the_noise_and_the_ledger_holds_no_update(secure: FleetOfP
     assert 0.7 * share < spread < 1.5 * share
 
 
-@pytest.mark.parametrize(("point", "counts"), [("Send.before:3", 3), ("Send.before:4", 4)])
+@pytest.mark.parametrize(
+    ("point", "counts"), [pytest.param("Send.before:3", 3, marks=pytest.mark.slow), ("Send.before:4", 4)]
+)
 def test_a_device_that_dies_after_its_shares_leaves_enough_noise(
     secure: FleetOfProcesses, point: str, counts: int
 ) -> None:

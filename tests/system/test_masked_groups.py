@@ -108,6 +108,7 @@ def test_the_model_learns_beside_a_liar_whose_group_is_told(secure: FleetOfProce
         assert all((told[name].far or 0) < far for name in told if name not in spoilt)
 
 
+@pytest.mark.slow
 def test_without_groups_the_same_liar_harms_the_model(secure: FleetOfProcesses) -> None:
     grouped(secure, ROUNDS, groups=1)
     secure.start_devices(*(name for name in secure.devices if name != LIAR))

@@ -80,6 +80,7 @@ def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, b
     assert lines_telling(fleet.log(), "[model] clip", "old-0", "old-1")
 
 
+@pytest.mark.slow
 def test_a_device_with_the_id_of_a_uuid_learns_beside_those_of_0_2_0(
     fleet: FleetOfProcesses, before: Version
 ) -> None:
@@ -152,10 +153,14 @@ def test_a_device_of_today_declines_what_a_version_to_come_asks(
 @pytest.mark.parametrize(
     ("plan", "older", "missing"),
     [
-        ({"codec": "drive"}, BEFORE_DRIVE, "codec:drive"),
-        ({"codec": "int4", "codec_options": {"entropy": "zlib"}}, BEFORE_ENTROPY, "codec:int4.entropy"),
+        pytest.param({"codec": "drive"}, BEFORE_DRIVE, "codec:drive", id="codec", marks=pytest.mark.slow),
+        pytest.param(
+            {"codec": "int4", "codec_options": {"entropy": "zlib"}},
+            BEFORE_ENTROPY,
+            "codec:int4.entropy",
+            id="option",
+        ),
     ],
-    ids=["codec", "option"],
 )
 def test_who_lacks_a_codec_or_its_option_declines_and_is_named_and_the_others_learn(
     fleet: FleetOfProcesses, plan: Mapping[str, Any], older: Version, missing: str

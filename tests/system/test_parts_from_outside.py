@@ -58,6 +58,7 @@ def replayed(fleet: FleetOfProcesses, *numbers: int) -> list[dict[str, Any]]:
     return [json.loads(told) for _, told in found]
 
 
+@pytest.mark.slow
 def test_they_make_the_model_and_a_power_cut_changes_no_bit(tmp_path: Path, broker: Broker) -> None:
     models = []
     for folder, cut in (("left alone", False), ("cut", True)):

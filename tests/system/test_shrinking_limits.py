@@ -96,6 +96,7 @@ def learns(fleet: FleetOfProcesses) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_update_of_which_half_has_arrived_is_cut_anew_and_counts_once(
     limited: Limited, tmp_path: Path
 ) -> None:

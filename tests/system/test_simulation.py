@@ -43,6 +43,7 @@ QUICK = ("sgd",)
 ROUNDS, SEED = 2, 3
 
 
+@pytest.mark.slow
 def test_real_processes_give_the_same_model_to_the_bit(tmp_path: Path, broker: Broker) -> None:
     dataset = load_digits(6, SEED)
     files = provision(

@@ -294,10 +294,9 @@ def test_fednovas_distance_from_the_optimum_falls_with_the_rate_and_fedavgs_does
     assert ends[FEDAVG][-1] > 5 * ends[FEDNOVA][-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [SCAFFOLD, FEDDYN], ids=["scaffold", "dyn"])
-@pytest.mark.parametrize(
-    "fewest", [pytest.param(DEVICES, marks=pytest.mark.slow), 3], ids=["all devices", "some"]
-)
+@pytest.mark.parametrize("fewest", [DEVICES, 3], ids=["all devices", "some"])
 def test_with_a_residual_scaffold_and_feddyn_end_at_the_optimum_and_with_rounding_elsewhere(
     parts: Parts, fewest: int
 ) -> None:

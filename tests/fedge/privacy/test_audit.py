@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from fedge.algorithms.rules.private_mean import PrivateMean, PrivateMeanOptions
 from fedge.privacy.accountant import Training, guarantee
@@ -109,6 +108,8 @@ def test_a_model_without_noise_is_found(total: np.ndarray, included: np.ndarray)
 
 def test_it_agrees_with_the_binomial_distribution() -> None:
     """With δ = 0 it is the lower end of the exact (Clopper-Pearson) interval of the share of right ones."""
+    from scipy import stats  # takes seconds, which only this test shall pay
+
     found = Guesses(90, 100, 1000).epsilon(0.0)
     share = stats.beta.ppf(0.05, 90, 11)
     assert found == pytest.approx(math.log(share / (1 - share)), abs=1e-5)

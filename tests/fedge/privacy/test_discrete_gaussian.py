@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from fedge.privacy import discrete_gaussian
 from fedge.privacy.discrete_gaussian import THRESHOLDS, candidate, sample
@@ -80,6 +79,8 @@ def twin(variance: Fraction, rng: random.Random) -> int:
 
 def chi_square(found: np.ndarray, sigma: Fraction) -> float:
     """The p-value of samples, by numbers or ranges; what is expected less than 10 times is added to one."""
+    from scipy import stats  # takes seconds, which only these tests shall pay
+
     width = max(1, int(sigma) // 8)
     reach = 12 * math.ceil(sigma) // width + 2
     values = np.arange(-reach * width, (reach + 1) * width)
@@ -101,6 +102,8 @@ def test_samples_have_the_exact_probabilities(sigma: Fraction) -> None:
 
 def test_with_a_very_large_sigma_the_distribution_is_the_normal_one() -> None:
     """At σ = 2²⁰ the two distribution functions differ by less than 1 / σ = 1e-6; the test sees 4e-3."""
+    from scipy import stats  # takes seconds, which only these tests shall pay
+
     found = sample(Fraction(2**40), 200_000, Expanded(SEED, "chi"))
     assert stats.kstest(found / 2**20, "norm").pvalue > DOUBT
     odd = int((found & 1).sum())
@@ -109,6 +112,8 @@ def test_with_a_very_large_sigma_the_distribution_is_the_normal_one() -> None:
 
 @pytest.mark.parametrize("sigma", [Fraction(1, 2), Fraction(33, 10)], ids=str)
 def test_it_agrees_with_a_twin_after_the_papers_text(sigma: Fraction) -> None:
+    from scipy import stats  # takes seconds, which only these tests shall pay
+
     rng = random.Random(5)
     ours = sample(sigma**2, 20_000, Expanded(SEED, "twin"))
     theirs = np.array([twin(sigma**2, rng) for _ in range(20_000)])

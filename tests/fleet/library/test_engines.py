@@ -119,7 +119,10 @@ def test_the_engines_give_the_same_bits(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["sgd", "scaffold, half of the fleet", "a codec with a state"])
-@pytest.mark.parametrize(("count", "forked"), [(2, True), (3, False)], ids=["forked", "started anew"])
+@pytest.mark.parametrize(
+    ("count", "forked"),
+    [pytest.param(2, True, id="forked"), pytest.param(3, False, id="started anew", marks=pytest.mark.slow)],
+)
 def test_the_number_of_processes_changes_no_bit(
     case: str, count: int, forked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
