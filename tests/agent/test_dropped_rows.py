@@ -34,7 +34,7 @@ def divided(samples: Samples, settings: DataSettings) -> tuple[set[float], set[f
 @pytest.mark.parametrize("newest", [57, "1 days"])
 @pytest.mark.parametrize("gap", [0, 2])
 @pytest.mark.parametrize("whose", [lambda i: i // 13, lambda i: f"s{i % 3}", None], ids=["runs", "3", "one"])
-@pytest.mark.parametrize("slack", [0, 1 << 16])
+@pytest.mark.parametrize("slack", [0, pytest.param(1 << 16, marks=pytest.mark.slow)])
 def test_no_row_changes_its_part_when_others_are_forgotten(
     by: By,
     newest: int | str,

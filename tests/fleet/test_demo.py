@@ -177,9 +177,8 @@ def test_an_agent_that_dies_is_told_with_its_log_and_the_others_end(tmp_path: Pa
     assert children(out) == {}
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_ctrl_c_ends_everything(number: signal.Signals, code: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with learning(out) as program:

@@ -38,7 +38,12 @@ def test_weights_are_masked_too(secure: FleetOfProcesses) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "counts"), [("Send.before:2", 3), ("Send.before:3", 3), ("Send.before:4", 4)]
+    ("point", "counts"),
+    [
+        pytest.param("Send.before:2", 3, marks=pytest.mark.slow),
+        ("Send.before:3", 3),
+        pytest.param("Send.before:4", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_a_device_that_is_lost_keeps_nobody_from_the_sum(
     secure: FleetOfProcesses, point: str, counts: int

@@ -98,6 +98,7 @@ def test_a_device_with_the_id_of_a_uuid_learns_beside_those_of_0_2_0(
         assert all("kind" in line for line in ignored), "the last round is of a kind that it does not know"
 
 
+@pytest.mark.slow
 def test_an_aggregator_of_0_2_0_hears_no_long_id_and_the_device_says_so(
     fleet: FleetOfProcesses, before: Version
 ) -> None:

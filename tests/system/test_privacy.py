@@ -70,6 +70,7 @@ def test_a_private_federation_learns_and_pays(fleet: FleetOfProcesses) -> None:
         assert word not in fleet.log().split("connected to")[1], word
 
 
+@pytest.mark.slow
 def test_each_file_of_the_model_tells_what_it_cost(fleet: FleetOfProcesses) -> None:
     private(fleet, rounds=2)
     fleet.start_devices()

@@ -99,7 +99,7 @@ def test_among_five_honest_devices_it_is_clipped_and_named(fleet: FleetOfProcess
     "dies",
     [
         None,
-        "PublishManifest.before:3",
+        pytest.param("PublishManifest.before:3", marks=pytest.mark.slow),
         pytest.param("SetAside.before", marks=pytest.mark.slow),
         pytest.param("SetAside.after", marks=pytest.mark.slow),
     ],

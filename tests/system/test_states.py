@@ -92,6 +92,7 @@ def counts(fleet: FleetOfProcesses) -> list[tuple[int, int, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_killed_before_it_learns_the_verdict_each_admitted_update_counts_once(
     fleet: FleetOfProcesses,
 ) -> None:

@@ -293,6 +293,7 @@ def test_a_damaged_book_is_told(tmp_path: Path) -> None:
     assert_tells(result.stderr, "runs.jsonl", "--out")
 
 
+@pytest.mark.slow
 def test_the_example_is_checked(tmp_path: Path) -> None:
     """Its compositions and its split; it runs for a minute, so one round of it is run here."""
     text = (Path(__file__).parents[3] / "examples" / "study.toml").read_text(encoding="utf-8")

@@ -95,6 +95,7 @@ def test_a_run_that_fails_does_not_end_the_others(
     assert_tells(str(error), workers.named(BAD), *facts)
 
 
+@pytest.mark.slow
 def test_the_report_tells_of_the_runs_that_are_done(tmp_path: Path) -> None:
     """The slow device needs 200 s, and a round is given up after three attempts of 1 s and a minute."""
     content = {
