@@ -102,6 +102,7 @@ def test_a_device_that_dies_after_its_shares_leaves_enough_noise(
     assert len(history(secure).charges) == 1
 
 
+@pytest.mark.slow
 def test_fewer_survivors_than_shares_release_nothing(secure: FleetOfProcesses) -> None:
     """Two of four are lost before their masked updates: the attempt fails, nothing is charged, and the next
     attempt has all shares."""

@@ -120,6 +120,7 @@ def test_without_groups_the_same_liar_harms_the_model(secure: FleetOfProcesses) 
     assert accuracy(secure) < 0.8, "measured: .633"
 
 
+@pytest.mark.slow
 def test_other_groups_in_the_middle_of_an_attempt_are_refused_until_it_has_ended(
     secure: FleetOfProcesses,
 ) -> None:

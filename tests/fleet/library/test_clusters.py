@@ -27,7 +27,9 @@ def planted(rows: int = 60) -> Data:
     return found
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_two_planted_clusters_are_found(seed: int, tmp_path: Path) -> None:
     """One model can be right on at most about half of all rows, since the kinds contradict each other. Two
     can be right on all: they are on 9 of 10 held-out rows, and each kind of device has one to itself."""

@@ -154,6 +154,7 @@ def test_the_command_refuses_too_few_with_65(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.slow
 def test_the_others_learn_and_the_report_names_who_does_not(tmp_path: Path) -> None:
     place = recorded(tmp_path / "data")
     call = ["try", str(place), "--label", "activity", "--rounds", "1", "--out", str(tmp_path / "out")]
