@@ -10,6 +10,7 @@ that stays open because too few updates are admitted; here the rule makes a vect
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from statistics import median_low
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from aggregator.core.verdicts import Verdict
 from fedge.algorithms.contribution import order
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import WEIGHTS, LocalAlgorithm, Rule
-from fedge.algorithms.rules.bounds import Factors, distance
+from fedge.algorithms.rules.bounds import Factors, distance, distances
 from fedge.algorithms.trainer import Job, never
 from fedge.nn import Network
 from fedge.wire.freshness import RoundId
@@ -66,6 +67,17 @@ class Device:
         return X[chosen], y[chosen]
 
 
+class Unmeasured(Network):
+    """A network that does not measure losses, which nobody reads here: a forward pass and not three a step.
+
+    Weights that are not finite still end a run, because a step looks for them too.
+    """
+
+    def loss(self, w: NDArray[Any], X: NDArray[Any], y: NDArray[Any]) -> float:
+        """Return 0."""
+        return 0.0
+
+
 class Round(RoundUpdates):
     """The updates of one round that are admitted.
 
@@ -73,17 +85,27 @@ class Round(RoundUpdates):
         number: of the round.
         sent: by device, n_k and the weights.
         size: p, the number of weights.
+        lengths: of the changes, as `distance` measures them, where they are known.
     """
 
-    def __init__(self, number: int, sent: Mapping[str, tuple[int, Vector]], size: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        sent: Mapping[str, tuple[int, Vector]],
+        size: int,
+        lengths: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self.round, self.size = RoundId(1, number), size
         self._sent = {name: sent[name] for name in sorted(sent, key=order)}
+        self._lengths = lengths
         self.answers = {name: Verdict(b"", "admitted", samples=n) for name, (n, _) in self._sent.items()}
 
     def sent(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[Sent]:
         """As `RoundUpdates.sent`."""
         return (
-            Sent(device, 1, vector) for device, (_, vector) in self._sent.items() if device not in without
+            Sent(device, 1, vector, self._lengths.get(device))
+            for device, (_, vector) in self._sent.items()
+            if device not in without
         )
 
 
@@ -154,7 +176,7 @@ class Fleet:
             counts += [self.attack.samples(len(device.rows[0])) for device in liars]
         with np.errstate(over="ignore"):
             vectors = (self.weights + changes).astype(np.float32)
-        self._close(dict(zip(names, zip(counts, vectors, strict=True), strict=True)))
+        self._close(names, counts, vectors)
 
     def _changes(self, devices: Sequence[Device]) -> NDArray[np.float64]:
         """The honest changes of some devices, of shape (len(devices), p)."""
@@ -167,18 +189,22 @@ class Fleet:
             np.subtract(trained.vectors[WEIGHTS], self.weights, out=row, dtype=np.float64)
         return made
 
-    def _close(self, sent: Mapping[str, tuple[int, Vector]]) -> None:
+    def _close(self, names: Sequence[str], counts: Sequence[int], vectors: NDArray[np.float32]) -> None:
         most = self.bounds.max_norm * self._usual.distance
-        admitted = {
-            name: (samples, vector)
-            for name, (samples, vector) in sent.items()
-            if np.isfinite(vector).all() and (not most or distance(self.weights, vector) <= most)
-        }
+        finite = np.isfinite(vectors).all(axis=1)
+        lengths = distances(self.weights, vectors)
+        sent = list(zip(names, counts, vectors, lengths, finite, strict=True))
+        admitted = [each for each in sent if each[4] and (not most or each[3] <= most)]
         self.refused += len(sent) - len(admitted)
         if not admitted:
             raise ValueError(f"round {self._number}: no update is admitted")
         found = aggregate(
-            Round(self._number, admitted, len(self.weights)),
+            Round(
+                self._number,
+                {name: (samples, vector) for name, samples, vector, _, _ in admitted},
+                len(self.weights),
+                {name: length for name, _, _, length, _ in admitted},
+            ),
             self.weights,
             self.bounds.factors,
             self.rule,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.parts import PartError
-from benchmarks.byzantine_fleet import Bounded, Fleet, Rows, dealt
+from benchmarks.byzantine_fleet import Bounded, Fleet, Rows, Unmeasured, dealt
 from benchmarks.kept_runs import KeptRuns
 from benchmarks.mnist import archives
 from fedge.algorithms.plan import Plan
@@ -145,7 +145,7 @@ def run(job: Job) -> Run:
         layers=(Dense(units=setting.units), ReLU(), Dense(units=CLASSES)),
         loss="cross-entropy",
     )
-    network, lie = Network(spec), None if job.attack is None else attack(job.attack.told)
+    network, lie = Unmeasured(spec), None if job.attack is None else attack(job.attack.told)
     shares = dealt((X, y), HONEST, job.similarity, job.seed)
     told = dict(job.rule.told)
     fleet = Fleet(

@@ -7,6 +7,7 @@ are found.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,21 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation.server_state import sound
 from aggregator.aggregation.staleness import discounted
-from aggregator.aggregation.updates import RoundUpdates, Updates
+from aggregator.aggregation.updates import TOGETHER, RoundUpdates, Updates
 from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.contribution import LANES, Contribution, order
 from fedge.algorithms.protocols import WEIGHTS, Combined, Rule, State
-from fedge.algorithms.rules.bounds import Bounds, Factors, Medians, bounded_steps, bounds, clipped, distance
+from fedge.algorithms.rules.bounds import (
+    Bounds,
+    Factors,
+    Medians,
+    bounded_steps,
+    bounds,
+    clipped,
+    distance,
+    distances,
+)
 from fedge.algorithms.rules.mean import Mean, finish, partial
 from fedge.wire.freshness import RoundId
 from fedge.wire.topics import lane_of
@@ -327,6 +337,8 @@ def _sound(who: str, combined: Combined, devices: Mapping[str, Size], size: int)
 
 
 def _distances(bounded: Bounded, vector: Vector) -> Iterator[float]:
-    """‖w_k - vector‖ of each update."""
-    for each in bounded.lanes():
-        yield distance(vector, each.vector)
+    """‖w_k - vector‖ of each update; of short vectors several are measured at once."""
+    together = max(1, TOGETHER // max(1, len(vector)))
+    updates = bounded.lanes()
+    while few := [each.vector for each in islice(updates, together)]:
+        yield from distances(vector, np.stack(few)) if together > 1 else [distance(vector, few[0])]

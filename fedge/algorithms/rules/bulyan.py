@@ -27,7 +27,7 @@ from fedge.algorithms.rules.krum import neighbours
 from fedge.algorithms.rules.median import median_of
 from fedge.algorithms.rules.pairs import Pairs, pairs
 from fedge.algorithms.rules.robust import Made, Robust, RobustOptions
-from fedge.algorithms.rules.rows import Matrix, Rows, mean_of_slices
+from fedge.algorithms.rules.rows import Matrix, Rows, mean_of_slices, sorted_columns
 
 
 class Bulyan(Robust):
@@ -51,7 +51,7 @@ class Bulyan(Robust):
         made, kept = np.empty(rows.size), np.zeros(len(chosen), np.int64)
         for place, block in rows.blocks():
             values = block[chosen]
-            near = _nearest(np.sort(values, axis=0), len(chosen) - 2 * f)
+            near = _nearest(sorted_columns(values), len(chosen) - 2 * f)
             made[place] = mean_of_slices(near)
             kept += np.count_nonzero((near[0] <= values) & (values <= near[-1]), axis=1)
         parts = [0.0] * rows.number

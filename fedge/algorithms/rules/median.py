@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.rules.robust import Made, Robust, RobustOptions
-from fedge.algorithms.rules.rows import Rows, Vector
+from fedge.algorithms.rules.rows import Rows, Vector, sorted_columns
 
 
 def median_of(ordered: NDArray[np.float64]) -> Vector:
@@ -45,7 +45,7 @@ class Median(Robust):
         """Sort each coordinate, and take the middle."""
         made, hits = np.empty(rows.size), np.zeros(rows.number, np.int64)
         for place, block in rows.blocks():
-            ordered = np.sort(block, axis=0)
+            ordered = sorted_columns(block)
             low, high = ordered[(rows.number - 1) // 2], ordered[rows.number // 2]
             made[place] = median_of(ordered)
             hits += np.count_nonzero((low <= block) & (block <= high), axis=1)
@@ -56,7 +56,7 @@ def median(rows: Rows) -> Vector:
     """The median of each coordinate, of shape (p,)."""
     made = np.empty(rows.size)
     for place, block in rows.blocks():
-        made[place] = median_of(np.sort(block, axis=0))
+        made[place] = median_of(sorted_columns(block))
     return made
 
 

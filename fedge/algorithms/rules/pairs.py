@@ -58,8 +58,9 @@ def _squares(rows: Rows, base: NDArray[np.float64], digests: Sequence[Any]) -> N
     gathered = np.empty((rows.number, min(GATHERED * width_of(rows.number), WIDTH, rows.size)))
     filled = 0
     for place, block in rows.blocks():
-        for row, digest in zip(block, digests, strict=True):
-            digest.update((row + 0.0).astype("<f8").tobytes())  # -0.0 as 0.0
+        entries = (block + 0.0).astype("<f8", copy=False)  # -0.0 as 0.0
+        for row, digest in zip(entries, digests, strict=True):
+            digest.update(row)
         width = block.shape[1]
         if filled + width > gathered.shape[1]:
             add_gram(gathered[:, :filled], products, spare)

@@ -122,6 +122,9 @@ class Read:
 class Mixed:
     """Rows each of which is the plain mean of some other rows, in the order that is given.
 
+    They are made in each iteration. Where they fit beside the buffer of `Read`, the first iteration to the
+    end keeps them.
+
     Args:
         rows: the other rows.
         members: for each new row, the numbers of the rows that it is the mean of.
@@ -130,6 +133,13 @@ class Mixed:
     def __init__(self, rows: Rows, members: Sequence[Sequence[int]]) -> None:
         self.number, self.size = len(members), rows.size
         self._rows, self._members = rows, members
+        self._distinct = list(dict.fromkeys(map(tuple, members)))
+        """Many updates have the same neighbours; the mean of equal rows is made once."""
+        place = {some: number for number, some in enumerate(self._distinct)}
+        self._which = np.array([place[tuple(some)] for some in members])
+        fits = 8 * self.size * (rows.number + self.number) <= BUFFER
+        self._kept: list[tuple[slice, Matrix]] | None = [] if fits else None
+        self._whole = False
 
     @property
     def weights(self) -> Sequence[float]:
@@ -139,23 +149,46 @@ class Mixed:
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
         """As `Rows.blocks`, in blocks of the other rows' width."""
+        if self._whole and self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[tuple[slice, Matrix]] = []
+        for each in self._made():
+            if self._kept is not None:
+                kept.append(each)
+            yield each
+        if self._kept is not None:
+            self._kept, self._whole = kept, True
+
+    def _made(self) -> Iterator[tuple[slice, Matrix]]:
         many = sum(map(len, self._members)) > MANY * self._rows.number
         members = self._matrix() if many else None
         for place, block in self._rows.blocks():
             if members is None:
-                made = np.stack([mean_of_rows(block, some) for some in self._members])
+                made = np.stack([mean_of_rows(block, some) for some in self._distinct])
             else:
                 made = sums(members, block)
                 made /= members.sum(axis=1)[:, None]
+            made = made[self._which]
             made.flags.writeable = False
             yield place, made
 
     def _matrix(self) -> Matrix:
         """1 where a row belongs to a new one, else 0, of shape (m, n)."""
-        made = np.zeros((self.number, self._rows.number))
-        for row, some in enumerate(self._members):
+        made = np.zeros((len(self._distinct), self._rows.number))
+        for row, some in enumerate(self._distinct):
             made[row, list(some)] = 1.0
         return made
+
+
+def sorted_columns(block: Matrix) -> Matrix:
+    """The block (n, b) with each column sorted upwards.
+
+    Where a column's entries lie beside each other, twenty are sorted in half the time.
+    """
+    columns = block.T.copy()
+    columns.sort(axis=1)
+    return columns.T
 
 
 def mean_of_rows(block: Matrix, rows: Sequence[int]) -> Vector:

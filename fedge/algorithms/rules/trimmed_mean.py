@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import Entry
 from fedge.algorithms.rules.robust import Made, Robust, RobustOptions
-from fedge.algorithms.rules.rows import Rows, mean_of_slices
+from fedge.algorithms.rules.rows import Rows, mean_of_slices, sorted_columns
 
 
 class TrimmedMean(Robust):
@@ -37,7 +37,7 @@ class TrimmedMean(Robust):
         """Sort each coordinate, drop f at both ends, and take the mean."""
         made, kept = np.empty(rows.size), np.zeros(rows.number, np.int64)
         for place, block in rows.blocks():
-            ordered = np.sort(block, axis=0)[f : rows.number - f]
+            ordered = sorted_columns(block)[f : rows.number - f]
             made[place] = mean_of_slices(ordered)
             kept += np.count_nonzero((ordered[0] <= block) & (block <= ordered[-1]), axis=1)
         return Made(made, [int(each) / rows.size for each in kept])
