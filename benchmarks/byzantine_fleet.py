@@ -191,7 +191,7 @@ class Fleet:
 
     def _close(self, names: Sequence[str], counts: Sequence[int], vectors: NDArray[np.float32]) -> None:
         most = self.bounds.max_norm * self._usual.distance
-        finite = np.isfinite(vectors).all(axis=1)
+        finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(vectors), axis=1)
         lengths = distances(self.weights, vectors)
         sent = list(zip(names, counts, vectors, lengths, finite, strict=True))
         admitted = [each for each in sent if each[4] and (not most or each[3] <= most)]
