@@ -1,4 +1,4 @@
-"""What robust rules read in blocks: columns sorted, lengths of several updates, rows that are means of others."""
+"""What robust rules read in blocks: sorted columns, lengths of several updates, means of other rows."""
 
 from itertools import islice
 
@@ -48,7 +48,7 @@ def test_lengths_of_several_have_the_bits_of_one(size: int) -> None:
         assert bounds.distances(base, np.stack(few)) == [bounds.distance(base, each) for each in few]
 
 
-def test_means_of_rows_are_the_same_each_time_and_however_much_is_kept(
+def test_means_of_rows_are_the_same_each_time_and_whatever_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Kept after a whole iteration; not kept where they do not fit; made anew after one that was left."""
