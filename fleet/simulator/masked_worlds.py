@@ -3,7 +3,8 @@
 One number, the seed, decides everything. Until the faults end, messages are lost, duplicated and reordered,
 devices drop out in every phase, devices and server die between any two effects, and devices come back with an
 older copy of their state, or with none. A device's mark survives, as
-`fedge.masking.device_state.Mark` demands. Signatures are a hash that anybody could make: no program of a masked world forges any.
+`fedge.masking.device_state.Mark` demands. Signatures are a hash that anybody could make:
+no program of a masked world forges any.
 """
 
 import random
