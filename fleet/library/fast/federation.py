@@ -21,6 +21,7 @@ from agent.config import AgentSettings
 from agent.sources import Source
 from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.averaged import Averaged
 from aggregator.aggregation.downlink import Before
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import first_vectors
@@ -295,7 +296,7 @@ class _Run:
             shared_by(job.parts.personal, job.task.network),
         )
         result = train.combined(updates, self._past, job, self._state.base)
-        if not isinstance(result, train.Averaged):
+        if not isinstance(result, Averaged):
             return result
         # A part may hand on a vector of an update as it is, and the next round's overwrite the array.
         further = {name: np.array(vector) for name, vector in result.vectors.items()}
