@@ -53,6 +53,12 @@ class Cell:
     attackers: int
     similarity: float
 
+    @property
+    def title(self) -> str:
+        """As it is shown."""
+        several = "" if self.attackers == 1 else "s"
+        return f"{self.attackers} attacker{several} beside {HONEST}, similarity {self.similarity:g}"
+
 
 @dataclass(frozen=True)
 class Worst:
