@@ -120,8 +120,7 @@ def table(case: Case, kept: KeptRuns[Run]) -> str:
                 texts = ("not run" if one is None else f"{one.accuracy:.3f} ({one.attack})" for one in each)
                 told.append(f"| {rule.name} | {' | '.join(texts)} |")
         if told:
-            title = f"{cell.attackers} attackers beside {HONEST}, similarity {cell.similarity:g}"
-            lines += [title + (f"; without attackers {own:.3f}" if own is not None else ""), "", *head]
+            lines += [cell.title + (f"; without attackers {own:.3f}" if own is not None else ""), "", *head]
             lines += [*told, ""]
     told = []
     for jobs in zip(*(case.backdoors(bounded) for bounded in case.bounds), strict=True):

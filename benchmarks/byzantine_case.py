@@ -53,6 +53,12 @@ class Cell:
     attackers: int
     similarity: float
 
+    @property
+    def title(self) -> str:
+        """As it is shown."""
+        several = "" if self.attackers == 1 else "s"
+        return f"{self.attackers} attacker{several} beside {HONEST}, similarity {self.similarity:g}"
+
 
 @dataclass(frozen=True)
 class Worst:
@@ -127,7 +133,7 @@ class Case:
     def _late(self, cell: Cell, rule: Part, bounded: bool) -> tuple[bool, bool, bool]:
         """The order in which rules are run: first those that goals are about."""
         published = (cell.attackers, cell.similarity) in self.published
-        return bounded, not published, not (rule == MEAN or rule.name.endswith(NNM))
+        return not (rule == MEAN or rule.name.endswith(NNM)), bounded, not published
 
 
 def worst(case: Case, kept: KeptRuns[Run], cell: Cell, rule: Part, bounded: bool) -> Worst | None:

@@ -10,7 +10,7 @@ from html import escape
 from math import log10
 
 from benchmarks.byzantine_case import Case, Cell, alone, worst
-from benchmarks.byzantine_runs import HONEST, Part, Run
+from benchmarks.byzantine_runs import Part, Run
 from benchmarks.kept_runs import KeptRuns
 
 WIDTH, NAMES, MORE, LINE, TOP, FOOT = 420, 150, 90, 20, 30, 46
@@ -21,14 +21,16 @@ DOT, WORST = "#56b4e9", "#d55e00"
 
 
 def drawn(case: Case, kept: KeptRuns[Run]) -> str:
-    """An SVG document, a panel below the other."""
+    """An SVG document, with two panels in a row."""
     panels = [(cell, rules) for cell in case.cells if (rules := _finished(case, kept, cell))]
-    parts, y = [], 0
-    for cell, rules in panels:
-        inner = "".join(_panel(case, kept, cell, rules))
-        parts.append(f'<g transform="translate({NAMES},{y + TOP})">{inner}</g>')
-        y += TOP + len(rules) * LINE + FOOT
-    wide = NAMES + WIDTH + MORE
+    parts, y, width = [], 0, NAMES + WIDTH + MORE
+    for first in range(0, len(panels), 2):
+        row = panels[first : first + 2]
+        for number, (cell, rules) in enumerate(row):
+            inner = "".join(_panel(case, kept, cell, rules))
+            parts.append(f'<g transform="translate({number * width + NAMES},{y + TOP})">{inner}</g>')
+        y += TOP + max(len(rules) for _, rules in row) * LINE + FOOT
+    wide = width * min(2, len(panels))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {y}" font-family="sans-serif" '
         f'font-size="11"><rect width="{wide}" height="{y}" fill="white"/>{"".join(parts)}</svg>\n'
@@ -47,8 +49,7 @@ def _across(accuracy: float) -> float:
 
 def _panel(case: Case, kept: KeptRuns[Run], cell: Cell, rules: list[Part]) -> Iterator[str]:
     high = len(rules) * LINE
-    title = f"{cell.attackers} attackers beside {HONEST}, similarity {cell.similarity:g}"
-    yield f'<text x="0" y="-12" font-weight="bold">{escape(title)}</text>'
+    yield f'<text x="0" y="-12" font-weight="bold">{escape(cell.title)}</text>'
     for error in TICKS:
         x = _across(1 - error)
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{high}" stroke="#ddd"/>'

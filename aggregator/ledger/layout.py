@@ -139,6 +139,22 @@ CREATE TABLE masked_groups (
     PRIMARY KEY (generation, round, place)
 )
 """,
+    """
+ALTER TABLE frames RENAME TO frames_before;
+CREATE TABLE frames (
+    device TEXT NOT NULL, digest BLOB NOT NULL, i INTEGER NOT NULL, n INTEGER NOT NULL, size INTEGER NOT NULL,
+    data BLOB NOT NULL, segment INTEGER, offset INTEGER, length INTEGER,
+    prefix BLOB GENERATED ALWAYS AS (substr(digest, 1, 4)) VIRTUAL
+);
+INSERT INTO frames SELECT device, digest, i, n, size, data, segment, offset, length FROM frames_before
+    ORDER BY rowid;
+DROP TABLE frames_before;
+CREATE INDEX frames_by_update ON frames (device, prefix, i);
+CREATE TRIGGER frames_take_places BEFORE INSERT ON frames BEGIN
+    DELETE FROM frames WHERE device = new.device AND prefix = substr(new.digest, 1, 4) AND i = new.i
+        AND digest = new.digest;
+END
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -169,6 +185,8 @@ HAS_CHARGES = 17
 """The first layout with the charges of a privacy budget and the seeds of noise (docs/privacy.md)."""
 HAS_GROUPS = 18
 """The first layout with the sums of groups in masked rounds."""
+HAS_PREFIXES = 19
+"""The first layout whose index of frames has a prefix of each digest."""
 DECLARED = "privacy"
 """The name of the mark that holds the digest of what was declared about privacy."""
 ORDER = "order"

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import clustered, remarks, server_state
 from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, aggregate, sizes_of, usable
+from aggregator.aggregation.averaged import Averaged
 from aggregator.aggregation.downlink import Coding, coded, key_for
 from aggregator.aggregation.fleet_size import share_of
 from aggregator.aggregation.further_vectors import handed_on
@@ -29,7 +29,6 @@ from aggregator.core.quorum import needing
 from aggregator.core.shared_entries import shared_by
 from aggregator.core.usual_distance import MEAN, MEDIAN, UsualDistance
 from aggregator.core.vectors import judge, judge_all
-from aggregator.core.verdicts import Weighed
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import Phase
 from fedge.algorithms.contribution import order
@@ -42,36 +41,9 @@ from fedge.wire.messages.update import Update
 from fedge.wire.models import FLOAT32, model_message
 from fedge.wire.reasons import Rejection
 
-if TYPE_CHECKING:  # so that `--check` needs no extra; its maps do
-    pass
-
 log = logging.getLogger("fedge.aggregator")
 
 Vector = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Averaged:
-    """A round's next model, and the round's figures."""
-
-    vector: Vector
-    """Its weights, of shape (p,)."""
-    devices: int
-    samples: int
-    summary: dict[str, float]
-    bounded: tuple[str, ...] = ()
-    vectors: Mapping[str, Vector] = field(default_factory=dict)
-    """Its further vectors."""
-    state: State = field(default_factory=dict)
-    """The states of server optimizer and rule after this round (`server_state.joined`)."""
-    fleet: int | None = None
-    """N, the number of devices of the fleet."""
-    told: Mapping[str, Any] = field(default_factory=dict)
-    """Entries of the ledger's summary that are not numbers."""
-    weighed: Mapping[str, Weighed] = field(default_factory=dict)
-    """How much updates counted, by device."""
-    inputs: str | None = None
-    """With noise: the digest of what it was computed from (`aggregator.aggregation.noise`)."""
 
 
 class Train(Phase):

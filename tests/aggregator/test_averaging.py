@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.aggregation.aggregate import Aggregate, Unusable, aggregate, mean_of, usable
+from aggregator.aggregation.averaged import Averaged
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.updates import Updates
 from aggregator.core.parts import Part, Parts
 from aggregator.core.usual_distance import UsualDistance
 from aggregator.ledger.writing import Ledger
-from aggregator.phases.train import Averaged, averaged
+from aggregator.phases.train import averaged
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import SERVER
 from fedge.algorithms.rules.bounds import Factors

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.averaged import Averaged
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import first_weights
 from aggregator.aggregation.outcome import compute, save
@@ -22,7 +23,7 @@ from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.survey import OUTLYING_LOGGED
-from aggregator.phases.train import Averaged, averaged
+from aggregator.phases.train import averaged
 from aggregator.settings.state import StateSection
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.contribution import order

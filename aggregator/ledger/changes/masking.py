@@ -26,7 +26,10 @@ class MaskingChanges(Transactions):
 
     def drop_exchange(self) -> None:
         """Remove the attempt, with the masked updates."""
-        self._run("DELETE FROM frames WHERE (device, digest) IN (SELECT device, content FROM masking)")
+        self._run(
+            "DELETE FROM frames WHERE rowid IN (SELECT frames.rowid FROM masking JOIN frames"
+            " ON frames.device = masking.device AND prefix = substr(content, 1, 4) AND digest = content)"
+        )
         self._run("DELETE FROM masking")
         self._freed = True
 

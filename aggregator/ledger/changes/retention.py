@@ -52,8 +52,8 @@ class Retention(Transactions):
         )
         values = (*round_id, 0 if survey is None else survey)
         self._run(
-            "DELETE FROM frames WHERE (device, digest) IN"  # noqa: S608 # texts of ours
-            f" (SELECT device, digest FROM answers WHERE {older})",
+            "DELETE FROM frames WHERE rowid IN (SELECT frames.rowid FROM answers"  # noqa: S608 # texts of ours
+            f" JOIN frames USING (device, prefix, digest) WHERE {older})",
             *values,
         )
         self._run(  # as with states below

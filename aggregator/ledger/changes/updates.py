@@ -23,7 +23,7 @@ class UpdateChanges(Transactions):
         if len(data) > self.in_the_table:
             place, data = self._segments.append(data), b""
         self._run_soon(
-            "REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             device,
             frame.id,
             frame.i,
@@ -46,7 +46,8 @@ class UpdateChanges(Transactions):
         if self._whole is not None and self._whole[:2] == (device, digest):
             self._whole = None
         self._run(
-            "DELETE FROM frames WHERE device = ?1 AND digest = ?2 AND NOT EXISTS"
+            "DELETE FROM frames WHERE device = ?1 AND prefix = substr(?2, 1, 4) AND digest = ?2"
+            " AND NOT EXISTS"
             " (SELECT 1 FROM answers WHERE device = ?1 AND digest = ?2 AND verdict = 'admitted')",
             device,
             digest,

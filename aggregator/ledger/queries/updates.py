@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
-from aggregator.ledger.layout import HAS_MASKING, HAS_SEGMENTS
+from aggregator.ledger.layout import HAS_MASKING, HAS_PREFIXES, HAS_SEGMENTS
 from aggregator.ledger.queries.access import Access
 from fedge.errors import DamagedState
 from fedge.wire.encoding import MAX_PAYLOAD
@@ -38,8 +38,9 @@ class UpdateQueries(Access):
         asked = [*once, *[("", b"")] * ((1 << (len(once) - 1).bit_length()) - len(once))]
         rows = self._all(
             f"WITH asked(device, digest) AS (VALUES {', '.join(['(?, ?)'] * len(asked))})"  # noqa: S608 # question marks
-            f" SELECT device, digest, {self._columns()} FROM asked CROSS JOIN frames USING (device, digest)"
-            " ORDER BY device, digest, i",
+            f" SELECT asked.device, asked.digest, {self._columns()} FROM asked CROSS JOIN frames ON"
+            f" {self._is_of('asked.device', 'asked.digest')}"
+            " ORDER BY asked.device, asked.digest, i",
             *(value for pair in asked for value in pair),
         )
         found: dict[tuple[str, bytes], list[Any]] = {}
@@ -47,12 +48,17 @@ class UpdateQueries(Access):
             found.setdefault((device, digest), []).append(tuple(row))
         return (self._read(*update, found.get(update, [])) for update in updates)
 
+    def _is_of(self, device: str, digest: str) -> str:
+        """The condition that a frame is of an update, by these expressions for its device and digest."""
+        prefix = f" AND frames.prefix = substr({digest}, 1, 4)" if self._layout() >= HAS_PREFIXES else ""
+        return f"frames.device = {device}{prefix} AND frames.digest = {digest}"
+
     def _columns(self) -> str:
         place = "segment, offset, length" if self._layout() >= HAS_SEGMENTS else "NULL, NULL, NULL"
         return f"data, {place}, i"
 
     def _where_frames_are(self) -> str:
-        return f"SELECT {self._columns()} FROM frames WHERE device = ? AND digest = ?"  # noqa: S608 # texts of ours
+        return f"SELECT {self._columns()} FROM frames WHERE {self._is_of('?1', '?2')}"  # noqa: S608 # texts of ours
 
     def _read(self, device: str, digest: bytes, rows: Iterable[Any]) -> Iterator[bytes]:
         """The data of the frames in these rows."""
@@ -66,7 +72,7 @@ class UpdateQueries(Access):
                 try:
                     data = self._segments.read(self._place(segment, offset, length))
                 except DamagedState:
-                    statement = f"{self._where_frames_are()} AND i = ?"
+                    statement = f"{self._where_frames_are()} AND i = ?3"
                     row, before = self._one(statement, device, digest, i), row
                     if row == before:
                         raise
@@ -128,7 +134,8 @@ class UpdateQueries(Access):
     def update_bytes(self, round_id: RoundId) -> int:
         """Bytes of the updates that counted in a round."""
         row = self._one(
-            f"SELECT coalesce(sum({self._length()}), 0) FROM frames JOIN answers USING (device, digest)"  # noqa: S608 # texts of ours
+            f"SELECT coalesce(sum({self._length()}), 0) FROM answers JOIN frames ON"  # noqa: S608 # texts of ours
+            f" {self._is_of('answers.device', 'answers.digest')}"
             " WHERE generation = ? AND round = ? AND verdict = 'admitted'",
             *round_id,
         )

@@ -21,11 +21,12 @@ from agent.config import AgentSettings
 from agent.sources import Source
 from aggregator.aggregation import server_state
 from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.averaged import Averaged
 from aggregator.aggregation.downlink import Before
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import first_vectors
 from aggregator.aggregation.outcome import job_of
-from aggregator.aggregation.survey import Measured, Unmeasured, check
+from aggregator.aggregation.survey import Unmeasured
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
@@ -52,17 +53,16 @@ from fedge.algorithms.registry import CODECS
 from fedge.errors import ConfigError, FedgeError
 from fedge.wire.capabilities import can
 from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.survey import Survey
 from fedge.wire.reasons import Reason
 from fedge.wire.selection import chosen_of
 from fleet.library.algorithm import Algorithm
 from fleet.library.attackers import Attackers
 from fleet.library.cores import ATTEMPTS, SETTLE_S
 from fleet.library.course import Course
+from fleet.library.fast.answers import Answers, measured
 from fleet.library.fast.fleet import Fleet
 from fleet.library.fast.kept import KeptPast, KeptUpdates
 from fleet.library.fast.lies import Lies
-from fleet.library.fast.orders import Outcome
 from fleet.library.models import Model
 from fleet.library.received import Form, Received
 from fleet.library.results import Result, Stopped
@@ -140,49 +140,6 @@ def _begun(federation: FederationSettings, devices: Mapping[str, object]) -> Fed
         ledger.close()
 
 
-class _Answers:
-    """The answers of one round, over its attempts."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        """Of each device that is admitted or refused."""
-        self.rows: dict[str, int] = {}
-        self.aside: dict[str, Verdict] = {}
-        """Of each device whose update was admitted and then set aside."""
-        self.failures: dict[str, str] = {}
-        self.reasons: set[Reason] = set()
-
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        for one in outcomes:
-            if one.failed is not None:
-                self.failures[one.device] = one.failed.detail
-                self.reasons.add(one.failed.reason)
-            else:
-                self.outcomes[one.device] = one
-
-    def verdicts(self) -> dict[str, Verdict]:
-        """By device, in the order of the sum."""
-        return {device: self._verdict(device) for device in sorted(self.outcomes, key=order)}
-
-    def _verdict(self, device: str) -> Verdict:
-        one = self.outcomes[device]
-        if device in self.aside:
-            return self.aside[device]
-        if one.refused is not None:
-            return Verdict(b"", "refused", one.refused.reason, one.refused.detail)
-        return Verdict(b"", "admitted", samples=one.samples, metrics=dict(one.metrics))
-
-    def why(self) -> str:
-        """Why too few updates were admitted, as the engine `cores` tells it."""
-        failed = [f"{device}: {text}" for device, text in sorted(self.failures.items())]
-        refused = [
-            f"{device}: {verdict.reason}"
-            for device, verdict in self.verdicts().items()
-            if verdict.verdict == "refused"
-        ]
-        return "; ".join(failed or refused) or "fewer devices answer than [rounds] requires"
-
-
 class _DoesNotClose(Exception):  # noqa: N818 (an outcome)
     """The open round has asked all whom it can ask, and does not close."""
 
@@ -233,7 +190,7 @@ class _Run:
             FedgeError: a round cannot close.
         """
         while self._state.stage is not Stage.DONE:
-            begun_s, answers = time.monotonic(), _Answers()
+            begun_s, answers = time.monotonic(), Answers()
             try:
                 job, computed = self._closed(answers)
             except _DoesNotClose as error:
@@ -244,7 +201,7 @@ class _Run:
                 return "until", ""
         return "rounds", ""
 
-    def _closed(self, answers: _Answers) -> tuple[ClosingJob, Computed]:
+    def _closed(self, answers: Answers) -> tuple[ClosingJob, Computed]:
         """Ask devices, attempt by attempt, until their updates make a model.
 
         Raises:
@@ -272,7 +229,7 @@ class _Run:
                 raise _DoesNotClose(diverged=diverged, why=answers.why())
             self._state, _ = draw(self._state)
 
-    def _ask(self, answers: _Answers) -> None:
+    def _ask(self, answers: Answers) -> None:
         """Let the devices work that the open attempt chooses and that have not answered."""
         state = self._state
         cohort = state.cohorts[-1]
@@ -300,14 +257,14 @@ class _Run:
                 "a larger target, or engine='cores'"
             )
 
-    def _answered(self, answers: _Answers) -> None:
+    def _answered(self, answers: Answers) -> None:
         verdicts = answers.verdicts()
         admitted = sum(verdict.verdict == "admitted" for verdict in verdicts.values())
         tried = self._state.insufficient
         untried = admitted - len(tried) if tried else 0
         self._state = replace(self._state, answers=PerDevice(verdicts), admitted=admitted, untried=untried)
 
-    def _set_aside(self, answers: _Answers, found: Unusable) -> None:
+    def _set_aside(self, answers: Answers, found: Unusable) -> None:
         for device in found.devices:
             one = answers.outcomes[device]
             detail = f"{found}; this update is a cause of that, so it does not count"
@@ -317,13 +274,13 @@ class _Run:
         log.error("round %s: %s: set aside: %s", self._state.round, found, ", ".join(found.devices))
         self._answered(answers)
 
-    def _computed(self, job: ClosingJob, answers: _Answers) -> Computed | Unusable | Unmade | Unmeasured:
+    def _computed(self, job: ClosingJob, answers: Answers) -> Computed | Unusable | Unmade | Unmeasured:
         counted = {device: one for device, one in answers.verdicts().items() if one.verdict == "admitted"}
         self._past.job = job
         self._past.known |= counted.keys()
         if job.kind == survey.Survey.name:
             samples = sum(verdict.samples for verdict in counted.values())
-            return survey.computed(job, _measured(job, counted, answers), samples)
+            return survey.computed(job, measured(job, counted, answers.outcomes), samples)
         assert self._state.base is not None
         if job.kind == evaluate.Evaluate.name:
             return evaluate.computed(job, counted, self._made_by, self._state.base)
@@ -339,7 +296,7 @@ class _Run:
             shared_by(job.parts.personal, job.task.network),
         )
         result = train.combined(updates, self._past, job, self._state.base)
-        if not isinstance(result, train.Averaged):
+        if not isinstance(result, Averaged):
             return result
         # A part may hand on a vector of an update as it is, and the next round's overwrite the array.
         further = {name: np.array(vector) for name, vector in result.vectors.items()}
@@ -356,7 +313,7 @@ class _Run:
         self._past.states = server_state.pack(result.state) if result.state else b""
         return train.computed(job, result, coding)
 
-    def _follow(self, job: ClosingJob, computed: Computed, answers: _Answers, seconds: float) -> bool:
+    def _follow(self, job: ClosingJob, computed: Computed, answers: Answers, seconds: float) -> bool:
         """Note a closed round and open the next; return whether to end here."""
         phase, round_id = phase_of(job.kind), job.round
         if job.kind == survey.Survey.name:
@@ -410,15 +367,3 @@ def _manifest(state: Federation) -> Manifest:
         if isinstance(effect, do.PublishManifest):
             return effect.manifest
     raise AssertionError("an attempt is announced by its manifest")
-
-
-def _measured(job: ClosingJob, counted: Mapping[str, Verdict], answers: _Answers) -> dict[str, Measured]:
-    """The surveys that count, by device."""
-    found: dict[str, Measured] = {}
-    for device, verdict in counted.items():
-        message = answers.outcomes[device].survey
-        assert isinstance(message, Survey)
-        measured = check(message, job.task, verdict.samples)
-        assert isinstance(measured, Measured)  # it was admitted
-        found[device] = measured
-    return found
