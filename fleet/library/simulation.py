@@ -4,6 +4,7 @@ Only the network, the clocks and the threads are simulated. So the same seed, ta
 model, to the bit, as agents and an aggregator with the same settings, with either engine.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import registered
 from fedge.errors import ConfigError
-from fedge.storage.temporary import temporary_folder
+from fedge.storage.temporary import remove_left, temporary_folder
 from fedge.wire.messages.task import Task
 from fleet.library import cores
 from fleet.library.algorithm import Algorithm
@@ -118,6 +119,16 @@ def simulate(
         return cores.run(federation, fleet, course, speeds)
 
 
+def remove_left_by(process: int) -> None:
+    """Remove the folders of simulations that a process has left behind.
+
+    Args:
+        process: its number. It has been killed and not yet been waited for, so that no other process can have
+            this number; or it is this process, which is about to end.
+    """
+    remove_left(_prefix(process), _memory())
+
+
 def _check(engine: object, workers: int | None, folder: object, seconds: object, attackers: object) -> None:
     if engine not in get_args(Engine):
         raise ConfigError(f"simulate: engine is {engine!r}, expected one of {', '.join(get_args(Engine))}")
@@ -137,8 +148,7 @@ def _check(engine: object, workers: int | None, folder: object, seconds: object,
 def _folder(wanted: Path | str | None) -> Iterator[Path]:
     """Make the wanted folder, or one in memory that is removed at the end."""
     if wanted is None:
-        where = MEMORY if MEMORY.is_dir() else None
-        with temporary_folder("fedge-simulation-", where) as folder:
+        with temporary_folder(_prefix(os.getpid()), _memory()) as folder:
             yield folder
         return
     path = Path(wanted)
@@ -147,3 +157,13 @@ def _folder(wanted: Path | str | None) -> Iterator[Path]:
     except OSError as error:
         raise ConfigError(f"simulate: folder {path}: {error.strerror}; name one that is not there") from None
     yield path
+
+
+def _prefix(process: int) -> str:
+    """How the names of a process's folders begin."""
+    return f"fedge-simulation-{process}-"
+
+
+def _memory() -> Path | None:
+    """Where the folders are made."""
+    return MEMORY if MEMORY.is_dir() else None

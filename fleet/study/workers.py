@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from fedge.algorithms.registry import load
 from fedge.errors import ConfigError, FedgeError
 from fleet.demo.threads import ONE_THREAD
+from fleet.library.simulation import remove_left_by
 from fleet.study.deal import Deal, Table
 from fleet.study.runs import Cell, Run, run
 from fleet.study.settings import StudySettings
@@ -59,7 +60,7 @@ def run_all(
     jobs: int,
     table: Callable[[StudySettings], Table] | None = None,
     most: Callable[[Cell], int] | None = None,
-) -> Iterator[Round | Run | Failed]:
+) -> Generator[Round | Run | Failed]:
     """Run cells in processes of their own; yield each round that closes and each run that is done.
 
     A run that cannot be done does not end the others: it is told when it fails, and raised at the end. When
@@ -91,21 +92,38 @@ def run_all(
                     continue
                 if isinstance(told, Failed):
                     failed.append(told)
-                if worker.process.exitcode is not None and waiting:  # it has died: another does the others
-                    worker.line.close()
+                if worker.line.closed and waiting:  # its process has died: another does the others
                     fresh = _started(settings, table)
                     workers[workers.index(worker)] = worker = fresh
                 _ask(worker, waiting, rounds)
     finally:
-        for worker in workers:
-            worker.process.terminate()  # it has nothing to save, and removes its temporary folder
-        for worker in workers:
-            worker.process.join(ENDING_S)
-            worker.process.kill()
-            worker.process.join()
-            worker.line.close()
+        _end(workers)
     if failed:
         raise _raised(failed)
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """End the processes: they have nothing to save. Each removes its temporary folder."""
+    left = [worker for worker in workers if not worker.line.closed]
+    for worker in left:
+        worker.process.terminate()
+    for worker in left:
+        wait([worker.process.sentinel], ENDING_S)
+        worker.process.kill()
+        _bury(worker)
+
+
+def _bury(worker: _Worker) -> None:
+    """Wait until a process has ended, and remove what it has left.
+
+    SIGTERM raises an exception in it. Python ignores exceptions in a finalizer, and then the process goes on
+    until it is killed.
+    """
+    wait([worker.process.sentinel])
+    if worker.process.pid is not None:
+        remove_left_by(worker.process.pid)
+    worker.process.join()
+    worker.line.close()
 
 
 def named(cell: Cell) -> str:
@@ -135,7 +153,7 @@ def _heard(worker: _Worker) -> Round | Run | Failed:
     try:
         told: Round | Run | Failed = worker.line.recv()
     except (EOFError, OSError):
-        worker.process.join()
+        _bury(worker)
         code = worker.process.exitcode
         return Failed(
             worker.cell,
@@ -193,6 +211,7 @@ def _end_with_parent() -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)  # so that the main thread removes its temporary folder
     time.sleep(ENDING_S)
+    remove_left_by(os.getpid())
     os._exit(1)
 
 

@@ -1,8 +1,12 @@
 """Processes of a study that fail: what is told, and that the other runs are done all the same."""
 
 import json
+import multiprocessing
 import os
+import signal
+import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +15,7 @@ from typer.testing import CliRunner
 
 from fedge.errors import FedgeError
 from fleet.cli.commands import app
+from fleet.library.simulation import MEMORY, remove_left_by
 from fleet.study import workers
 from fleet.study.deal import Deal, Table
 from fleet.study.runs import Cell, Run
@@ -25,6 +30,7 @@ SMALL: dict[str, Any] = {
     "plan": {"epochs": 1, "batch_size": 50},
     "algorithm": [{"name": "FedAvg"}],
 }
+PARENT = MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
 BAD, GOOD = Cell("FedAvg", 0.1, 1), Cell("FedAvg", 0.1, 2)
 
 
@@ -53,6 +59,19 @@ class _Dies(_Table):
         os._exit(9)
 
 
+class _Killed(_Table):
+    def fail(self) -> NoReturn:
+        tempfile.mkdtemp(prefix=f"fedge-simulation-{os.getpid()}-", dir=PARENT)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class _Deaf(Table):
+    def deal(self, seed: int) -> Deal:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return super().deal(seed)
+
+
 def raises(settings: StudySettings) -> Table:
     """Rows whose first deal is an error that is not Fedge's own."""
     return _Raises(settings.data)
@@ -61,6 +80,21 @@ def raises(settings: StudySettings) -> Table:
 def dies(settings: StudySettings) -> Table:
     """Rows whose first deal ends the process."""
     return _Dies(settings.data)
+
+
+def killed(settings: StudySettings) -> Table:
+    """Rows whose first deal is the end of a process that has made its folder."""
+    return _Killed(settings.data)
+
+
+def deaf(settings: StudySettings) -> Table:
+    """Rows of a process that SIGTERM does not end."""
+    return _Deaf(settings.data)
+
+
+def folders(process: int) -> set[Path]:
+    """The folders of a process's simulations."""
+    return set(PARENT.glob(f"fedge-simulation-{process}-*"))
 
 
 def told(
@@ -93,6 +127,35 @@ def test_a_run_that_fails_does_not_end_the_others(
     assert [one.cell for one in found if isinstance(one, Run)] == [GOOD]
     assert [one.cell for one in found if isinstance(one, Failed)] == [BAD]
     assert_tells(str(error), workers.named(BAD), *facts)
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_process_that_is_killed_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    buried: list[int] = []
+
+    def remove(process: int) -> None:
+        assert folders(process), "it was killed with its folder"
+        remove_left_by(process)
+        assert not folders(process)
+        buried.append(process)
+
+    monkeypatch.setattr(workers, "remove_left_by", remove)
+    found, error = told([BAD], 1, killed)
+    assert [one.cell for one in found if isinstance(one, Failed)] == [BAD]
+    assert_tells(str(error), "code -9")
+    assert len(buried) == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_ignores_the_end_of_the_study_leaves_no_folder() -> None:
+    endless = {**SMALL, "study": {**SMALL["study"], "rounds": 100_000}}
+    runs = workers.run_all(StudySettings.model_validate(endless), [GOOD], 1, deaf)
+    with closing(runs):
+        assert isinstance(next(runs), Round)
+        (process,) = [one for one in multiprocessing.active_children() if one.pid and folders(one.pid)]
+        assert process.pid is not None
+    assert not folders(process.pid)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow
